@@ -1,0 +1,13 @@
+//! The pure part of podgate.
+//!
+//! ```text
+//! Cluster ──► compile ──► Desired ──► Tables::plan ──► Vec<Op>
+//!    └──────► evaluate (independent of the compiler: the oracle of tests, the engine of explain)
+//! ```
+//!
+//! Plain data in, plain data out: no Kubernetes client, no kernel, no clock, no logging.
+#![forbid(unsafe_code)]
+
+pub mod cluster;
+pub mod model;
+pub mod op;

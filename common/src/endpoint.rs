@@ -1,0 +1,119 @@
+//! What the programs know of a pod of this node.
+
+use crate::{Addr4, Addr6};
+
+/// A value of [`crate::map::SLOTS`]: an endpoint's generation (upper half) and the index of its configuration (lower half).
+///
+/// One aligned word, so that the kernel reads and writes it whole: changing a pod's policies is one store of it. A flow
+/// that was allowed under one generation is judged again under the next. Index 0 of [`crate::map::CONFIGS`] means
+/// "isolated in no direction".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct SlotWord(u64);
+
+impl SlotWord {
+    /// The word with this generation and configuration index.
+    #[must_use]
+    pub const fn new(generation: u32, config: u32) -> Self {
+        Self((generation as u64) << 32 | config as u64)
+    }
+
+    /// The word as it was loaded from the map.
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The word as it is stored.
+    #[must_use]
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// The generation that flows are stamped with. Never used twice by one node.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The index into [`crate::map::CONFIGS`]; 0: the pod is isolated in no direction.
+    #[must_use]
+    pub const fn config(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// A value of [`crate::map::INTERFACES`]: which slot the interface with this ifindex has.
+///
+/// The array is indexed by ifindex modulo its size, so the ifindex stands in the value to be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct InterfaceSlot(u64);
+
+impl InterfaceSlot {
+    /// The value for an interface.
+    #[must_use]
+    pub const fn new(ifindex: u32, slot: u32) -> Self {
+        Self((ifindex as u64) << 32 | slot as u64)
+    }
+
+    /// The interface.
+    #[must_use]
+    pub const fn ifindex(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Its slot, an index into [`crate::map::SLOTS`]; never 0.
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// Bits of [`EndpointConfig::flags`].
+pub mod flags {
+    /// The pod is isolated for ingress.
+    pub const ISOLATED_INGRESS: u32 = 1 << 0;
+    /// The pod is isolated for egress.
+    pub const ISOLATED_EGRESS: u32 = 1 << 1;
+    /// Packets with foreign source addresses may leave the pod: it routes for others.
+    pub const ROUTES: u32 = 1 << 2;
+    /// Connections that a change of policy denies may end in peace (`--live-connections=keep`).
+    pub const KEEP: u32 = 1 << 3;
+}
+
+/// A value of [`crate::map::CONFIGS`]: everything a packet's verdict needs of its endpoint.
+///
+/// Immutable: it is complete before a [`SlotWord`] points at it, and rewritten only after none does and an RCU grace
+/// period is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct EndpointConfig {
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// The id, relative to the host's, of the network namespace in which the pod's sockets are (IFLA_LINK_NETNSID);
+    /// negative: unknown, the pod's sockets can't be asked.
+    pub netns_id: i32,
+    /// Policy id by direction, a key of [`crate::map::CLASS_ROWS`]. Meaningful where the direction is isolated.
+    pub policy: [u32; 2],
+    /// Row by direction for classes without a row of their own: the rules without peers. 0: no such rule.
+    pub default_row: [u32; 2],
+    /// The first generation of the pod in this slot: flows with an older one belong to a predecessor and are not its.
+    pub birth: u32,
+    /// The pod's IPv4 address; 0.0.0.0: none.
+    pub address4: Addr4,
+    /// The pod's IPv6 address; `::`: none.
+    pub address6: Addr6,
+    /// Zero.
+    pub reserved: [u32; 4],
+}
+
+/// A value of [`crate::map::COUNTERS`], one per CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counter {
+    /// Packets as on the wire: a GSO packet counts as its segments.
+    pub packets: u64,
+    /// Bytes from the Ethernet header on.
+    pub bytes: u64,
+}

@@ -1,0 +1,132 @@
+//! Flows and fragments.
+
+use crate::{Addr4, Addr6, Direction, NetPort};
+
+macro_rules! flow_key {
+    ($name:ident, $address:ty, $map:literal) => {
+        #[doc = concat!("A key of ", $map, ": a flow as its pod sees it.")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(C)]
+        pub struct $name {
+            /// The pod's address.
+            pub local: $address,
+            /// The other end's address.
+            pub remote: $address,
+            /// The pod's port; the identifier of an ICMP echo; 0 for a protocol without ports.
+            pub local_port: NetPort,
+            /// The other end's port; for an ICMP echo 1 if the other end asked, 0 if the pod did.
+            pub remote_port: NetPort,
+            /// The IP protocol.
+            pub protocol: u8,
+            /// Zero.
+            pub reserved: u8,
+            /// The endpoint's slot.
+            pub slot: u16,
+        }
+    };
+}
+
+flow_key!(FlowKey4, Addr4, "[`crate::map::FLOWS4`] and [`crate::map::PENDING4`]");
+flow_key!(FlowKey6, Addr6, "[`crate::map::FLOWS6`] and [`crate::map::PENDING6`]");
+
+/// Under which state of policy and addresses a flow was last allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    /// The stamp of an endpoint's generation and the epoch of the flow's remote address.
+    #[must_use]
+    pub const fn new(generation: u32, epoch: u32) -> Self {
+        Self((generation as u64) << 32 | epoch as u64)
+    }
+
+    /// The endpoint's generation.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The epoch of the remote address.
+    #[must_use]
+    pub const fn epoch(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// Bits of [`Flow::state`].
+pub mod state {
+    /// The flow was opened by a packet that left the pod; else by one that entered it.
+    pub const OPENED_EGRESS: u32 = 1 << 0;
+    /// Opened by a process of the node: allowed whatever the policies say.
+    pub const NODE: u32 = 1 << 1;
+    /// The end that did not open the flow has answered.
+    pub const ANSWERED: u32 = 1 << 2;
+    /// The pod has sent a FIN.
+    pub const FIN_LOCAL: u32 = 1 << 3;
+    /// The other end has sent a FIN.
+    pub const FIN_REMOTE: u32 = 1 << 4;
+    /// Either end has sent a RST.
+    pub const RESET: u32 = 1 << 5;
+}
+
+/// A flow that was allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flow {
+    /// Under what it was last allowed.
+    pub stamp: Stamp,
+    /// When a packet of it was last seen, in jiffies, at most a second behind.
+    pub seen: u64,
+    /// Bits of [`state`].
+    pub state: u32,
+    /// The rule that allowed it; [`crate::VERDICT_NONE`] where no rule was asked (node, direction not isolated).
+    pub rule: u32,
+}
+
+impl Flow {
+    /// The direction in which the flow was opened.
+    #[must_use]
+    pub const fn opened(&self) -> Direction {
+        if self.state & state::OPENED_EGRESS != 0 { Direction::Egress } else { Direction::Ingress }
+    }
+}
+
+macro_rules! fragment_key {
+    ($name:ident, $address:ty, $map:literal) => {
+        #[doc = concat!("A key of [`crate::map::", $map, "`]: the packet that a fragment belongs to.")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(C)]
+        pub struct $name {
+            /// Source address.
+            pub source: $address,
+            /// Destination address.
+            pub destination: $address,
+            /// The identification field as it stands in the packet.
+            pub id: u32,
+            /// The IP protocol.
+            pub protocol: u8,
+            /// The way the packet goes, a [`Direction`].
+            pub direction: u8,
+            /// The endpoint's slot.
+            pub slot: u16,
+        }
+    };
+}
+
+fragment_key!(FragmentKey4, Addr4, "FRAGMENTS4");
+fragment_key!(FragmentKey6, Addr6, "FRAGMENTS6");
+
+/// What the first fragment of a packet says about the later ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FragmentPorts {
+    /// [`FlowKey4::local_port`] of the packet's flow.
+    pub local_port: NetPort,
+    /// [`FlowKey4::remote_port`] of the packet's flow.
+    pub remote_port: NetPort,
+    /// When it was seen: the lower half of jiffies.
+    pub seen: u32,
+    /// Zero.
+    pub reserved: u32,
+}

@@ -1,0 +1,92 @@
+//! Names and capacities of the maps, written here once.
+//!
+//! The names are those of the symbols in the eBPF object; pins carry them in lower case. A capacity is the number of
+//! entries the map is made with, unless the agent is told otherwise.
+
+/// Declares a map's name and capacity.
+macro_rules! maps {
+    ($($(#[$doc:meta])* $name:ident = $entries:expr;)*) => {
+        $($(#[$doc])* pub const $name: &str = stringify!($name);)*
+
+        /// Entries of each map, under the map's name.
+        pub mod capacity {
+            $(#[doc = concat!("Entries of [`super::", stringify!($name), "`].")] pub const $name: u32 = $entries;)*
+        }
+
+        /// Every map with its capacity.
+        pub const ALL: &[(&str, u32)] = &[$(($name, capacity::$name)),*];
+    };
+}
+
+/// Slots for endpoints, slot 0 excluded, which counts what has no endpoint.
+pub const ENDPOINTS: u32 = 512;
+
+maps! {
+    /// Array by ifindex modulo its size, a power of two → [`crate::InterfaceSlot`].
+    INTERFACES = 4096;
+    /// Hash: ifindex (u32) → slot (u32), for interfaces whose place in [`INTERFACES`] is another's.
+    INTERFACES_MORE = super::ENDPOINTS;
+    /// Array by slot → [`crate::SlotWord`].
+    SLOTS = super::ENDPOINTS;
+    /// Array → [`crate::EndpointConfig`]. Room for the next configuration of every endpoint beside the current one.
+    CONFIGS = super::ENDPOINTS * 2;
+    /// Hash: [`crate::Addr4`] → group (u32).
+    ADDRESSES4 = 131_072;
+    /// Hash: [`crate::Addr6`] → group (u32).
+    ADDRESSES6 = 131_072;
+    /// Array by group → class (u32).
+    GROUPS = 65_536;
+    /// Longest-prefix trie: IPv4 block → class (u32) of the addresses in it that no longer prefix and no group covers.
+    BLOCKS4 = 65_536;
+    /// Longest-prefix trie: IPv6 block → class (u32), likewise.
+    BLOCKS6 = 65_536;
+    /// Hash: [`crate::ClassRowKey`] → row (u32).
+    CLASS_ROWS = 131_072;
+    /// Array by row → [`crate::Row`]. Row 0 is empty: it allows nothing.
+    ROWS = 16_384;
+    /// Hash: [`crate::RowPortKey`] → rule (u32).
+    ROW_PORTS = 65_536;
+    /// Array by port number in host order → [`crate::PortClasses`].
+    PORTS = 65_536;
+    /// Array of u32 by [`crate::epoch_index4`] or [`crate::epoch_index6`] of a remote address: counts the changes that
+    /// may have taken an allow away from an address with this index. Flows carry the value they were allowed under.
+    EPOCHS = crate::EPOCHS;
+    /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], flows that both ends have spoken in.
+    FLOWS4 = 65_536;
+    /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
+    FLOWS6 = 32_768;
+    /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], half-open TCP connections and unanswered flows.
+    PENDING4 = 16_384;
+    /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
+    PENDING6 = 8_192;
+    /// LRU hash: [`crate::FragmentKey4`] → [`crate::FragmentPorts`].
+    FRAGMENTS4 = 2_048;
+    /// LRU hash: [`crate::FragmentKey6`] → [`crate::FragmentPorts`].
+    FRAGMENTS6 = 2_048;
+    /// Per-CPU array by [`crate::counter_index`] → [`crate::Counter`].
+    COUNTERS = super::ENDPOINTS * 2 * crate::Reason::ROOM;
+    /// Ring buffer (its capacity is in bytes) of [`crate::DropEvent`].
+    EVENTS = 262_144;
+    /// Per-CPU array by slot → u64: the second (jiffies / HZ, upper half) and the events emitted in it (lower half).
+    EVENT_BUDGET = super::ENDPOINTS;
+    /// Per-CPU array with one u64: drops whose event was not emitted, for the rate limit or for a full ring.
+    EVENTS_LOST = 1;
+}
+
+/// Names of the programs in the eBPF object.
+pub mod program {
+    /// Attached to the TC egress hook of a pod's host-side veth: judges what enters the pod.
+    pub const INGRESS: &str = "podgate_ingress";
+    /// Attached to the TC ingress hook of a pod's host-side veth: judges what leaves the pod.
+    pub const EGRESS: &str = "podgate_egress";
+    /// Never attached: returns the lower half of jiffies, for calibrating HZ by BPF_PROG_TEST_RUN.
+    pub const JIFFIES: &str = "podgate_jiffies";
+}
+
+/// Names of the constants that the loader sets before the programs are loaded.
+pub mod constant {
+    /// Jiffies per second (u32), CONFIG_HZ of the running kernel.
+    pub const HZ: &str = "HZ";
+    /// Events per second, endpoint and CPU (u32).
+    pub const EVENT_RATE: &str = "EVENT_RATE";
+}

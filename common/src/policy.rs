@@ -1,0 +1,54 @@
+//! Compiled policy: classes, port classes and rows. How they fit together is told in docs/architecture.md.
+
+/// "No rule": the value of a field that would otherwise hold a rule's id.
+pub const VERDICT_NONE: u32 = 0;
+
+/// A key of [`crate::map::CLASS_ROWS`]: which row a policy has for the peers of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct ClassRowKey {
+    /// The policy id of [`crate::EndpointConfig::policy`].
+    pub policy: u32,
+    /// The class of the other end's address; never 0, whose row is the default row.
+    pub class: u32,
+}
+
+/// A value of [`crate::map::ROWS`]: the rules of a row that don't name a port, by what they allow. 0: no such rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Row {
+    /// The rule that allows every packet, of every protocol.
+    pub any: u32,
+    /// The rule that allows every TCP port.
+    pub tcp: u32,
+    /// The rule that allows every UDP port.
+    pub udp: u32,
+    /// The rule that allows every SCTP port.
+    pub sctp: u32,
+}
+
+/// A key of [`crate::map::ROW_PORTS`], whose values are rule ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct RowPortKey {
+    /// The row.
+    pub row: u32,
+    /// The class of the destination port among this protocol's, from [`PortClasses`]; never 0.
+    pub port_class: u16,
+    /// The IP protocol.
+    pub protocol: u16,
+}
+
+/// A value of [`crate::map::PORTS`]: the class of a port by protocol. 0: the port is in no rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct PortClasses {
+    /// Class of the TCP port.
+    pub tcp: u16,
+    /// Class of the UDP port.
+    pub udp: u16,
+    /// Class of the SCTP port.
+    pub sctp: u16,
+    /// Zero.
+    pub reserved: u16,
+}

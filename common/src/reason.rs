@@ -1,0 +1,113 @@
+//! Why a packet passed or was dropped.
+
+use crate::Direction;
+
+/// What happened to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// It went on.
+    Allowed,
+    /// It was dropped.
+    Denied,
+}
+
+impl Verdict {
+    /// The value of the `verdict` label of metrics and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $verdict:ident, $label:literal;)*) => {
+        /// Why a packet passed or was dropped. The code is an index of [`crate::map::COUNTERS`] and stands in events.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* $name = $code,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of their codes.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Whether packets with this reason pass.
+            #[must_use]
+            pub const fn verdict(self) -> Verdict {
+                match self { $(Self::$name => Verdict::$verdict,)* }
+            }
+
+            /// The value of the `reason` label of metrics and events.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+
+            /// The reason with this code.
+            #[must_use]
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The pod is isolated in no direction.
+    NotIsolated = 0, Allowed, "not_isolated";
+    /// The pod is isolated, but not in the direction in which this packet, or its flow, was opened.
+    DirectionNotIsolated = 1, Allowed, "direction_not_isolated";
+    /// A rule allows it.
+    Rule = 2, Allowed, "rule";
+    /// It belongs to a flow that was allowed.
+    Established = 3, Allowed, "established";
+    /// It was made on this node.
+    Node = 4, Allowed, "node";
+    /// ARP, IPv6 neighbour discovery or multicast listener discovery.
+    Discovery = 5, Allowed, "discovery";
+    /// An ICMP error about a flow that was allowed.
+    Related = 6, Allowed, "related";
+    /// It belongs to a connection that a policy no longer allows but that may end in peace.
+    Kept = 7, Allowed, "kept";
+
+    /// No rule allows it.
+    NoRule = 8, Denied, "no_rule";
+    /// Its connection was open when the policies stopped to allow it.
+    Cut = 9, Denied, "cut";
+    /// It left the pod with a source address that is not the pod's.
+    Spoofed = 10, Denied, "spoofed";
+    /// Neither IPv4, IPv6 nor ARP.
+    NotIp = 11, Denied, "not_ip";
+    /// It carries a VLAN tag.
+    Vlan = 12, Denied, "vlan";
+    /// Its headers are truncated, contradict each other or nest too deep.
+    Malformed = 13, Denied, "malformed";
+    /// A fragment that came before the first fragment of its packet.
+    FragmentBeforeFirst = 14, Denied, "fragment_before_first";
+    /// A first fragment without its ports, or a TCP fragment that would overwrite them.
+    FragmentTiny = 15, Denied, "fragment_tiny";
+    /// An ICMP error about no flow that was allowed.
+    IcmpUnrelated = 16, Denied, "icmp_unrelated";
+    /// The interface has no endpoint, though the program is attached to it.
+    NoEndpoint = 17, Denied, "no_endpoint";
+    /// The tables contradict each other; this should not happen.
+    Internal = 18, Denied, "internal";
+}
+
+impl Reason {
+    /// Room for this many reasons in [`crate::map::COUNTERS`].
+    pub const ROOM: u32 = 24;
+}
+
+const _: () = assert!(Reason::ALL.len() <= Reason::ROOM as usize);
+
+/// Where a verdict is counted in [`crate::map::COUNTERS`].
+#[must_use]
+#[inline(always)]
+pub const fn counter_index(slot: u32, direction: Direction, reason: Reason) -> u32 {
+    (slot * 2 + direction as u32) * Reason::ROOM + reason as u32
+}

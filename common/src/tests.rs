@@ -1,0 +1,83 @@
+use crate::*;
+
+#[test]
+fn addresses_keep_the_byte_order_of_packets() {
+    let v4 = [10, 244, 1, 7];
+    let v6 = [0xfd, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x12, 0x34];
+    assert_eq!(Addr4::from_octets(v4).octets(), v4);
+    assert_eq!(Addr6::from_octets(v6).octets(), v6);
+    assert_eq!(NetPort::from_network(u16::from_ne_bytes([0x1f, 0x90])).number(), 8080);
+    assert_eq!(NetPort::new(8080), NetPort::from_network(u16::from_ne_bytes([0x1f, 0x90])));
+}
+
+#[test]
+fn link_local_is_fe80_slash_10() {
+    let starting = |a, b| Addr6::from_octets([a, b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]).is_link_local();
+    assert_eq!(
+        [starting(0xfe, 0x80), starting(0xfe, 0xbf), starting(0xfe, 0xc0), starting(0xfd, 0x80)],
+        [true, true, false, false]
+    );
+}
+
+#[test]
+fn words_carry_both_halves() {
+    let slot = SlotWord::new(7, 9);
+    assert_eq!((slot.generation(), slot.config(), slot.raw()), (7, 9, 7 << 32 | 9));
+    let stamp = Stamp::new(0xffff_ffff, 3);
+    assert_eq!((stamp.generation(), stamp.epoch()), (0xffff_ffff, 3));
+    let interface = InterfaceSlot::new(41, 2);
+    assert_eq!((interface.ifindex(), interface.slot()), (41, 2));
+}
+
+#[test]
+fn counters_of_different_verdicts_do_not_overlap() {
+    let mut seen = std::collections::BTreeSet::new();
+    for slot in 0..3 {
+        for direction in Direction::ALL {
+            for &reason in Reason::ALL {
+                assert!(seen.insert(counter_index(slot, direction, reason)));
+            }
+        }
+    }
+}
+
+#[test]
+fn reason_codes_are_read_back() {
+    let codes: Vec<_> = Reason::ALL.iter().map(|&reason| Reason::from_code(reason as u8)).collect();
+    assert_eq!(codes, Reason::ALL.iter().copied().map(Some).collect::<Vec<_>>());
+    assert_eq!(Reason::from_code(Reason::ALL.len() as u8), None);
+}
+
+#[test]
+fn epoch_index_stays_in_range_and_spreads_neighbours() {
+    let indexes: std::collections::BTreeSet<_> =
+        (0..=255).map(|last| epoch_index4(Addr4::from_octets([10, 244, 1, last]))).collect();
+    assert!(indexes.iter().all(|&index| index < EPOCHS));
+    assert!(indexes.len() > 200, "256 neighbours share {} epochs", indexes.len());
+}
+
+/// The bytes of a value, to compare with what the kernel would see.
+fn bytes<T: Copy>(value: &T) -> &[u8] {
+    // SAFETY: only types without padding are given, so every byte is initialised.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+#[test]
+fn keys_have_the_layout_the_kernel_compares() {
+    let key = FlowKey4 {
+        local: Addr4::from_octets([10, 0, 0, 1]),
+        remote: Addr4::from_octets([10, 0, 0, 2]),
+        local_port: NetPort::new(0x0102),
+        remote_port: NetPort::new(0x0304),
+        protocol: 6,
+        reserved: 0,
+        slot: u16::from_ne_bytes([5, 6]),
+    };
+    assert_eq!(bytes(&key), [10, 0, 0, 1, 10, 0, 0, 2, 1, 2, 3, 4, 6, 0, 5, 6]);
+    let row =
+        RowPortKey { row: u32::from_ne_bytes([1, 2, 3, 4]), port_class: u16::from_ne_bytes([5, 6]), protocol: 17 };
+    assert_eq!(bytes(&row)[..6], [1, 2, 3, 4, 5, 6]);
+    assert_eq!(std::mem::offset_of!(EndpointConfig, address4), 28);
+    assert_eq!(std::mem::offset_of!(EndpointConfig, address6), 32);
+    assert_eq!(std::mem::offset_of!(DropEvent, direction), 56);
+}
