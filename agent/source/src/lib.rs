@@ -1,1 +1,28 @@
-//! Placeholder.
+//! Where podgate's objects come from.
+//!
+//! ```text
+//! YAML files ──► manifests ──┐
+//!                            ├──► decode ──► convert ──► Object ──► Store (only real differences) ──► Update, SourceStatus
+//! Kubernetes API ──► api ────┘
+//! ```
+//!
+//! Kubernetes objects become small validated types ([`podgate_policy::model`] and [`services`]) at this edge, with a
+//! [`Problem`] for everything that the API server would have rejected. Nothing behind a [`Source`] knows whether files or
+//! the API fed it.
+//!
+//! A NetworkPolicy that can't be understood never becomes an allow and never disappears: its last good version stays in force,
+//! and where there is none, a policy without rules isolates the pods it selects.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod manifests;
+mod object;
+mod problem;
+pub mod services;
+mod source;
+mod status;
+
+pub use object::{Change, Kind, Object, ObjectRef, Update};
+pub use problem::{Effect, Origin, Problem, ProblemKind};
+pub use source::Source;
+pub use status::{Failure, ResourceStatus, SourceStatus};

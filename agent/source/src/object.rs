@@ -1,0 +1,179 @@
+//! What a source hands on: changes of objects.
+
+use std::fmt;
+use std::sync::Arc;
+
+use podgate_policy::cluster::Cluster;
+use podgate_policy::model::{Namespace, ObjectKey, Pod, Policy};
+use serde::Serialize;
+
+use crate::services::{EndpointSlice, Node, Service};
+
+/// The kinds of objects that podgate reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Kind {
+    /// `v1` Namespace.
+    Namespace,
+    /// `v1` Node.
+    Node,
+    /// `v1` Pod.
+    Pod,
+    /// `networking.k8s.io/v1` NetworkPolicy.
+    NetworkPolicy,
+    /// `v1` Service.
+    Service,
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Namespace, Self::Node, Self::Pod, Self::NetworkPolicy, Self::Service, Self::EndpointSlice];
+
+    /// As the API spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::Pod => "Pod",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+        }
+    }
+
+    /// The `apiVersion` in which podgate reads it.
+    #[must_use]
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::Namespace | Self::Node | Self::Pod | Self::Service => "v1",
+            Self::NetworkPolicy => "networking.k8s.io/v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An object, shared so that the source and the cluster's state hold it once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// A namespace.
+    Namespace(Arc<Namespace>),
+    /// A node.
+    Node(Arc<Node>),
+    /// A pod of any node.
+    Pod(Arc<Pod>),
+    /// A NetworkPolicy, or the policy that stands in for an invalid one.
+    Policy(Arc<Policy>),
+    /// A Service.
+    Service(Arc<Service>),
+    /// A part of a Service's endpoints.
+    EndpointSlice(Arc<EndpointSlice>),
+}
+
+impl Object {
+    /// Which object it is.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        match self {
+            Self::Namespace(namespace) => ObjectRef::Namespace(namespace.name.clone()),
+            Self::Node(node) => ObjectRef::Node(node.name.clone()),
+            Self::Pod(pod) => ObjectRef::Pod(pod.key.clone()),
+            Self::Policy(policy) => ObjectRef::Policy(policy.key.clone()),
+            Self::Service(service) => ObjectRef::Service(service.key.clone()),
+            Self::EndpointSlice(slice) => ObjectRef::EndpointSlice(slice.key.clone()),
+        }
+    }
+}
+
+/// Which object: kind and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectRef {
+    /// The namespace of this name.
+    Namespace(Arc<str>),
+    /// The node of this name.
+    Node(Arc<str>),
+    /// The pod of this key.
+    Pod(ObjectKey),
+    /// The NetworkPolicy of this key.
+    Policy(ObjectKey),
+    /// The Service of this key.
+    Service(ObjectKey),
+    /// The EndpointSlice of this key.
+    EndpointSlice(ObjectKey),
+}
+
+impl ObjectRef {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
+            Self::Policy(_) => Kind::NetworkPolicy,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+        }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind();
+        match self {
+            Self::Namespace(name) | Self::Node(name) => write!(f, "{kind} {name}"),
+            Self::Pod(key) | Self::Policy(key) | Self::Service(key) | Self::EndpointSlice(key) => {
+                write!(f, "{kind} {key}")
+            }
+        }
+    }
+}
+
+/// One change of the cluster's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The object is new, or differs from what was sent before.
+    Apply(Object),
+    /// The object, sent before, is gone.
+    Delete(ObjectRef),
+}
+
+impl Change {
+    /// Makes the change in a cluster's state; whether that state differs now. Services, EndpointSlices and nodes are no part
+    /// of it.
+    pub fn apply_to(self, cluster: &mut Cluster) -> bool {
+        match self {
+            Self::Apply(object) => insert(cluster, object),
+            Self::Delete(reference) => remove(cluster, &reference),
+        }
+    }
+}
+
+fn insert(cluster: &mut Cluster, object: Object) -> bool {
+    match object {
+        Object::Namespace(new) => cluster.namespaces.insert(new.name.clone(), new.clone()).as_ref() != Some(&new),
+        Object::Pod(new) => cluster.pods.insert(new.key.clone(), new.clone()).as_ref() != Some(&new),
+        Object::Policy(new) => cluster.policies.insert(new.key.clone(), new.clone()).as_ref() != Some(&new),
+        Object::Node(_) | Object::Service(_) | Object::EndpointSlice(_) => false,
+    }
+}
+
+fn remove(cluster: &mut Cluster, reference: &ObjectRef) -> bool {
+    match reference {
+        ObjectRef::Namespace(name) => cluster.namespaces.remove(name).is_some(),
+        ObjectRef::Pod(key) => cluster.pods.remove(key).is_some(),
+        ObjectRef::Policy(key) => cluster.policies.remove(key).is_some(),
+        ObjectRef::Node(_) | ObjectRef::Service(_) | ObjectRef::EndpointSlice(_) => false,
+    }
+}
+
+/// Changes that belong together: state between two of them was never the cluster's. At most one per object.
+pub type Update = Vec<Change>;

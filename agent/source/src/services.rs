@@ -1,0 +1,124 @@
+//! Services, their endpoints, and nodes: what podgate keeps of them, validated.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use podgate_policy::model::{Labels, ObjectKey, Protocol};
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its namespace and name.
+    pub key: ObjectKey,
+    /// How clients reach it.
+    pub form: ServiceForm,
+    /// `spec.clusterIPs` (`spec.clusterIP` where that list is absent); empty for headless ones.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// The addresses in `status.loadBalancer.ingress`.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// The labels of its pods; empty where endpoints are made by hand.
+    pub selector: Labels,
+}
+
+/// How clients reach a Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceForm {
+    /// By addresses of its own (ClusterIP, NodePort, LoadBalancer).
+    Virtual,
+    /// By the addresses of its endpoints (`clusterIP: None`).
+    Headless,
+    /// By another DNS name.
+    ExternalName,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name, if it has one.
+    pub name: Option<Arc<str>>,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port that clients use, 1 to 65535.
+    pub port: u16,
+    /// The port of the endpoints.
+    pub target: TargetPort,
+    /// The port on every node, if it has one.
+    pub node_port: Option<u16>,
+}
+
+/// The port of a Service's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// This number everywhere.
+    Number(u16),
+    /// The container port of this name, of each pod its own.
+    Name(Arc<str>),
+}
+
+/// A part of a Service's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Its namespace and name.
+    pub key: ObjectKey,
+    /// The Service in the same namespace that it belongs to, if any.
+    pub service: Option<Arc<str>>,
+    /// What its addresses are.
+    pub family: AddressFamily,
+    /// The endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// The ports that all of them have.
+    pub ports: Vec<EndpointPort>,
+}
+
+/// What the addresses of an EndpointSlice are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// IPv4 addresses.
+    Ipv4,
+    /// IPv6 addresses.
+    Ipv6,
+    /// DNS names, which podgate doesn't keep.
+    Fqdn,
+}
+
+/// One endpoint of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its addresses; none in a slice of DNS names.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it takes new connections; absent means yes.
+    pub ready: bool,
+    /// Whether it answers, terminating or not; absent means the same as `ready`.
+    pub serving: bool,
+    /// Whether it is about to go.
+    pub terminating: bool,
+    /// The pod behind it, if it is one.
+    pub target: Option<ObjectKey>,
+}
+
+/// A port of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// The name of the Service's port.
+    pub name: Option<Arc<str>>,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number; absent means every port.
+    pub port: Option<u16>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The addresses in `status.addresses`.
+    pub addresses: Vec<IpAddr>,
+    /// `spec.podCIDRs` (`spec.podCIDR` where that list is absent), host bits cleared.
+    pub pod_cidrs: Vec<IpNet>,
+}
