@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod binding;
+pub mod netlink;
