@@ -9,5 +9,8 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod evaluate;
+pub mod explain;
+pub mod matrix;
 pub mod model;
 pub mod op;

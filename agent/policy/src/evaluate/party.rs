@@ -1,0 +1,138 @@
+//! The two ends of a packet and what it carries.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::cluster::Cluster;
+use crate::model::{ObjectKey, Pod, Protocol};
+
+/// What a packet carries, as far as rules can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Traffic {
+    /// A protocol with ports.
+    Port {
+        /// The protocol.
+        protocol: Protocol,
+        /// The destination port.
+        number: u16,
+    },
+    /// ICMP or any other protocol: only rules without `ports` match it.
+    Other,
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port { protocol, number } => write!(f, "{protocol}/{number}"),
+            Self::Other => f.write_str("ICMP or another protocol without ports"),
+        }
+    }
+}
+
+/// One end of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Party<'c> {
+    /// Who it is.
+    pub identity: Identity<'c>,
+    /// The address it uses, which is what blocks are compared with. `None`: not known, then no block matches.
+    pub address: Option<IpAddr>,
+}
+
+/// Who an end of a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity<'c> {
+    /// A pod of the pod network ([`Pod::is_networked`]): subject of policies, matched by selectors.
+    Pod(&'c Pod),
+    /// A host-network pod: no subject, matched by no selector. It is its node's process.
+    Host(&'c Pod),
+    /// Nobody that selectors know.
+    Outside,
+}
+
+impl<'c> Party<'c> {
+    /// A pod with the address it uses. A finished pod is nobody, so that its address decides alone.
+    #[must_use]
+    pub fn pod_at(pod: &'c Pod, address: Option<IpAddr>) -> Self {
+        let identity = match (pod.is_networked(), pod.host_network) {
+            (true, _) => Identity::Pod(pod),
+            (false, true) => Identity::Host(pod),
+            (false, false) => Identity::Outside,
+        };
+        Self { identity, address }
+    }
+
+    /// An address that is no pod's.
+    #[must_use]
+    pub fn outside(address: IpAddr) -> Self {
+        Self { identity: Identity::Outside, address: Some(address) }
+    }
+
+    /// Whoever has an address: the pod of the pod network that has it, else nobody. Addresses of host-network and of
+    /// finished pods say nothing about who uses them.
+    ///
+    /// # Errors
+    /// [`SharedAddress`] if several pods of the pod network have the address, so that no labels can be trusted.
+    pub fn at(cluster: &'c Cluster, address: IpAddr) -> Result<Self, SharedAddress> {
+        let mut pods = cluster
+            .pods
+            .values()
+            .filter(|pod| pod.is_networked() && pod.addresses.contains(&address))
+            .map(|pod| &**pod);
+        match (pods.next(), pods.next()) {
+            (None, _) => Ok(Self::outside(address)),
+            (Some(pod), None) => Ok(Self { identity: Identity::Pod(pod), address: Some(address) }),
+            (Some(first), Some(second)) => {
+                let keys = [first, second].into_iter().chain(pods).map(|pod| pod.key.clone()).collect();
+                Err(SharedAddress { address, pods: keys })
+            }
+        }
+    }
+
+    /// The pod that selectors and named ports see.
+    #[must_use]
+    pub fn pod(&self) -> Option<&'c Pod> {
+        match self.identity {
+            Identity::Pod(pod) => Some(pod),
+            Identity::Host(_) | Identity::Outside => None,
+        }
+    }
+}
+
+/// Several pods of the pod network have the same address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// The pods, by key, at least two.
+    pub pods: Vec<ObjectKey>,
+}
+
+impl fmt::Display for SharedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pods: Vec<_> = self.pods.iter().map(ObjectKey::to_string).collect();
+        write!(f, "address {} belongs to several pods ({}): name the pod instead", self.address, pods.join(", "))
+    }
+}
+
+impl std::error::Error for SharedAddress {}
+
+/// The pairs of addresses over which two ends can talk: every pair of one family, in the order of the lists. An end
+/// without any address yet goes with every address of the other. Empty: the ends share no family.
+#[must_use]
+pub fn routes(from: &[IpAddr], to: &[IpAddr]) -> Vec<(Option<IpAddr>, Option<IpAddr>)> {
+    let to = known(to);
+    let pairs = known(from).into_iter().flat_map(|from| to.iter().map(move |&to| (from, to)));
+    pairs.filter(|&(from, to)| same_family(from, to)).collect()
+}
+
+/// Whether packets can go between two addresses; nothing speaks against one that is not known.
+pub(crate) fn same_family(from: Option<IpAddr>, to: Option<IpAddr>) -> bool {
+    from.zip(to).is_none_or(|(from, to)| from.is_ipv4() == to.is_ipv4())
+}
+
+fn known(addresses: &[IpAddr]) -> Vec<Option<IpAddr>> {
+    match addresses {
+        [] => vec![None],
+        addresses => addresses.iter().copied().map(Some).collect(),
+    }
+}

@@ -1,0 +1,173 @@
+//! The verdicts of all pairs. What a rule says of a peer is asked once, and what it says of a port once per
+//! destination, not once per pair.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::cluster::Cluster;
+use crate::evaluate::{Party, Traffic, isolating, peers_match, ports_match, rules, same_family};
+use crate::matrix::{PortChoice, Row};
+use crate::model::{Direction, ObjectKey, Pod, Policy, Ports, Protocol};
+
+pub(super) fn rows(cluster: &Cluster, choice: &PortChoice) -> Vec<Row> {
+    let fits = Fits::new(cluster);
+    let columns: Vec<Vec<Column>> = fits.members.iter().map(|to| fits.columns(to, choice)).collect();
+    let mut rows = Vec::new();
+    for (index, from) in fits.members.iter().enumerate() {
+        for (to, columns) in fits.members.iter().zip(&columns) {
+            rows.extend(columns.iter().map(|column| Row {
+                from: from.pod.key.clone(),
+                to: to.pod.key.clone(),
+                protocol: column.protocol,
+                port: column.port,
+                allowed: column.allowed[index],
+            }));
+        }
+    }
+    rows
+}
+
+/// What every rule says of every party.
+struct Fits<'c> {
+    members: Vec<Member<'c>>,
+    /// Every address of every member.
+    parties: Vec<Party<'c>>,
+    rules: Vec<Fit<'c>>,
+    /// Where the rules of a policy in a direction are among `rules`.
+    policies: BTreeMap<(&'c ObjectKey, Direction), Range<usize>>,
+}
+
+/// A pod as an end of connections.
+struct Member<'c> {
+    pod: &'c Pod,
+    parties: Range<usize>,
+    egress: Isolated,
+    ingress: Isolated,
+}
+
+/// The rules, as indexes among [`Fits::rules`], of the policies that isolate a pod in a direction.
+enum Isolated {
+    No,
+    By(Vec<usize>),
+}
+
+/// A rule of a policy that isolates somebody.
+struct Fit<'c> {
+    ports: &'c Ports,
+    /// Whether its peers match, by party.
+    peers: Vec<bool>,
+}
+
+/// Who reaches a port of a pod.
+struct Column {
+    protocol: Protocol,
+    port: u16,
+    /// By source member.
+    allowed: Vec<bool>,
+}
+
+/// Which rules let a port of a destination pass.
+struct Port {
+    /// By rule: whether its ports match. Names mean the destination's, whichever way the rule looks.
+    matching: Vec<bool>,
+    /// Those that match among the ingress rules of the destination; `None`: it is not isolated.
+    ingress: Option<Vec<usize>>,
+}
+
+impl<'c> Fits<'c> {
+    fn new(cluster: &'c Cluster) -> Self {
+        let pods: Vec<&Pod> = cluster.pods.values().map(|pod| &**pod).filter(|pod| pod.is_networked()).collect();
+        let mut fits = Self { members: Vec::new(), parties: Vec::new(), rules: Vec::new(), policies: BTreeMap::new() };
+        let ranges: Vec<_> = pods.iter().map(|pod| fits.add_parties(pod)).collect();
+        for (pod, parties) in pods.into_iter().zip(ranges) {
+            let egress = fits.isolated(cluster, pod, Direction::Egress);
+            let ingress = fits.isolated(cluster, pod, Direction::Ingress);
+            fits.members.push(Member { pod, parties, egress, ingress });
+        }
+        fits
+    }
+
+    fn add_parties(&mut self, pod: &'c Pod) -> Range<usize> {
+        let first = self.parties.len();
+        match pod.addresses.as_slice() {
+            [] => self.parties.push(Party::pod_at(pod, None)),
+            known => self.parties.extend(known.iter().map(|&address| Party::pod_at(pod, Some(address)))),
+        }
+        first..self.parties.len()
+    }
+
+    fn isolated(&mut self, cluster: &'c Cluster, pod: &Pod, direction: Direction) -> Isolated {
+        match isolating(cluster, pod, direction) {
+            policies if policies.is_empty() => Isolated::No,
+            policies => {
+                let rules = policies.into_iter().flat_map(|policy| self.add_policy(cluster, policy, direction));
+                Isolated::By(rules.collect())
+            }
+        }
+    }
+
+    fn add_policy(&mut self, cluster: &Cluster, policy: &'c Policy, direction: Direction) -> Range<usize> {
+        if let Some(range) = self.policies.get(&(&policy.key, direction)) {
+            return range.clone();
+        }
+        let first = self.rules.len();
+        for rule in rules(policy, direction).unwrap_or_default() {
+            let matches =
+                |party: &Party<'_>| peers_match(cluster, &policy.key.namespace, &rule.peers, party).is_match();
+            let peers = self.parties.iter().map(matches).collect();
+            self.rules.push(Fit { ports: &rule.ports, peers });
+        }
+        let range = first..self.rules.len();
+        self.policies.insert((&policy.key, direction), range.clone());
+        range
+    }
+
+    fn columns(&self, to: &Member<'_>, choice: &PortChoice) -> Vec<Column> {
+        let ports = match choice {
+            PortChoice::Listed(ports) => ports.clone(),
+            PortChoice::ContainerPorts => to.pod.ports.iter().map(|port| (port.protocol, port.number)).collect(),
+        };
+        ports.into_iter().map(|(protocol, port)| self.column(to, protocol, port)).collect()
+    }
+
+    fn column(&self, to: &Member<'_>, protocol: Protocol, port: u16) -> Column {
+        let matches =
+            |rule: &Fit<'_>| ports_match(rule.ports, Some(to.pod), Traffic::Port { protocol, number: port }).is_match();
+        let matching: Vec<bool> = self.rules.iter().map(matches).collect();
+        let ingress = match &to.ingress {
+            Isolated::No => None,
+            Isolated::By(rules) => Some(rules.iter().copied().filter(|&rule| matching[rule]).collect()),
+        };
+        let port_rules = Port { matching, ingress };
+        let allowed = self.members.iter().map(|from| self.is_allowed(from, to, &port_rules)).collect();
+        Column { protocol, port, allowed }
+    }
+
+    /// Whether every pair of addresses of one family may talk, and there is one.
+    fn is_allowed(&self, from: &Member<'_>, to: &Member<'_>, port: &Port) -> bool {
+        if from.pod.key == to.pod.key {
+            return true;
+        }
+        let family =
+            |source: usize, target: usize| same_family(self.parties[source].address, self.parties[target].address);
+        let routes = from.parties.clone().flat_map(|source| to.parties.clone().map(move |target| (source, target)));
+        let mut verdicts = routes
+            .filter(|&(source, target)| family(source, target))
+            .map(|(source, target)| self.leaves(from, target, port) && self.enters(source, port))
+            .peekable();
+        verdicts.peek().is_some() && verdicts.all(|allowed| allowed)
+    }
+
+    /// Whether the egress policies of `from` let the port of party `target` pass.
+    fn leaves(&self, from: &Member<'_>, target: usize, port: &Port) -> bool {
+        match &from.egress {
+            Isolated::No => true,
+            Isolated::By(rules) => rules.iter().any(|&rule| port.matching[rule] && self.rules[rule].peers[target]),
+        }
+    }
+
+    /// Whether the ingress policies of the destination let party `source` in.
+    fn enters(&self, source: usize, port: &Port) -> bool {
+        port.ingress.as_ref().is_none_or(|rules| rules.iter().any(|&rule| self.rules[rule].peers[source]))
+    }
+}

@@ -1,0 +1,46 @@
+//! Who reaches whom: the verdicts of all pairs of pods.
+
+mod fits;
+mod render;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+pub use render::render;
+
+use crate::cluster::Cluster;
+use crate::model::{ObjectKey, Protocol};
+
+/// Which ports are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortChoice {
+    /// These, of every pod.
+    Listed(BTreeSet<(Protocol, u16)>),
+    /// Of each destination the ports that its containers declare.
+    ContainerPorts,
+}
+
+/// The verdict of one pair and port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    /// The source pod.
+    pub from: ObjectKey,
+    /// The destination pod.
+    pub to: ObjectKey,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The destination port.
+    pub port: u16,
+    /// Whether a connection passes over every pair of addresses of one family that the pods have. Pods without a
+    /// family in common don't reach each other.
+    pub allowed: bool,
+}
+
+/// The verdicts of all ordered pairs of pods of the pod network, each with itself included (a pod always reaches
+/// itself), sorted.
+#[must_use]
+pub fn matrix(cluster: &Cluster, ports: &PortChoice) -> Vec<Row> {
+    fits::rows(cluster, ports)
+}
