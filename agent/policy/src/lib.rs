@@ -9,8 +9,11 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod compile;
 pub mod evaluate;
 pub mod explain;
 pub mod matrix;
 pub mod model;
 pub mod op;
+pub mod plan;
+pub mod tables;

@@ -1,0 +1,123 @@
+//! The kernel's tables, changed by operations one at a time: what a plan is tried on without a kernel.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::evaluate::Traffic;
+use crate::model::{Direction, Protocol};
+use crate::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader, RuleId};
+
+/// What the tables say of a new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// The endpoint is not isolated in this direction.
+    Open,
+    /// This rule allows it.
+    Allowed(RuleId),
+    /// No rule allows it.
+    Denied,
+}
+
+impl Judgement {
+    /// Whether the flow passes.
+    #[must_use]
+    pub const fn is_allowed(self) -> bool {
+        !matches!(self, Self::Denied)
+    }
+}
+
+/// The contents of the kernel's tables, looked up as the programs do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirror {
+    pub(crate) endpoints: BTreeMap<u32, EndpointPolicies>,
+    pub(crate) addresses: BTreeMap<IpAddr, u32>,
+    pub(crate) groups: BTreeMap<u32, u32>,
+    pub(crate) blocks: BTreeMap<IpNet, u32>,
+    pub(crate) class_rows: BTreeMap<(u32, u32), u32>,
+    pub(crate) rows: BTreeMap<u32, RowHeader>,
+    pub(crate) row_ports: BTreeMap<(u32, Protocol, u16), RuleId>,
+    pub(crate) ports: BTreeMap<u16, [u16; 3]>,
+}
+
+impl Mirror {
+    /// Does what an operation says. Invalidations and waits change no table.
+    pub fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::PutRow { row, header } => drop(self.rows.insert(row, header)),
+            Op::DeleteRow { row } => drop(self.rows.remove(&row)),
+            Op::PutRowPort { row, protocol, port_class, rule } => {
+                self.row_ports.insert((row, protocol, port_class), rule);
+            }
+            Op::DeleteRowPort { row, protocol, port_class } => {
+                self.row_ports.remove(&(row, protocol, port_class));
+            }
+            Op::PutPort { port, classes } => drop(self.ports.insert(port, classes)),
+            Op::PutClassRow { policy, class, row } => drop(self.class_rows.insert((policy, class), row)),
+            Op::DeleteClassRow { policy, class } => drop(self.class_rows.remove(&(policy, class))),
+            Op::PutGroup { group, class } => drop(self.groups.insert(group, class)),
+            Op::PutAddress { address, group } => drop(self.addresses.insert(address, group)),
+            Op::DeleteAddress { address } => drop(self.addresses.remove(&address)),
+            Op::PutBlock { block, class } => drop(self.blocks.insert(block, class)),
+            Op::DeleteBlock { block } => drop(self.blocks.remove(&block)),
+            Op::Switch { slot, policies } => drop(self.endpoints.insert(slot, policies)),
+            Op::Invalidate { .. } | Op::InvalidateAll | Op::Grace => {}
+        }
+    }
+
+    /// Forgets an endpoint, as the datapath does when its slot is released.
+    pub fn release(&mut self, slot: u32) {
+        self.endpoints.remove(&slot);
+    }
+
+    /// Judges a new flow of the endpoint in a slot: `remote` is the other end's address. An endpoint that was never
+    /// switched is open.
+    #[must_use]
+    pub fn judge(&self, slot: u32, direction: Direction, remote: IpAddr, traffic: Traffic) -> Judgement {
+        let policies = self.endpoints.get(&slot).copied().unwrap_or_default();
+        match policy_of(policies, direction) {
+            EndpointPolicy::Open => Judgement::Open,
+            EndpointPolicy::Isolated { policy, default_row } => {
+                let row = self.class_rows.get(&(policy, self.class(remote))).copied().unwrap_or(default_row);
+                self.row_rule(row, traffic).map_or(Judgement::Denied, Judgement::Allowed)
+            }
+        }
+    }
+
+    /// The class of an address: its group's, else that of the longest block around it, else 0.
+    #[must_use]
+    pub fn class(&self, address: IpAddr) -> u32 {
+        match self.addresses.get(&address) {
+            Some(group) => self.groups.get(group).copied().unwrap_or(0),
+            None => self.longest_block(address).unwrap_or(0),
+        }
+    }
+
+    fn longest_block(&self, address: IpAddr) -> Option<u32> {
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        (0..=longest).rev().find_map(|length| {
+            let block = IpNet::new(address, length).ok()?.trunc();
+            self.blocks.get(&block).copied()
+        })
+    }
+
+    fn row_rule(&self, row: u32, traffic: Traffic) -> Option<RuleId> {
+        let header = self.rows.get(&row).copied().unwrap_or_default();
+        header.any.or_else(|| {
+            let Traffic::Port { protocol, number } = traffic else { return None };
+            header.protocols[protocol as usize].or_else(|| {
+                let class = self.ports.get(&number).map_or(0, |classes| classes[protocol as usize]);
+                self.row_ports.get(&(row, protocol, class)).copied()
+            })
+        })
+    }
+}
+
+/// An endpoint's policy in a direction.
+pub(crate) const fn policy_of(policies: EndpointPolicies, direction: Direction) -> EndpointPolicy {
+    match direction {
+        Direction::Ingress => policies.ingress,
+        Direction::Egress => policies.egress,
+    }
+}
