@@ -98,6 +98,12 @@ impl NetPort {
         Self(field)
     }
 
+    /// The port as a field of a packet, in network byte order.
+    #[must_use]
+    pub const fn to_network(self) -> u16 {
+        self.0
+    }
+
     /// The port's number in host byte order.
     #[must_use]
     pub const fn number(self) -> u16 {

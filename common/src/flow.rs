@@ -54,7 +54,7 @@ impl Stamp {
     }
 }
 
-/// Bits of [`Flow::state`].
+/// Bits of [`Flow::state`](super::Flow::state).
 pub mod state {
     /// The flow was opened by a packet that left the pod; else by one that entered it.
     pub const OPENED_EGRESS: u32 = 1 << 0;
@@ -104,7 +104,7 @@ macro_rules! fragment_key {
             pub destination: $address,
             /// The identification field as it stands in the packet.
             pub id: u32,
-            /// The IP protocol.
+            /// The IPv4 protocol, or the next header of the IPv6 fragment header: the same in all fragments of a packet.
             pub protocol: u8,
             /// The way the packet goes, a [`Direction`].
             pub direction: u8,
@@ -127,6 +127,8 @@ pub struct FragmentPorts {
     pub remote_port: NetPort,
     /// When it was seen: the lower half of jiffies.
     pub seen: u32,
+    /// The protocol behind all extension headers; the key's may be that of a header before it.
+    pub protocol: u8,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u8; 3],
 }

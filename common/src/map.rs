@@ -67,7 +67,8 @@ maps! {
     COUNTERS = super::ENDPOINTS * 2 * crate::Reason::ROOM;
     /// Ring buffer (its capacity is in bytes) of [`crate::DropEvent`].
     EVENTS = 262_144;
-    /// Per-CPU array by slot → u64: the second (jiffies / HZ, upper half) and the events emitted in it (lower half).
+    /// Per-CPU array by slot → u64: when the current second began (lower half of jiffies, as the upper half) and the
+    /// events emitted in it (as the lower half).
     EVENT_BUDGET = super::ENDPOINTS;
     /// Per-CPU array with one u64: drops whose event was not emitted, for the rate limit or for a full ring.
     EVENTS_LOST = 1;
@@ -87,6 +88,8 @@ pub mod program {
 pub mod constant {
     /// Jiffies per second (u32), CONFIG_HZ of the running kernel.
     pub const HZ: &str = "HZ";
-    /// Events per second, endpoint and CPU (u32).
+    /// Events per second, endpoint and CPU (u32); 0: none.
     pub const EVENT_RATE: &str = "EVENT_RATE";
+    /// 1: the programs log every verdict through aya-log (u32). 0: the kernel's verifier removes that code.
+    pub const TRACE: &str = "TRACE";
 }

@@ -96,6 +96,8 @@ reasons! {
     NoEndpoint = 17, Denied, "no_endpoint";
     /// The tables contradict each other; this should not happen.
     Internal = 18, Denied, "internal";
+    /// It would open a flow, but the flow table took no entry.
+    FlowTable = 19, Denied, "flow_table";
 }
 
 impl Reason {

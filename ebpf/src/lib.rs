@@ -1,1 +1,32 @@
-//! TC programs.
+//! podgate's TC programs.
+//!
+//! ```text
+//! program ──► endpoint (slot, configuration) ──► parse ──► source check ──► fragments ──► flow ──► verdict
+//!    └──► count, sample an event                              ICMP errors ──► related ──┘      └──► sockets (pick-up)
+//! ```
+//!
+//! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only [`program`] turns it into an
+//! action. [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests run; what needs maps
+//! and helpers exists in the BPF build alone.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+pub mod packet;
+pub mod parse;
+pub mod rules;
+
+#[cfg(target_arch = "bpf")]
+mod events;
+#[cfg(target_arch = "bpf")]
+mod family;
+#[cfg(target_arch = "bpf")]
+mod flow;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+pub mod program;
+#[cfg(target_arch = "bpf")]
+mod related;
+#[cfg(target_arch = "bpf")]
+mod sockets;
+#[cfg(target_arch = "bpf")]
+mod verdict;

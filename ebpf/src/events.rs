@@ -1,0 +1,135 @@
+//! Counters, which are exact, and samples of dropped packets, which are not.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use podgate_common::{Counter, Direction, DropEvent, NetPort, Reason, counter_index, protocol};
+
+use crate::flow;
+use crate::maps;
+use crate::packet::Packet;
+use crate::parse::{self, ethertype};
+
+/// Counts a verdict. Per CPU, so no other writer; TC programs don't interrupt each other on a CPU.
+#[inline(always)]
+pub(crate) fn count(packet: &Packet<'_>, slot: u32, direction: Direction, reason: Reason) {
+    let Some(counter) = maps::COUNTERS.get_ptr_mut(counter_index(slot, direction, reason)) else { return };
+    add(counter, u64::from(packet.segments()), u64::from(packet.length()));
+}
+
+#[inline(always)]
+fn add(counter: *mut Counter, packets: u64, bytes: u64) {
+    // SAFETY: this CPU's element of the map.
+    unsafe {
+        (*counter).packets += packets;
+        (*counter).bytes += bytes;
+    }
+}
+
+/// Emits an event for a dropped packet, or counts that it did not.
+#[inline(never)]
+pub(crate) fn sample(packet: &Packet<'_>, slot: u32, generation: u32, direction: Direction, reason: Reason) {
+    if !is_within_budget(slot) || !emit(packet, slot, generation, direction as u8, reason as u8) {
+        count_lost();
+    }
+}
+
+#[inline(always)]
+fn count_lost() {
+    if let Some(lost) = maps::EVENTS_LOST.get_ptr_mut(0) {
+        // SAFETY: this CPU's element of the map.
+        unsafe { *lost += 1 };
+    }
+}
+
+/// Whether this endpoint may emit one more event on this CPU in this second.
+#[inline(always)]
+fn is_within_budget(slot: u32) -> bool {
+    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(slot) else { return false };
+    let now = flow::jiffies() as u32;
+    let rate = maps::EVENT_RATE.load();
+    // SAFETY: this CPU's element of the map.
+    let word = unsafe { *budget };
+    let (since, used) = ((word >> 32) as u32, word as u32);
+    let next = if now.wrapping_sub(since) >= maps::HZ.load() {
+        u64::from(now) << 32
+    } else if used >= rate {
+        return false;
+    } else {
+        word
+    };
+    // SAFETY: as above.
+    unsafe { *budget = next + 1 };
+    rate > 0
+}
+
+/// Writes an event without waking the reader, who drains the ring by the clock. False: the ring is full.
+#[inline(always)]
+fn emit(packet: &Packet<'_>, slot: u32, generation: u32, direction: u8, reason: u8) -> bool {
+    const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
+    let Some(mut entry) = maps::EVENTS.reserve::<DropEvent>(0) else { return false };
+    // SAFETY: reads a clock.
+    let time = unsafe { bpf_ktime_get_boot_ns() };
+    let event =
+        DropEvent { time, slot, generation, length: packet.length(), direction, reason, ..DropEvent::default() };
+    // SAFETY: a pointer to the reserved record, which is as large as the event.
+    unsafe {
+        entry.as_mut_ptr().write(event);
+        describe(packet, &mut *entry.as_mut_ptr());
+    }
+    entry.submit(NO_WAKEUP);
+    true
+}
+
+/// Fills in addresses and ports as far as they can be read.
+#[inline(always)]
+fn describe(packet: &Packet<'_>, event: &mut DropEvent) {
+    let l4 = match packet.load::<u16>(12).map(u16::from_be) {
+        Some(ethertype::IPV4) => describe4(packet, event),
+        Some(ethertype::IPV6) => describe6(packet, event),
+        _ => None,
+    };
+    let Some(l4) = l4 else { return };
+    let Some([first, second]) = packet.load::<[u16; 2]>(l4) else { return };
+    match event.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            event.source_port = NetPort::from_network(first);
+            event.destination_port = NetPort::from_network(second);
+        }
+        protocol::ICMP | protocol::ICMPV6 => event.destination_port = NetPort::from_network(first),
+        _ => {}
+    }
+    if event.protocol == protocol::TCP
+        && let Some(offset_and_flags) = packet.load::<u16>(l4 + 12)
+    {
+        event.tcp_flags = offset_and_flags.to_ne_bytes()[1];
+    }
+}
+
+/// Where the transport header begins, if this fragment has one.
+#[inline(always)]
+fn describe4(packet: &Packet<'_>, event: &mut DropEvent) -> Option<u32> {
+    let words = packet.load::<[u32; 5]>(parse::L3)?;
+    let [version_ihl, ..] = words[0].to_ne_bytes();
+    let [_, _, offset_high, offset_low] = words[1].to_ne_bytes();
+    event.family = 4;
+    event.protocol = words[2].to_ne_bytes()[1];
+    event.source = first_bytes(words[3]);
+    event.destination = first_bytes(words[4]);
+    let is_later_fragment = u16::from_be_bytes([offset_high, offset_low]) & 0x1fff != 0;
+    (!is_later_fragment).then_some(parse::L3 + u32::from(version_ihl & 0xf) * 4)
+}
+
+/// Where the transport header begins, if no extension header stands before it.
+#[inline(always)]
+fn describe6(packet: &Packet<'_>, event: &mut DropEvent) -> Option<u32> {
+    let words = packet.load::<[u32; 10]>(parse::L3)?;
+    event.family = 6;
+    event.protocol = words[1].to_ne_bytes()[2];
+    event.source = podgate_common::Addr6::from_words([words[2], words[3], words[4], words[5]]).octets();
+    event.destination = podgate_common::Addr6::from_words([words[6], words[7], words[8], words[9]]).octets();
+    Some(parse::L4_PLAIN6)
+}
+
+#[inline(always)]
+fn first_bytes(word: u32) -> [u8; 16] {
+    podgate_common::Addr6::from_words([word, 0, 0, 0]).octets()
+}

@@ -1,0 +1,139 @@
+//! What differs between IPv4 and IPv6 once a packet is parsed.
+
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
+use podgate_common::{
+    Addr4, Addr6, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, NetPort,
+    epoch_index4, epoch_index6,
+};
+
+use crate::maps;
+
+/// One of the two families, by its address type.
+pub(crate) trait Family: Copy + PartialEq + 'static {
+    type FlowKey: Copy;
+    type FragmentKey;
+
+    /// Where the transport header begins when nothing stands before it but the fixed IP header.
+    const L4_PLAIN: u32;
+    const BITS: u32;
+    const UNSPECIFIED: Self;
+
+    fn flow_key(local: Self, remote: Self, ports: (NetPort, NetPort), protocol: u8, slot: u16) -> Self::FlowKey;
+    fn fragment_key(ends: (Self, Self), id: u32, protocol: u8, direction: u8, slot: u16) -> Self::FragmentKey;
+    fn flows() -> &'static LruHashMap<Self::FlowKey, Flow>;
+    fn pending() -> &'static LruHashMap<Self::FlowKey, Flow>;
+    fn fragments() -> &'static LruHashMap<Self::FragmentKey, FragmentPorts>;
+    fn addresses() -> &'static HashMap<Self, u32>;
+    fn blocks() -> &'static LpmTrie<Self, u32>;
+    fn epoch_index(self) -> u32;
+    fn is_unspecified(self) -> bool;
+    /// Whether a pod's DHCP client may send from this address before it has one of its own.
+    fn is_dhcp_source(self) -> bool;
+    /// The address of a pod.
+    fn of(config: &EndpointConfig) -> Self;
+
+    fn block_key(self) -> Key<Self> {
+        Key::new(Self::BITS, self)
+    }
+}
+
+macro_rules! family {
+    ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $plain:path, $epoch:ident,
+     $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $dhcp:expr) => {
+        impl Family for $address {
+            type FlowKey = $flow_key;
+            type FragmentKey = $fragment_key;
+
+            const L4_PLAIN: u32 = $plain;
+            const BITS: u32 = $bits;
+            const UNSPECIFIED: Self = <$address>::from_octets([0; $bits / 8]);
+
+            #[inline(always)]
+            fn flow_key(local: Self, remote: Self, ports: (NetPort, NetPort), protocol: u8, slot: u16) -> $flow_key {
+                $flow_key { local, remote, local_port: ports.0, remote_port: ports.1, protocol, reserved: 0, slot }
+            }
+
+            #[inline(always)]
+            fn fragment_key(ends: (Self, Self), id: u32, protocol: u8, direction: u8, slot: u16) -> $fragment_key {
+                $fragment_key { source: ends.0, destination: ends.1, id, protocol, direction, slot }
+            }
+
+            #[inline(always)]
+            fn flows() -> &'static LruHashMap<$flow_key, Flow> {
+                &maps::$flows
+            }
+
+            #[inline(always)]
+            fn pending() -> &'static LruHashMap<$flow_key, Flow> {
+                &maps::$pending
+            }
+
+            #[inline(always)]
+            fn fragments() -> &'static LruHashMap<$fragment_key, FragmentPorts> {
+                &maps::$fragments
+            }
+
+            #[inline(always)]
+            fn addresses() -> &'static HashMap<Self, u32> {
+                &maps::$addresses
+            }
+
+            #[inline(always)]
+            fn blocks() -> &'static LpmTrie<Self, u32> {
+                &maps::$blocks
+            }
+
+            #[inline(always)]
+            fn epoch_index(self) -> u32 {
+                $epoch(self)
+            }
+
+            #[inline(always)]
+            fn is_unspecified(self) -> bool {
+                <$address>::is_unspecified(self)
+            }
+
+            #[inline(always)]
+            fn is_dhcp_source(self) -> bool {
+                $dhcp(self)
+            }
+
+            #[inline(always)]
+            fn of(config: &EndpointConfig) -> Self {
+                config.$field
+            }
+        }
+    };
+}
+
+family!(
+    Addr4,
+    FlowKey4,
+    FragmentKey4,
+    address4,
+    32,
+    crate::parse::L4_PLAIN4,
+    epoch_index4,
+    FLOWS4,
+    PENDING4,
+    FRAGMENTS4,
+    ADDRESSES4,
+    BLOCKS4,
+    Addr4::is_unspecified
+);
+family!(
+    Addr6,
+    FlowKey6,
+    FragmentKey6,
+    address6,
+    128,
+    crate::parse::L4_PLAIN6,
+    epoch_index6,
+    FLOWS6,
+    PENDING6,
+    FRAGMENTS6,
+    ADDRESSES6,
+    BLOCKS6,
+    Addr6::is_link_local
+);

@@ -1,0 +1,333 @@
+//! Flows: which packets need no verdict of their own, and which verdict decides for the others.
+
+use aya_ebpf::helpers::generated::bpf_jiffies64;
+use podgate_common::{Direction, EndpointConfig, Flow, NetPort, Reason, Stamp, VERDICT_NONE, flags, protocol, state};
+
+use crate::family::Family;
+use crate::maps;
+use crate::packet::Packet;
+use crate::rules::{self, tcp};
+use crate::sockets::{self, Connection};
+use crate::verdict::verdict;
+
+/// Jiffies of the running kernel.
+#[inline(always)]
+pub(crate) fn jiffies() -> u64 {
+    // SAFETY: reads a counter.
+    unsafe { bpf_jiffies64() }
+}
+
+/// Jiffies per second.
+#[inline(always)]
+pub(crate) fn hz() -> u64 {
+    u64::from(maps::HZ.load())
+}
+
+/// A packet and what its fate depends on.
+pub(crate) struct Scene<'a, F: Family> {
+    pub(crate) packet: Packet<'a>,
+    pub(crate) config: &'a EndpointConfig,
+    pub(crate) key: F::FlowKey,
+    pub(crate) local: F,
+    pub(crate) remote: F,
+    pub(crate) ports: (NetPort, NetPort),
+    /// What flows that are allowed now are stamped with. Its epoch was read before any table, so that a verdict from
+    /// tables that change meanwhile is never taken for current.
+    pub(crate) stamp: Stamp,
+    pub(crate) now: u64,
+    pub(crate) direction: Direction,
+    pub(crate) protocol: u8,
+    pub(crate) tcp_flags: u8,
+    /// Made by a process of this node.
+    pub(crate) from_node: bool,
+    /// May license packets of the other end: false for an echo reply that nobody asked for.
+    pub(crate) opens_flow: bool,
+}
+
+impl<F: Family> Scene<'_, F> {
+    /// What policy says of this flow if it was opened in a direction.
+    #[inline(always)]
+    fn verdict(&self, opened: Direction) -> Result<u32, Reason> {
+        let port = match opened {
+            Direction::Ingress => self.ports.0,
+            Direction::Egress => self.ports.1,
+        };
+        verdict(self.config, opened, &self.remote, self.protocol, port.number())
+    }
+
+    fn keeps(&self) -> bool {
+        self.config.flags & flags::KEEP != 0
+    }
+
+    #[inline(always)]
+    fn is_usable(&self, flow: &Flow) -> bool {
+        rules::is_of_this_pod(flow.stamp.generation(), self.config.birth)
+            && !rules::is_expired(self.protocol, flow.state, flow.seen, self.now, hz())
+    }
+}
+
+/// The reason of a packet that was allowed by a rule, or for want of any policy in its direction.
+const fn allowed_by(rule: u32) -> Reason {
+    if rule == VERDICT_NONE { Reason::DirectionNotIsolated } else { Reason::Rule }
+}
+
+/// What happens to a packet.
+#[inline(always)]
+pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    if scene.protocol == protocol::TCP && tcp::opens(scene.tcp_flags) {
+        return open_tcp(scene);
+    }
+    if let Some(flow) = F::flows().get_ptr_mut(&scene.key) {
+        // SAFETY: the map's element; may be reused by another flow while we look, as in every LRU map of the kernel.
+        let flow = unsafe { &*flow };
+        if scene.is_usable(flow) {
+            if flow.stamp == scene.stamp {
+                touch(scene, flow);
+                return Reason::Established;
+            }
+            return outdated(scene, flow, Table::Lasting);
+        }
+    }
+    not_lasting(scene)
+}
+
+/// Which table a flow stands in.
+#[derive(Clone, Copy, PartialEq)]
+enum Table {
+    Lasting,
+    Pending,
+}
+
+/// A packet of a flow that is not among the lasting ones.
+#[inline(never)]
+fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    if let Some(flow) = F::pending().get_ptr_mut(&scene.key) {
+        // SAFETY: as in `judge`.
+        let flow = unsafe { &*flow };
+        if scene.is_usable(flow) {
+            if flow.stamp != scene.stamp {
+                return outdated(scene, flow, Table::Pending);
+            }
+            return pending(scene, flow);
+        }
+    }
+    miss(scene)
+}
+
+/// A packet of a pending flow that is current.
+#[inline(always)]
+fn pending<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
+    if !rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags) {
+        touch(scene, flow);
+        return Reason::Established;
+    }
+    promote(scene, *flow)
+}
+
+/// Moves a flow among the lasting ones.
+#[inline(never)]
+fn promote<F: Family>(scene: &Scene<'_, F>, flow: Flow) -> Reason {
+    let promoted = Flow { seen: scene.now, state: scene.next_state(flow.state), ..flow };
+    if F::flows().insert(&scene.key, &promoted, 0).is_err() {
+        // It stays where it is: allowed, and promoted by its next packet.
+        return Reason::Established;
+    }
+    forget(F::pending(), &scene.key);
+    Reason::Established
+}
+
+impl<F: Family> Scene<'_, F> {
+    #[inline(always)]
+    fn next_state(&self, current: u32) -> u32 {
+        rules::next_state(current, self.protocol, self.direction, self.tcp_flags)
+    }
+}
+
+/// Removes a flow that may be gone already.
+#[inline(always)]
+fn forget<K>(table: &aya_ebpf::maps::LruHashMap<K, Flow>, key: &K) {
+    // Err means that there was none, which is what is wanted.
+    let _absent = table.remove(key);
+}
+
+/// Notes that a flow has one more packet. The entry is shared by all CPUs: it is written only when something changes.
+/// Two packets at once may lose a mark of the state, which then comes with the next packet, or never comes: a finished
+/// connection whose entry lives on licenses nothing that its opening did not.
+#[inline(always)]
+fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow) {
+    let next = scene.next_state(flow.state);
+    if next != flow.state {
+        // SAFETY: an aligned u32 of the map's element, stored whole.
+        unsafe { (&raw const flow.state).cast_mut().write_volatile(next) };
+    } else if scene.now.wrapping_sub(flow.seen) < hz() {
+        return;
+    }
+    // SAFETY: an aligned u64 of the map's element, stored whole.
+    unsafe { (&raw const flow.seen).cast_mut().write_volatile(scene.now) };
+}
+
+/// A packet of a flow that was allowed under other policies or another owner of the remote address: judged again, in
+/// the direction in which the flow was opened. Denied, the entry stays as it is, so that every later packet of either
+/// end ends here too.
+#[inline(never)]
+fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Reason {
+    let by_node = flow.state & state::NODE != 0;
+    match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(flow.opened()) } {
+        Ok(rule) => renew(scene, flow, rule, table),
+        Err(Reason::NoRule) if scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) => {
+            touch(scene, flow);
+            Reason::Kept
+        }
+        Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,
+        Err(Reason::NoRule) => in_own_direction(scene),
+        Err(reason) => reason,
+    }
+}
+
+/// Stamps a flow that is still allowed. The whole entry is written anew, because the element may meanwhile be another
+/// flow's, which must not get our stamp.
+#[inline(always)]
+fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, table: Table) -> Reason {
+    let promoted = rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags);
+    let renewed = scene.flow(scene.next_state(flow.state), rule);
+    if table == Table::Pending && !promoted {
+        return store(F::pending(), scene, &renewed, Reason::Established);
+    }
+    let reason = store(F::flows(), scene, &renewed, Reason::Established);
+    if table == Table::Pending {
+        forget(F::pending(), &scene.key);
+    }
+    reason
+}
+
+/// Writes a flow's entry; without one its later packets would be dropped, so a failure is this packet's drop.
+#[inline(always)]
+fn store<F: Family>(
+    table: &aya_ebpf::maps::LruHashMap<F::FlowKey, Flow>,
+    scene: &Scene<'_, F>,
+    flow: &Flow,
+    reason: Reason,
+) -> Reason {
+    if table.insert(&scene.key, flow, 0).is_err() { Reason::FlowTable } else { reason }
+}
+
+/// A packet that opens a TCP connection: always judged in its own direction, whatever flow has its key. Denied, it
+/// leaves that flow alone.
+#[inline(never)]
+fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    if scene.from_node {
+        forget(F::flows(), &scene.key);
+        return store(F::pending(), scene, &scene.opened(state::NODE, VERDICT_NONE), Reason::Node);
+    }
+    match scene.verdict(scene.direction) {
+        Ok(rule) => {
+            forget(F::flows(), &scene.key);
+            store(F::pending(), scene, &scene.opened(0, rule), allowed_by(rule))
+        }
+        Err(reason) => reason,
+    }
+}
+
+impl<F: Family> Scene<'_, F> {
+    /// The entry of a flow that this packet opens.
+    #[inline(always)]
+    fn opened(&self, more_state: u32, rule: u32) -> Flow {
+        self.flow(rules::opening_state(self.direction) | more_state, rule)
+    }
+
+    /// An entry that is current.
+    #[inline(always)]
+    fn flow(&self, flow_state: u32, rule: u32) -> Flow {
+        Flow { stamp: self.stamp, seen: self.now, state: flow_state, rule }
+    }
+}
+
+/// A packet of no known flow that does not open a TCP connection.
+#[inline(never)]
+fn miss<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    if scene.protocol == protocol::TCP {
+        return match sockets::tcp(scene) {
+            Connection::None => without_entry(scene),
+            Connection::Known { opened, half_open } => pick_up(scene, opened, half_open),
+        };
+    }
+    if scene.protocol == protocol::UDP
+        && scene.direction == Direction::Ingress
+        && !scene.from_node
+        && let Ok(rule) = scene.verdict(Direction::Egress)
+        && sockets::is_connected_udp(scene)
+    {
+        let flow = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
+        return store(F::flows(), scene, &flow, allowed_by(rule));
+    }
+    in_own_direction(scene)
+}
+
+/// A packet of a connection that the pod's kernel knows and we don't: opened before the pod was isolated, evicted or
+/// expired. Judged in the direction in which it was opened.
+#[inline(always)]
+fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) -> Reason {
+    let by_node = scene.from_node && opened == Direction::Ingress;
+    let rule = match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(opened) } {
+        Ok(rule) => rule,
+        Err(Reason::NoRule) => return if scene.keeps() { Reason::Kept } else { Reason::Cut },
+        Err(reason) => return reason,
+    };
+    let mut flow_state = rules::opening_state(opened);
+    if by_node {
+        flow_state |= state::NODE;
+    }
+    let reason = if by_node { Reason::Node } else { allowed_by(rule) };
+    if half_open {
+        let flow = scene.flow(scene.next_state(flow_state), rule);
+        return store(F::pending(), scene, &flow, reason);
+    }
+    let flow = scene.flow(scene.next_state(flow_state | state::ANSWERED), rule);
+    store(F::flows(), scene, &flow, reason)
+}
+
+/// A packet judged in its own direction, which licenses nothing back.
+#[inline(always)]
+fn without_entry<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    if scene.from_node {
+        return Reason::Node;
+    }
+    match scene.verdict(scene.direction) {
+        Ok(rule) => allowed_by(rule),
+        Err(reason) => reason,
+    }
+}
+
+/// A packet judged in its own direction, which opens a flow.
+#[inline(never)]
+fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    if !scene.opens_flow {
+        return without_entry(scene);
+    }
+    if scene.from_node {
+        return store(F::pending(), scene, &scene.opened(state::NODE, VERDICT_NONE), Reason::Node);
+    }
+    match scene.verdict(scene.direction) {
+        Ok(rule) => store(F::pending(), scene, &scene.opened(0, rule), allowed_by(rule)),
+        Err(reason) => reason,
+    }
+}
+
+/// Whether a flow was allowed and still is, for an ICMP error about one of its packets. Changes nothing.
+#[inline(never)]
+pub(crate) fn is_allowed<F: Family>(scene: &Scene<'_, F>) -> bool {
+    let tables = [F::flows(), F::pending()];
+    for table in tables {
+        if let Some(flow) = table.get_ptr_mut(&scene.key) {
+            // SAFETY: as in `judge`.
+            let flow = unsafe { &*flow };
+            if scene.is_usable(flow) {
+                return flow.stamp == scene.stamp
+                    || flow.state & state::NODE != 0
+                    || scene.verdict(flow.opened()).is_ok()
+                    || scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch());
+            }
+        }
+    }
+    false
+}

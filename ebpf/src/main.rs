@@ -1,0 +1,42 @@
+//! The object that the agent embeds. Built for any other target than BPF it is an empty program, so that the workspace
+//! can be checked as a whole.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod object {
+    use aya_ebpf::macros::classifier;
+    use aya_ebpf::programs::TcContext;
+    use podgate_common::Direction;
+    use podgate_ebpf::program;
+
+    /// TC egress hook of a pod's veth: what enters the pod.
+    #[classifier]
+    pub(crate) fn podgate_ingress(ctx: TcContext) -> i32 {
+        program::run(&ctx, Direction::Ingress)
+    }
+
+    /// TC ingress hook of a pod's veth: what leaves the pod.
+    #[classifier]
+    pub(crate) fn podgate_egress(ctx: TcContext) -> i32 {
+        program::run(&ctx, Direction::Egress)
+    }
+
+    /// Never attached: test-run by the agent to calibrate HZ.
+    #[classifier]
+    pub(crate) fn podgate_jiffies(_ctx: TcContext) -> i32 {
+        program::jiffies()
+    }
+
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    /// The helpers that the programs call are for GPL-compatible programs only.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 4] = *b"GPL\0";
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,171 @@
+//! The packet under judgement: the one place that touches its bytes.
+
+/// A type whose every bit pattern is a value, so that it may be read from a packet.
+///
+/// # Safety
+///
+/// Implementors have no padding and no invalid values.
+pub unsafe trait Wire: Copy + Default {}
+
+// SAFETY: integers and arrays of integers have neither padding nor invalid values.
+unsafe impl Wire for u8 {}
+// SAFETY: as above.
+unsafe impl Wire for u16 {}
+// SAFETY: as above.
+unsafe impl Wire for u32 {}
+// SAFETY: as above.
+unsafe impl<const N: usize> Wire for [u16; N] where [u16; N]: Default {}
+// SAFETY: as above.
+unsafe impl<const N: usize> Wire for [u32; N] where [u32; N]: Default {}
+
+#[cfg(target_arch = "bpf")]
+mod imp {
+    use core::marker::PhantomData;
+
+    use aya_ebpf::bindings::__sk_buff;
+    use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_skb_pull_data};
+
+    use super::Wire;
+
+    /// A packet at a TC hook.
+    #[derive(Clone, Copy)]
+    pub struct Packet<'a> {
+        skb: *mut __sk_buff,
+        context: PhantomData<&'a __sk_buff>,
+    }
+
+    impl Packet<'_> {
+        /// The packet of a program's context, which must be valid.
+        #[inline(always)]
+        pub fn new(skb: *mut __sk_buff) -> Self {
+            Self { skb, context: PhantomData }
+        }
+
+        /// The context, for helpers that want it.
+        #[inline(always)]
+        pub fn context(&self) -> *mut __sk_buff {
+            self.skb
+        }
+
+        /// Bytes from the Ethernet header on.
+        #[inline(always)]
+        pub fn length(&self) -> u32 {
+            // SAFETY: the kernel gives a valid context; so in every accessor of this type.
+            unsafe { (*self.skb).len }
+        }
+
+        /// The interface whose hook this is.
+        #[inline(always)]
+        pub fn ifindex(&self) -> u32 {
+            // SAFETY: see `length`.
+            unsafe { (*self.skb).ifindex }
+        }
+
+        /// The interface by which it came into this host; 0: it was made here.
+        #[inline(always)]
+        pub fn ingress_ifindex(&self) -> u32 {
+            // SAFETY: see `length`.
+            unsafe { (*self.skb).ingress_ifindex }
+        }
+
+        /// Whether a VLAN tag stands in its metadata.
+        #[inline(always)]
+        pub fn has_vlan_metadata(&self) -> bool {
+            // SAFETY: see `length`.
+            unsafe { (*self.skb).vlan_present != 0 }
+        }
+
+        /// How many packets it is on the wire.
+        #[inline(always)]
+        pub fn segments(&self) -> u32 {
+            // SAFETY: see `length`.
+            let segments = unsafe { (*self.skb).gso_segs };
+            if segments == 0 { 1 } else { segments }
+        }
+
+        /// Whether segmentation is left to a later device: lengths in its headers may then be 0 (BIG TCP).
+        #[inline(always)]
+        pub fn is_gso(&self) -> bool {
+            // SAFETY: see `length`.
+            unsafe { (*self.skb).gso_size != 0 }
+        }
+
+        /// Reads at an offset known at compile time, from linear memory; makes it linear first where it is not.
+        #[inline(always)]
+        pub fn read<T: Wire>(&self, offset: usize) -> Option<T> {
+            let end = offset + size_of::<T>();
+            if !self.is_linear(end) {
+                // SAFETY: valid context; the kernel checks the length. Pointers into the packet are made anew below.
+                unsafe { bpf_skb_pull_data(self.skb, end as u32) };
+                if !self.is_linear(end) {
+                    return None;
+                }
+            }
+            // SAFETY: the bytes up to `end` lie before data_end; T is valid for every bit pattern.
+            Some(unsafe { ((*self.skb).data as usize as *const u8).add(offset).cast::<T>().read_unaligned() })
+        }
+
+        #[inline(always)]
+        fn is_linear(&self, end: usize) -> bool {
+            // SAFETY: see `length`.
+            unsafe { (*self.skb).data as usize + end <= (*self.skb).data_end as usize }
+        }
+
+        /// Reads at any offset, by a helper call.
+        #[inline(always)]
+        pub fn load<T: Wire>(&self, offset: u32) -> Option<T> {
+            let mut value = T::default();
+            // SAFETY: valid context; the destination has the given size; the helper checks the packet's bounds.
+            let status =
+                unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, (&raw mut value).cast(), size_of::<T>() as u32) };
+            if status != 0 { None } else { Some(value) }
+        }
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+mod imp {
+    use super::Wire;
+
+    /// A packet in memory, for tests on the host.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Packet<'a> {
+        bytes: &'a [u8],
+    }
+
+    impl<'a> Packet<'a> {
+        /// The packet with these bytes, from the Ethernet header on.
+        #[must_use]
+        pub const fn new(bytes: &'a [u8]) -> Self {
+            Self { bytes }
+        }
+
+        /// Bytes from the Ethernet header on.
+        #[must_use]
+        pub fn length(&self) -> u32 {
+            u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
+        }
+
+        /// Whether segmentation is left to a later device: never, here.
+        #[must_use]
+        pub const fn is_gso(&self) -> bool {
+            false
+        }
+
+        /// Reads at an offset.
+        #[must_use]
+        pub fn read<T: Wire>(&self, offset: usize) -> Option<T> {
+            let bytes = self.bytes.get(offset..)?.get(..size_of::<T>())?;
+            // SAFETY: as many bytes as T has; T is valid for every bit pattern.
+            Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+        }
+
+        /// Reads at an offset.
+        #[must_use]
+        pub fn load<T: Wire>(&self, offset: u32) -> Option<T> {
+            self.read(offset as usize)
+        }
+    }
+}
+
+pub use imp::Packet;

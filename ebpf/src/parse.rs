@@ -1,0 +1,505 @@
+//! From bytes to headers: Ethernet, IPv4 with options, IPv6 with extension headers, transport ports, ICMP types.
+//!
+//! Offsets count from the Ethernet header. Lengths are believed only as far as the packet's own length bears them out,
+//! and nothing is read behind the end that the IP header states (what follows there is padding).
+
+use podgate_common::{Addr4, Addr6, Direction, NetPort, Reason, protocol};
+
+use crate::packet::Packet;
+
+/// EtherTypes that are told apart, in host byte order.
+pub mod ethertype {
+    /// IPv4.
+    pub const IPV4: u16 = 0x0800;
+    /// ARP.
+    pub const ARP: u16 = 0x0806;
+    /// IPv6.
+    pub const IPV6: u16 = 0x86dd;
+    /// IEEE 802.1Q.
+    pub const VLAN: u16 = 0x8100;
+    /// IEEE 802.1ad.
+    pub const QINQ: u16 = 0x88a8;
+}
+
+/// Where the IP header begins.
+pub const L3: u32 = 14;
+/// Where the transport header begins behind an IPv4 header without options.
+pub const L4_PLAIN4: u32 = L3 + 20;
+/// Where the transport header begins behind an IPv6 header without extensions.
+pub const L4_PLAIN6: u32 = L3 + 40;
+/// More extension headers than this are not followed.
+const EXTENSIONS: u32 = 8;
+
+/// Which part of a packet this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragment {
+    /// All of it.
+    Whole,
+    /// The first fragment, which holds the ports.
+    First(FragmentId),
+    /// A later fragment, without ports.
+    Later(FragmentId),
+}
+
+/// What the fragments of one packet have in common, beside the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentId {
+    /// The identification field as it stands in the packet.
+    pub id: u32,
+    /// The IPv4 protocol, or the next header of the IPv6 fragment header.
+    pub protocol: u8,
+}
+
+/// What the IP header and its extensions say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// The protocol behind all extension headers.
+    pub protocol: u8,
+    /// Time to live or hop limit.
+    pub hop_limit: u8,
+    /// Where the transport header begins.
+    pub l4: u32,
+    /// Where the packet ends.
+    pub end: u32,
+    /// Which part of the packet this is.
+    pub fragment: Fragment,
+}
+
+/// What kind of packet the transport header makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// TCP, UDP or SCTP.
+    Ports,
+    /// ICMP echo request; its identifier stands for both ports.
+    EchoRequest,
+    /// ICMP echo reply, likewise.
+    EchoReply,
+    /// An ICMP error about another packet.
+    IcmpError,
+    /// IPv6 neighbour discovery or multicast listener discovery that may pass in this direction.
+    Discovery,
+    /// Anything else.
+    Portless,
+}
+
+/// What the transport header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// What kind of packet it is.
+    pub kind: Kind,
+    /// Source port or echo identifier.
+    pub source: NetPort,
+    /// Destination port or echo identifier.
+    pub destination: NetPort,
+    /// TCP's flags byte; 0 for other protocols.
+    pub tcp_flags: u8,
+}
+
+impl Transport {
+    const PORTLESS: Self = Self::without_ports(Kind::Portless);
+
+    const fn without_ports(kind: Kind) -> Self {
+        Self { kind, source: NetPort::new(0), destination: NetPort::new(0), tcp_flags: 0 }
+    }
+
+    /// The ports of the flow that a packet belongs to, the pod's first; of an echo the identifier and who asked.
+    #[must_use]
+    #[inline(always)]
+    pub fn flow_ports(&self, direction: Direction) -> (NetPort, NetPort) {
+        let asked_by_pod = NetPort::from_network(0);
+        let asked_by_remote = NetPort::from_network(1);
+        match (self.kind, direction) {
+            (Kind::EchoRequest, Direction::Egress) | (Kind::EchoReply, Direction::Ingress) => {
+                (self.source, asked_by_pod)
+            }
+            (Kind::EchoRequest, Direction::Ingress) | (Kind::EchoReply, Direction::Egress) => {
+                (self.source, asked_by_remote)
+            }
+            (_, Direction::Egress) => (self.source, self.destination),
+            (_, Direction::Ingress) => (self.destination, self.source),
+        }
+    }
+}
+
+/// The EtherType of the frame.
+#[inline(always)]
+pub fn ethertype_of(packet: &Packet<'_>) -> Result<u16, Reason> {
+    packet.read::<u16>(12).map(u16::from_be).ok_or(Reason::Malformed)
+}
+
+/// The IPv4 header.
+#[inline(always)]
+pub fn ipv4(packet: &Packet<'_>) -> Result<Headers<Addr4>, Reason> {
+    let [first, second, third, source, destination] = packet.read::<[u32; 5]>(L3 as usize).ok_or(Reason::Malformed)?;
+    let [version_ihl, _tos, length_high, length_low] = first.to_ne_bytes();
+    let [id_0, id_1, offset_high, offset_low] = second.to_ne_bytes();
+    let [hop_limit, protocol, _, _] = third.to_ne_bytes();
+    let header = u32::from(version_ihl & 0xf) * 4;
+    let end = end_of_packet(packet, u32::from(u16::from_be_bytes([length_high, length_low])), L3);
+    if version_ihl >> 4 != 4 || header < 20 || L3 + header > end || end > packet.length() || protocol == 0 {
+        return Err(Reason::Malformed);
+    }
+    let id = FragmentId { id: u32::from(u16::from_ne_bytes([id_0, id_1])), protocol };
+    let fragment = fragment4(u16::from_be_bytes([offset_high, offset_low]), id)?;
+    Ok(Headers {
+        source: Addr4::from_octets(source.to_ne_bytes()),
+        destination: Addr4::from_octets(destination.to_ne_bytes()),
+        protocol,
+        hop_limit,
+        l4: L3 + header,
+        end,
+        fragment,
+    })
+}
+
+/// Which part of a packet the flags and offset of an IPv4 header make it.
+#[inline(always)]
+fn fragment4(field: u16, id: FragmentId) -> Result<Fragment, Reason> {
+    const MORE: u16 = 0x2000;
+    match (field & 0x1fff, field & MORE) {
+        (0, 0) => Ok(Fragment::Whole),
+        (0, _) => Ok(Fragment::First(id)),
+        (offset, _) => later(offset, id),
+    }
+}
+
+/// A later fragment, unless it would overwrite the TCP header of the first (RFC 3128). The offset counts eight bytes.
+#[inline(always)]
+const fn later(offset: u16, id: FragmentId) -> Result<Fragment, Reason> {
+    if offset == 1 && id.protocol == protocol::TCP { Err(Reason::FragmentTiny) } else { Ok(Fragment::Later(id)) }
+}
+
+/// Where the packet ends by the length field of its header, which counts from `from`. BIG TCP leaves it 0 in packets
+/// that a later device cuts into segments.
+#[inline(always)]
+fn end_of_packet(packet: &Packet<'_>, length: u32, from: u32) -> u32 {
+    if length == 0 && packet.is_gso() { packet.length() } else { from + length }
+}
+
+/// The IPv6 header with its extensions.
+#[inline(always)]
+pub fn ipv6(packet: &Packet<'_>) -> Result<Headers<Addr6>, Reason> {
+    let words = packet.read::<[u32; 10]>(L3 as usize).ok_or(Reason::Malformed)?;
+    let [length_high, length_low, next_header, hop_limit] = words[1].to_ne_bytes();
+    let end = end_of_packet(packet, u32::from(u16::from_be_bytes([length_high, length_low])), L4_PLAIN6);
+    if words[0].to_ne_bytes()[0] >> 4 != 6 || end > packet.length() {
+        return Err(Reason::Malformed);
+    }
+    let mut walk = Walk { protocol: next_header, l4: L4_PLAIN6, fragment: Fragment::Whole };
+    if is_extension(next_header) {
+        follow_extensions(packet, end, &mut walk)?;
+    }
+    Ok(Headers {
+        source: Addr6::from_words([words[2], words[3], words[4], words[5]]),
+        destination: Addr6::from_words([words[6], words[7], words[8], words[9]]),
+        protocol: walk.protocol,
+        hop_limit,
+        l4: walk.l4,
+        end,
+        fragment: walk.fragment,
+    })
+}
+
+/// IPv6 extension headers that are followed.
+mod extension {
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const AUTHENTICATION: u8 = 51;
+    pub(super) const DESTINATION: u8 = 60;
+}
+
+/// Where a walk along extension headers has come to.
+struct Walk {
+    protocol: u8,
+    l4: u32,
+    fragment: Fragment,
+}
+
+const fn is_extension(next_header: u8) -> bool {
+    use extension::*;
+    matches!(next_header, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
+}
+
+/// Follows extension headers up to the transport header, or to a fragment header behind which there is none.
+#[inline(never)]
+fn follow_extensions(packet: &Packet<'_>, end: u32, walk: &mut Walk) -> Result<(), Reason> {
+    for step in 0..EXTENSIONS {
+        if !is_extension(walk.protocol) || matches!(walk.fragment, Fragment::Later(_)) {
+            return Ok(());
+        }
+        follow_extension(packet, end, walk, step)?;
+    }
+    if is_extension(walk.protocol) { Err(Reason::Malformed) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn follow_extension(packet: &Packet<'_>, end: u32, walk: &mut Walk, step: u32) -> Result<(), Reason> {
+    let [first, second, third, fourth] = packet.load::<[u16; 4]>(walk.l4).ok_or(Reason::Malformed)?;
+    let [next_header, length] = first.to_ne_bytes();
+    let size = match walk.protocol {
+        extension::FRAGMENT => 8,
+        extension::AUTHENTICATION => (u32::from(length) + 2) * 4,
+        _ => (u32::from(length) + 1) * 8,
+    };
+    let misplaced = match walk.protocol {
+        extension::HOP_BY_HOP => step != 0,
+        extension::FRAGMENT => walk.fragment != Fragment::Whole,
+        _ => false,
+    };
+    if misplaced || walk.l4 + size > end {
+        return Err(Reason::Malformed);
+    }
+    if walk.protocol == extension::FRAGMENT {
+        let id = u32::from(third) | u32::from(fourth) << 16;
+        walk.fragment = fragment6(u16::from_be(second), FragmentId { id, protocol: next_header })?;
+    }
+    walk.l4 += size;
+    walk.protocol = next_header;
+    Ok(())
+}
+
+/// Which part of a packet the fields of an IPv6 fragment header make it. An atomic fragment is a packet of its own,
+/// whatever other fragments have its id (RFC 6946).
+#[inline(always)]
+fn fragment6(field: u16, id: FragmentId) -> Result<Fragment, Reason> {
+    const MORE: u16 = 1;
+    match (field >> 3, field & MORE) {
+        (0, 0) => Ok(Fragment::Whole),
+        (0, _) => Ok(Fragment::First(id)),
+        (offset, _) => later(offset, id),
+    }
+}
+
+/// The transport header of a packet that is whole or a first fragment. `plain` is where it begins when nothing stands
+/// between it and the fixed IP header.
+#[inline(always)]
+pub fn transport<A>(
+    packet: &Packet<'_>,
+    headers: &Headers<A>,
+    direction: Direction,
+    plain: u32,
+) -> Result<Transport, Reason> {
+    let truncated = if headers.fragment == Fragment::Whole { Reason::Malformed } else { Reason::FragmentTiny };
+    let room = headers.end - headers.l4;
+    let needed = match headers.protocol {
+        protocol::TCP => 20,
+        protocol::SCTP => 12,
+        protocol::UDP | protocol::ICMP | protocol::ICMPV6 => 8,
+        _ => return Ok(Transport::PORTLESS),
+    };
+    if room < needed {
+        return Err(truncated);
+    }
+    let bytes = if headers.l4 == plain {
+        let at = plain as usize;
+        Bytes::gather(packet.read(at), packet.read(at + 4), || packet.read(at + 12), headers.protocol)
+    } else {
+        Bytes::load(packet, headers.l4, headers.protocol)
+    };
+    if !bytes.is_present() {
+        return Err(truncated);
+    }
+    interpret(bytes, headers, direction, room).ok_or(truncated)
+}
+
+/// What is needed of a transport header, in one word, so that it crosses a function call of the BPF machine: the first
+/// four bytes, then the two bytes that matter by protocol (TCP offset and flags, UDP length, ICMP identifier), then a
+/// mark that they were there.
+#[derive(Clone, Copy)]
+struct Bytes(u64);
+
+impl Bytes {
+    const PRESENT: u64 = 1 << 63;
+
+    #[inline(always)]
+    fn gather(first: Option<u32>, fifth: Option<u16>, flags: impl FnOnce() -> Option<u16>, protocol: u8) -> Self {
+        let second = if protocol == protocol::TCP { flags() } else { fifth };
+        match (first, second) {
+            (Some(first), Some(second)) => Self(u64::from(first) | u64::from(second) << 32 | Self::PRESENT),
+            _ => Self(0),
+        }
+    }
+
+    /// Reads them at an offset that is not known at compile time.
+    #[inline(always)]
+    fn load(packet: &Packet<'_>, at: u32, protocol: u8) -> Self {
+        Self(load_bytes(packet, at, protocol))
+    }
+
+    #[inline(always)]
+    const fn is_present(self) -> bool {
+        self.0 & Self::PRESENT != 0
+    }
+
+    #[inline(always)]
+    const fn first(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline(always)]
+    const fn second(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    #[inline(always)]
+    const fn third(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+}
+
+/// A function of its own, so that the compiler can't merge its reads from the stack with reads from the packet, which
+/// the verifier refuses.
+#[inline(never)]
+fn load_bytes(packet: &Packet<'_>, at: u32, protocol: u8) -> u64 {
+    Bytes::gather(packet.load(at), packet.load(at + 4), || packet.load(at + 12), protocol).0
+}
+
+#[inline(always)]
+fn interpret<A>(bytes: Bytes, headers: &Headers<A>, direction: Direction, room: u32) -> Option<Transport> {
+    let (source, destination) = (NetPort::from_network(bytes.first()), NetPort::from_network(bytes.second()));
+    let ports = Transport { kind: Kind::Ports, source, destination, tcp_flags: 0 };
+    let third = u32::from(u16::from_be(bytes.third()));
+    match headers.protocol {
+        protocol::TCP => {
+            let header = (third >> 12) * 4;
+            (header >= 20 && header <= room).then_some(Transport { tcp_flags: third as u8, ..ports })
+        }
+        protocol::UDP => {
+            let fits = third <= room || headers.fragment != Fragment::Whole || third == 0;
+            (fits && (third >= 8 || third == 0 && room > 0xffff)).then_some(ports)
+        }
+        protocol::SCTP => Some(ports),
+        _ => Some(icmp(bytes, headers, direction)),
+    }
+}
+
+/// What an ICMP message is. Addresses tell the families apart by the protocol number alone.
+#[inline(always)]
+fn icmp<A>(bytes: Bytes, headers: &Headers<A>, direction: Direction) -> Transport {
+    let [kind, _code] = bytes.first().to_ne_bytes();
+    let kind = if headers.protocol == protocol::ICMP {
+        icmp4_kind(kind)
+    } else {
+        icmp6_kind(kind, direction, headers.hop_limit, headers.fragment == Fragment::Whole)
+    };
+    match kind {
+        Kind::EchoRequest | Kind::EchoReply => {
+            let id = NetPort::from_network(bytes.third());
+            Transport { kind, source: id, destination: id, tcp_flags: 0 }
+        }
+        kind => Transport::without_ports(kind),
+    }
+}
+
+/// ICMP types: 0 and 8 echo, 3 unreachable (fragmentation needed among it), 11 time exceeded, 12 parameter problem.
+#[inline(always)]
+const fn icmp4_kind(icmp_type: u8) -> Kind {
+    match icmp_type {
+        0 => Kind::EchoReply,
+        8 => Kind::EchoRequest,
+        3 | 11 | 12 => Kind::IcmpError,
+        _ => Kind::Portless,
+    }
+}
+
+/// ICMPv6 types: 1 to 4 errors, 128 and 129 echo, 130 to 132 and 143 MLD, 133 to 137 neighbour discovery, of which
+/// router solicitations only leave a pod, router advertisements and redirects only enter it. Discovery is accepted
+/// with hop limit 255 only, so from the link (RFC 4861), and never in fragments (RFC 6980).
+#[inline(always)]
+const fn icmp6_kind(icmp_type: u8, direction: Direction, hop_limit: u8, whole: bool) -> Kind {
+    let on_link = hop_limit == 255 && whole;
+    match icmp_type {
+        1..=4 => Kind::IcmpError,
+        128 => Kind::EchoRequest,
+        129 => Kind::EchoReply,
+        130..=132 | 143 if whole => Kind::Discovery,
+        135 | 136 if on_link => Kind::Discovery,
+        133 if on_link && matches!(direction, Direction::Egress) => Kind::Discovery,
+        134 | 137 if on_link && matches!(direction, Direction::Ingress) => Kind::Discovery,
+        _ => Kind::Portless,
+    }
+}
+
+/// The IPv4 header of the packet that an ICMP error is about. Its protocol says what its first bytes mean.
+#[inline(always)]
+pub fn embedded4(packet: &Packet<'_>, error: &Headers<Addr4>) -> Result<Headers<Addr4>, Reason> {
+    let at = error.l4 + ICMP_ERROR_HEADER;
+    let words = packet.load::<[u32; 5]>(at).ok_or(Reason::IcmpUnrelated)?;
+    let [version_ihl, ..] = words[0].to_ne_bytes();
+    let [_, _, offset_high, offset_low] = words[1].to_ne_bytes();
+    let [_, protocol, _, _] = words[2].to_ne_bytes();
+    let header = u32::from(version_ihl & 0xf) * 4;
+    let is_later_fragment = u16::from_be_bytes([offset_high, offset_low]) & 0x1fff != 0;
+    if version_ihl >> 4 != 4 || header < 20 || is_later_fragment {
+        return Err(Reason::IcmpUnrelated);
+    }
+    Ok(Headers {
+        source: Addr4::from_octets(words[3].to_ne_bytes()),
+        destination: Addr4::from_octets(words[4].to_ne_bytes()),
+        protocol,
+        l4: at + header,
+        ..*error
+    })
+}
+
+/// The IPv6 header, with its extensions, of the packet that an ICMPv6 error is about.
+#[inline(always)]
+pub fn embedded6(packet: &Packet<'_>, error: &Headers<Addr6>) -> Result<Headers<Addr6>, Reason> {
+    let at = error.l4 + ICMP_ERROR_HEADER;
+    let words = packet.load::<[u32; 10]>(at).ok_or(Reason::IcmpUnrelated)?;
+    let [_, _, next_header, _] = words[1].to_ne_bytes();
+    if words[0].to_ne_bytes()[0] >> 4 != 6 {
+        return Err(Reason::IcmpUnrelated);
+    }
+    let mut walk = Walk { protocol: next_header, l4: at + 40, fragment: Fragment::Whole };
+    if is_extension(next_header) {
+        follow_extensions(packet, error.end, &mut walk)?;
+    }
+    if matches!(walk.fragment, Fragment::Later(_)) {
+        return Err(Reason::IcmpUnrelated);
+    }
+    Ok(Headers {
+        source: Addr6::from_words([words[2], words[3], words[4], words[5]]),
+        destination: Addr6::from_words([words[6], words[7], words[8], words[9]]),
+        protocol: walk.protocol,
+        l4: walk.l4,
+        ..*error
+    })
+}
+
+/// Bytes of an ICMP error before the packet that it is about.
+const ICMP_ERROR_HEADER: u32 = 8;
+
+/// What the first eight bytes of a transport header say, which is all that an ICMP error must carry of it (RFC 792).
+#[inline(always)]
+pub fn embedded_transport<A>(packet: &Packet<'_>, headers: &Headers<A>) -> Result<Transport, Reason> {
+    if headers.l4 + 8 > headers.end {
+        return Err(Reason::IcmpUnrelated);
+    }
+    let [first, second, third, _] = packet.load::<[u16; 4]>(headers.l4).ok_or(Reason::IcmpUnrelated)?;
+    let ports = Transport {
+        kind: Kind::Ports,
+        source: NetPort::from_network(first),
+        destination: NetPort::from_network(second),
+        tcp_flags: 0,
+    };
+    let echo = |kind| {
+        let id = NetPort::from_network(third);
+        Ok(Transport { kind, source: id, destination: id, tcp_flags: 0 })
+    };
+    match (headers.protocol, first.to_ne_bytes()[0]) {
+        (protocol::TCP | protocol::UDP | protocol::SCTP, _) => Ok(ports),
+        (protocol::ICMP, 8) | (protocol::ICMPV6, 128) => echo(Kind::EchoRequest),
+        (protocol::ICMP, 0) | (protocol::ICMPV6, 129) => echo(Kind::EchoReply),
+        (protocol::ICMP | protocol::ICMPV6, _) => Err(Reason::IcmpUnrelated),
+        _ => Ok(Transport::PORTLESS),
+    }
+}
+
+#[cfg(test)]
+mod tests;

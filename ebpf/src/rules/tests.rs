@@ -1,0 +1,87 @@
+use podgate_common::{Direction::*, Stamp, protocol::*, state::*};
+
+use super::*;
+
+const HZ: u64 = 250;
+
+#[test]
+fn timeouts_depend_on_protocol_and_state() {
+    let cases = [
+        ("half-open TCP", TCP, OPENED_EGRESS, 60),
+        ("established TCP", TCP, OPENED_EGRESS | ANSWERED, 86_400),
+        ("one FIN keeps TCP established", TCP, ANSWERED | FIN_LOCAL, 86_400),
+        ("both FINs", TCP, ANSWERED | FIN_LOCAL | FIN_REMOTE, 10),
+        ("a reset", TCP, ANSWERED | RESET, 10),
+        ("a reset of a half-open connection", TCP, RESET, 10),
+        ("unanswered UDP", UDP, 0, 30),
+        ("answered UDP", UDP, ANSWERED, 180),
+        ("answered SCTP", SCTP, ANSWERED, 180),
+        ("answered ICMP echo", ICMP, ANSWERED, 30),
+        ("ICMPv6 echo", ICMPV6, OPENED_EGRESS, 30),
+    ];
+    for (name, protocol, state, seconds) in cases {
+        assert_eq!(timeout(protocol, state), seconds, "{name}");
+    }
+}
+
+#[test]
+fn expiry_survives_the_wrap_of_jiffies() {
+    let before_wrap = u64::MAX - 5 * HZ;
+    assert!(!is_expired(UDP, 0, before_wrap, 24 * HZ, HZ));
+    assert!(is_expired(UDP, 0, before_wrap, 26 * HZ, HZ));
+}
+
+#[test]
+fn a_predecessors_generation_is_older_than_the_birth_even_across_the_wrap() {
+    assert_eq!([is_of_this_pod(7, 7), is_of_this_pod(8, 7), is_of_this_pod(6, 7)], [true, true, false]);
+    assert_eq!([is_of_this_pod(2, u32::MAX - 1), is_of_this_pod(u32::MAX - 1, 2)], [true, false]);
+}
+
+#[test]
+fn fins_are_remembered_by_sender_and_a_reset_only_marks() {
+    let open = OPENED_EGRESS | ANSWERED;
+    assert_eq!(next_state(open, TCP, Egress, tcp::FIN | tcp::ACK), open | FIN_LOCAL);
+    assert_eq!(next_state(open, TCP, Ingress, tcp::FIN | tcp::ACK), open | FIN_REMOTE);
+    assert_eq!(next_state(open, TCP, Ingress, tcp::RST), open | RESET);
+    assert_eq!(next_state(open, UDP, Ingress, 0xff), open);
+}
+
+#[test]
+fn only_the_other_end_answers() {
+    assert_eq!(next_state(OPENED_EGRESS, UDP, Egress, 0), OPENED_EGRESS);
+    assert_eq!(next_state(OPENED_EGRESS, UDP, Ingress, 0), OPENED_EGRESS | ANSWERED);
+    assert_eq!(next_state(0, UDP, Egress, 0), ANSWERED);
+}
+
+#[test]
+fn a_syn_ack_alone_promotes_nothing() {
+    let syn_seen = opening_state(Ingress);
+    assert!(!promotes(syn_seen, TCP, Egress, tcp::SYN | tcp::ACK));
+    let answered = next_state(syn_seen, TCP, Egress, tcp::SYN | tcp::ACK);
+    assert!(!promotes(answered, TCP, Egress, tcp::ACK), "the listener alone");
+    assert!(!promotes(answered, TCP, Ingress, tcp::RST), "an opener that resets");
+    assert!(!promotes(syn_seen, TCP, Ingress, tcp::ACK), "an opener without an answer");
+    assert!(promotes(answered, TCP, Ingress, tcp::ACK), "the opener after the answer");
+}
+
+#[test]
+fn an_answer_promotes_udp_and_echo() {
+    assert_eq!([promotes(OPENED_EGRESS, UDP, Ingress, 0), promotes(OPENED_EGRESS, UDP, Egress, 0)], [true, false]);
+    assert_eq!([promotes(0, ICMP, Egress, 0), promotes(0, ICMP, Ingress, 0)], [true, false]);
+}
+
+#[test]
+fn only_a_syn_without_ack_opens() {
+    let cases = [(tcp::SYN, true), (tcp::SYN | tcp::ACK, false), (tcp::ACK, false), (tcp::RST, false), (0, false)];
+    for (flags, opens) in cases {
+        assert_eq!(tcp::opens(flags), opens, "{flags:#x}");
+    }
+    assert!(tcp::opens(tcp::SYN | tcp::FIN), "whatever else it claims");
+}
+
+#[test]
+fn udp_of_a_changed_address_is_never_kept() {
+    let flow = Flow { stamp: Stamp::new(3, 1), ..Flow::default() };
+    let kept = [may_be_kept(UDP, &flow, 1), may_be_kept(UDP, &flow, 2), may_be_kept(TCP, &flow, 2)];
+    assert_eq!(kept, [true, false, true]);
+}

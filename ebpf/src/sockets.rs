@@ -1,0 +1,128 @@
+//! Asking the pod's own sockets about a packet of no known flow.
+//!
+//! The helpers look into the network namespace with the id of the pod's, from the hook on the host's side. They don't
+//! see sockets that are bound to a device.
+
+use aya_ebpf::bindings::{
+    bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as Tuple4,
+    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as Tuple6,
+};
+use aya_ebpf::helpers::generated::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
+use podgate_common::{Direction, NetPort};
+
+use crate::family::Family;
+use crate::flow::Scene;
+
+/// States of a TCP socket, by the kernel's include/net/tcp_states.h.
+mod tcp_state {
+    pub(super) const ESTABLISHED: u32 = 1;
+    pub(super) const SYN_SENT: u32 = 2;
+    pub(super) const SYN_RECV: u32 = 3;
+    pub(super) const LISTEN: u32 = 10;
+    pub(super) const NEW_SYN_RECV: u32 = 12;
+}
+
+/// What the pod's kernel knows of a TCP connection.
+#[derive(Clone, Copy)]
+pub(crate) enum Connection {
+    /// Nothing.
+    None,
+    /// It has a socket for it that is not a listener.
+    Known {
+        /// By the peer if the pod listens on the local port, else by the pod.
+        opened: Direction,
+        /// The handshake is not over.
+        half_open: bool,
+    },
+}
+
+/// What the pod's kernel knows of the connection that a packet belongs to.
+#[inline(always)]
+pub(crate) fn tcp<F: Family>(scene: &Scene<'_, F>) -> Connection {
+    let Some(netns) = netns(scene) else { return Connection::None };
+    let context = scene.packet.context().cast();
+    let known = tcp_socket_state(context, netns, &Ends::of(scene));
+    if known == 0 || known == tcp_state::LISTEN {
+        return Connection::None;
+    }
+    // No connection can have an unspecified remote address, so only a listener answers.
+    let listens = tcp_socket_state(context, netns, &Ends::<F>::without_remote(scene)) == tcp_state::LISTEN;
+    let half_open = matches!(known, tcp_state::SYN_SENT | tcp_state::SYN_RECV | tcp_state::NEW_SYN_RECV);
+    Connection::Known { opened: if listens { Direction::Ingress } else { Direction::Egress }, half_open }
+}
+
+/// Whether the pod has a UDP socket connected to the packet's sender.
+#[inline(always)]
+pub(crate) fn is_connected_udp<F: Family>(scene: &Scene<'_, F>) -> bool {
+    let Some(netns) = netns(scene) else { return false };
+    let remote_port = u64::from(scene.ports.1.to_network());
+    connected_udp_port(scene.packet.context().cast(), netns, &Ends::of(scene)) == (1 << 16 | remote_port)
+}
+
+#[inline(always)]
+fn netns<F: Family>(scene: &Scene<'_, F>) -> Option<u64> {
+    // A negative id would mean this hook's own namespace.
+    u64::try_from(scene.config.netns_id).ok()
+}
+
+/// A socket's ends as the helpers want them: the remote end is the source.
+#[repr(C)]
+struct Ends<F> {
+    remote: F,
+    local: F,
+    remote_port: NetPort,
+    local_port: NetPort,
+}
+
+const _: () = assert!(size_of::<Ends<podgate_common::Addr4>>() == size_of::<Tuple4>());
+const _: () = assert!(size_of::<Ends<podgate_common::Addr6>>() == size_of::<Tuple6>());
+
+impl<F: Family> Ends<F> {
+    #[inline(always)]
+    fn of(scene: &Scene<'_, F>) -> Self {
+        Self { remote: scene.remote, local: scene.local, remote_port: scene.ports.1, local_port: scene.ports.0 }
+    }
+
+    #[inline(always)]
+    fn without_remote(scene: &Scene<'_, F>) -> Self {
+        Self { remote: F::UNSPECIFIED, local: scene.local, remote_port: NetPort::new(0), local_port: scene.ports.0 }
+    }
+
+    #[inline(always)]
+    fn tuple(&self) -> *mut bpf_sock_tuple {
+        (&raw const *self).cast_mut().cast()
+    }
+}
+
+/// The state of the TCP socket with these ends; 0: there is none.
+///
+/// A function of its own, as is its twin for UDP: merged loads of both sockets' fields are refused by the verifier.
+#[inline(never)]
+fn tcp_socket_state<F: Family>(context: *mut core::ffi::c_void, netns: u64, ends: &Ends<F>) -> u32 {
+    // SAFETY: valid context; the tuple has the given size; the socket is released on the only path that has one.
+    unsafe {
+        let socket = bpf_skc_lookup_tcp(context.cast(), ends.tuple(), size_of::<Ends<F>>() as u32, netns, 0);
+        if socket.is_null() {
+            return 0;
+        }
+        let state = (*socket).state;
+        bpf_sk_release(socket.cast());
+        state
+    }
+}
+
+/// The remote port, in network byte order, of the connected UDP socket with these ends, above it a 1; 0: there is none.
+#[inline(never)]
+fn connected_udp_port<F: Family>(context: *mut core::ffi::c_void, netns: u64, ends: &Ends<F>) -> u64 {
+    // SAFETY: as in `tcp_socket_state`.
+    unsafe {
+        let socket = bpf_sk_lookup_udp(context.cast(), ends.tuple(), size_of::<Ends<F>>() as u32, netns, 0);
+        if socket.is_null() {
+            return 0;
+        }
+        let (state, port) = ((*socket).state, (*socket).dst_port);
+        bpf_sk_release(socket.cast());
+        // A connected UDP socket is in the state that is called established.
+        if state == tcp_state::ESTABLISHED { 1 << 16 | u64::from(port) } else { 0 }
+    }
+}

@@ -1,0 +1,120 @@
+//! The verdict of policy for a packet that opens a flow: a fixed number of lookups, whatever the policies.
+
+use podgate_common::{ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_NONE, flags, protocol};
+
+use crate::family::Family;
+use crate::maps;
+
+/// What policy says: allowed, with the rule's id, or a reason to drop. One word, so that it crosses a function call of
+/// the BPF machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Verdict(u64);
+
+impl Verdict {
+    const DENIED: u64 = 1 << 32;
+
+    #[inline(always)]
+    const fn allowed(rule: u32) -> Self {
+        Self(rule as u64)
+    }
+
+    #[inline(always)]
+    const fn denied(reason: Reason) -> Self {
+        Self(Self::DENIED | reason as u64)
+    }
+
+    /// The rule that allows it ([`VERDICT_NONE`] where the direction is not isolated), or why it is dropped.
+    #[inline(always)]
+    pub(crate) fn rule(self) -> Result<u32, Reason> {
+        if self.0 & Self::DENIED == 0 {
+            return Ok(self.0 as u32);
+        }
+        Err(if self.0 as u8 == Reason::NoRule as u8 { Reason::NoRule } else { Reason::Internal })
+    }
+}
+
+/// Whether a direction of an endpoint is isolated.
+#[inline(always)]
+pub(crate) const fn is_isolated(config: &EndpointConfig, direction: Direction) -> bool {
+    config.flags
+        & match direction {
+            Direction::Ingress => flags::ISOLATED_INGRESS,
+            Direction::Egress => flags::ISOLATED_EGRESS,
+        }
+        != 0
+}
+
+/// What policy says of a flow that is opened in a direction. `port` is the destination's, in host order.
+#[inline(always)]
+pub(crate) fn verdict<F: Family>(
+    config: &EndpointConfig,
+    direction: Direction,
+    remote: &F,
+    protocol: u8,
+    port: u16,
+) -> Result<u32, Reason> {
+    if !is_isolated(config, direction) {
+        return Ok(VERDICT_NONE);
+    }
+    let side = match direction {
+        Direction::Ingress => 0,
+        Direction::Egress => 1,
+    };
+    let row = row(config.policy[side], config.default_row[side], remote)?;
+    allowed_by_row(row, protocol, port).rule()
+}
+
+/// The row of a policy for a remote address.
+#[inline(always)]
+fn row<F: Family>(policy: u32, default_row: u32, remote: &F) -> Result<u32, Reason> {
+    let class = class(remote);
+    if class == UNKNOWN_CLASS {
+        return Err(Reason::Internal);
+    }
+    if class == 0 {
+        return Ok(default_row);
+    }
+    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
+    Ok(unsafe { maps::CLASS_ROWS.get(ClassRowKey { policy, class }) }.copied().unwrap_or(default_row))
+}
+
+/// A group without a class: the tables contradict each other.
+const UNKNOWN_CLASS: u32 = u32::MAX;
+
+/// The class of an address: that of its group, else that of the longest prefix around it, else 0.
+#[inline(never)]
+fn class<F: Family>(address: &F) -> u32 {
+    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
+    if let Some(&group) = unsafe { F::addresses().get(address) } {
+        return maps::GROUPS.get(group).copied().unwrap_or(UNKNOWN_CLASS);
+    }
+    F::blocks().get(address.block_key()).copied().unwrap_or(0)
+}
+
+/// What a row says of a port.
+#[inline(never)]
+fn allowed_by_row(row: u32, protocol: u8, port: u16) -> Verdict {
+    let Some(header) = maps::ROWS.get(row) else { return Verdict::denied(Reason::Internal) };
+    if header.any != VERDICT_NONE {
+        return Verdict::allowed(header.any);
+    }
+    let Some(classes) = maps::PORTS.get(u32::from(port)) else { return Verdict::denied(Reason::Internal) };
+    let (every_port, port_class) = match protocol {
+        protocol::TCP => (header.tcp, classes.tcp),
+        protocol::UDP => (header.udp, classes.udp),
+        protocol::SCTP => (header.sctp, classes.sctp),
+        _ => return Verdict::denied(Reason::NoRule),
+    };
+    if every_port != VERDICT_NONE {
+        return Verdict::allowed(every_port);
+    }
+    if port_class == 0 {
+        return Verdict::denied(Reason::NoRule);
+    }
+    let key = RowPortKey { row, port_class, protocol: u16::from(protocol) };
+    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
+    match unsafe { maps::ROW_PORTS.get(key) } {
+        Some(&rule) => Verdict::allowed(rule),
+        None => Verdict::denied(Reason::NoRule),
+    }
+}
