@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod convert;
 pub mod manifests;
 mod object;
 mod problem;

@@ -1,0 +1,70 @@
+//! Names and labels.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use podgate_policy::model::{Labels, ObjectKey};
+
+use super::path::Path;
+use super::{Scope, syntax};
+
+/// Namespace and name of an object that lives in a namespace. What is wrong with them is reported; a missing name becomes
+/// the scope's name for unnamed objects.
+pub(super) fn namespaced(meta: &ObjectMeta, scope: &mut Scope<'_>) -> ObjectKey {
+    let path = Path::Root.field("metadata");
+    let namespace = meta.namespace.as_deref().filter(|text| !text.is_empty()).or(scope.origin.default_namespace());
+    match namespace {
+        Some(namespace) => {
+            if let Err(wrong) = syntax::dns_label(namespace) {
+                scope.report.questionable(&path.field("namespace"), wrong);
+            }
+        }
+        None => scope.report.invalid(&path.field("namespace"), "missing: expected the object's namespace"),
+    }
+    let namespace = scope.strings.share(namespace.unwrap_or_default());
+    ObjectKey { namespace, name: name(meta, syntax::dns_subdomain, scope) }
+}
+
+/// The name of an object, checked for a form.
+pub(super) fn name(meta: &ObjectMeta, form: fn(&str) -> Result<(), String>, scope: &mut Scope<'_>) -> Arc<str> {
+    let path = Path::Root.field("metadata");
+    let path = path.field("name");
+    match meta.name.as_deref().filter(|text| !text.is_empty()) {
+        Some(name) => {
+            if let Err(wrong) = form(name) {
+                scope.report.questionable(&path, wrong);
+            }
+            name.into()
+        }
+        None => {
+            let hint = if meta.generate_name.is_some() { "; generateName makes none outside the API" } else { "" };
+            scope.report.invalid(&path, format!("missing: expected the object's name{hint}"));
+            scope.unnamed.into()
+        }
+    }
+}
+
+/// The labels. Those that break the rules are reported and kept: an illegal label still says that the pod isn't without labels.
+pub(super) fn labels(meta: &ObjectMeta, scope: &mut Scope<'_>) -> Labels {
+    let path = Path::Root.field("metadata");
+    let path = path.field("labels");
+    let mut labels = Labels::new();
+    for (key, value) in meta.labels.iter().flatten() {
+        for checked in [syntax::label_key(key), syntax::label_value(value)] {
+            if let Err(wrong) = checked {
+                scope.report.questionable(&path.key(key), wrong);
+            }
+        }
+        labels.insert(scope.strings.share(key), scope.strings.share(value));
+    }
+    labels
+}
+
+/// Checks the keys of annotations, which mean nothing here but which the API server would refuse.
+pub(super) fn check_annotations(meta: &ObjectMeta, scope: &mut Scope<'_>) {
+    let path = Path::Root.field("metadata");
+    let path = path.field("annotations");
+    for key in meta.annotations.iter().flatten().map(|(key, _)| key) {
+        scope.check(&path.key(key), syntax::label_key(&key.to_lowercase()));
+    }
+}
