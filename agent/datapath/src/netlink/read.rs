@@ -1,0 +1,86 @@
+//! Questions to the kernel with answers of the right type.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+
+use super::Error;
+use super::message::{Address, Link, Message};
+use super::request::{Family, Request};
+use super::socket::Asker;
+
+impl Asker {
+    /// Every device of the host.
+    pub(super) fn links(&mut self) -> Result<Vec<Link>, Error> {
+        Ok(self.ask(Request::Links)?.into_iter().filter_map(link).collect())
+    }
+
+    /// One device of the host; `None` if there is none with this ifindex.
+    pub(super) fn link(&mut self, ifindex: u32) -> Result<Option<Link>, Error> {
+        match self.ask(Request::Link(ifindex)) {
+            Ok(answer) => Ok(answer.into_iter().find_map(link)),
+            Err(error) if error.is(Errno::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every address of the host.
+    pub(super) fn own_addresses(&mut self) -> Result<Vec<Address>, Error> {
+        self.all_addresses(Request::OwnAddresses)
+    }
+
+    /// Every address of the namespace with this id; none if the id stands for no namespace (any more).
+    pub(super) fn addresses(&mut self, netns_id: i32) -> Result<Vec<Address>, Error> {
+        match self.all_addresses(|family| Request::Addresses(family, netns_id)) {
+            Err(error) if error.is(Errno::EINVAL) => Ok(Vec::new()),
+            answer => answer,
+        }
+    }
+
+    fn all_addresses(&mut self, request: impl Fn(Family) -> Request) -> Result<Vec<Address>, Error> {
+        let mut all = Vec::new();
+        for family in Family::ALL {
+            all.extend(self.ask(request(family))?.into_iter().filter_map(address));
+        }
+        Ok(all)
+    }
+
+    /// The devices that carry a default route.
+    pub(super) fn default_route_devices(&mut self) -> Result<BTreeSet<u32>, Error> {
+        let mut all = BTreeSet::new();
+        for family in Family::ALL {
+            for message in self.ask(Request::Routes(family))? {
+                if let Message::Route(route) = message
+                    && route.default
+                {
+                    all.extend(route.devices);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The devices towards an address; none if it can't be reached.
+    pub(super) fn devices_towards(&mut self, address: IpAddr) -> BTreeSet<u32> {
+        match self.ask(Request::RouteTo(address)) {
+            Ok(answer) => answer.into_iter().flat_map(devices).collect(),
+            Err(error) => {
+                tracing::debug!(%address, %error, "no route");
+                BTreeSet::new()
+            }
+        }
+    }
+}
+
+fn link(message: Message) -> Option<Link> {
+    if let Message::Link(link) = message { Some(link) } else { None }
+}
+
+fn address(message: Message) -> Option<Address> {
+    if let Message::Address(address) = message { Some(address) } else { None }
+}
+
+fn devices(message: Message) -> Vec<u32> {
+    if let Message::Route(route) = message { route.devices } else { Vec::new() }
+}

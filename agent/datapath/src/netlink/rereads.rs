@@ -1,0 +1,71 @@
+//! When to look into namespaces again that can't be heard.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const FIRST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// Without CAP_NET_BROADCAST nothing tells of a new address in a pod's namespace. It comes soon after a change of the
+/// veth, so the namespace is read again for a while after each, less and less often.
+#[derive(Debug, Default)]
+pub(super) struct Rereads {
+    /// By namespace id: when to read next, and how long was waited for that.
+    due: BTreeMap<i32, (Instant, Duration)>,
+}
+
+impl Rereads {
+    /// The veth that leads to this namespace has changed.
+    pub(super) fn begin(&mut self, id: i32, now: Instant) {
+        self.due.insert(id, (now + FIRST, FIRST));
+    }
+
+    /// When the next namespace is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.due.values().map(|(at, _)| *at).min()
+    }
+
+    /// The namespaces that are due; each is due again after twice the time, until that gets too long.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<i32> {
+        let ids: Vec<i32> = self.due.iter().filter(|(_, (at, _))| *at <= now).map(|(id, _)| *id).collect();
+        for id in &ids {
+            if let Some((_, waited)) = self.due.remove(id)
+                && waited * 2 <= LONGEST
+            {
+                self.due.insert(*id, (now + waited * 2, waited * 2));
+            }
+        }
+        ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_read_ever_less_often_and_then_no_more() {
+        let start = Instant::now();
+        let mut rereads = Rereads::default();
+        rereads.begin(7, start);
+        let mut waits = Vec::new();
+        let mut now = start;
+        while let Some(next) = rereads.next() {
+            assert_eq!(rereads.take_due(next - Duration::from_millis(1)), []);
+            assert_eq!(rereads.take_due(next), [7]);
+            waits.push((next - now).as_millis());
+            now = next;
+        }
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240]);
+    }
+
+    #[test]
+    fn a_change_of_the_veth_begins_anew() {
+        let start = Instant::now();
+        let mut rereads = Rereads::default();
+        rereads.begin(7, start);
+        rereads.take_due(start + FIRST);
+        rereads.begin(7, start + FIRST);
+        assert_eq!(rereads.next(), Some(start + 2 * FIRST));
+    }
+}
