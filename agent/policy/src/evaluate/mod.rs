@@ -9,9 +9,6 @@ mod party;
 mod peers;
 mod ports;
 
-#[cfg(test)]
-mod tests;
-
 pub use outcome::{
     Allow, DirectionVerdict, Element, ListOutcome, NamespaceFit, Open, PeerMismatch, PeerMiss, PortMismatch, PortMiss,
     Refusal, RuleMiss, RuleRef, Unmet, Verdict,

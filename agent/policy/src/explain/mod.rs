@@ -14,9 +14,6 @@ mod error;
 mod render;
 mod resolve;
 
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -3,9 +3,6 @@
 mod fits;
 mod render;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeSet;
 
 pub use render::render;

@@ -1,0 +1,127 @@
+//! Random small clusters, dense in coincidences.
+
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::sample::select;
+
+use podgate_policy::model::{
+    ContainerPort, Isolation, Namespaces, Operator, Peer, Peers, Phase, Pod, Policy, PortMatch, PortSpec, Ports,
+    Protocol, Requirement, Rule, Selector,
+};
+
+use crate::world::{World, block, key};
+
+const NAMESPACES: [&str; 3] = ["a", "b", "c"];
+const BLOCKS: [&str; 5] = ["0.0.0.0/0", "::/0", "10.0.0.0/30", "10.0.0.1/32", "fd00::/126"];
+const NAMES: [&str; 2] = ["http", "dns"];
+const PORTS: [u16; 3] = [53, 80, 81];
+
+/// A cluster of up to eight pods and six policies in three namespaces, of which one is not described.
+pub(crate) fn cluster() -> impl Strategy<Value = World> {
+    (vec(pod(), 1..8), vec(policy(), 0..6), labels(), labels()).prop_map(|(pods, policies, a, b)| {
+        let world = World::default().namespace("a", &a).namespace("b", &b);
+        let world = pods.into_iter().enumerate().fold(world, |world, (index, (namespace, labels, change))| {
+            let name = format!("{namespace}/pod-{index}");
+            world.pod_with(&name, &labels, &format!("10.0.0.{index},fd00::{index}"), |pod| change.apply(pod))
+        });
+        policies.into_iter().enumerate().fold(world, |world, (index, (namespace, policy))| {
+            world.policy(Policy { key: key(&format!("{namespace}/policy-{index}")), ..policy })
+        })
+    })
+}
+
+/// How a pod differs from the ordinary.
+#[derive(Clone, Debug)]
+struct Change {
+    /// 0 to 3: dual-stack, IPv4, IPv6, no address.
+    family: u8,
+    kind: u8,
+    ports: Vec<ContainerPort>,
+}
+
+impl Change {
+    fn apply(self, pod: &mut Pod) {
+        match self.family {
+            1 => pod.addresses.retain(std::net::IpAddr::is_ipv4),
+            2 => pod.addresses.retain(std::net::IpAddr::is_ipv6),
+            3 => pod.addresses.clear(),
+            _ => {}
+        }
+        pod.host_network = self.kind == 1;
+        pod.phase = if self.kind == 2 { Phase::Finished } else { Phase::Active };
+        pod.ports = self.ports;
+    }
+}
+
+fn pod() -> impl Strategy<Value = (&'static str, String, Change)> {
+    let change = (0..6_u8, 0..12_u8, vec(container_port(), 0..3));
+    let change = change.prop_map(|(family, kind, ports)| Change { family, kind, ports });
+    (select(&NAMESPACES[..]), labels(), change)
+}
+
+fn labels() -> impl Strategy<Value = String> {
+    vec(select(&["x=1", "x=2", "y=1"][..]), 0..2).prop_map(|pairs| pairs.join(","))
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    select(&Protocol::ALL[..2])
+}
+
+fn container_port() -> impl Strategy<Value = ContainerPort> {
+    (select(&NAMES[..]), protocol(), select(&PORTS[..])).prop_map(|(name, protocol, number)| ContainerPort {
+        name: Some(name.into()),
+        protocol,
+        number,
+        host_port: None,
+    })
+}
+
+fn policy() -> impl Strategy<Value = (&'static str, Policy)> {
+    (select(&NAMESPACES[..]), selector(), isolation(), isolation()).prop_map(|(namespace, pods, ingress, egress)| {
+        (namespace, Policy { key: key("to/replace"), pod_selector: pods, ingress, egress })
+    })
+}
+
+fn isolation() -> impl Strategy<Value = Isolation> {
+    prop_oneof![1 => Just(Isolation::Unaffected), 2 => vec(rule(), 0..3).prop_map(Isolation::Restricted)]
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let peers = prop_oneof![1 => Just(Peers::Any), 3 => vec(peer(), 1..3).prop_map(Peers::Listed)];
+    let ports = prop_oneof![1 => Just(Ports::Any), 2 => vec(port(), 1..3).prop_map(Ports::Listed)];
+    (peers, ports).prop_map(|(peers, ports)| Rule { peers, ports })
+}
+
+fn peer() -> impl Strategy<Value = Peer> {
+    let namespaces = prop_oneof![Just(Namespaces::Own), selector().prop_map(Namespaces::Matching)];
+    prop_oneof![
+        (namespaces, selector()).prop_map(|(namespaces, pods)| Peer::Pods { namespaces, pods }),
+        select(&BLOCKS[..]).prop_map(|cidr| block(cidr, &[])),
+        Just(block("10.0.0.0/24", &["10.0.0.2/31"])),
+    ]
+}
+
+fn port() -> impl Strategy<Value = PortMatch> {
+    let spec = prop_oneof![
+        Just(PortSpec::All),
+        Just(PortSpec::Range { first: 80, last: 81 }),
+        Just(PortSpec::Range { first: 53, last: 53 }),
+        select(&NAMES[..]).prop_map(|name| PortSpec::Named(name.into())),
+    ];
+    (protocol(), spec).prop_map(|(protocol, port)| PortMatch { protocol, port })
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    let operator = (0..4_u8, any::<bool>()).prop_map(|(kind, second)| {
+        let values = vec![if second { "2" } else { "1" }.into()];
+        match kind {
+            0 => Operator::In(values),
+            1 => Operator::NotIn(values),
+            2 => Operator::Exists,
+            _ => Operator::DoesNotExist,
+        }
+    });
+    let requirement = (select(&["x", "y"][..]), operator);
+    let requirement = requirement.prop_map(|(key, operator)| Requirement { key: key.into(), operator });
+    vec(requirement, 0..2).prop_map(Selector::new)
+}
