@@ -1,4 +1,53 @@
-//! Placeholder.
+//! podgate's hands in the kernel: eBPF programs and maps, TC hooks, netlink.
+//!
+//! ```text
+//!  Identity ─► identify ─┐                               ┌─► counters, usage
+//!  [Op] ─────► apply ────┼─► maps ◄── programs ──────────┼─► drain_events, events_lost
+//!  slot ─────► attach ───┘              ▲                └─► test_run
+//!                                       └── TC hooks of veths: TCX links, or clsact filters
+//! ```
+//!
+//! [`Datapath`] is the only thing here that touches the kernel's tables; what it decides (slots, generations, records,
+//! places of interfaces, grouping of operations) stands in modules of its own that know no kernel.
+//!
+//! # A pod's life
+//! [`Datapath::identify`] → [`Datapath::apply`] with an `Op::Switch` of its slot → [`Datapath::attach`]; at its end
+//! [`Datapath::release`]. A slot that is attached before it is switched lets everything pass.
+//!
+//! # Restarts
+//! With [`Options::bpffs`] set, hooks stay at work when the process ends. The next [`Datapath::load`] makes maps and
+//! programs of its own; [`Datapath::attach`] puts them in the place of the former, interface by interface, in one step
+//! each; [`Datapath::finish_takeover`] clears the interfaces that are nobody's any more.
+//!
+//! # Permissions
+//! CAP_BPF (maps, programs), CAP_PERFMON (programs that compare packet pointers and read kernel time) and CAP_NET_ADMIN
+//! (classifiers, hooks), and write access to a mounted bpffs; mounting one takes CAP_SYS_ADMIN. Nothing is looked up by
+//! id, which would take CAP_SYS_ADMIN too.
 
+mod apply;
+mod attach;
 pub mod binding;
+mod datapath;
+mod error;
+mod hz;
+mod identity;
+mod interfaces;
+mod load;
+mod maps;
 pub mod netlink;
+mod options;
+mod pins;
+mod preflight;
+mod read;
+mod runs;
+mod slots;
+mod sys;
+mod table;
+mod test_run;
+
+pub use datapath::Datapath;
+pub use error::{ApplyError, Error};
+pub use identity::Identity;
+pub use options::{DEFAULT_BPFFS, Hook, Options};
+pub use read::{CounterKey, TableUsage};
+pub use test_run::{TestContext, TestRun, test_run};

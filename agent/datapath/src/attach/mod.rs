@@ -1,0 +1,162 @@
+//! Hangs the programs on interfaces, and finds again what a former start hung there.
+
+mod clsact;
+mod request;
+mod tcx;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use podgate_common::Direction;
+
+use crate::load::Programs;
+use crate::pins::Pins;
+use crate::{Error, Hook};
+
+/// The hooks of the endpoints' interfaces.
+#[derive(Debug)]
+pub(crate) struct Hooks {
+    kind: Kind,
+    pins: Option<Pins>,
+    links: BTreeMap<(u32, Direction), OwnedFd>,
+    filtered: BTreeSet<u32>,
+}
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tcx,
+    Clsact,
+}
+
+impl Hooks {
+    /// No hooks yet.
+    pub(crate) fn new(hook: Hook, kernel_has_tcx: bool, pins: Option<Pins>) -> Self {
+        let kind = match hook {
+            Hook::Tcx => Kind::Tcx,
+            Hook::Auto if kernel_has_tcx => Kind::Tcx,
+            Hook::Auto | Hook::Clsact => Kind::Clsact,
+        };
+        Self { kind, pins, links: BTreeMap::new(), filtered: BTreeSet::new() }
+    }
+
+    /// What is used: never [`Hook::Auto`].
+    pub(crate) const fn hook(&self) -> Hook {
+        match self.kind {
+            Kind::Tcx => Hook::Tcx,
+            Kind::Clsact => Hook::Clsact,
+        }
+    }
+
+    /// Makes the program of a direction the first at its hook, without a moment in which neither it nor a former
+    /// start's is there. Where it is the first already, nothing changes.
+    pub(crate) fn attach(&mut self, programs: &mut Programs, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        match self.kind {
+            Kind::Tcx => self.attach_link(programs, ifindex, direction),
+            Kind::Clsact => self.attach_filter(programs, ifindex, direction),
+        }
+    }
+
+    fn attach_link(&mut self, programs: &mut Programs, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        let place = (ifindex, direction);
+        if !self.links.contains_key(&place)
+            && let Some(link) = self.pins.as_ref().and_then(|pins| pins.open_link(ifindex, direction))
+        {
+            self.links.insert(place, link);
+        }
+        let replacement = match self.links.get(&place) {
+            Some(former) => tcx::take_over(former, programs, ifindex, direction)?,
+            None => Some(tcx::link_first(programs.get(direction), ifindex, direction)?),
+        };
+        if let Some(link) = replacement {
+            self.pins.as_ref().map_or(Ok(()), |pins| pins.pin_link(ifindex, direction, link.as_fd()))?;
+            if let Some(former) = self.links.insert(place, link) {
+                tcx::detach(&former);
+            }
+        }
+        self.drop_former_filter(ifindex, direction)
+    }
+
+    /// Removes the filter of a former start that used the other kind of hook.
+    fn drop_former_filter(&self, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        match &self.pins {
+            Some(pins) if pins.filtered_interfaces()?.contains(&ifindex) => clsact::detach(ifindex, direction),
+            _ => Ok(()),
+        }
+    }
+
+    fn attach_filter(&mut self, programs: &mut Programs, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        if let Some(pins) = &self.pins {
+            pins.mark_filtered(ifindex)?;
+        }
+        self.filtered.insert(ifindex);
+        clsact::attach_first(programs.get(direction), ifindex, direction)?;
+        self.drop_link(ifindex, direction)
+    }
+
+    /// Detaches and forgets a link, this start's or a former one's.
+    fn drop_link(&mut self, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        let pinned = || self.pins.as_ref().and_then(|pins| pins.open_link(ifindex, direction));
+        if let Some(link) = self.links.remove(&(ifindex, direction)).or_else(pinned) {
+            tcx::detach(&link);
+        }
+        self.pins.as_ref().map_or(Ok(()), |pins| pins.unpin_link(ifindex, direction))
+    }
+
+    /// Takes the programs off an interface, which may be gone.
+    pub(crate) fn detach(&mut self, ifindex: u32) -> Result<(), Error> {
+        for direction in Direction::ALL {
+            self.drop_link(ifindex, direction)?;
+        }
+        let marked = match &self.pins {
+            Some(pins) => pins.filtered_interfaces()?.contains(&ifindex),
+            None => false,
+        };
+        if self.filtered.remove(&ifindex) || marked {
+            for direction in Direction::ALL {
+                clsact::detach(ifindex, direction)?;
+            }
+            self.pins.as_ref().map_or(Ok(()), |pins| pins.unmark_filtered(ifindex))?;
+        }
+        Ok(())
+    }
+
+    /// Takes former starts' programs off the interfaces that are no endpoints any more; returns which.
+    pub(crate) fn finish_takeover(&mut self) -> Result<Vec<u32>, Error> {
+        let Some(pins) = &self.pins else { return Ok(Vec::new()) };
+        let mut pinned: BTreeSet<u32> = pins.linked_interfaces()?.into_iter().collect();
+        pinned.extend(pins.filtered_interfaces()?);
+        let ours = self.interfaces();
+        let left: Vec<u32> = pinned.difference(&ours).copied().collect();
+        for &ifindex in &left {
+            self.detach(ifindex)?;
+        }
+        Ok(left)
+    }
+
+    /// The interfaces with hooks of this start.
+    pub(crate) fn interfaces(&self) -> BTreeSet<u32> {
+        self.links.keys().map(|&(ifindex, _)| ifindex).chain(self.filtered.iter().copied()).collect()
+    }
+
+    /// Whether the hooks outlive this process.
+    pub(crate) const fn are_pinned(&self) -> bool {
+        self.pins.is_some()
+    }
+}
+
+fn failed(ifindex: u32, direction: Direction, action: &str, error: &std::io::Error) -> Error {
+    let reason = match error.raw_os_error() {
+        Some(libc::ENODEV) => "the interface is gone".to_owned(),
+        _ => format!("{action} at the {} hook: {error}", hook_name(direction)),
+    };
+    Error::Attach { ifindex, reason }
+}
+
+/// The TC hook at which a direction's packets are seen.
+const fn hook_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "egress",
+        Direction::Egress => "ingress",
+    }
+}

@@ -1,0 +1,83 @@
+//! TCX links: attached by index, first in their chain, replaced in place.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use podgate_common::Direction;
+
+use super::{failed, hook_name};
+use crate::load::Programs;
+use crate::{Error, sys};
+
+/// Where a link's program stands at a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    First,
+    Behind,
+    /// The interface is gone, and its index another's now; or it is one of another network namespace.
+    Absent,
+}
+
+/// Makes a new link before all others, and sees that it is.
+pub(super) fn link_first(program: BorrowedFd<'_>, ifindex: u32, direction: Direction) -> Result<OwnedFd, Error> {
+    let attempt = || -> io::Result<(OwnedFd, Standing)> {
+        let link = sys::tcx_link_first(program, ifindex, direction)?;
+        let standing = standing(sys::link_info(link.as_fd())?, ifindex, direction)?;
+        Ok((link, standing))
+    };
+    match attempt().map_err(|error| failed(ifindex, direction, "linking", &error))? {
+        (link, Standing::First) => Ok(link),
+        (_, Standing::Behind | Standing::Absent) => Err(Error::Attach {
+            ifindex,
+            reason: format!(
+                "another TCX program keeps putting itself before podgate's at the {} hook: order it after podgate's",
+                hook_name(direction)
+            ),
+        }),
+    }
+}
+
+/// Puts this start's program into a link that is there, in place. Where the link is not first any more, makes another
+/// before the others and returns it; the former is to be detached once the other can't be lost.
+pub(super) fn take_over(
+    former: &OwnedFd,
+    programs: &mut Programs,
+    ifindex: u32,
+    direction: Direction,
+) -> Result<Option<OwnedFd>, Error> {
+    let look = || -> io::Result<(Standing, bool)> {
+        let info = sys::link_info(former.as_fd())?;
+        let ours = sys::program_id(programs.get(direction))? == info.program;
+        Ok((standing(info, ifindex, direction)?, ours))
+    };
+    match look().map_err(|error| failed(ifindex, direction, "looking", &error))? {
+        (Standing::First, true) => Ok(None),
+        (Standing::First, false) => {
+            let updated = sys::link_update(former.as_fd(), programs.get(direction));
+            updated.map(|()| None).map_err(|error| failed(ifindex, direction, "replacing the program", &error))
+        }
+        // A chain takes each program only once.
+        (Standing::Behind, true) => link_first(programs.another(direction)?.as_fd(), ifindex, direction).map(Some),
+        (Standing::Behind, false) | (Standing::Absent, _) => {
+            link_first(programs.get(direction), ifindex, direction).map(Some)
+        }
+    }
+}
+
+fn standing(link: sys::LinkInfo, ifindex: u32, direction: Direction) -> io::Result<Standing> {
+    if link.ifindex != ifindex {
+        return Ok(Standing::Absent);
+    }
+    let place = sys::tcx_programs(ifindex, direction)?.iter().position(|&program| program == link.program);
+    Ok(match place {
+        Some(0) => Standing::First,
+        Some(_) => Standing::Behind,
+        None => Standing::Absent,
+    })
+}
+
+/// Takes a link's program off its hook at once, whoever else holds the link.
+pub(super) fn detach(link: &OwnedFd) {
+    // It fails where the interface is gone: then the program is off already.
+    let _off_already = sys::link_detach(link.as_fd());
+}

@@ -1,0 +1,263 @@
+//! The programs, their maps and the hooks they hang on, as one.
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
+use log::Log;
+use podgate_common::map;
+use podgate_common::{Counter, Direction, InterfaceSlot, Reason, SlotWord, counter_index};
+use podgate_policy::op::EndpointPolicies;
+
+use crate::attach::Hooks;
+use crate::identity::Identity;
+use crate::interfaces::{Interfaces, Place};
+use crate::load::{self, Loaded, Programs};
+use crate::maps::{Grace, Maps};
+use crate::pins::Pins;
+use crate::slots::{Exhausted, Identified, Slots, Switch};
+use crate::sys::{self, Walk};
+use crate::{Error, Hook, Options, preflight};
+
+/// podgate's programs and tables in the kernel.
+///
+/// All methods act in the network namespace of the calling thread, and block: reading and writing tables for
+/// microseconds to milliseconds, [`podgate_policy::op::Op::Grace`] and the reuse of a slot for some 10 ms.
+pub struct Datapath {
+    pub(crate) maps: Maps,
+    pub(crate) slots: Slots,
+    pub(crate) epochs: Vec<u32>,
+    pub(crate) cpus: usize,
+    pub(crate) events: RingBuf<MapData>,
+    pub(crate) messages: Option<EbpfLogger<&'static dyn Log>>,
+    /// Entries of the tables that the programs write, and when they were counted.
+    pub(crate) flow_counts: Option<(Instant, Vec<u64>)>,
+    interfaces: Interfaces,
+    grace: Grace,
+    programs: Programs,
+    hooks: Hooks,
+}
+
+impl fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datapath").field("slots", &self.slots).field("hooks", &self.hooks).finish_non_exhaustive()
+    }
+}
+
+impl Datapath {
+    /// Loads programs and maps of its own, beside those that a former start may have left at work on interfaces. The
+    /// former keep enforcing what they were told until [`Self::attach`] takes each interface over.
+    ///
+    /// # Errors
+    /// Kernel, permissions or bpffs don't allow it; the message says what to do.
+    pub fn load(options: &Options) -> Result<Self, Error> {
+        let kernel_has_tcx = preflight::check()?;
+        let pins = options.bpffs.as_deref().map(Pins::open).transpose()?;
+        let Loaded { maps, programs, events, messages } = load::load(options)?;
+        if let Some(pins) = &pins {
+            let classifiers = Direction::ALL.map(|direction| (load::name(direction), programs.get(direction)));
+            pins.pin_set(programs.maps(), classifiers.into_iter())?;
+            pins.remove_former_sets()?;
+        }
+        let unreadable = |source| Error::Table { action: "make", table: "GRACE", source };
+        let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::Table {
+            action: "size",
+            table: map::COUNTERS,
+            source,
+        })?;
+        Ok(Self {
+            slots: Slots::new(maps.capacities[map::SLOTS], maps.capacities[map::CONFIGS]),
+            epochs: vec![0; maps.capacities[map::EPOCHS] as usize],
+            interfaces: Interfaces::new(maps.capacities[map::INTERFACES]),
+            hooks: Hooks::new(options.hook, kernel_has_tcx, pins),
+            grace: Grace::new().map_err(unreadable)?,
+            flow_counts: None,
+            maps,
+            cpus,
+            events,
+            messages,
+            programs,
+        })
+    }
+
+    /// How programs are attached: [`Hook::Tcx`] or [`Hook::Clsact`].
+    #[must_use]
+    pub const fn hook(&self) -> Hook {
+        self.hooks.hook()
+    }
+
+    /// The program that judges a direction, for test runs and measurements.
+    #[must_use]
+    pub fn program(&self, direction: Direction) -> BorrowedFd<'_> {
+        self.programs.get(direction)
+    }
+
+    /// How many slots there are: endpoints have slots 1 to this number.
+    #[must_use]
+    pub fn last_slot(&self) -> u32 {
+        self.maps.capacities[map::SLOTS] - 1
+    }
+
+    /// Tells who the endpoint of a slot is; the first thing to do with a slot, and again when something but the
+    /// interface has changed. An endpoint that has policies already keeps them, under a new generation.
+    ///
+    /// # Errors
+    /// There is no such slot, it is another interface's, or the kernel refused a write.
+    pub fn identify(&mut self, slot: u32, identity: &Identity) -> Result<(), Error> {
+        match self.slots.identify(slot, identity)? {
+            Identified::Fresh | Identified::Same => Ok(()),
+            Identified::Reused => self.forget_former_owner(slot),
+            Identified::Changed => match self.slots.endpoint(slot)?.policies {
+                Some(policies) => self.switch(slot, policies),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// The first generation of the slot's endpoint: a drop event with a lower one is about a former owner.
+    #[must_use]
+    pub fn birth(&self, slot: u32) -> Option<u32> {
+        self.slots.endpoint(slot).ok()?.birth
+    }
+
+    /// Gives an endpoint policies: the record first, then the one word that points at it.
+    pub(crate) fn switch(&mut self, slot: u32, policies: EndpointPolicies) -> Result<(), Error> {
+        self.slots.endpoint(slot)?;
+        let switch = self.prepare(slot, policies)?;
+        match self.write(&switch) {
+            Ok(()) => self.slots.commit(&switch),
+            Err(error) => {
+                self.slots.abandon(&switch);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Works out a switch, after waiting or forgetting flows where something has run out.
+    fn prepare(&mut self, slot: u32, policies: EndpointPolicies) -> Result<Switch, Error> {
+        loop {
+            match self.slots.prepare(slot, policies) {
+                Ok(switch) => return Ok(switch),
+                Err(Exhausted::Configs) => self.wait()?,
+                Err(Exhausted::Generations) => self.restart_generations()?,
+            }
+        }
+    }
+
+    fn write(&mut self, switch: &Switch) -> Result<(), Error> {
+        if let Some(config) = switch.config {
+            self.maps.configs.put_one(switch.word.config(), config)?;
+        }
+        self.write_word(switch.slot, switch.word)
+    }
+
+    fn write_word(&mut self, slot: u32, word: SlotWord) -> Result<(), Error> {
+        self.maps.slots.put_one(slot, word)
+    }
+
+    /// Waits until no program runs that has read what stands before this point.
+    pub(crate) fn wait(&mut self) -> Result<(), Error> {
+        self.grace.wait().map_err(|source| Error::Table {
+            action: "wait for the readers of",
+            table: "GRACE",
+            source,
+        })?;
+        self.slots.end_quarantine();
+        Ok(())
+    }
+
+    /// After four billion switches: forgets all flows, so that none bears a generation that is given out again.
+    fn restart_generations(&mut self) -> Result<(), Error> {
+        for table in &self.maps.flows {
+            table.walk(Walk::Remove)?;
+        }
+        for (slot, policies) in self.slots.restart_generations() {
+            self.switch(slot, policies)?;
+        }
+        Ok(())
+    }
+
+    /// Clears the counters of a slot's former owner, once no packet can be under way that counts for it.
+    fn forget_former_owner(&mut self, slot: u32) -> Result<(), Error> {
+        self.wait()?;
+        let first = counter_index(slot, Direction::Ingress, Reason::NotIsolated);
+        let keys: Vec<u32> = (first..first + 2 * Reason::ROOM).collect();
+        let zeros = vec![Counter::default(); keys.len() * self.cpus];
+        sys::map_update_batch(self.maps.counters(), &keys, &zeros).map_err(|(_, source)| Error::Table {
+            action: "clear",
+            table: map::COUNTERS,
+            source,
+        })?;
+        self.slots.forget_retired(slot);
+        Ok(())
+    }
+
+    /// Puts the programs on the interface of a slot, first at both its hooks; where a former start's are there,
+    /// without a gap between the two. Calling it again sees that they are still first, and puts them there if not.
+    ///
+    /// # Errors
+    /// The slot has no identity, the interface is gone, or something of another program is in the way.
+    pub fn attach(&mut self, slot: u32) -> Result<(), Error> {
+        let ifindex = self.slots.endpoint(slot)?.identity.ifindex;
+        match self.interfaces.add(ifindex) {
+            Place::Array(index) => self.maps.interfaces.put_one(index, InterfaceSlot::new(ifindex, slot))?,
+            Place::More => self.maps.interfaces_more.put_one(ifindex, slot)?,
+        }
+        for direction in Direction::ALL {
+            self.hooks.attach(&mut self.programs, ifindex, direction)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the programs off the interface of a slot, which may be gone, and frees the slot. A slot without identity
+    /// is free already.
+    ///
+    /// # Errors
+    /// The kernel refused something; what was done stays done, and calling again goes on.
+    pub fn release(&mut self, slot: u32) -> Result<(), Error> {
+        let Ok(endpoint) = self.slots.endpoint(slot) else { return Ok(()) };
+        let ifindex = endpoint.identity.ifindex;
+        self.hooks.detach(ifindex)?;
+        match self.interfaces.remove(ifindex) {
+            Some(Place::Array(index)) => {
+                self.maps.interfaces.clear::<InterfaceSlot>(&[index]).map_err(|(_, error)| error)?;
+            }
+            Some(Place::More) => self.maps.interfaces_more.delete(&[ifindex]).map_err(|(_, error)| error)?,
+            None => {}
+        }
+        let open = self.prepare(slot, EndpointPolicies::default())?;
+        self.write_word(slot, open.word)?;
+        self.slots.release(&open);
+        Ok(())
+    }
+
+    /// Takes the programs of former starts off the interfaces that no slot has now; returns those interfaces. To be
+    /// called when every endpoint that exists is attached.
+    ///
+    /// # Errors
+    /// The kernel refused something; calling again goes on.
+    pub fn finish_takeover(&mut self) -> Result<Vec<u32>, Error> {
+        self.hooks.finish_takeover()
+    }
+
+    /// Entries of the two tables that lead from an interface to its slot.
+    pub(crate) fn interfaces_used(&self) -> (usize, usize) {
+        self.interfaces.used()
+    }
+}
+
+impl Drop for Datapath {
+    fn drop(&mut self) {
+        if self.hooks.are_pinned() {
+            return;
+        }
+        for ifindex in self.hooks.interfaces() {
+            if let Err(error) = self.hooks.detach(ifindex) {
+                log::warn!("{error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Who an endpoint is, and the record that the programs read about it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use podgate_common::{Addr4, Addr6, Direction, EndpointConfig, flags};
+use podgate_policy::op::{EndpointPolicies, EndpointPolicy};
+
+/// What the programs must know of a pod beside its policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Index of the host-side veth, in the network namespace of the thread that attaches.
+    pub ifindex: u32,
+    /// The host's id of the pod's network namespace (IFLA_LINK_NETNSID), to ask its sockets; `None`: unknown.
+    pub netns_id: Option<i32>,
+    /// The pod's IPv4 address.
+    pub address4: Option<Ipv4Addr>,
+    /// The pod's IPv6 address.
+    pub address6: Option<Ipv6Addr>,
+    /// Whether packets with source addresses that are not the pod's may leave it.
+    pub routes: bool,
+    /// Whether connections that a change of policy denies may end in peace.
+    pub keep: bool,
+}
+
+/// The record for an identity under policies. `birth` is the first generation of this identity in its slot.
+pub(crate) fn compose(identity: &Identity, policies: &EndpointPolicies, birth: u32) -> EndpointConfig {
+    let mut config = EndpointConfig {
+        flags: flag(identity.routes, flags::ROUTES) | flag(identity.keep, flags::KEEP),
+        netns_id: identity.netns_id.unwrap_or(-1),
+        birth,
+        address4: identity.address4.map_or(Addr4::default(), |address| Addr4::from_octets(address.octets())),
+        address6: identity.address6.map_or(Addr6::default(), |address| Addr6::from_octets(address.octets())),
+        ..EndpointConfig::default()
+    };
+    isolate(&mut config, Direction::Ingress, flags::ISOLATED_INGRESS, policies.ingress);
+    isolate(&mut config, Direction::Egress, flags::ISOLATED_EGRESS, policies.egress);
+    config
+}
+
+/// Whether policies isolate an endpoint in no direction, so that it needs no record.
+pub(crate) fn is_open(policies: &EndpointPolicies) -> bool {
+    *policies == EndpointPolicies { ingress: EndpointPolicy::Open, egress: EndpointPolicy::Open }
+}
+
+fn isolate(config: &mut EndpointConfig, direction: Direction, isolated: u32, policy: EndpointPolicy) {
+    if let EndpointPolicy::Isolated { policy, default_row } = policy {
+        config.flags |= isolated;
+        config.policy[direction as usize] = policy;
+        config.default_row[direction as usize] = default_row;
+    }
+}
+
+const fn flag(set: bool, bit: u32) -> u32 {
+    if set { bit } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_holds_identity_and_policies_of_both_directions() {
+        let identity = Identity {
+            ifindex: 7,
+            netns_id: Some(3),
+            address4: Some(Ipv4Addr::new(10, 0, 0, 1)),
+            address6: Some("fd00::1".parse().unwrap()),
+            routes: true,
+            keep: true,
+        };
+        let policies = EndpointPolicies {
+            ingress: EndpointPolicy::Isolated { policy: 4, default_row: 5 },
+            egress: EndpointPolicy::Isolated { policy: 6, default_row: 0 },
+        };
+        let expected = EndpointConfig {
+            flags: flags::ISOLATED_INGRESS | flags::ISOLATED_EGRESS | flags::ROUTES | flags::KEEP,
+            netns_id: 3,
+            policy: [4, 6],
+            default_row: [5, 0],
+            birth: 9,
+            address4: Addr4::from_octets([10, 0, 0, 1]),
+            address6: Addr6::from_octets([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            reserved: [0; 4],
+        };
+        assert_eq!(compose(&identity, &policies, 9), expected);
+    }
+
+    #[test]
+    fn a_direction_without_policy_is_not_isolated_and_missing_facts_are_marked() {
+        let identity =
+            Identity { ifindex: 7, netns_id: None, address4: None, address6: None, routes: false, keep: false };
+        let policies = EndpointPolicies {
+            ingress: EndpointPolicy::Open,
+            egress: EndpointPolicy::Isolated { policy: 6, default_row: 8 },
+        };
+        let expected = EndpointConfig {
+            flags: flags::ISOLATED_EGRESS,
+            netns_id: -1,
+            policy: [0, 6],
+            default_row: [0, 8],
+            birth: 1,
+            ..EndpointConfig::default()
+        };
+        assert_eq!(compose(&identity, &policies, 1), expected);
+    }
+
+    #[test]
+    fn only_policies_that_isolate_in_no_direction_are_open() {
+        let isolated = EndpointPolicy::Isolated { policy: 1, default_row: 0 };
+        let open = EndpointPolicies::default();
+        let one = EndpointPolicies { egress: isolated, ..open };
+        let other = EndpointPolicies { ingress: isolated, ..open };
+        assert_eq!([is_open(&open), is_open(&one), is_open(&other)], [true, false, false]);
+    }
+}

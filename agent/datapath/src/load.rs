@@ -1,0 +1,237 @@
+//! Loads the embedded object: constants, capacities, maps, programs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya::programs::{ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use aya_log::EbpfLogger;
+use log::Log;
+use podgate_common::Direction;
+use podgate_common::map::{self, constant, program};
+
+use crate::maps::{Descriptors, Maps};
+use crate::{Error, Options, hz};
+
+/// The programs, compiled by this crate's build script.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
+
+/// Maps whose size the programs, or the layout of what is in them, depend on.
+const FIXED: [&str; 8] = [
+    map::INTERFACES,
+    map::SLOTS,
+    map::CONFIGS,
+    map::PORTS,
+    map::EPOCHS,
+    map::COUNTERS,
+    map::EVENT_BUDGET,
+    map::EVENTS_LOST,
+];
+
+/// Maps and programs, loaded and attached to nothing.
+pub(crate) struct Loaded {
+    pub(crate) maps: Maps,
+    pub(crate) programs: Programs,
+    pub(crate) events: RingBuf<MapData>,
+    /// Where the programs' own messages are read; `None` where they write none.
+    pub(crate) messages: Option<EbpfLogger<&'static dyn Log>>,
+}
+
+/// The classifiers.
+pub(crate) struct Programs {
+    /// Also holds the maps under the descriptors by which its instructions name them.
+    object: Ebpf,
+    ingress: OwnedFd,
+    egress: OwnedFd,
+}
+
+/// Loads everything.
+pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
+    let capacities = capacities(&options.capacities)?;
+    let mut object = load_object(options, &capacities)?;
+    let messages = options.trace.then(|| EbpfLogger::init(&mut object)).transpose();
+    let messages = messages.map_err(|error| Error::BadObject(error.to_string()))?;
+    let jiffies = load_program(&mut object, program::JIFFIES)?;
+    hz::confirm(jiffies.as_fd(), hz::of_this_kernel())?;
+    let ingress = load_program(&mut object, program::INGRESS)?;
+    let egress = load_program(&mut object, program::EGRESS)?;
+    let mut descriptors = descriptors(&object)?;
+    let events = ring_buffer(&mut descriptors)?;
+    let maps = descriptors.sort(capacities)?;
+    Ok(Loaded { maps, programs: Programs { object, ingress, egress }, events, messages })
+}
+
+impl Programs {
+    /// The program that judges a direction.
+    pub(crate) fn get(&self, direction: Direction) -> BorrowedFd<'_> {
+        match direction {
+            Direction::Ingress => self.ingress.as_fd(),
+            Direction::Egress => self.egress.as_fd(),
+        }
+    }
+
+    /// Loads the program of a direction once more, over the same maps: a hook takes each program only once, so that
+    /// moving ours ahead of others without a gap needs a second one.
+    pub(crate) fn another(&mut self, direction: Direction) -> Result<OwnedFd, Error> {
+        let name = name(direction);
+        classifier(&mut self.object, name)?.unload().map_err(|error| refused(name, &error))?;
+        load_program(&mut self.object, name)
+    }
+
+    /// The maps by name.
+    pub(crate) fn maps(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+        self.object.maps().filter_map(|(name, map)| Some((name, data(map)?.fd().as_fd())))
+    }
+}
+
+/// The name of the program that judges a direction.
+pub(crate) const fn name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => program::INGRESS,
+        Direction::Egress => program::EGRESS,
+    }
+}
+
+/// Entries of every map, with what the options change.
+fn capacities(changed: &BTreeMap<String, u32>) -> Result<BTreeMap<&'static str, u32>, Error> {
+    let mut capacities: BTreeMap<&'static str, u32> = map::ALL.iter().copied().collect();
+    for (name, &entries) in changed {
+        let bad = |reason| Err(Error::BadCapacity { map: name.clone(), entries, reason });
+        if FIXED.contains(&name.as_str()) {
+            return bad("the programs depend on its size");
+        }
+        if entries == 0 {
+            return bad("a table needs at least one");
+        }
+        match capacities.get_mut(name.as_str()) {
+            Some(capacity) => *capacity = entries,
+            None => return bad("there is no such table"),
+        }
+    }
+    Ok(capacities)
+}
+
+fn load_object(options: &Options, capacities: &BTreeMap<&'static str, u32>) -> Result<Ebpf, Error> {
+    let (hz, trace) = (hz::of_this_kernel(), u32::from(options.trace));
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(constant::HZ, &hz, true)
+        .override_global(constant::EVENT_RATE, &options.event_rate, true)
+        .override_global(constant::TRACE, &trace, true);
+    for (&name, &entries) in capacities {
+        loader.map_max_entries(name, entries);
+    }
+    loader.load(OBJECT).map_err(|error| match error {
+        EbpfError::MapError(MapError::CreateError { name, io_error }) => map_refused(name, &io_error),
+        error => Error::BadObject(chain(&error)),
+    })
+}
+
+fn map_refused(name: String, error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => Error::NoBpf,
+        _ => Error::Refused { object: format!("map {name}"), reason: error.to_string() },
+    }
+}
+
+fn classifier<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut SchedClassifier, Error> {
+    let program = object.program_mut(name).ok_or_else(|| Error::BadObject(format!("it has no program {name}")))?;
+    program.try_into().map_err(|error: ProgramError| Error::BadObject(error.to_string()))
+}
+
+fn load_program(object: &mut Ebpf, name: &'static str) -> Result<OwnedFd, Error> {
+    let program = classifier(object, name)?;
+    program.load().map_err(|error| refused(name, &error))?;
+    let fd = program.fd().map_err(|error| refused(name, &error))?;
+    fd.as_fd().try_clone_to_owned().map_err(|error| refused(name, &ProgramError::IOError(error)))
+}
+
+/// One line about a program that the kernel did not take; the verifier's whole log goes to the debug log.
+fn refused(name: &str, error: &ProgramError) -> Error {
+    let reason = match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            log::debug!("verifier log of {name}:\n{log}");
+            let verdict = log.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with("processed "));
+            format!("{io_error}: {}", verdict.unwrap_or("the verifier said nothing"))
+        }
+        error => chain(error),
+    };
+    Error::Refused { object: format!("program {name}"), reason }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// A map's data, of the types that podgate's maps have.
+const fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
+}
+
+/// A descriptor of every map beside the one that the programs' instructions name.
+fn descriptors(object: &Ebpf) -> Result<Descriptors, Error> {
+    let copy = |(name, map): (&str, &Map)| {
+        let fd = data(map)?.fd().as_fd().try_clone_to_owned();
+        Some(fd.map(|fd| (name.to_owned(), fd)).map_err(|error| map_refused(name.to_owned(), &error)))
+    };
+    Ok(Descriptors(object.maps().filter_map(copy).collect::<Result<_, _>>()?))
+}
+
+fn ring_buffer(maps: &mut Descriptors) -> Result<RingBuf<MapData>, Error> {
+    let fd = maps.take(map::EVENTS)?;
+    let ring = MapData::from_fd(fd).and_then(|data| RingBuf::try_from(Map::RingBuf(data)));
+    ring.map_err(|error| Error::Refused { object: format!("map {}", map::EVENTS), reason: chain(&error) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(name: &str, entries: u32) -> Result<u32, String> {
+        let capacities = capacities(&BTreeMap::from([(name.to_owned(), entries)]));
+        capacities.map(|capacities| capacities[name]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn capacities_of_tables_that_the_programs_depend_on_stay() {
+        assert_eq!(changed("FLOWS4", 7), Ok(7));
+        assert_eq!(changed("SLOTS", 7), Err("SLOTS can't have 7 entries: the programs depend on its size".to_owned()));
+        assert_eq!(changed("FLOWS9", 7), Err("FLOWS9 can't have 7 entries: there is no such table".to_owned()));
+        assert_eq!(changed("FLOWS4", 0), Err("FLOWS4 can't have 0 entries: a table needs at least one".to_owned()));
+    }
+
+    #[test]
+    fn every_other_capacity_is_the_common_one() {
+        let capacities = capacities(&BTreeMap::from([("FLOWS4".to_owned(), 7)])).unwrap();
+        let expected = map::ALL.iter().map(|&(name, entries)| (name, if name == "FLOWS4" { 7 } else { entries }));
+        assert_eq!(capacities, expected.collect());
+    }
+
+    #[test]
+    fn an_error_and_its_causes_fit_one_line() {
+        let cause = io::Error::other("no\nmemory");
+        let error = MapError::CreateError { name: "SLOTS".to_owned(), io_error: cause };
+        assert_eq!(chain(&error), "failed to create map `SLOTS`: no memory");
+    }
+}

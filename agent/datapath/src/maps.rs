@@ -1,0 +1,165 @@
+//! The maps of one set of programs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use podgate_common::{
+    Addr4, Addr6, Block4, Block6, ClassRowKey, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts,
+    RowPortKey, map,
+};
+
+use crate::Error;
+use crate::sys::{self, Walk};
+use crate::table::{BlockKey, Table};
+
+/// The maps by what they hold.
+#[derive(Debug)]
+pub(crate) struct Maps {
+    pub(crate) interfaces: Table<u32>,
+    pub(crate) interfaces_more: Table<u32>,
+    pub(crate) slots: Table<u32>,
+    pub(crate) configs: Table<u32>,
+    pub(crate) addresses4: Table<Addr4>,
+    pub(crate) addresses6: Table<Addr6>,
+    pub(crate) groups: Table<u32>,
+    pub(crate) blocks4: Table<BlockKey<Block4>>,
+    pub(crate) blocks6: Table<BlockKey<Block6>>,
+    pub(crate) class_rows: Table<ClassRowKey>,
+    pub(crate) rows: Table<u32>,
+    pub(crate) row_ports: Table<RowPortKey>,
+    pub(crate) ports: Table<u32>,
+    pub(crate) epochs: Table<u32>,
+    pub(crate) flows: [FlowTable; 6],
+    counters: OwnedFd,
+    events_lost: OwnedFd,
+    /// Entries by map name.
+    pub(crate) capacities: BTreeMap<&'static str, u32>,
+}
+
+impl Maps {
+    /// [`map::COUNTERS`]
+    pub(crate) fn counters(&self) -> BorrowedFd<'_> {
+        self.counters.as_fd()
+    }
+
+    /// [`map::EVENTS_LOST`]
+    pub(crate) fn events_lost(&self) -> BorrowedFd<'_> {
+        self.events_lost.as_fd()
+    }
+}
+
+/// A map that the programs write: entries come and go without user space.
+#[derive(Debug)]
+pub(crate) struct FlowTable {
+    pub(crate) name: &'static str,
+    map: OwnedFd,
+    key_size: usize,
+    value_size: usize,
+}
+
+impl FlowTable {
+    fn new<K, V>(name: &'static str, maps: &mut Descriptors) -> Result<Self, Error> {
+        Ok(Self { name, map: maps.take(name)?, key_size: size_of::<K>(), value_size: size_of::<V>() })
+    }
+
+    /// Counts the entries, and removes them if asked to.
+    pub(crate) fn walk(&self, walk: Walk) -> Result<u64, Error> {
+        sys::hash_walk(self.map.as_fd(), walk, self.key_size, self.value_size).map_err(|source| Error::Table {
+            action: "walk over",
+            table: self.name,
+            source,
+        })
+    }
+}
+
+/// The descriptors of the maps by name.
+#[derive(Debug)]
+pub(crate) struct Descriptors(pub(crate) BTreeMap<String, OwnedFd>);
+
+impl Descriptors {
+    pub(crate) fn take(&mut self, name: &'static str) -> Result<OwnedFd, Error> {
+        self.0.remove(name).ok_or_else(|| Error::BadObject(format!("it has no map {name}")))
+    }
+
+    fn table<K: aya::Pod + Ord>(&mut self, name: &'static str) -> Result<Table<K>, Error> {
+        Ok(Table::new(name, self.take(name)?))
+    }
+
+    /// Sorts the descriptors by what the maps hold.
+    ///
+    /// # Errors
+    /// A map is missing.
+    pub(crate) fn sort(mut self, capacities: BTreeMap<&'static str, u32>) -> Result<Maps, Error> {
+        Ok(Maps {
+            interfaces: self.table(map::INTERFACES)?,
+            interfaces_more: self.table(map::INTERFACES_MORE)?,
+            slots: self.table(map::SLOTS)?,
+            configs: self.table(map::CONFIGS)?,
+            addresses4: self.table(map::ADDRESSES4)?,
+            addresses6: self.table(map::ADDRESSES6)?,
+            groups: self.table(map::GROUPS)?,
+            blocks4: self.table(map::BLOCKS4)?,
+            blocks6: self.table(map::BLOCKS6)?,
+            class_rows: self.table(map::CLASS_ROWS)?,
+            rows: self.table(map::ROWS)?,
+            row_ports: self.table(map::ROW_PORTS)?,
+            ports: self.table(map::PORTS)?,
+            epochs: self.table(map::EPOCHS)?,
+            flows: [
+                FlowTable::new::<FlowKey4, Flow>(map::FLOWS4, &mut self)?,
+                FlowTable::new::<FlowKey6, Flow>(map::FLOWS6, &mut self)?,
+                FlowTable::new::<FlowKey4, Flow>(map::PENDING4, &mut self)?,
+                FlowTable::new::<FlowKey6, Flow>(map::PENDING6, &mut self)?,
+                FlowTable::new::<FragmentKey4, FragmentPorts>(map::FRAGMENTS4, &mut self)?,
+                FlowTable::new::<FragmentKey6, FragmentPorts>(map::FRAGMENTS6, &mut self)?,
+            ],
+            counters: self.take(map::COUNTERS)?,
+            events_lost: self.take(map::EVENTS_LOST)?,
+            capacities,
+        })
+    }
+}
+
+/// Waits until every program that runs now has ended.
+///
+/// Returning from an update of a map-in-map, the kernel has waited for all non-sleepable programs that were running:
+/// `maybe_wait_bpf_programs` calls `synchronize_rcu` (since Linux 5.0, commit 1ae80cf31938 "bpf: wait for running BPF
+/// programs when updating map-in-map"). TC programs run within an RCU read-side critical section at either hook.
+#[derive(Debug)]
+pub(crate) struct Grace {
+    outer: OwnedFd,
+    inner: OwnedFd,
+}
+
+impl Grace {
+    /// Makes a map-in-map of one entry.
+    pub(crate) fn new() -> io::Result<Self> {
+        let inner = sys::map_create(sys::MAP_TYPE_ARRAY, 1, None)?;
+        let outer = sys::map_create(sys::MAP_TYPE_ARRAY_OF_MAPS, 1, Some(inner.as_fd()))?;
+        Ok(Self { outer, inner })
+    }
+
+    /// Waits for a grace period.
+    pub(crate) fn wait(&self) -> io::Result<()> {
+        let inner = std::os::fd::AsRawFd::as_raw_fd(&self.inner).cast_unsigned();
+        sys::map_update(self.outer.as_fd(), &0_u32, &inner)
+    }
+}
+
+/// Reads what a per-CPU array holds at indexes that follow one another: `cpus` values for each.
+pub(crate) fn per_cpu<V: aya::Pod + Default>(
+    map: BorrowedFd<'_>,
+    table: &'static str,
+    first: u32,
+    count: u32,
+    cpus: usize,
+) -> Result<Vec<V>, Error> {
+    let mut values = vec![V::default(); count as usize * cpus];
+    sys::array_lookup_batch(map, first, count, &mut values).map_err(|source| Error::Table {
+        action: "read",
+        table,
+        source,
+    })?;
+    Ok(values)
+}

@@ -1,0 +1,192 @@
+//! What outlives the process: maps, programs and links below a directory on a bpffs.
+//!
+//! ```text
+//! DIR/sets/N/maps/slots …               every start loads a set of its own; the newest N is in force
+//! DIR/sets/N/programs/podgate_ingress …
+//! DIR/links/IFINDEX-ingress             TCX links; a start puts its own program into the link that is there
+//! DIR/filters/IFINDEX/                  an empty directory: the interface has our clsact filters
+//! ```
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use podgate_common::Direction;
+
+use crate::{Error, sys};
+
+/// The mount point that distributions and container runtimes use.
+const SYSTEM_BPFFS: &str = "/sys/fs/bpf";
+/// `f_type` of a bpffs.
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// The directory on a bpffs.
+#[derive(Debug)]
+pub(crate) struct Pins {
+    root: PathBuf,
+    set: u32,
+}
+
+impl Pins {
+    /// Makes the directory, and the bpffs below it where there is none and the permissions allow.
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
+        ensure_bpffs(root)?;
+        let pins = Self { root: root.to_path_buf(), set: 0 };
+        for directory in ["sets", "links", "filters"] {
+            create_directory(&root.join(directory))?;
+        }
+        let set = pins.sets()?.last().map_or(1, |last| last + 1);
+        Ok(Self { set, ..pins })
+    }
+
+    /// Pins the maps and programs of this start.
+    pub(crate) fn pin_set<'a>(
+        &self,
+        maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
+        programs: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
+    ) -> Result<(), Error> {
+        let set = self.root.join("sets").join(self.set.to_string());
+        for directory in [set.clone(), set.join("maps"), set.join("programs")] {
+            create_directory(&directory)?;
+        }
+        for (name, map) in maps {
+            // The names of sections (.rodata) are no names for pins.
+            if !name.contains('.') {
+                pin(map, &set.join("maps").join(name.to_lowercase()))?;
+            }
+        }
+        for (name, program) in programs {
+            pin(program, &set.join("programs").join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the sets of former starts. What a link or filter still uses lives on in the kernel.
+    pub(crate) fn remove_former_sets(&self) -> Result<(), Error> {
+        for number in self.sets()?.into_iter().filter(|&number| number != self.set) {
+            let path = self.root.join("sets").join(number.to_string());
+            fs::remove_dir_all(&path).map_err(|source| Error::Pin { action: "remove", path, source })?;
+        }
+        Ok(())
+    }
+
+    fn sets(&self) -> Result<Vec<u32>, Error> {
+        let mut sets: Vec<u32> = list(&self.root.join("sets"))?.iter().filter_map(|name| name.parse().ok()).collect();
+        sets.sort_unstable();
+        Ok(sets)
+    }
+
+    fn link(&self, ifindex: u32, direction: Direction) -> PathBuf {
+        self.root.join("links").join(format!("{ifindex}-{}", direction.as_str()))
+    }
+
+    /// Opens the link of an interface that a former start left.
+    pub(crate) fn open_link(&self, ifindex: u32, direction: Direction) -> Option<OwnedFd> {
+        sys::open_pin(&self.link(ifindex, direction)).ok()
+    }
+
+    /// Pins the link of an interface in place of what was pinned there, in one step: the process may die at any time.
+    pub(crate) fn pin_link(&self, ifindex: u32, direction: Direction, link: BorrowedFd<'_>) -> Result<(), Error> {
+        let path = self.link(ifindex, direction);
+        let new = path.with_file_name(format!("new-{ifindex}-{}", direction.as_str()));
+        remove(&new, |path| fs::remove_file(path))?;
+        pin(link, &new)?;
+        fs::rename(&new, &path).map_err(|source| Error::Pin { action: "pin", path, source })
+    }
+
+    /// Removes the pin of an interface's link, if there is one.
+    pub(crate) fn unpin_link(&self, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        remove(&self.link(ifindex, direction), |path| fs::remove_file(path))
+    }
+
+    /// The interfaces that have pinned links.
+    pub(crate) fn linked_interfaces(&self) -> Result<Vec<u32>, Error> {
+        let names = list(&self.root.join("links"))?;
+        let mut interfaces: Vec<u32> = names.iter().filter_map(|name| name.split_once('-')?.0.parse().ok()).collect();
+        interfaces.sort_unstable();
+        interfaces.dedup();
+        Ok(interfaces)
+    }
+
+    /// Notes that an interface has our filters.
+    pub(crate) fn mark_filtered(&self, ifindex: u32) -> Result<(), Error> {
+        create_directory(&self.root.join("filters").join(ifindex.to_string()))
+    }
+
+    /// Forgets that an interface has our filters.
+    pub(crate) fn unmark_filtered(&self, ifindex: u32) -> Result<(), Error> {
+        remove(&self.root.join("filters").join(ifindex.to_string()), |path| fs::remove_dir(path))
+    }
+
+    /// The interfaces that have, or had, our filters.
+    pub(crate) fn filtered_interfaces(&self) -> Result<Vec<u32>, Error> {
+        let names = list(&self.root.join("filters"))?;
+        let mut interfaces: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        interfaces.sort_unstable();
+        Ok(interfaces)
+    }
+}
+
+fn create_directory(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| Error::Pin { action: "create", path: path.to_path_buf(), source })
+}
+
+fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
+    sys::pin(object, path).map_err(|source| Error::Pin { action: "pin", path: path.to_path_buf(), source })
+}
+
+/// Removes what may not be there.
+fn remove(path: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<(), Error> {
+    match remove(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Pin { action: "remove", path: path.to_path_buf(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The names in a directory.
+fn list(path: &Path) -> Result<Vec<String>, Error> {
+    let read = || -> io::Result<Vec<String>> {
+        fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    };
+    read().map_err(|source| Error::Pin { action: "read", path: path.to_path_buf(), source })
+}
+
+/// Makes sure that a directory is on a bpffs.
+fn ensure_bpffs(directory: &Path) -> Result<(), Error> {
+    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    if is_bpffs(existing) {
+        return Ok(());
+    }
+    let mount_point = if directory.starts_with(SYSTEM_BPFFS) { Path::new(SYSTEM_BPFFS) } else { directory };
+    fs::create_dir_all(mount_point).and_then(|()| mount_bpffs(mount_point)).map_err(|error| Error::NoBpffs {
+        directory: directory.to_path_buf(),
+        mount_point: mount_point.to_path_buf(),
+        reason: format!("mounting one failed: {error}"),
+    })
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    let Ok(path) = c_path(path) else { return false };
+    // SAFETY: all bytes zero is a valid statfs.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid for the call.
+    let result = unsafe { libc::statfs(path.as_ptr(), &raw mut stat) };
+    result == 0 && stat.f_type as i64 == BPF_FS_MAGIC
+}
+
+fn mount_bpffs(path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let (kind, options) = (c"bpf", c"mode=0700");
+    // SAFETY: all pointers are strings that end in a zero and are valid for the call.
+    let result = unsafe { libc::mount(kind.as_ptr(), path.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

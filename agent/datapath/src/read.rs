@@ -1,0 +1,148 @@
+//! What the kernel has counted and told.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use podgate_common::{Counter, Direction, DropEvent, Reason, counter_index, map};
+
+use crate::maps::per_cpu;
+use crate::sys::Walk;
+use crate::{Datapath, Error};
+
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CounterKey {
+    /// The endpoint's slot; 0 is for packets of interfaces that have none.
+    pub slot: u32,
+    /// The direction, seen from the endpoint.
+    pub direction: Direction,
+    /// Why the packets passed or were dropped.
+    pub reason: Reason,
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TableUsage {
+    /// Its name, one of [`podgate_common::map`].
+    pub table: &'static str,
+    /// Entries in it.
+    pub used: u64,
+    /// Entries it has room for.
+    pub capacity: u64,
+}
+
+/// The programs' tables are walked over to count their entries, so not at every scrape of an eager scraper.
+const FLOW_COUNTS_AGE: Duration = Duration::from_secs(5);
+
+impl Datapath {
+    /// The counters of all slots in use and of slot 0, those at zero included, since the slot has its present owner.
+    ///
+    /// # Errors
+    /// The kernel refused to read.
+    pub fn counters(&self) -> Result<BTreeMap<CounterKey, Counter>, Error> {
+        let mut counters = BTreeMap::new();
+        for slot in std::iter::once(0).chain(self.slots.in_use()) {
+            self.read_slot(slot, &mut counters)?;
+        }
+        Ok(counters)
+    }
+
+    fn read_slot(&self, slot: u32, counters: &mut BTreeMap<CounterKey, Counter>) -> Result<(), Error> {
+        let first = counter_index(slot, Direction::Ingress, Reason::NotIsolated);
+        let count = 2 * Reason::ROOM;
+        let values: Vec<Counter> = per_cpu(self.maps.counters(), map::COUNTERS, first, count, self.cpus)?;
+        for direction in Direction::ALL {
+            for &reason in Reason::ALL {
+                let at = (counter_index(slot, direction, reason) - first) as usize * self.cpus;
+                counters.insert(CounterKey { slot, direction, reason }, sum(&values[at..at + self.cpus]));
+            }
+        }
+        Ok(())
+    }
+
+    /// How full each table is that can fill up, ordered by name. Tables that the programs write are counted at most
+    /// every five seconds.
+    ///
+    /// # Errors
+    /// The kernel refused to read.
+    pub fn usage(&mut self) -> Result<Vec<TableUsage>, Error> {
+        let counts = self.flow_counts()?;
+        let flows = self.maps.flows.iter().map(|table| table.name).zip(counts);
+        let mut usage: Vec<TableUsage> = self
+            .written()
+            .into_iter()
+            .map(|(table, used)| (table, used as u64))
+            .chain(flows)
+            .map(|(table, used)| TableUsage { table, used, capacity: self.maps.capacities[table].into() })
+            .collect();
+        usage.sort_unstable();
+        Ok(usage)
+    }
+
+    /// Entries of the tables that only user space writes.
+    fn written(&self) -> [(&'static str, usize); 13] {
+        let maps = &self.maps;
+        let (slots, configs) = self.slots.used();
+        let (interfaces, interfaces_more) = self.interfaces_used();
+        [
+            (map::INTERFACES, interfaces),
+            (map::INTERFACES_MORE, interfaces_more),
+            (map::SLOTS, slots),
+            (map::CONFIGS, configs),
+            (map::ADDRESSES4, maps.addresses4.used()),
+            (map::ADDRESSES6, maps.addresses6.used()),
+            (map::GROUPS, maps.groups.used()),
+            (map::BLOCKS4, maps.blocks4.used()),
+            (map::BLOCKS6, maps.blocks6.used()),
+            (map::CLASS_ROWS, maps.class_rows.used()),
+            (map::ROWS, maps.rows.used()),
+            (map::ROW_PORTS, maps.row_ports.used()),
+            (map::PORTS, maps.ports.used()),
+        ]
+    }
+
+    fn flow_counts(&mut self) -> Result<Vec<u64>, Error> {
+        if let Some((counted, counts)) = &self.flow_counts
+            && counted.elapsed() < FLOW_COUNTS_AGE
+        {
+            return Ok(counts.clone());
+        }
+        let counts: Vec<u64> = self.maps.flows.iter().map(|table| table.walk(Walk::Count)).collect::<Result<_, _>>()?;
+        self.flow_counts = Some((Instant::now(), counts.clone()));
+        Ok(counts)
+    }
+
+    /// Hands over the drop events since the last call, and the programs' own messages to the `log` crate. The programs
+    /// wake nobody up: this is to be called from time to time. Returns how many events there were.
+    pub fn drain_events(&mut self, mut handle: impl FnMut(&DropEvent)) -> usize {
+        let mut events = 0;
+        while let Some(record) = self.events.next() {
+            if record.len() == size_of::<DropEvent>() {
+                // SAFETY: as long as the event, and every bit pattern is one; records are aligned to 8 bytes, but
+                // reading need not rely on it.
+                let event = unsafe { record.as_ptr().cast::<DropEvent>().read_unaligned() };
+                handle(&event);
+                events += 1;
+            }
+        }
+        if let Some(messages) = &mut self.messages {
+            messages.flush();
+        }
+        events
+    }
+
+    /// Drops that emitted no event, for the rate limit or for a full ring, since the datapath was loaded.
+    ///
+    /// # Errors
+    /// The kernel refused to read.
+    pub fn events_lost(&self) -> Result<u64, Error> {
+        Ok(per_cpu::<u64>(self.maps.events_lost(), map::EVENTS_LOST, 0, 1, self.cpus)?.iter().sum())
+    }
+}
+
+fn sum(values: &[Counter]) -> Counter {
+    values.iter().fold(Counter::default(), |sum, value| Counter {
+        packets: sum.packets + value.packets,
+        bytes: sum.bytes + value.bytes,
+    })
+}

@@ -1,0 +1,115 @@
+//! A map that user space writes: its descriptor, and which keys it holds.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use aya::Pod;
+use ipnet::{Ipv4Net, Ipv6Net};
+use podgate_common::{Block4, Block6};
+
+use crate::{Error, sys};
+
+/// A key of the longest-prefix tries, as the kernel's `struct bpf_lpm_trie_key` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub(crate) struct BlockKey<A> {
+    prefix: u32,
+    address: A,
+}
+
+// SAFETY: two fields whose alignment is four and whose sizes are multiples of it: no padding.
+unsafe impl Pod for BlockKey<Block4> {}
+// SAFETY: as above.
+unsafe impl Pod for BlockKey<Block6> {}
+
+impl From<Ipv4Net> for BlockKey<Block4> {
+    fn from(block: Ipv4Net) -> Self {
+        Self { prefix: block.prefix_len().into(), address: Block4::from_octets(block.network().octets()) }
+    }
+}
+
+impl From<Ipv6Net> for BlockKey<Block6> {
+    fn from(block: Ipv6Net) -> Self {
+        Self { prefix: block.prefix_len().into(), address: Block6::from_octets(block.network().octets()) }
+    }
+}
+
+/// A write that ended early: how many entries it dealt with, and why it went no further.
+pub(crate) type Partial = (usize, Error);
+
+/// A map and the keys that hold something.
+#[derive(Debug)]
+pub(crate) struct Table<K> {
+    name: &'static str,
+    map: OwnedFd,
+    keys: BTreeSet<K>,
+}
+
+impl<K: Pod + Ord> Table<K> {
+    /// An empty map.
+    pub(crate) fn new(name: &'static str, map: OwnedFd) -> Self {
+        Self { name, map, keys: BTreeSet::new() }
+    }
+
+    /// What the kernel has under a key.
+    #[cfg(test)]
+    pub(crate) fn read<V: Pod + Default>(&self, key: &K) -> Option<V> {
+        sys::map_lookup(self.map.as_fd(), key).unwrap()
+    }
+
+    /// How many keys hold something.
+    pub(crate) fn used(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Writes entries in order.
+    pub(crate) fn put<V: Pod>(&mut self, keys: &[K], values: &[V]) -> Result<(), Partial> {
+        let result = sys::map_update_batch(self.map.as_fd(), keys, values);
+        let done = result.as_ref().map_or_else(|&(done, _)| done, |()| keys.len());
+        self.keys.extend(&keys[..done]);
+        result.map_err(|(done, source)| (done, self.error("write to", source)))
+    }
+
+    /// Writes one entry.
+    pub(crate) fn put_one<V: Pod>(&mut self, key: K, value: V) -> Result<(), Error> {
+        sys::map_update(self.map.as_fd(), &key, &value).map_err(|source| self.error("write to", source))?;
+        self.keys.insert(key);
+        Ok(())
+    }
+
+    /// Overwrites entries of an array with the value that means nothing.
+    pub(crate) fn clear<V: Pod + Default>(&mut self, keys: &[K]) -> Result<(), Partial> {
+        let result = self.put(keys, &vec![V::default(); keys.len()]);
+        let done = result.as_ref().map_or_else(|&(done, _)| done, |()| keys.len());
+        self.forget(&keys[..done]);
+        result
+    }
+
+    /// Removes entries in order. One that is not there is as good as removed.
+    pub(crate) fn delete(&mut self, keys: &[K]) -> Result<(), Partial> {
+        let mut done = 0;
+        while done < keys.len() {
+            match sys::map_delete_batch(self.map.as_fd(), &keys[done..]) {
+                Ok(()) => done = keys.len(),
+                Err((more, error)) if error.raw_os_error() == Some(libc::ENOENT) => done += more + 1,
+                Err((more, source)) => {
+                    self.forget(&keys[..done + more]);
+                    return Err((done + more, self.error("delete from", source)));
+                }
+            }
+        }
+        self.forget(keys);
+        Ok(())
+    }
+
+    fn forget(&mut self, keys: &[K]) {
+        for key in keys {
+            self.keys.remove(key);
+        }
+    }
+
+    fn error(&self, action: &'static str, source: io::Error) -> Error {
+        Error::Table { action, table: self.name, source }
+    }
+}
