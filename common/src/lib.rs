@@ -85,8 +85,6 @@ macro_rules! shared {
 shared! {
     Addr4: 4, align 4;
     Addr6: 16, align 4;
-    Block4: 4, align 4;
-    Block6: 16, align 4;
     NetPort: 2, align 2;
     SlotWord: 8, align 8;
     InterfaceSlot: 8, align 8;
