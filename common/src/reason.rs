@@ -101,6 +101,21 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether this says that a packet could not be understood, for which it is dropped only in an isolated direction.
+    #[must_use]
+    #[inline(always)]
+    pub const fn matters_only_if_isolated(self) -> bool {
+        matches!(
+            self,
+            Self::NotIp
+                | Self::Vlan
+                | Self::Malformed
+                | Self::FragmentBeforeFirst
+                | Self::FragmentTiny
+                | Self::IcmpUnrelated
+        )
+    }
+
     /// Room for this many reasons in [`crate::map::COUNTERS`].
     pub const ROOM: u32 = 24;
 }

@@ -3,11 +3,13 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
 use podgate_common::{
-    Addr4, Addr6, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, NetPort,
+    Addr4, Addr6, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, NetPort, Reason,
     epoch_index4, epoch_index6,
 };
 
 use crate::maps;
+use crate::packet::Packet;
+use crate::parse::{self, Embedded, Headers};
 
 /// One of the two families, by its address type.
 pub(crate) trait Family: Copy + PartialEq + 'static {
@@ -20,6 +22,9 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     const UNSPECIFIED: Self;
 
     fn flow_key(local: Self, remote: Self, ports: (NetPort, NetPort), protocol: u8, slot: u16) -> Self::FlowKey;
+    fn local(key: &Self::FlowKey) -> &Self;
+    fn remote(key: &Self::FlowKey) -> &Self;
+    fn ports(key: &Self::FlowKey) -> (NetPort, NetPort);
     fn fragment_key(ends: (Self, Self), id: u32, protocol: u8, direction: u8, slot: u16) -> Self::FragmentKey;
     fn flows() -> &'static LruHashMap<Self::FlowKey, Flow>;
     fn pending() -> &'static LruHashMap<Self::FlowKey, Flow>;
@@ -30,6 +35,12 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn is_unspecified(self) -> bool;
     /// Whether a pod's DHCP client may send from this address before it has one of its own.
     fn is_dhcp_source(self) -> bool;
+    /// The IP headers of a packet of this family.
+    fn headers(packet: &Packet<'_>) -> Result<Headers, Reason>;
+    /// The addresses of a packet of this family, the source first.
+    fn ends(packet: &Packet<'_>) -> Result<(Self, Self), Reason>;
+    /// The packet that an ICMP error is about.
+    fn embedded(packet: &Packet<'_>, error: &Headers) -> Result<Embedded<Self>, Reason>;
     /// The address of a pod.
     fn of(config: &EndpointConfig) -> Self;
 
@@ -40,7 +51,7 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
 
 macro_rules! family {
     ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $plain:path, $epoch:ident,
-     $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $dhcp:expr) => {
+     $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident, $dhcp:expr) => {
         impl Family for $address {
             type FlowKey = $flow_key;
             type FragmentKey = $fragment_key;
@@ -52,6 +63,21 @@ macro_rules! family {
             #[inline(always)]
             fn flow_key(local: Self, remote: Self, ports: (NetPort, NetPort), protocol: u8, slot: u16) -> $flow_key {
                 $flow_key { local, remote, local_port: ports.0, remote_port: ports.1, protocol, reserved: 0, slot }
+            }
+
+            #[inline(always)]
+            fn local(key: &$flow_key) -> &Self {
+                &key.local
+            }
+
+            #[inline(always)]
+            fn remote(key: &$flow_key) -> &Self {
+                &key.remote
+            }
+
+            #[inline(always)]
+            fn ports(key: &$flow_key) -> (NetPort, NetPort) {
+                (key.local_port, key.remote_port)
             }
 
             #[inline(always)]
@@ -100,6 +126,21 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn headers(packet: &Packet<'_>) -> Result<Headers, Reason> {
+                parse::$headers(packet)
+            }
+
+            #[inline(always)]
+            fn ends(packet: &Packet<'_>) -> Result<(Self, Self), Reason> {
+                parse::$ends(packet)
+            }
+
+            #[inline(always)]
+            fn embedded(packet: &Packet<'_>, error: &Headers) -> Result<Embedded<Self>, Reason> {
+                parse::$embedded(packet, error)
+            }
+
+            #[inline(always)]
             fn of(config: &EndpointConfig) -> Self {
                 config.$field
             }
@@ -113,13 +154,16 @@ family!(
     FragmentKey4,
     address4,
     32,
-    crate::parse::L4_PLAIN4,
+    parse::L4_PLAIN4,
     epoch_index4,
     FLOWS4,
     PENDING4,
     FRAGMENTS4,
     ADDRESSES4,
     BLOCKS4,
+    ipv4,
+    ends4,
+    embedded4,
     Addr4::is_unspecified
 );
 family!(
@@ -128,12 +172,15 @@ family!(
     FragmentKey6,
     address6,
     128,
-    crate::parse::L4_PLAIN6,
+    parse::L4_PLAIN6,
     epoch_index6,
     FLOWS6,
     PENDING6,
     FRAGMENTS6,
     ADDRESSES6,
     BLOCKS6,
+    ipv6,
+    ends6,
+    embedded6,
     Addr6::is_link_local
 );

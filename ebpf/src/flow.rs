@@ -1,7 +1,7 @@
 //! Flows: which packets need no verdict of their own, and which verdict decides for the others.
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
-use podgate_common::{Direction, EndpointConfig, Flow, NetPort, Reason, Stamp, VERDICT_NONE, flags, protocol, state};
+use podgate_common::{Direction, EndpointConfig, Flow, Reason, Stamp, VERDICT_NONE, flags, protocol, state};
 
 use crate::family::Family;
 use crate::maps;
@@ -28,9 +28,6 @@ pub(crate) struct Scene<'a, F: Family> {
     pub(crate) packet: Packet<'a>,
     pub(crate) config: &'a EndpointConfig,
     pub(crate) key: F::FlowKey,
-    pub(crate) local: F,
-    pub(crate) remote: F,
-    pub(crate) ports: (NetPort, NetPort),
     /// What flows that are allowed now are stamped with. Its epoch was read before any table, so that a verdict from
     /// tables that change meanwhile is never taken for current.
     pub(crate) stamp: Stamp,
@@ -48,11 +45,12 @@ impl<F: Family> Scene<'_, F> {
     /// What policy says of this flow if it was opened in a direction.
     #[inline(always)]
     fn verdict(&self, opened: Direction) -> Result<u32, Reason> {
+        let (local_port, remote_port) = F::ports(&self.key);
         let port = match opened {
-            Direction::Ingress => self.ports.0,
-            Direction::Egress => self.ports.1,
+            Direction::Ingress => local_port,
+            Direction::Egress => remote_port,
         };
-        verdict(self.config, opened, &self.remote, self.protocol, port.number())
+        verdict(self.config, opened, F::remote(&self.key), self.protocol, port.number())
     }
 
     fn keeps(&self) -> bool {

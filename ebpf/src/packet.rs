@@ -27,6 +27,9 @@ mod imp {
 
     use super::Wire;
 
+    /// Bytes that are made linear: the fixed headers of Ethernet and IPv6, or of Ethernet, IPv4 and TCP.
+    const LINEAR: u32 = 54;
+
     /// A packet at a TC hook.
     #[derive(Clone, Copy)]
     pub struct Packet<'a> {
@@ -90,25 +93,47 @@ mod imp {
             unsafe { (*self.skb).gso_size != 0 }
         }
 
-        /// Reads at an offset known at compile time, from linear memory; makes it linear first where it is not.
+        /// Makes the headers readable by [`Self::read`], where the driver left them outside of linear memory.
+        #[inline(always)]
+        pub fn linearise(&self) {
+            if !self.is_linear(LINEAR as usize) {
+                let length = self.length();
+                let wanted = if length < LINEAR { length } else { LINEAR };
+                // SAFETY: valid context. If it fails, what was not linear stays unreadable, which `read` tells.
+                unsafe { bpf_skb_pull_data(self.skb, wanted) };
+            }
+        }
+
+        /// Reads at an offset known at compile time, from linear memory.
         #[inline(always)]
         pub fn read<T: Wire>(&self, offset: usize) -> Option<T> {
-            let end = offset + size_of::<T>();
-            if !self.is_linear(end) {
-                // SAFETY: valid context; the kernel checks the length. Pointers into the packet are made anew below.
-                unsafe { bpf_skb_pull_data(self.skb, end as u32) };
-                if !self.is_linear(end) {
-                    return None;
-                }
+            let (data, data_end) = self.bounds();
+            if data + offset + size_of::<T>() > data_end {
+                return None;
             }
-            // SAFETY: the bytes up to `end` lie before data_end; T is valid for every bit pattern.
-            Some(unsafe { ((*self.skb).data as usize as *const u8).add(offset).cast::<T>().read_unaligned() })
+            // SAFETY: the bytes lie before data_end; T is valid for every bit pattern. The pointer may be less aligned
+            // than T: the BPF machine's loads take that (the verifier refuses the program on machines that don't),
+            // while `read_unaligned` would become a load per byte on the hot path.
+            Some(unsafe { (data as *const u8).add(offset).cast::<T>().read() })
         }
 
         #[inline(always)]
         fn is_linear(&self, end: usize) -> bool {
+            let (data, data_end) = self.bounds();
+            data + end <= data_end
+        }
+
+        /// Where linear memory begins and ends. Loaded anew for each read: values that the compiler kept in half a
+        /// register in between would no longer be packet pointers to the verifier.
+        #[inline(always)]
+        fn bounds(&self) -> (usize, usize) {
             // SAFETY: see `length`.
-            unsafe { (*self.skb).data as usize + end <= (*self.skb).data_end as usize }
+            unsafe {
+                (
+                    (&raw const (*self.skb).data).read_volatile() as usize,
+                    (&raw const (*self.skb).data_end).read_volatile() as usize,
+                )
+            }
         }
 
         /// Reads at any offset, by a helper call.

@@ -50,13 +50,10 @@ pub struct FragmentId {
     pub protocol: u8,
 }
 
-/// What the IP header and its extensions say.
+/// What the IP header and its extensions say, but for the addresses, which are read where they are needed: together they
+/// would fill the stack of the BPF machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Headers<A> {
-    /// Source address.
-    pub source: A,
-    /// Destination address.
-    pub destination: A,
+pub struct Headers {
     /// The protocol behind all extension headers.
     pub protocol: u8,
     /// Time to live or hop limit.
@@ -133,8 +130,8 @@ pub fn ethertype_of(packet: &Packet<'_>) -> Result<u16, Reason> {
 
 /// The IPv4 header.
 #[inline(always)]
-pub fn ipv4(packet: &Packet<'_>) -> Result<Headers<Addr4>, Reason> {
-    let [first, second, third, source, destination] = packet.read::<[u32; 5]>(L3 as usize).ok_or(Reason::Malformed)?;
+pub fn ipv4(packet: &Packet<'_>) -> Result<Headers, Reason> {
+    let [first, second, third] = packet.read::<[u32; 3]>(L3 as usize).ok_or(Reason::Malformed)?;
     let [version_ihl, _tos, length_high, length_low] = first.to_ne_bytes();
     let [id_0, id_1, offset_high, offset_low] = second.to_ne_bytes();
     let [hop_limit, protocol, _, _] = third.to_ne_bytes();
@@ -145,15 +142,7 @@ pub fn ipv4(packet: &Packet<'_>) -> Result<Headers<Addr4>, Reason> {
     }
     let id = FragmentId { id: u32::from(u16::from_ne_bytes([id_0, id_1])), protocol };
     let fragment = fragment4(u16::from_be_bytes([offset_high, offset_low]), id)?;
-    Ok(Headers {
-        source: Addr4::from_octets(source.to_ne_bytes()),
-        destination: Addr4::from_octets(destination.to_ne_bytes()),
-        protocol,
-        hop_limit,
-        l4: L3 + header,
-        end,
-        fragment,
-    })
+    Ok(Headers { protocol, hop_limit, l4: L3 + header, end, fragment })
 }
 
 /// Which part of a packet the flags and offset of an IPv4 header make it.
@@ -163,14 +152,15 @@ fn fragment4(field: u16, id: FragmentId) -> Result<Fragment, Reason> {
     match (field & 0x1fff, field & MORE) {
         (0, 0) => Ok(Fragment::Whole),
         (0, _) => Ok(Fragment::First(id)),
-        (offset, _) => later(offset, id),
+        (offset, _) if is_overwriting(offset, id.protocol) => Err(Reason::FragmentTiny),
+        _ => Ok(Fragment::Later(id)),
     }
 }
 
-/// A later fragment, unless it would overwrite the TCP header of the first (RFC 3128). The offset counts eight bytes.
+/// Whether a later fragment would overwrite the TCP header of the first (RFC 3128). The offset counts eight bytes.
 #[inline(always)]
-const fn later(offset: u16, id: FragmentId) -> Result<Fragment, Reason> {
-    if offset == 1 && id.protocol == protocol::TCP { Err(Reason::FragmentTiny) } else { Ok(Fragment::Later(id)) }
+const fn is_overwriting(offset: u16, protocol: u8) -> bool {
+    offset == 1 && protocol == protocol::TCP
 }
 
 /// Where the packet ends by the length field of its header, which counts from `from`. BIG TCP leaves it 0 in packets
@@ -182,26 +172,32 @@ fn end_of_packet(packet: &Packet<'_>, length: u32, from: u32) -> u32 {
 
 /// The IPv6 header with its extensions.
 #[inline(always)]
-pub fn ipv6(packet: &Packet<'_>) -> Result<Headers<Addr6>, Reason> {
-    let words = packet.read::<[u32; 10]>(L3 as usize).ok_or(Reason::Malformed)?;
-    let [length_high, length_low, next_header, hop_limit] = words[1].to_ne_bytes();
+pub fn ipv6(packet: &Packet<'_>) -> Result<Headers, Reason> {
+    let [first, second] = packet.read::<[u32; 2]>(L3 as usize).ok_or(Reason::Malformed)?;
+    let [length_high, length_low, next_header, hop_limit] = second.to_ne_bytes();
     let end = end_of_packet(packet, u32::from(u16::from_be_bytes([length_high, length_low])), L4_PLAIN6);
-    if words[0].to_ne_bytes()[0] >> 4 != 6 || end > packet.length() {
+    if first.to_ne_bytes()[0] >> 4 != 6 || end > packet.length() {
         return Err(Reason::Malformed);
     }
-    let mut walk = Walk { protocol: next_header, l4: L4_PLAIN6, fragment: Fragment::Whole };
+    let mut walk = Walk::new(next_header, L4_PLAIN6);
     if is_extension(next_header) {
         follow_extensions(packet, end, &mut walk)?;
     }
-    Ok(Headers {
-        source: Addr6::from_words([words[2], words[3], words[4], words[5]]),
-        destination: Addr6::from_words([words[6], words[7], words[8], words[9]]),
-        protocol: walk.protocol,
-        hop_limit,
-        l4: walk.l4,
-        end,
-        fragment: walk.fragment,
-    })
+    Ok(Headers { protocol: walk.protocol, hop_limit, l4: walk.l4, end, fragment: walk.fragment() })
+}
+
+/// The addresses of an IPv4 packet, the source first.
+#[inline(always)]
+pub fn ends4(packet: &Packet<'_>) -> Result<(Addr4, Addr4), Reason> {
+    let [source, destination] = packet.read::<[u32; 2]>(L3 as usize + 12).ok_or(Reason::Malformed)?;
+    Ok((Addr4::from_octets(source.to_ne_bytes()), Addr4::from_octets(destination.to_ne_bytes())))
+}
+
+/// The addresses of an IPv6 packet, the source first.
+#[inline(always)]
+pub fn ends6(packet: &Packet<'_>) -> Result<(Addr6, Addr6), Reason> {
+    let [a, b, c, d, e, f, g, h] = packet.read::<[u32; 8]>(L3 as usize + 8).ok_or(Reason::Malformed)?;
+    Ok((Addr6::from_words([a, b, c, d]), Addr6::from_words([e, f, g, h])))
 }
 
 /// IPv6 extension headers that are followed.
@@ -213,11 +209,35 @@ mod extension {
     pub(super) const DESTINATION: u8 = 60;
 }
 
-/// Where a walk along extension headers has come to.
+/// Where a walk along extension headers has come to. Integers, because it is passed in memory: the verifier does not know
+/// what values an enum has there.
 struct Walk {
-    protocol: u8,
     l4: u32,
-    fragment: Fragment,
+    id: u32,
+    protocol: u8,
+    id_protocol: u8,
+    part: u8,
+}
+
+impl Walk {
+    const WHOLE: u8 = 0;
+    const FIRST: u8 = 1;
+    const LATER: u8 = 2;
+
+    #[inline(always)]
+    const fn new(protocol: u8, l4: u32) -> Self {
+        Self { l4, id: 0, protocol, id_protocol: 0, part: Self::WHOLE }
+    }
+
+    #[inline(always)]
+    const fn fragment(&self) -> Fragment {
+        let id = FragmentId { id: self.id, protocol: self.id_protocol };
+        match self.part {
+            Self::WHOLE => Fragment::Whole,
+            Self::FIRST => Fragment::First(id),
+            _ => Fragment::Later(id),
+        }
+    }
 }
 
 const fn is_extension(next_header: u8) -> bool {
@@ -229,7 +249,7 @@ const fn is_extension(next_header: u8) -> bool {
 #[inline(never)]
 fn follow_extensions(packet: &Packet<'_>, end: u32, walk: &mut Walk) -> Result<(), Reason> {
     for step in 0..EXTENSIONS {
-        if !is_extension(walk.protocol) || matches!(walk.fragment, Fragment::Later(_)) {
+        if !is_extension(walk.protocol) || walk.part == Walk::LATER {
             return Ok(());
         }
         follow_extension(packet, end, walk, step)?;
@@ -248,15 +268,16 @@ fn follow_extension(packet: &Packet<'_>, end: u32, walk: &mut Walk, step: u32) -
     };
     let misplaced = match walk.protocol {
         extension::HOP_BY_HOP => step != 0,
-        extension::FRAGMENT => walk.fragment != Fragment::Whole,
+        extension::FRAGMENT => walk.part != Walk::WHOLE,
         _ => false,
     };
     if misplaced || walk.l4 + size > end {
         return Err(Reason::Malformed);
     }
     if walk.protocol == extension::FRAGMENT {
-        let id = u32::from(third) | u32::from(fourth) << 16;
-        walk.fragment = fragment6(u16::from_be(second), FragmentId { id, protocol: next_header })?;
+        walk.part = fragment6(u16::from_be(second), next_header)?;
+        walk.id = u32::from(third) | u32::from(fourth) << 16;
+        walk.id_protocol = next_header;
     }
     walk.l4 += size;
     walk.protocol = next_header;
@@ -266,21 +287,22 @@ fn follow_extension(packet: &Packet<'_>, end: u32, walk: &mut Walk, step: u32) -
 /// Which part of a packet the fields of an IPv6 fragment header make it. An atomic fragment is a packet of its own,
 /// whatever other fragments have its id (RFC 6946).
 #[inline(always)]
-fn fragment6(field: u16, id: FragmentId) -> Result<Fragment, Reason> {
+const fn fragment6(field: u16, next_header: u8) -> Result<u8, Reason> {
     const MORE: u16 = 1;
     match (field >> 3, field & MORE) {
-        (0, 0) => Ok(Fragment::Whole),
-        (0, _) => Ok(Fragment::First(id)),
-        (offset, _) => later(offset, id),
+        (0, 0) => Ok(Walk::WHOLE),
+        (0, _) => Ok(Walk::FIRST),
+        (offset, _) if is_overwriting(offset, next_header) => Err(Reason::FragmentTiny),
+        _ => Ok(Walk::LATER),
     }
 }
 
 /// The transport header of a packet that is whole or a first fragment. `plain` is where it begins when nothing stands
 /// between it and the fixed IP header.
 #[inline(always)]
-pub fn transport<A>(
+pub fn transport(
     packet: &Packet<'_>,
-    headers: &Headers<A>,
+    headers: &Headers,
     direction: Direction,
     plain: u32,
 ) -> Result<Transport, Reason> {
@@ -295,12 +317,17 @@ pub fn transport<A>(
     if room < needed {
         return Err(truncated);
     }
-    let bytes = if headers.l4 == plain {
+    let mut bytes = Bytes(0);
+    if headers.l4 == plain {
         let at = plain as usize;
-        Bytes::gather(packet.read(at), packet.read(at + 4), || packet.read(at + 12), headers.protocol)
-    } else {
-        Bytes::load(packet, headers.l4, headers.protocol)
-    };
+        bytes = match headers.protocol {
+            protocol::TCP => packet.read(at).map_or(Bytes(0), Bytes::of_tcp),
+            _ => packet.read(at).map_or(Bytes(0), Bytes::of_others),
+        };
+    }
+    if !bytes.is_present() {
+        bytes = Bytes::load(packet, headers.l4, headers.protocol);
+    }
     if !bytes.is_present() {
         return Err(truncated);
     }
@@ -316,16 +343,21 @@ struct Bytes(u64);
 impl Bytes {
     const PRESENT: u64 = 1 << 63;
 
+    /// From the first 16 bytes.
     #[inline(always)]
-    fn gather(first: Option<u32>, fifth: Option<u16>, flags: impl FnOnce() -> Option<u16>, protocol: u8) -> Self {
-        let second = if protocol == protocol::TCP { flags() } else { fifth };
-        match (first, second) {
-            (Some(first), Some(second)) => Self(u64::from(first) | u64::from(second) << 32 | Self::PRESENT),
-            _ => Self(0),
-        }
+    fn of_tcp([first, _, _, fourth]: [u32; 4]) -> Self {
+        let [offset, flags, ..] = fourth.to_ne_bytes();
+        Self(u64::from(first) | u64::from(u16::from_ne_bytes([offset, flags])) << 32 | Self::PRESENT)
     }
 
-    /// Reads them at an offset that is not known at compile time.
+    /// From the first eight bytes.
+    #[inline(always)]
+    fn of_others([first, second]: [u32; 2]) -> Self {
+        let [fifth, sixth, ..] = second.to_ne_bytes();
+        Self(u64::from(first) | u64::from(u16::from_ne_bytes([fifth, sixth])) << 32 | Self::PRESENT)
+    }
+
+    /// Reads them at an offset that is not known at compile time, or outside of linear memory.
     #[inline(always)]
     fn load(packet: &Packet<'_>, at: u32, protocol: u8) -> Self {
         Self(load_bytes(packet, at, protocol))
@@ -356,11 +388,14 @@ impl Bytes {
 /// the verifier refuses.
 #[inline(never)]
 fn load_bytes(packet: &Packet<'_>, at: u32, protocol: u8) -> u64 {
-    Bytes::gather(packet.load(at), packet.load(at + 4), || packet.load(at + 12), protocol).0
+    match protocol {
+        protocol::TCP => packet.load(at).map_or(0, |words| Bytes::of_tcp(words).0),
+        _ => packet.load(at).map_or(0, |words| Bytes::of_others(words).0),
+    }
 }
 
 #[inline(always)]
-fn interpret<A>(bytes: Bytes, headers: &Headers<A>, direction: Direction, room: u32) -> Option<Transport> {
+fn interpret(bytes: Bytes, headers: &Headers, direction: Direction, room: u32) -> Option<Transport> {
     let (source, destination) = (NetPort::from_network(bytes.first()), NetPort::from_network(bytes.second()));
     let ports = Transport { kind: Kind::Ports, source, destination, tcp_flags: 0 };
     let third = u32::from(u16::from_be(bytes.third()));
@@ -380,7 +415,7 @@ fn interpret<A>(bytes: Bytes, headers: &Headers<A>, direction: Direction, room: 
 
 /// What an ICMP message is. Addresses tell the families apart by the protocol number alone.
 #[inline(always)]
-fn icmp<A>(bytes: Bytes, headers: &Headers<A>, direction: Direction) -> Transport {
+fn icmp(bytes: Bytes, headers: &Headers, direction: Direction) -> Transport {
     let [kind, _code] = bytes.first().to_ne_bytes();
     let kind = if headers.protocol == protocol::ICMP {
         icmp4_kind(kind)
@@ -425,9 +460,19 @@ const fn icmp6_kind(icmp_type: u8, direction: Direction, hop_limit: u8, whole: b
     }
 }
 
-/// The IPv4 header of the packet that an ICMP error is about. Its protocol says what its first bytes mean.
+/// The headers and addresses of the packet that an ICMP error is about.
+pub struct Embedded<A> {
+    /// Its headers.
+    pub headers: Headers,
+    /// Its source address.
+    pub source: A,
+    /// Its destination address.
+    pub destination: A,
+}
+
+/// The IPv4 packet that an ICMP error is about.
 #[inline(always)]
-pub fn embedded4(packet: &Packet<'_>, error: &Headers<Addr4>) -> Result<Headers<Addr4>, Reason> {
+pub fn embedded4(packet: &Packet<'_>, error: &Headers) -> Result<Embedded<Addr4>, Reason> {
     let at = error.l4 + ICMP_ERROR_HEADER;
     let words = packet.load::<[u32; 5]>(at).ok_or(Reason::IcmpUnrelated)?;
     let [version_ihl, ..] = words[0].to_ne_bytes();
@@ -438,37 +483,33 @@ pub fn embedded4(packet: &Packet<'_>, error: &Headers<Addr4>) -> Result<Headers<
     if version_ihl >> 4 != 4 || header < 20 || is_later_fragment {
         return Err(Reason::IcmpUnrelated);
     }
-    Ok(Headers {
+    Ok(Embedded {
+        headers: Headers { protocol, l4: at + header, ..*error },
         source: Addr4::from_octets(words[3].to_ne_bytes()),
         destination: Addr4::from_octets(words[4].to_ne_bytes()),
-        protocol,
-        l4: at + header,
-        ..*error
     })
 }
 
-/// The IPv6 header, with its extensions, of the packet that an ICMPv6 error is about.
+/// The IPv6 packet that an ICMPv6 error is about.
 #[inline(always)]
-pub fn embedded6(packet: &Packet<'_>, error: &Headers<Addr6>) -> Result<Headers<Addr6>, Reason> {
+pub fn embedded6(packet: &Packet<'_>, error: &Headers) -> Result<Embedded<Addr6>, Reason> {
     let at = error.l4 + ICMP_ERROR_HEADER;
     let words = packet.load::<[u32; 10]>(at).ok_or(Reason::IcmpUnrelated)?;
     let [_, _, next_header, _] = words[1].to_ne_bytes();
     if words[0].to_ne_bytes()[0] >> 4 != 6 {
         return Err(Reason::IcmpUnrelated);
     }
-    let mut walk = Walk { protocol: next_header, l4: at + 40, fragment: Fragment::Whole };
+    let mut walk = Walk::new(next_header, at + 40);
     if is_extension(next_header) {
         follow_extensions(packet, error.end, &mut walk)?;
     }
-    if matches!(walk.fragment, Fragment::Later(_)) {
+    if walk.part == Walk::LATER {
         return Err(Reason::IcmpUnrelated);
     }
-    Ok(Headers {
+    Ok(Embedded {
+        headers: Headers { protocol: walk.protocol, l4: walk.l4, ..*error },
         source: Addr6::from_words([words[2], words[3], words[4], words[5]]),
         destination: Addr6::from_words([words[6], words[7], words[8], words[9]]),
-        protocol: walk.protocol,
-        l4: walk.l4,
-        ..*error
     })
 }
 
@@ -477,7 +518,7 @@ const ICMP_ERROR_HEADER: u32 = 8;
 
 /// What the first eight bytes of a transport header say, which is all that an ICMP error must carry of it (RFC 792).
 #[inline(always)]
-pub fn embedded_transport<A>(packet: &Packet<'_>, headers: &Headers<A>) -> Result<Transport, Reason> {
+pub fn embedded_transport(packet: &Packet<'_>, headers: &Headers) -> Result<Transport, Reason> {
     if headers.l4 + 8 > headers.end {
         return Err(Reason::IcmpUnrelated);
     }

@@ -1,5 +1,7 @@
 //! From a hook to an action.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
@@ -7,11 +9,12 @@ use podgate_common::{
 };
 
 use crate::events;
+use crate::family::Family;
 use crate::flow::{self, Scene};
 use crate::maps;
 use crate::packet::Packet;
 use crate::parse::{self, Fragment, FragmentId, Headers, Kind, ethertype};
-use crate::related::{self, Errors};
+use crate::related;
 use crate::rules::{self, tcp};
 use crate::verdict::is_isolated;
 
@@ -86,27 +89,140 @@ fn judge(packet: &Packet<'_>, slot: u32, word: SlotWord, direction: Direction) -
     let Some(config) = maps::CONFIGS.get(word.config()) else { return Reason::Internal };
     let from_node = direction == Direction::Ingress && packet.ingress_ifindex() == 0;
     let endpoint = Endpoint { slot, generation: word.generation(), config, direction, from_node };
-    let reason = match frame(packet, &endpoint) {
-        Ok(reason) => reason,
-        Err(unreadable) if is_isolated(config, direction) => unreadable,
-        Err(_) => Reason::DirectionNotIsolated,
-    };
-    if from_node && reason.verdict() == Verdict::Denied { Reason::Node } else { reason }
+    let reason = frame(packet, &endpoint);
+    if from_node && reason.verdict() == Verdict::Denied {
+        return Reason::Node;
+    }
+    if reason.matters_only_if_isolated() && !is_isolated(config, direction) {
+        return Reason::DirectionNotIsolated;
+    }
+    reason
 }
 
-/// What happens to a frame; Err: it could not be read, which matters only if the direction is isolated.
+/// What happens to a frame.
 #[inline(always)]
-fn frame(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Result<Reason, Reason> {
+fn frame(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
     if packet.has_vlan_metadata() {
-        return Err(Reason::Vlan);
+        return Reason::Vlan;
     }
-    match parse::ethertype_of(packet)? {
-        ethertype::IPV4 => ip::<Addr4>(packet, endpoint, &parse::ipv4(packet)?),
-        ethertype::IPV6 => ip::<Addr6>(packet, endpoint, &parse::ipv6(packet)?),
-        ethertype::ARP => Ok(Reason::Discovery),
-        ethertype::VLAN | ethertype::QINQ => Err(Reason::Vlan),
-        _ => Err(Reason::NotIp),
+    packet.linearise();
+    match parse::ethertype_of(packet) {
+        Ok(ethertype::IPV4) => ip4(packet, endpoint),
+        Ok(ethertype::IPV6) => ip6(packet, endpoint),
+        Ok(ethertype::ARP) => Reason::Discovery,
+        Ok(ethertype::VLAN | ethertype::QINQ) => Reason::Vlan,
+        Ok(_) => Reason::NotIp,
+        Err(reason) => reason,
     }
+}
+
+/// What happens to an IPv6 packet. Functions of their own, since what reading takes and what judging takes don't fit one
+/// stack frame of the BPF machine.
+#[inline(never)]
+fn ip6(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
+    let mut scene = MaybeUninit::uninit();
+    match read6(packet, endpoint, &mut scene) {
+        Err(NoScene::Fate(reason)) => reason,
+        Err(NoScene::IcmpError) => related::judge::<Addr6>(packet, endpoint),
+        // SAFETY: `read` has filled it in.
+        Ok(()) => flow::judge(unsafe { scene.assume_init_ref() }),
+    }
+}
+
+#[inline(never)]
+fn read6<'a>(
+    packet: &Packet<'a>,
+    endpoint: &Endpoint<'a>,
+    scene: &mut MaybeUninit<Scene<'a, Addr6>>,
+) -> Result<(), NoScene> {
+    read(packet, endpoint, scene)
+}
+
+/// What happens to an IPv4 packet.
+#[inline(never)]
+fn ip4(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
+    let mut scene = MaybeUninit::uninit();
+    match read::<Addr4>(packet, endpoint, &mut scene) {
+        Err(NoScene::Fate(reason)) => reason,
+        Err(NoScene::IcmpError) => related::judge::<Addr4>(packet, endpoint),
+        // SAFETY: `read` has filled it in.
+        Ok(()) => flow::judge(unsafe { scene.assume_init_ref() }),
+    }
+}
+
+/// Why a packet has no scene to be judged in.
+#[derive(Clone, Copy)]
+enum NoScene {
+    /// Its fate is known without asking flows and policies.
+    Fate(Reason),
+    /// It is an error about another packet.
+    IcmpError,
+}
+
+impl From<Reason> for NoScene {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        Self::Fate(reason)
+    }
+}
+
+/// Reads an IP packet and fills in the scene, in place.
+#[inline(always)]
+fn read<'a, F: Family>(
+    packet: &Packet<'a>,
+    endpoint: &Endpoint<'a>,
+    scene: &mut MaybeUninit<Scene<'a, F>>,
+) -> Result<(), NoScene> {
+    let headers = F::headers(packet)?;
+    let ports = ports::<F>(packet, endpoint, &headers)?;
+    if ports.kind == Kind::Discovery {
+        return Err(NoScene::Fate(Reason::Discovery));
+    }
+    let (source, destination) = F::ends(packet)?;
+    let (local, remote) = match endpoint.direction {
+        Direction::Ingress => (destination, source),
+        Direction::Egress => (source, destination),
+    };
+    if endpoint.direction == Direction::Egress && is_spoofed(endpoint.config, local, &ports) {
+        return Err(NoScene::Fate(Reason::Spoofed));
+    }
+    if ports.kind == Kind::IcmpError {
+        return Err(NoScene::IcmpError);
+    }
+    let scene = scene.as_mut_ptr();
+    // SAFETY: fields of a live place, all of them. Written one by one: the compiler would copy a whole value in pieces,
+    // and the verifier takes no pieces of the pointers in it.
+    unsafe {
+        (&raw mut (*scene).packet).write(*packet);
+        (&raw mut (*scene).config).write(endpoint.config);
+        (&raw mut (*scene).key).write(F::flow_key(local, remote, ports.flow, ports.protocol, endpoint.slot as u16));
+        (&raw mut (*scene).stamp).write(Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())));
+        (&raw mut (*scene).now).write(flow::jiffies());
+        (&raw mut (*scene).direction).write(endpoint.direction);
+        (&raw mut (*scene).protocol).write(ports.protocol);
+        (&raw mut (*scene).tcp_flags).write(ports.tcp_flags);
+        (&raw mut (*scene).from_node).write(endpoint.from_node);
+        (&raw mut (*scene).opens_flow).write(ports.kind != Kind::EchoReply);
+    }
+    Ok(())
+}
+
+/// Whether a packet leaves the pod with a source address that is not the pod's. A pod without an address yet may ask
+/// for one: from the unspecified address, or by DHCPv6 from its link-local one.
+#[inline(always)]
+fn is_spoofed<F: Family>(config: &EndpointConfig, source: F, ports: &Ports) -> bool {
+    if source == F::of(config) && !source.is_unspecified() {
+        return false;
+    }
+    is_foreign(config, source, ports)
+}
+
+#[inline(always)]
+fn is_foreign<F: Family>(config: &EndpointConfig, source: F, ports: &Ports) -> bool {
+    const DHCPV6: (u16, u16) = (546, 547);
+    let is_dhcpv6 = ports.protocol == protocol::UDP && (ports.flow.0.number(), ports.flow.1.number()) == DHCPV6;
+    let may_be_asking = source.is_unspecified() || source.is_dhcp_source() && is_dhcpv6;
+    !may_be_asking && config.flags & flags::ROUTES == 0
 }
 
 /// The ports and flags of a packet, known from itself or from the first fragment.
@@ -117,65 +233,12 @@ struct Ports {
     tcp_flags: u8,
 }
 
-#[inline(always)]
-fn ip<F: Errors>(packet: &Packet<'_>, endpoint: &Endpoint<'_>, headers: &Headers<F>) -> Result<Reason, Reason> {
-    let ports = ports(packet, endpoint, headers)?;
-    if ports.kind == Kind::Discovery {
-        return Ok(Reason::Discovery);
-    }
-    let (local, remote) = match endpoint.direction {
-        Direction::Ingress => (headers.destination, headers.source),
-        Direction::Egress => (headers.source, headers.destination),
-    };
-    if endpoint.direction == Direction::Egress && is_spoofed(endpoint.config, local, &ports) {
-        return Ok(Reason::Spoofed);
-    }
-    if ports.kind == Kind::IcmpError {
-        return match related::judge(packet, endpoint, headers) {
-            Reason::Related => Ok(Reason::Related),
-            reason => Err(reason),
-        };
-    }
-    Ok(flow::judge(&Scene {
-        packet: *packet,
-        config: endpoint.config,
-        key: F::flow_key(local, remote, ports.flow, ports.protocol, endpoint.slot as u16),
-        local,
-        remote,
-        ports: ports.flow,
-        stamp: Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())),
-        now: flow::jiffies(),
-        direction: endpoint.direction,
-        protocol: ports.protocol,
-        tcp_flags: ports.tcp_flags,
-        from_node: endpoint.from_node,
-        opens_flow: ports.kind != Kind::EchoReply,
-    }))
-}
-
-/// Whether a packet leaves the pod with a source address that is not the pod's. A pod without an address yet may ask
-/// for one: from the unspecified address, or by DHCPv6 from its link-local one.
-#[inline(always)]
-fn is_spoofed<F: Errors>(config: &EndpointConfig, source: F, ports: &Ports) -> bool {
-    if source == F::of(config) && !source.is_unspecified() {
-        return false;
-    }
-    is_foreign(config, source, ports)
-}
-
-#[inline(always)]
-fn is_foreign<F: Errors>(config: &EndpointConfig, source: F, ports: &Ports) -> bool {
-    const DHCPV6: (u16, u16) = (546, 547);
-    let is_dhcpv6 = ports.protocol == protocol::UDP && (ports.flow.0.number(), ports.flow.1.number()) == DHCPV6;
-    let may_be_asking = source.is_unspecified() || source.is_dhcp_source() && is_dhcpv6;
-    !may_be_asking && config.flags & flags::ROUTES == 0
-}
-
 /// The ports of a packet. A first fragment leaves them for the later ones.
 #[inline(always)]
-fn ports<F: Errors>(packet: &Packet<'_>, endpoint: &Endpoint<'_>, headers: &Headers<F>) -> Result<Ports, Reason> {
+fn ports<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>, headers: &Headers) -> Result<Ports, Reason> {
     if let Fragment::Later(id) = headers.fragment {
-        return ports_of_first(endpoint, headers, id);
+        let first = ports_of_first::<F>(packet, endpoint, &id);
+        return first.ports().ok_or(Reason::FragmentBeforeFirst);
     }
     let transport = parse::transport(packet, headers, endpoint.direction, F::L4_PLAIN)?;
     let ports = Ports {
@@ -185,50 +248,76 @@ fn ports<F: Errors>(packet: &Packet<'_>, endpoint: &Endpoint<'_>, headers: &Head
         tcp_flags: transport.tcp_flags,
     };
     if let Fragment::First(id) = headers.fragment {
-        remember_first(endpoint, headers, id, ports.flow)?;
+        remember_first::<F>(packet, endpoint, &id, FirstFragment::of(&ports))?;
     }
     Ok(ports)
 }
 
-#[inline(always)]
-fn fragment_key<F: Errors>(endpoint: &Endpoint<'_>, headers: &Headers<F>, id: FragmentId) -> F::FragmentKey {
-    let ends = (headers.source, headers.destination);
-    F::fragment_key(ends, id.id, id.protocol, endpoint.direction as u8, endpoint.slot as u16)
-}
+/// What the first fragment says about the later ones, in one word, so that it crosses a function call of the BPF
+/// machine: the flow's ports, the protocol, and a mark that it was there.
+#[derive(Clone, Copy)]
+struct FirstFragment(u64);
 
-#[inline(always)]
-fn ports_of_first<F: Errors>(endpoint: &Endpoint<'_>, headers: &Headers<F>, id: FragmentId) -> Result<Ports, Reason> {
-    // SAFETY: copied at once; in the worst case the element is another packet's by now, whose ports are then judged.
-    let first = unsafe { F::fragments().get(fragment_key(endpoint, headers, id)) }.copied();
-    match first {
-        Some(first) if is_recent(first.seen) => Ok(Ports {
-            kind: Kind::Ports,
-            protocol: first.protocol,
-            flow: (first.local_port, first.remote_port),
-            tcp_flags: tcp::ACK,
-        }),
-        _ => Err(Reason::FragmentBeforeFirst),
+impl FirstFragment {
+    const PRESENT: u64 = 1 << 63;
+
+    #[inline(always)]
+    fn of(ports: &Ports) -> Self {
+        let (local, remote) = (u64::from(ports.flow.0.to_network()), u64::from(ports.flow.1.to_network()));
+        Self(Self::PRESENT | u64::from(ports.protocol) << 32 | remote << 16 | local)
+    }
+
+    #[inline(always)]
+    const fn flow(self) -> (NetPort, NetPort) {
+        (NetPort::from_network(self.0 as u16), NetPort::from_network((self.0 >> 16) as u16))
+    }
+
+    #[inline(always)]
+    const fn protocol(self) -> u8 {
+        (self.0 >> 32) as u8
+    }
+
+    /// What a later fragment has of it: it opens nothing.
+    #[inline(always)]
+    fn ports(self) -> Option<Ports> {
+        if self.0 & Self::PRESENT == 0 {
+            return None;
+        }
+        Some(Ports { kind: Kind::Ports, protocol: self.protocol(), flow: self.flow(), tcp_flags: tcp::ACK })
     }
 }
 
 #[inline(always)]
-fn is_recent(seen: u32) -> bool {
-    (flow::jiffies() as u32).wrapping_sub(seen) < rules::FRAGMENT * maps::HZ.load()
+fn fragment_key<F: Family>(
+    packet: &Packet<'_>,
+    endpoint: &Endpoint<'_>,
+    id: &FragmentId,
+) -> Result<F::FragmentKey, Reason> {
+    Ok(F::fragment_key(F::ends(packet)?, id.id, id.protocol, endpoint.direction as u8, endpoint.slot as u16))
 }
 
-#[inline(always)]
-fn remember_first<F: Errors>(
+#[inline(never)]
+fn ports_of_first<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>, id: &FragmentId) -> FirstFragment {
+    let Ok(key) = fragment_key::<F>(packet, endpoint, id) else { return FirstFragment(0) };
+    // SAFETY: copied at once; in the worst case the element is another packet's by now, whose ports are then judged.
+    let Some(first) = (unsafe { F::fragments().get(key) }) else { return FirstFragment(0) };
+    if (flow::jiffies() as u32).wrapping_sub(first.seen) >= rules::FRAGMENT * maps::HZ.load() {
+        return FirstFragment(0);
+    }
+    let flow = (first.local_port, first.remote_port);
+    FirstFragment::of(&Ports { kind: Kind::Ports, protocol: first.protocol, flow, tcp_flags: 0 })
+}
+
+#[inline(never)]
+fn remember_first<F: Family>(
+    packet: &Packet<'_>,
     endpoint: &Endpoint<'_>,
-    headers: &Headers<F>,
-    id: FragmentId,
-    flow: (NetPort, NetPort),
+    id: &FragmentId,
+    first: FirstFragment,
 ) -> Result<(), Reason> {
-    let ports = FragmentPorts {
-        local_port: flow.0,
-        remote_port: flow.1,
-        seen: flow::jiffies() as u32,
-        protocol: headers.protocol,
-        reserved: [0; 3],
-    };
-    F::fragments().insert(fragment_key(endpoint, headers, id), ports, 0).map_err(|_| Reason::FlowTable)
+    let (local_port, remote_port) = first.flow();
+    let seen = flow::jiffies() as u32;
+    let ports = FragmentPorts { local_port, remote_port, seen, protocol: first.protocol(), reserved: [0; 3] };
+    let key = fragment_key::<F>(packet, endpoint, id)?;
+    F::fragments().insert(key, ports, 0).map_err(|_| Reason::FlowTable)
 }

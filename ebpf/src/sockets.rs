@@ -55,7 +55,7 @@ pub(crate) fn tcp<F: Family>(scene: &Scene<'_, F>) -> Connection {
 #[inline(always)]
 pub(crate) fn is_connected_udp<F: Family>(scene: &Scene<'_, F>) -> bool {
     let Some(netns) = netns(scene) else { return false };
-    let remote_port = u64::from(scene.ports.1.to_network());
+    let remote_port = u64::from(F::ports(&scene.key).1.to_network());
     connected_udp_port(scene.packet.context().cast(), netns, &Ends::of(scene)) == (1 << 16 | remote_port)
 }
 
@@ -80,12 +80,13 @@ const _: () = assert!(size_of::<Ends<podgate_common::Addr6>>() == size_of::<Tupl
 impl<F: Family> Ends<F> {
     #[inline(always)]
     fn of(scene: &Scene<'_, F>) -> Self {
-        Self { remote: scene.remote, local: scene.local, remote_port: scene.ports.1, local_port: scene.ports.0 }
+        let (local_port, remote_port) = F::ports(&scene.key);
+        Self { remote: *F::remote(&scene.key), local: *F::local(&scene.key), remote_port, local_port }
     }
 
     #[inline(always)]
     fn without_remote(scene: &Scene<'_, F>) -> Self {
-        Self { remote: F::UNSPECIFIED, local: scene.local, remote_port: NetPort::new(0), local_port: scene.ports.0 }
+        Self { remote: F::UNSPECIFIED, remote_port: NetPort::new(0), ..Self::of(scene) }
     }
 
     #[inline(always)]
