@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error, Result, is_passing};
 use crate::namespace::Namespace;
 use crate::probe::any;
 use crate::stop::TICK;
@@ -95,7 +95,7 @@ impl End {
             match self.stream.read(&mut heard[length..]) {
                 Ok(0) => return false,
                 Ok(more) => length += more,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_passing(&error) => {}
                 Err(_) => return false,
             }
             if length == heard.len() {
@@ -130,7 +130,7 @@ fn accept(listener: &TcpListener) -> Result<TcpStream> {
     while Instant::now() < deadline {
         match listener.accept() {
             Ok((stream, _)) => return Ok(stream),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
+            Err(error) if is_passing(&error) => thread::sleep(Duration::from_millis(1)),
             Err(error) => return Err(error).during(|| "accept a connection".to_owned()),
         }
     }

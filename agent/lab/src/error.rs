@@ -52,3 +52,8 @@ impl<T, E: Into<io::Error>> During<T> for std::result::Result<T, E> {
         self.map_err(|error| Error::Io { action: action(), source: error.into() })
     }
 }
+
+/// Whether reading may simply be tried again: the time slice is over, or a signal came.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}

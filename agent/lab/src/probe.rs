@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_passing};
 use crate::namespace::Namespace;
 
 /// How long one probe waits for an answer unless told otherwise.
@@ -191,9 +191,11 @@ fn ask_datagram(socket: &UdpSocket, message: &[u8], skip: usize, deadline: Insta
     let mut answer = [0; 64];
     while Instant::now() < deadline {
         socket.set_read_timeout(Some(remaining(deadline)))?;
-        let length = socket.recv(&mut answer)?;
-        if answer.get(skip..length) == message.get(skip..) {
-            return Ok(Seen::Answered);
+        match socket.recv(&mut answer) {
+            Ok(length) if answer.get(skip..length) == message.get(skip..) => return Ok(Seen::Answered),
+            Ok(_) => {}
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(Seen::Silence)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::error::{During, Result};
+use crate::error::{During, Result, is_passing};
 use crate::namespace::Namespace;
 use crate::stop::{Stop, TICK};
 
@@ -115,7 +115,7 @@ fn echo(mut stream: TcpStream, stop: &Stop) -> Option<()> {
         match stream.read(&mut buffer) {
             Ok(0) => return None,
             Ok(length) => stream.write_all(buffer.get(..length)?).ok()?,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if is_passing(&error) => {}
             Err(_) => return None,
         }
     }
