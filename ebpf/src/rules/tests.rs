@@ -1,6 +1,9 @@
-use podgate_common::{Direction::*, Stamp, protocol::*, state::*};
+use podgate_common::Direction::{Egress, Ingress};
+use podgate_common::Stamp;
+use podgate_common::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use podgate_common::state::{ANSWERED, FIN_LOCAL, FIN_REMOTE, OPENED_EGRESS, RESET};
 
-use super::*;
+use super::{is_expired, is_of_this_pod, may_be_kept, next_state, opening_state, promotes, tcp, timeout};
 
 const HZ: u64 = 250;
 
@@ -81,7 +84,7 @@ fn only_a_syn_without_ack_opens() {
 
 #[test]
 fn udp_of_a_changed_address_is_never_kept() {
-    let flow = Flow { stamp: Stamp::new(3, 1), ..Flow::default() };
+    let flow = podgate_common::Flow { stamp: Stamp::new(3, 1), ..podgate_common::Flow::default() };
     let kept = [may_be_kept(UDP, &flow, 1), may_be_kept(UDP, &flow, 2), may_be_kept(TCP, &flow, 2)];
     assert_eq!(kept, [true, false, true]);
 }
