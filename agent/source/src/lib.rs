@@ -21,6 +21,7 @@ mod object;
 mod problem;
 pub mod services;
 mod source;
+mod store;
 mod status;
 
 pub use object::{Change, Kind, Object, ObjectRef, Update};

@@ -1,14 +1,36 @@
-//! Files of Kubernetes YAML as a source.
+//! Files of Kubernetes YAML or JSON as a source.
+//!
+//! As `kubectl apply -f DIRECTORY` does, a directory's own `*.yaml`, `*.yml` and `*.json` files are read, not those of
+//! directories in it; hidden files are passed over. A file may hold several documents and `List`s; kinds that podgate doesn't read
+//! are skipped. What kubectl's strict validation and the API server refuse is refused here: unknown fields and repeated keys
+//! included, since a rule with `form:` instead of `from:` would be open to everyone.
+//!
+//! **A broken file keeps its last good version.** A file is broken if it can't be read, if one of its documents is not YAML or
+//! no object, or if one of its NetworkPolicies is invalid. Then everything it said when it was last whole stays in force. A file
+//! that was never whole counts as far as it goes: its good documents are used, and a policy without rules stands in for each
+//! invalid NetworkPolicy whose namespace can be read. A pod's or another object's bad item alone (an address, a port) is left out
+//! and doesn't break the file.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod document;
+mod file;
+mod list;
+mod merge;
+mod split;
+mod tree;
+mod yaml;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::ObjectKey;
 use tokio::sync::{mpsc, watch};
 
-use crate::problem::Problem;
+use self::file::Content;
+use crate::convert::Strings;
+use crate::object::{Change, Object};
+use crate::problem::{Effect, Origin, Problem, ProblemKind};
 use crate::services::{EndpointSlice, Node, Service};
 use crate::source::Source;
 use crate::status::SourceStatus;
@@ -16,7 +38,7 @@ use crate::status::SourceStatus;
 /// What a set of files holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Namespaces, pods and policies.
+    /// Namespaces, pods and policies. For an invalid NetworkPolicy: the policy without rules that stands in for it.
     pub cluster: Cluster,
     /// Services.
     pub services: BTreeMap<ObjectKey, Arc<Service>>,
@@ -28,13 +50,76 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
 }
 
-/// Reads files, and of directories the files directly in them named `*.yaml`, `*.yml` or `*.json`, in order of their names.
-///
-/// Blocking; for the command line. Of an invalid NetworkPolicy the cluster holds the policy that stands in for it.
+/// Reads files and directories, each file once. Blocking; for the command line.
 #[must_use]
 pub fn load(paths: &[PathBuf]) -> Loaded {
-    let _ = paths;
-    Loaded::default()
+    let mut strings = Strings::default();
+    let mut problems = vec![];
+    let mut seen = BTreeSet::new();
+    let mut contents = vec![];
+    for path in paths.iter().flat_map(|path| files(path, &mut problems)) {
+        if seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
+            let content = file::read(&path, &mut strings);
+            contents.push((path, content));
+        }
+    }
+    Loaded::new(contents, problems)
+}
+
+/// Reads a text as if it were the file of this name.
+#[must_use]
+pub fn parse(name: &Path, text: &str) -> Loaded {
+    let content = file::parse(name, text, &mut Strings::default());
+    Loaded::new(vec![(name.to_owned(), content)], vec![])
+}
+
+/// The files that a path of the command line names.
+fn files(path: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let mut problem = |message: String| {
+        let (origin, kind) = (Origin::file(path), ProblemKind::File);
+        problems.push(Problem { origin, object: None, field: None, kind, message, effect: Effect::LeftOut });
+    };
+    match list::names(path) {
+        Ok(names) => {
+            if names.is_empty() {
+                problem("no manifests in this directory: expected files named *.yaml, *.yml or *.json".to_owned());
+            }
+            names.into_iter().map(|name| path.join(name)).collect()
+        }
+        Err(error) => {
+            problem(format!("can't be listed: {error}"));
+            vec![]
+        }
+    }
+}
+
+impl Loaded {
+    fn new(contents: Vec<(PathBuf, Content)>, mut problems: Vec<Problem>) -> Self {
+        let items = contents.iter().map(|(path, content)| (path.as_path(), content.items.as_slice()));
+        let (objects, duplicates) = merge::merge(items);
+        problems.extend(duplicates);
+        problems.extend(contents.into_iter().flat_map(|(_, content)| content.problems));
+        problems.sort();
+        let mut loaded = Self { problems, ..Self::default() };
+        for object in objects.into_values() {
+            loaded.insert(object);
+        }
+        loaded
+    }
+
+    fn insert(&mut self, object: Object) {
+        match object {
+            Object::Service(service) => drop(self.services.insert(service.key.clone(), service)),
+            Object::EndpointSlice(slice) => drop(self.endpoint_slices.insert(slice.key.clone(), slice)),
+            Object::Node(node) => drop(self.nodes.insert(node.name.clone(), node)),
+            Object::Namespace(_) | Object::Pod(_) | Object::Policy(_) => {
+                Change::Apply(object).apply_to(&mut self.cluster);
+            }
+        }
+    }
 }
 
 /// Watches a directory and reads the files that [`load`] would read. Must be called in a tokio runtime.

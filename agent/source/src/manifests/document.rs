@@ -1,0 +1,140 @@
+//! The objects of a document: itself, or the items of a list.
+
+use serde_json::Value;
+
+use super::tree::Tree;
+use crate::convert::{Raw, push_index, quote};
+use crate::object::Kind;
+use crate::problem::ProblemKind;
+
+/// One object of a document.
+pub(super) enum Found {
+    /// An object that podgate reads.
+    Known(Kind, Tree),
+    /// An object of another kind.
+    Foreign(String),
+    /// Something that is no object: field, kind of mistake, message.
+    NoObject(Option<String>, ProblemKind, String),
+}
+
+impl Tree {
+    pub(super) fn raw(&self) -> Raw<'_> {
+        Raw { value: &self.value, repeated: &self.repeated }
+    }
+}
+
+/// The objects of a document, lists taken apart.
+pub(super) fn objects(tree: Tree) -> Vec<Found> {
+    let mut found = vec![];
+    collect(tree, None, &mut found);
+    found
+}
+
+/// `item_kind` is what the items of the surrounding list are where they don't say it themselves. The depth of lists in lists is
+/// that of the document, which is limited.
+fn collect(mut tree: Tree, item_kind: Option<(&str, &str)>, found: &mut Vec<Found>) {
+    let Some(fields) = tree.value.as_object_mut() else {
+        let message = "no Kubernetes object: expected a mapping with apiVersion, kind and metadata".to_owned();
+        found.push(Found::NoObject(None, ProblemKind::Syntax, message));
+        return;
+    };
+    if let Some((kind, api_version)) = item_kind {
+        fields.entry("kind").or_insert_with(|| kind.into());
+        fields.entry("apiVersion").or_insert_with(|| api_version.into());
+    }
+    let Some(kind) = fields.get("kind").and_then(Value::as_str).filter(|kind| !kind.is_empty()).map(str::to_owned) else {
+        let message = "missing: expected the object's kind, such as NetworkPolicy".to_owned();
+        found.push(Found::NoObject(Some("kind".to_owned()), ProblemKind::Schema, message));
+        return;
+    };
+    // The conversion compares it with the right one, and names it if it differs.
+    let api_version = fields.entry("apiVersion").or_insert_with(|| "".into()).as_str().unwrap_or_default().to_owned();
+    match (kind.strip_suffix("List"), fields.contains_key("items"), recognise(&kind, &api_version)) {
+        (_, _, Some(known)) => found.push(Found::Known(known, tree)),
+        (Some(item_kind), true, None) => collect_items(tree, (item_kind, &api_version), found),
+        _ => found.push(Found::Foreign(format!("{} {}", quote(&api_version), quote(&kind)))),
+    }
+}
+
+fn collect_items(mut tree: Tree, item_kind: (&str, &str), found: &mut Vec<Found>) {
+    let Value::Array(items) = tree.value["items"].take() else {
+        let message = "not a list: expected a list of objects".to_owned();
+        found.push(Found::NoObject(Some("items".to_owned()), ProblemKind::Schema, message));
+        return;
+    };
+    // A plain List says nothing of its items.
+    let item_kind = Some(item_kind).filter(|(kind, _)| !kind.is_empty());
+    for (index, value) in items.into_iter().enumerate() {
+        let mut prefix = "items".to_owned();
+        push_index(&mut prefix, index);
+        prefix.push('.');
+        let repeated = tree.repeated.iter().filter_map(|path| path.strip_prefix(&prefix)).map(str::to_owned).collect();
+        collect(Tree { value, repeated }, item_kind, found);
+    }
+    if tree.repeated.iter().any(|path| path == "items") {
+        let message = "the key is given twice: keep one".to_owned();
+        found.push(Found::NoObject(Some("items".to_owned()), ProblemKind::Syntax, message));
+    }
+}
+
+/// The kind that an object is, or is meant to be: a wrong version or the wrong case is a mistake to report, not another kind.
+fn recognise(kind: &str, api_version: &str) -> Option<Kind> {
+    let group = |api_version: &str| api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
+    let meant = Kind::ALL.into_iter().find(|known| kind.eq_ignore_ascii_case(known.as_str()))?;
+    let given = group(api_version);
+    let same = given == group(meant.api_version());
+    // The group NetworkPolicy had first, and the lack of one.
+    let former = meant == Kind::NetworkPolicy && matches!(given.as_str(), "extensions" | "");
+    (same || former || api_version.is_empty()).then_some(meant)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kinds(value: Value) -> Vec<String> {
+        let name = |found| match found {
+            Found::Known(kind, tree) => format!("{kind} {}", tree.value["metadata"]["name"].as_str().unwrap_or("?")),
+            Found::Foreign(name) => format!("foreign {name}"),
+            Found::NoObject(field, ..) => format!("none {}", field.unwrap_or_default()),
+        };
+        objects(Tree { value, repeated: vec![] }).into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn lists_are_taken_apart() {
+        let pod = |name| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
+        let inner = json!({"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "c"}}]});
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [pod("a"), pod("b"), inner, 7, {}]});
+        assert_eq!(kinds(list), ["Pod a", "Pod b", "Pod c", "none ", "none kind"]);
+        assert_eq!(kinds(json!({"apiVersion": "v1", "kind": "List", "items": {}})), ["none items"]);
+    }
+
+    #[test]
+    fn kinds_of_other_groups_are_foreign() {
+        for (api_version, kind) in [("serving.knative.dev/v1", "Service"), ("apps/v1", "Deployment"), ("v1", "ConfigMap")] {
+            let found = kinds(json!({"apiVersion": api_version, "kind": kind}));
+            assert_eq!(found, [format!("foreign \"{api_version}\" \"{kind}\"")]);
+        }
+        assert_eq!(
+            kinds(json!({"apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy"})),
+            [r#"foreign "projectcalico.org/v3" "NetworkPolicy""#]
+        );
+    }
+
+    #[test]
+    fn a_policy_with_a_wrong_version_or_case_is_still_meant_as_one() {
+        for (api_version, kind) in [
+            ("networking.k8s.io/v1", "NetworkPolicy"),
+            ("networking.k8s.io/v1beta1", "NetworkPolicy"),
+            ("extensions/v1beta1", "NetworkPolicy"),
+            ("v1", "NetworkPolicy"),
+            ("", "NetworkPolicy"),
+            ("networking.k8s.io/v1", "networkpolicy"),
+        ] {
+            assert_eq!(kinds(json!({"apiVersion": api_version, "kind": kind})), ["NetworkPolicy ?"], "{api_version} {kind}");
+        }
+    }
+}

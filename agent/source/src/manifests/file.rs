@@ -1,0 +1,184 @@
+//! What one file holds.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use super::document::{Found, objects};
+use super::tree::Tree;
+use super::{split, yaml};
+use crate::convert::{self, Converted, Issue, Outcome, Strings};
+use crate::object::Object;
+use crate::problem::{Effect, Origin, Problem, ProblemKind};
+
+/// The largest file that is read.
+const MAX_BYTES: u64 = 16 << 20;
+/// So many objects of one file are read.
+const MAX_OBJECTS: usize = 50_000;
+/// So many problems of one file are named; one more says that there are others.
+const MAX_PROBLEMS: usize = 1000;
+
+/// What one file holds.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    /// Its objects in order, with those that stand in for broken ones.
+    pub(super) items: Vec<Item>,
+    /// What is wrong with it.
+    pub(super) problems: Vec<Problem>,
+    /// Whether an earlier version without this flaw is to be preferred.
+    pub(super) broken: bool,
+}
+
+/// One object and where it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    /// The document, counted from 1.
+    pub(super) document: usize,
+    /// The object.
+    pub(super) object: Object,
+}
+
+/// Reads a file.
+pub(super) fn read(path: &Path, strings: &mut Strings) -> Content {
+    match text(path) {
+        Ok(text) => parse(path, &text, strings),
+        Err(message) => Content { problems: vec![whole_file(path, message)], broken: true, items: vec![] },
+    }
+}
+
+/// Reads the text of a file.
+pub(super) fn parse(path: &Path, text: &str, strings: &mut Strings) -> Content {
+    let mut parser = Parser { path, strings, content: Content::default(), surplus: 0, objects: 0 };
+    if path.extension().is_some_and(|extension| extension == "json") {
+        parser.json(text);
+    } else {
+        parser.yaml(text);
+    }
+    parser.finish()
+}
+
+fn whole_file(path: &Path, message: String) -> Problem {
+    let origin = Origin::file(path);
+    Problem { origin, object: None, field: None, kind: ProblemKind::File, message, effect: Effect::LeftOut }
+}
+
+/// The text of a file, or what is wrong with it. Nothing but regular files is opened: reading a pipe might never end.
+fn text(path: &Path) -> Result<String, String> {
+    let metadata = fs::metadata(path).map_err(|error| format!("can't be read: {error}"))?;
+    if !metadata.is_file() {
+        return Err("not a regular file: expected a file of YAML or JSON".to_owned());
+    }
+    let mut bytes = vec![];
+    let file = File::open(path).map_err(|error| format!("can't be opened: {error}"))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| format!("can't be read: {error}"))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(format!("larger than {} MiB: expected smaller files", MAX_BYTES >> 20));
+    }
+    decode(bytes)
+}
+
+fn decode(bytes: Vec<u8>) -> Result<String, String> {
+    if bytes.contains(&0) {
+        return Err("binary or UTF-16: expected YAML or JSON in UTF-8".to_owned());
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        format!("not UTF-8 from byte {} on: expected YAML or JSON in UTF-8", error.utf8_error().valid_up_to())
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+struct Parser<'a> {
+    path: &'a Path,
+    strings: &'a mut Strings,
+    content: Content,
+    surplus: usize,
+    objects: usize,
+}
+
+impl Parser<'_> {
+    fn yaml(&mut self, text: &str) {
+        for (number, document) in (1..).zip(split::documents(text)) {
+            if !self.has_room() {
+                break;
+            }
+            self.document(number, yaml::read(document.text, document.lines_before));
+        }
+    }
+
+    fn json(&mut self, text: &str) {
+        for (number, tree) in (1..).zip(serde_json::Deserializer::from_str(text).into_iter()) {
+            if !self.has_room() {
+                break;
+            }
+            self.document(number, tree.map_err(|error| error.to_string()));
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
+        let room = self.objects < MAX_OBJECTS;
+        if !room {
+            self.content.broken = true;
+            self.problem(whole_file(self.path, format!("more than {MAX_OBJECTS} objects: expected smaller files")));
+        }
+        room
+    }
+
+    fn document(&mut self, number: usize, tree: Result<Tree, String>) {
+        let tree = match tree {
+            Ok(tree) => tree,
+            Err(message) => return self.no_object(number, None, ProblemKind::Syntax, message),
+        };
+        for found in objects(tree) {
+            self.objects += 1;
+            match found {
+                Found::Known(kind, tree) => {
+                    let unnamed = format!("(unnamed object {} of {})", self.objects, self.path.display());
+                    let converted =
+                        convert::object(kind, tree.raw(), convert::Origin::File, &unnamed, self.strings);
+                    self.object(number, converted);
+                }
+                Found::Foreign(name) => {
+                    tracing::debug!(path = %self.path.display(), document = number, name, "kind that podgate does not read");
+                }
+                Found::NoObject(field, kind, message) => self.no_object(number, field, kind, message),
+            }
+        }
+    }
+
+    fn no_object(&mut self, document: usize, field: Option<String>, kind: ProblemKind, message: String) {
+        self.content.broken = true;
+        let origin = self.origin(document);
+        self.problem(Problem { origin, object: None, field, kind, message, effect: Effect::LeftOut });
+    }
+
+    fn object(&mut self, document: usize, converted: Converted) {
+        let Converted { name, outcome, issues } = converted;
+        self.content.broken |= !matches!(outcome, Outcome::Good(_));
+        if let Outcome::Good(object) | Outcome::StandIn(object) = outcome {
+            self.content.items.push(Item { document, object });
+        }
+        for Issue { field, kind, message, effect } in issues {
+            let origin = self.origin(document);
+            self.problem(Problem { origin, object: Some(name.clone()), field, kind, message, effect });
+        }
+    }
+
+    fn origin(&self, document: usize) -> Origin {
+        Origin::File { path: self.path.into(), document: Some(document) }
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        if self.content.problems.len() < MAX_PROBLEMS {
+            self.content.problems.push(problem);
+        } else {
+            self.surplus += 1;
+        }
+    }
+
+    fn finish(mut self) -> Content {
+        if self.surplus > 0 {
+            self.content.problems.push(whole_file(self.path, format!("{} more problems", self.surplus)));
+        }
+        self.content
+    }
+}

@@ -1,0 +1,85 @@
+//! Documents of a file, told apart before anything is parsed, so that a broken one leaves the others readable.
+
+/// A document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Document<'a> {
+    /// Its text, its `---` included.
+    pub(super) text: &'a str,
+    /// Lines of the file before it.
+    pub(super) lines_before: u64,
+}
+
+/// The documents of a YAML file that hold more than comments. A line that begins with `---` or `...` always ends one: YAML allows
+/// it nowhere else, not even within text.
+pub(super) fn documents(text: &str) -> impl Iterator<Item = Document<'_>> {
+    let mut rest = text;
+    let mut lines_before = 0;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (length, lines) = first_document(rest);
+        let (text, remaining) = rest.split_at(length);
+        let document = Document { text, lines_before };
+        (rest, lines_before) = (remaining, lines_before + lines);
+        Some(document)
+    })
+    .filter(|document| has_content(document.text))
+}
+
+/// Bytes and lines of the first document.
+fn first_document(text: &str) -> (usize, u64) {
+    let mut length = 0;
+    for (number, line) in (0..).zip(text.split_inclusive('\n')) {
+        if number > 0 && is_mark(line, "---") {
+            return (length, number);
+        }
+        length += line.len();
+        if is_mark(line, "...") {
+            return (length, number + 1);
+        }
+    }
+    (length, text.split_inclusive('\n').count() as u64)
+}
+
+fn is_mark(line: &str, mark: &str) -> bool {
+    line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+fn has_content(text: &str) -> bool {
+    text.lines().any(|line| {
+        let line = line.strip_prefix("---").unwrap_or(line).trim();
+        !line.is_empty() && !line.starts_with('#') && !line.starts_with('%') && line != "..."
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(text: &str) -> Vec<(&str, u64)> {
+        documents(text).map(|document| (document.text, document.lines_before)).collect()
+    }
+
+    #[test]
+    fn documents_are_told_apart_at_their_marks() {
+        assert_eq!(split("a: 1\n---\nb: 2\n---\nc: 3"), [("a: 1\n", 0), ("---\nb: 2\n", 1), ("---\nc: 3", 3)]);
+        assert_eq!(split("a: 1\r\n---\r\nb: 2\r\n"), [("a: 1\r\n", 0), ("---\r\nb: 2\r\n", 1)]);
+        assert_eq!(split("--- {a: 1}\n--- {b: 2}\n"), [("--- {a: 1}\n", 0), ("--- {b: 2}\n", 1)]);
+        assert_eq!(split("a: 1\n...\nb: 2\n"), [("a: 1\n...\n", 0), ("b: 2\n", 2)]);
+    }
+
+    #[test]
+    fn documents_of_comments_are_none() {
+        assert_eq!(split("# nothing\n---\n---\n# here\n\n---\n%YAML 1.2\n"), []);
+        assert_eq!(split(""), []);
+        assert_eq!(split("# licence\n---\na: 1\n---\n"), [("---\na: 1\n", 1)]);
+    }
+
+    #[test]
+    fn dashes_within_a_document_do_not_end_it() {
+        for text in ["a: |\n  ---\n  b\n", "- ---\n", "----\n", "a: 1 ---\n", "---a: 1\n"] {
+            assert_eq!(split(text), [(text, 0)], "{text}");
+        }
+    }
+}
