@@ -1,32 +1,86 @@
-//! Which veth is which pod's.
+//! Which veth is which pod's. Pure: views of the host and pods go in, decisions come out.
+//!
+//! A pod with NET_ADMIN can add any address to its own interface, so the addresses that a namespace shows prove
+//! nothing about whose it is. Three rules keep an address from leading to the wrong pod:
+//!
+//! - **Only addresses that a namespace was given count**: those it showed first, per family. A CNI plugin configures
+//!   them before anything runs in the pod. After a restart of the agent that beginning is over, so the addresses that
+//!   the interface was enforced with before ([`Bindings::resume`]) count instead.
+//! - **A binding is sticky**: made once, it stays until the veth or the pod, by its UID, is gone. Its namespace is never
+//!   anybody else's meanwhile, and what shows up in it binds nothing.
+//! - **The least doubtful pair goes first** where several pods and namespaces fit each other; see `assign`.
+//!
+//! What remains: an agent that starts on a node for the first time and finds a pod that has taken over another's address
+//! and given up its own, so that both namespaces look alike. The older interface wins then, which may be the wrong one;
+//! both veths are listed, the second one as a veth without a pod, and the pod without a veth too. The same holds for a
+//! pod that is given no address of a family and adds another pod's address of that family, as long as the agent does
+//! not yet know its own address and the other pod has no veth.
+//!
+//! A veth is the uplink, not a pod's, if it carries the default route, an address of the node or the way to the API
+//! server: never bound, whatever addresses are behind it.
 
+mod anomalies;
+mod assign;
 mod decision;
+mod history;
+mod scene;
+#[cfg(test)]
+mod tests;
 
 pub use decision::{Anomaly, Binding, Decision, NoVeth, NodeFacts, PodId};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use podgate_policy::model::Pod;
 
 use crate::netlink::HostView;
+use anomalies::Inspection;
+use assign::assign;
+use history::History;
+use scene::Scene;
 
 /// The bindings of this node's pods to veths.
 #[derive(Clone, Debug, Default)]
 pub struct Bindings {
     bound: BTreeMap<u32, Binding>,
+    /// What interfaces were enforced with before the start, by ifindex.
+    remembered: BTreeMap<u32, BTreeSet<IpAddr>>,
+    history: History,
     anomalies: Vec<Anomaly>,
+    /// Addresses in foreign namespaces at the last update: pod, address, and the veth they are behind.
+    foreign: BTreeSet<(PodId, IpAddr, u32)>,
     foreign_addresses_seen: u64,
 }
 
 impl Bindings {
-    /// Takes in what is there now and tells what to do. `pods` are the pods of this node, of every phase.
+    /// Goes on where an agent before this one stopped: `enforced` are the addresses that each interface was enforced
+    /// with, by ifindex. As long as such an interface is there, what its namespace shows does not matter.
+    #[must_use]
+    pub fn resume(enforced: BTreeMap<u32, BTreeSet<IpAddr>>) -> Self {
+        Self { remembered: enforced, ..Self::default() }
+    }
+
+    /// Takes in what is there now and tells what to do. `pods` are the pods of this node, of every phase, host-network
+    /// ones included.
     pub fn update<'a>(
         &mut self,
-        _view: &HostView,
-        _pods: impl IntoIterator<Item = &'a Pod>,
-        _node: &NodeFacts,
+        view: &HostView,
+        pods: impl IntoIterator<Item = &'a Pod>,
+        node: &NodeFacts,
     ) -> Vec<Decision> {
-        Vec::new()
+        self.remembered.retain(|ifindex, addresses| view.veths.contains_key(ifindex) && !addresses.is_empty());
+        let remembered = std::mem::take(&mut self.remembered);
+        let pods: Vec<&Pod> = pods.into_iter().collect();
+        let scene = Scene::new(view, &pods, node, &remembered);
+        self.history.begin(view, scene.pods.keys());
+        let mut decisions = self.unbind(&scene);
+        decisions.extend(self.refresh(&scene));
+        decisions.extend(self.bind(&scene));
+        self.anomalies = Inspection::new(&scene, &self.bound).anomalies();
+        self.count_foreign();
+        self.remembered = remembered;
+        decisions
     }
 
     /// The bindings as of the last update, by ifindex.
@@ -45,5 +99,59 @@ impl Bindings {
     #[must_use]
     pub fn foreign_addresses_seen(&self) -> u64 {
         self.foreign_addresses_seen
+    }
+
+    fn unbind(&mut self, scene: &Scene<'_>) -> Vec<Decision> {
+        let ended = |binding: &Binding| {
+            !scene.view.veths.contains_key(&binding.ifindex) || !scene.pods.contains_key(&binding.pod)
+        };
+        let gone = self.bound.extract_if(.., |_, binding| ended(binding));
+        gone.map(|(ifindex, binding)| Decision::Unbind { ifindex, pod: binding.pod }).collect()
+    }
+
+    /// Brings what is bound up to date. A pod whose status has lost its addresses keeps those it had.
+    fn refresh(&mut self, scene: &Scene<'_>) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        for binding in self.bound.values_mut() {
+            let mut now = binding.clone();
+            now.netns_id = scene.view.veths[&binding.ifindex].netns_id;
+            let addresses = &scene.pods[&binding.pod].addresses;
+            if !addresses.is_empty() {
+                now.addresses = addresses.iter().copied().collect();
+            }
+            if now != *binding {
+                *binding = now;
+                decisions.push(Decision::Update(binding.clone()));
+            }
+        }
+        decisions
+    }
+
+    fn bind(&mut self, scene: &Scene<'_>) -> Vec<Decision> {
+        let namespaces = self.bound.values().map(|binding| binding.netns_id).collect();
+        let pods = self.bound.values().map(|binding| &binding.pod).collect();
+        let assigned = assign(scene, &self.history, &namespaces, &pods);
+        let mut made = BTreeMap::new();
+        for (pod, veth) in assigned {
+            self.history.bound(&pod, veth.ifindex);
+            let addresses = scene.pods[&pod].addresses.iter().copied().collect();
+            made.insert(veth.ifindex, Binding { ifindex: veth.ifindex, pod, netns_id: veth.netns_id, addresses });
+        }
+        let decisions = made.values().cloned().map(Decision::Bind).collect();
+        self.bound.append(&mut made);
+        decisions
+    }
+
+    fn count_foreign(&mut self) {
+        let now: BTreeSet<_> = self
+            .anomalies
+            .iter()
+            .filter_map(|anomaly| match anomaly {
+                Anomaly::AddressElsewhere { pod, address, ifindex, .. } => Some((pod.clone(), *address, *ifindex)),
+                _ => None,
+            })
+            .collect();
+        self.foreign_addresses_seen += now.difference(&self.foreign).count() as u64;
+        self.foreign = now;
     }
 }

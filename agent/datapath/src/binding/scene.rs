@@ -1,0 +1,99 @@
+//! What one update looks at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use podgate_policy::model::{Phase, Pod};
+
+use super::{NodeFacts, PodId};
+use crate::netlink::{HostView, Veth};
+
+/// The host, this node's pods and the node at the time of one update, arranged for looking things up.
+pub(super) struct Scene<'a> {
+    pub(super) view: &'a HostView,
+    /// The pods that can have a veth: active and not on the host's network.
+    pub(super) pods: BTreeMap<PodId, &'a Pod>,
+    /// The veths into each namespace, in order of ifindex. Namespaces that go away are left out.
+    pub(super) namespaces: BTreeMap<i32, Vec<&'a Veth>>,
+    /// The namespaces that were given an address; see [`given`](Self::given).
+    pub(super) given_to: BTreeMap<IpAddr, BTreeSet<i32>>,
+    /// The namespaces that show an address now.
+    pub(super) shown_in: BTreeMap<IpAddr, BTreeSet<i32>>,
+    node: &'a NodeFacts,
+    pod_addresses: BTreeSet<IpAddr>,
+    excluded: BTreeSet<u32>,
+    remembered: &'a BTreeMap<u32, BTreeSet<IpAddr>>,
+}
+
+impl<'a> Scene<'a> {
+    /// Arranges what is there. `remembered` are the addresses that interfaces were enforced with before the start.
+    pub(super) fn new(
+        view: &'a HostView,
+        pods: &[&'a Pod],
+        node: &'a NodeFacts,
+        remembered: &'a BTreeMap<u32, BTreeSet<IpAddr>>,
+    ) -> Self {
+        let networked = || pods.iter().copied().filter(|pod| pod.is_networked());
+        let mut scene = Self {
+            view,
+            pods: networked().map(|pod| (PodId::of(pod), pod)).collect(),
+            namespaces: BTreeMap::new(),
+            given_to: BTreeMap::new(),
+            shown_in: BTreeMap::new(),
+            node,
+            pod_addresses: networked().flat_map(|pod| &pod.addresses).copied().collect(),
+            excluded: excluded(view, pods, node),
+            remembered,
+        };
+        for veth in view.veths.values().filter(|veth| veth.netns_id >= 0) {
+            scene.arrange(veth);
+        }
+        scene
+    }
+
+    fn arrange(&mut self, veth: &'a Veth) {
+        self.namespaces.entry(veth.netns_id).or_default().push(veth);
+        for address in self.given(veth) {
+            self.given_to.entry(*address).or_default().insert(veth.netns_id);
+        }
+        for address in &veth.peer_addresses {
+            self.shown_in.entry(*address).or_default().insert(veth.netns_id);
+        }
+    }
+
+    /// The addresses that what is behind a veth was given: those it was enforced with before the start or, for lack of
+    /// that, those that its namespace showed first.
+    pub(super) fn given(&self, veth: &'a Veth) -> &'a BTreeSet<IpAddr> {
+        self.remembered.get(&veth.ifindex).unwrap_or(&veth.first_addresses)
+    }
+
+    /// Whether an interface was enforced before the start.
+    pub(super) fn is_remembered(&self, ifindex: u32) -> bool {
+        self.remembered.contains_key(&ifindex)
+    }
+
+    /// Whether a veth must be left alone.
+    pub(super) fn is_excluded(&self, ifindex: u32) -> bool {
+        self.excluded.contains(&ifindex)
+    }
+
+    /// The addresses behind a veth that make it look like a pod's.
+    pub(super) fn pod_like_addresses(&self, veth: &'a Veth) -> BTreeSet<IpAddr> {
+        let all = self.given(veth) | &veth.peer_addresses;
+        all.into_iter().filter(|address| self.is_pod_like(address)).collect()
+    }
+
+    fn is_pod_like(&self, address: &IpAddr) -> bool {
+        self.pod_addresses.contains(address) || self.node.pod_cidrs.iter().any(|block| block.contains(address))
+    }
+}
+
+/// The devices that must be left alone lest the node be cut off: those that carry the default route, an address of the
+/// node (host-network pods have those too), or the way to the API server. The uplink of a node that is itself a
+/// container, as in kind, is a veth.
+fn excluded(view: &HostView, pods: &[&Pod], node: &NodeFacts) -> BTreeSet<u32> {
+    let on_host = pods.iter().filter(|pod| pod.host_network && pod.phase == Phase::Active);
+    let node_addresses = on_host.flat_map(|pod| &pod.addresses).chain(&node.addresses);
+    let carriers = node_addresses.filter_map(|address| view.local_addresses.get(address)).flatten();
+    carriers.chain(&view.default_route_devices).chain(&view.api_server_devices).copied().collect()
+}

@@ -1,0 +1,7 @@
+//! Tests of the bindings, with plain data.
+
+mod contested;
+mod listed;
+mod plain;
+mod random;
+mod world;
