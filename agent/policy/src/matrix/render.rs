@@ -77,9 +77,7 @@ fn lists(pods: &Pods<'_>, sources: &Sources<'_>) -> String {
 fn groups<'r>(sources: &Sources<'r>) -> Vec<(Pods<'r>, Pods<'r>)> {
     let mut with_self: BTreeMap<Pods<'r>, Pods<'r>> = BTreeMap::new();
     for (to, sources) in sources {
-        let mut sources = sources.clone();
-        sources.insert(to);
-        with_self.entry(sources).or_default().insert(to);
+        with_self.entry(sources.clone()).or_default().insert(to);
     }
     let (mut groups, single): (Vec<_>, Vec<_>) = with_self.into_iter().partition(|(_, to)| to.len() > 1);
     let mut without_self: BTreeMap<Pods<'r>, Pods<'r>> = BTreeMap::new();

@@ -1,7 +1,9 @@
 //! Whom policies select, and what isolation means.
 
-use podgate_policy::evaluate::{Allow, DirectionVerdict, Element, Open, Party, RuleRef, SharedAddress, Verdict};
-use podgate_policy::model::{Direction, Isolation, Phase, Policy, Protocol};
+use podgate_policy::evaluate::{
+    Allow, DirectionVerdict, Element, Open, Party, RuleRef, SharedAddress, Verdict, isolating,
+};
+use podgate_policy::model::{Direction, Isolation, Phase, Pod, Policy, Protocol};
 
 use crate::world::{
     NO, OTHER, World, YES, anything, block, egress, host_on, ingress, key, matching, one, peers, pods, policy, ports,
@@ -205,6 +207,30 @@ fn pod_and_host_network_pod_of_its_own_node_always_reach_each_other() {
         ("another node to the pod", "shop/far", "shop/db", tcp(80), NO),
         ("pod to another node", "shop/db", "shop/far", tcp(80), NO),
     ]);
+}
+
+#[test]
+fn pods_of_unknown_nodes_are_not_of_one_node() {
+    let nowhere = |pod: &mut Pod| pod.node = None;
+    let host_nowhere = |pod: &mut Pod| {
+        host_on("node-1")(pod);
+        pod.node = None;
+    };
+    let world = shop()
+        .pod_with("shop/db", "app=db", "10.0.0.2", nowhere)
+        .pod_with("shop/agent", "", "192.168.0.1", host_nowhere)
+        .policy(policy_for_both("shop/all"));
+    world.expect(&[("both unknown", "shop/agent", "shop/db", tcp(80), NO)]);
+}
+
+#[test]
+fn no_policy_isolates_a_host_network_or_finished_pod() {
+    let world = shop()
+        .pod_with("shop/agent", "", "192.168.0.1", host_on("node-1"))
+        .pod_with("shop/job", "", "10.0.0.9", |pod| pod.phase = Phase::Finished)
+        .policy(policy_for_both("shop/all"));
+    let isolated = |name: &str| isolating(&world.cluster, &world.cluster.pods[&key(name)], Direction::Ingress).len();
+    assert_eq!(["shop/db", "shop/agent", "shop/job"].map(isolated), [1, 0, 0]);
 }
 
 #[test]

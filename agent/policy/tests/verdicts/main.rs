@@ -1,6 +1,7 @@
 //! The verdicts of the NetworkPolicy API, behaviour by behaviour, and how they are explained and tabulated.
 
 mod explain;
+mod explain_text;
 mod isolation;
 mod matrix;
 mod peers;

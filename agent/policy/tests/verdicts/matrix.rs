@@ -11,7 +11,9 @@ use podgate_policy::matrix::{PortChoice, Row, matrix, render};
 use podgate_policy::model::{Pod, Protocol};
 
 use crate::random;
-use crate::world::{World, block, egress, host_on, ingress, key, matching, named, one, peers, pods, ports, serving};
+use crate::world::{
+    World, block, egress, host_on, ingress, key, matching, named, one, peers, pods, pods_in, ports, serving,
+};
 
 use Protocol::{Tcp, Udp};
 
@@ -190,6 +192,32 @@ TCP/80
   web/* from every pod
 "
     );
+}
+
+#[test]
+fn lists_name_a_namespaces_only_pod_and_ignore_that_a_pod_reaches_itself() {
+    let whole = |namespace: &str| peers(vec![pods_in(matching(&format!("name={namespace}")), matching(""))]);
+    let others = (0..12).fold(World::default().namespace("shop", "name=shop"), |world, index| {
+        world.pod(&format!("shop/pod-{index:02}"), "", &format!("10.0.0.{index}"))
+    });
+    let world = others
+        .namespace("one", "name=one")
+        .pod("one/pod", "", "10.0.1.1")
+        .pod("other/pod", "", "10.0.1.2")
+        .policy(ingress("shop/from-one", "", vec![whole("one"), ports(vec![one(Udp, 1)])]))
+        .pod("shop/pod-00", "app=special", "10.0.0.0")
+        .policy(ingress("shop/special", "app=special", vec![whole("shop")]))
+        .policy(ingress("one/closed", "", vec![]))
+        .policy(ingress("other/closed", "", vec![]));
+    let text = render(&matrix(&world.cluster, &listed(&[(Tcp, 80)])));
+    let wanted = [
+        "TCP/80",
+        "  one/pod, other/pod from no other pod",
+        "  shop/pod-00 from one/pod, shop/*",
+        "  shop/pod-01, shop/pod-02, shop/pod-03, shop/pod-04, shop/pod-05, shop/pod-06, shop/pod-07, shop/pod-08, \
+         shop/pod-09, shop/pod-10, shop/pod-11 from one/pod",
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), wanted);
 }
 
 /// Two rules and an egress policy for each of 50 apps of ten pods.

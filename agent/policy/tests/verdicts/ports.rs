@@ -197,3 +197,16 @@ fn denial_tells_what_each_port_lacks() {
         whys(PortMismatch::NameOutsidePods, PortMismatch::NameOutsidePods)
     );
 }
+
+#[test]
+fn numbers_of_a_name_are_sorted_and_told_once() {
+    let listed = vec![named(Tcp, "sql")];
+    let many = serving(&[("sql", Tcp, 9), ("sql", Tcp, 7), ("sql", Tcp, 9)]);
+    let world = into_db(listed.clone()).pod_with("shop/db", "app=db", "10.0.0.2", many);
+    let miss = PortMiss { index: 0, port: listed[0].clone(), why: PortMismatch::NamedNumbers(vec![7, 9]) };
+    let rule = RuleMiss { index: 0, peers: ListOutcome::Matches(Element::Any), ports: ListOutcome::Misses(vec![miss]) };
+    assert_eq!(
+        world.verdict("shop/client", "shop/db", tcp(8)).ingress,
+        DirectionVerdict::Denied { by: vec![Refusal { policy: key("shop/db"), rules: vec![rule] }] }
+    );
+}
