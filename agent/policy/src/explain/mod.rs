@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use error::{ExplainError, Unknown};
 
 use crate::cluster::Cluster;
-use crate::evaluate::{Traffic, Verdict};
+use crate::evaluate::{SharedAddress, Traffic, Verdict};
 use crate::model::{ObjectKey, Protocol};
 
 /// A question.
@@ -79,6 +79,9 @@ pub enum Note {
         /// The node.
         node: Arc<str>,
     },
+    /// An address of one of the ends belongs to other pods too. The other end's node can't tell them apart and allows
+    /// only what is allowed for all of them; the answer speaks of the pod that was asked about.
+    SharedAddress(SharedAddress),
 }
 
 /// Who one end of a query turned out to be.

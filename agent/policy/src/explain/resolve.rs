@@ -132,16 +132,27 @@ fn rule_hangs_on_address(rule: &RuleMiss) -> bool {
     rule.ports.is_match() && peers.iter().any(|miss| miss.why == PeerMismatch::NoAddress)
 }
 
-/// A denied address that is the pod's own node's: what the node's processes send or receive passes all the same.
 fn notes(cluster: &Cluster, from: &Side<'_>, to: &Side<'_>, paths: &[Path]) -> Vec<Note> {
-    if paths.iter().all(|path| path.verdict.is_allowed()) {
-        return Vec::new();
-    }
-    let note = |address: &Side<'_>, pod: &Side<'_>| match (&address.participant, pod.identity) {
+    let denied = paths.iter().any(|path| !path.verdict.is_allowed());
+    let own_node = if denied { node_note(cluster, from, to).or_else(|| node_note(cluster, to, from)) } else { None };
+    own_node.into_iter().chain([from, to].into_iter().flat_map(|side| shared_notes(cluster, side))).collect()
+}
+
+/// A denied address that is the pod's own node's: what the node's processes send or receive passes all the same.
+fn node_note(cluster: &Cluster, address: &Side<'_>, pod: &Side<'_>) -> Option<Note> {
+    match (&address.participant, pod.identity) {
         (Participant::Address(address), Identity::Pod(pod)) => own_node_address(cluster, *address, pod),
         _ => None,
+    }
+}
+
+/// Addresses of a pod that other pods have as well.
+fn shared_notes<'c>(cluster: &'c Cluster, side: &Side<'c>) -> impl Iterator<Item = Note> {
+    let addresses = match side.identity {
+        Identity::Pod(_) => side.addresses,
+        Identity::Host(_) | Identity::Outside => &[],
     };
-    note(from, to).or_else(|| note(to, from)).into_iter().collect()
+    addresses.iter().filter_map(|&address| Party::at(cluster, address).err()).map(Note::SharedAddress)
 }
 
 /// Host-network pods tell the addresses of their nodes.

@@ -224,6 +224,16 @@ fn denied_address_of_the_pods_own_node_is_noted() {
 }
 
 #[test]
+fn address_that_other_pods_have_too_is_noted() {
+    let world = shop().pod("shop/copy", "", "10.0.0.2");
+    let shared = SharedAddress { address: "10.0.0.2".parse().unwrap(), pods: vec![key("shop/api"), key("shop/copy")] };
+    let notes = |from: &str, to: &str| ask(&world, from, to, number(5432)).map(|explanation| explanation.notes);
+    assert_eq!(notes("shop/api", "shop/db"), Ok(vec![Note::SharedAddress(shared.clone())]));
+    assert_eq!(notes("shop/db", "shop/copy"), Ok(vec![Note::SharedAddress(shared)]));
+    assert_eq!(notes("shop/front", "shop/db"), Ok(vec![]));
+}
+
+#[test]
 fn traffic_of_an_explanation_is_that_of_the_query() {
     let other = ask(&shop(), "shop/front", "shop/api", Service::Other).unwrap();
     assert_eq!(other.paths[0].traffic, Traffic::Other);

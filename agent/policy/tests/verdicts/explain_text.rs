@@ -222,3 +222,23 @@ fn selectors_and_ports_are_written_as_kubectl_does() {
                   {tier in (a,b)}, podSelector {gpu}, podSelector {!app}; ports only every UDP port, TCP/8000-8010\n";
     assert!(text.contains(wanted), "{text}");
 }
+
+#[test]
+fn notes_stand_at_the_end() {
+    let world = shop().pod("shop/copy", "", "10.0.0.2");
+    assert_eq!(
+        text(&world, "shop/front", "shop/api", number(80)).lines().last(),
+        Some(
+            "note: several pods have the address 10.0.0.2 (shop/api, shop/copy): peers allow only what they allow all of \
+             them"
+        )
+    );
+    let world = shop().pod_with("kube-system/proxy", "", "192.168.0.1", host_on("node-1"));
+    assert_eq!(
+        text(&world, "192.168.0.1", "shop/api", number(80)).lines().last(),
+        Some(
+            "note: 192.168.0.1 is an address of node-1, the pod's own node: this is the verdict for what the node \
+             forwards; its own processes (kubelet, host-network pods) and the pod always reach each other"
+        )
+    );
+}

@@ -6,7 +6,7 @@ mod words;
 use std::fmt::{self, Formatter, Write};
 use std::net::IpAddr;
 
-use crate::evaluate::{Allow, DirectionVerdict, Element, Open};
+use crate::evaluate::{Allow, DirectionVerdict, Element, Open, SharedAddress};
 use crate::explain::{Explanation, Note, Participant, Path};
 use crate::model::{Direction, ObjectKey};
 
@@ -41,6 +41,14 @@ impl fmt::Display for Note {
                 "{address} is an address of {node}, the pod's own node: this is the verdict for what the node forwards; \
                  its own processes (kubelet, host-network pods) and the pod always reach each other"
             ),
+            Self::SharedAddress(SharedAddress { address, pods }) => {
+                let pods: Vec<_> = pods.iter().map(ObjectKey::to_string).collect();
+                let pods = listed(&pods);
+                write!(
+                    f,
+                    "several pods have the address {address} ({pods}): peers allow only what they allow all of them"
+                )
+            }
         }
     }
 }
