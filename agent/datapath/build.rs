@@ -104,7 +104,7 @@ impl Tools {
         let mut flags = OsString::from("-Clinker=");
         flags.push(&self.linker);
         for flag in
-            ["-Ctarget-cpu=v3", "-Ctarget-feature=+allows-misaligned-mem-access", "-Clink-arg=--btf", "-Cdebuginfo=2"]
+            ["-Ctarget-cpu=v3", "-Clink-arg=--btf", "-Cdebuginfo=2"]
         {
             flags.push("\u{1f}");
             flags.push(flag);

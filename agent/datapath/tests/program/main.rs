@@ -1,0 +1,7 @@
+//! What the real programs do with crafted frames, by BPF_PROG_TEST_RUN. Runs as root.
+#![expect(clippy::expect_used, reason = "a test that cannot be set up fails")]
+
+mod connections;
+mod frames;
+mod packets;
+mod rig;

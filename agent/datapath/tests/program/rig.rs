@@ -1,0 +1,179 @@
+//! The real programs under BPF_PROG_TEST_RUN: one endpoint behind the loopback device of a network namespace of its own.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use nix::sched::{CloneFlags, unshare};
+use podgate_common::{Counter, Direction, Reason, Verdict};
+use podgate_datapath::{CounterKey, Datapath, Hook, Identity, Options, TestContext, test_run};
+use podgate_policy::model::Protocol;
+use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
+
+pub const SLOT: u32 = 1;
+/// The interface by which a packet came that another host, or another pod, has sent.
+const ELSEWHERE: u32 = 77;
+
+/// The addresses of one family: the pod's, a peer's that policies know, and one that they don't.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    pub pod: IpAddr,
+    pub friend: IpAddr,
+    pub stranger: IpAddr,
+}
+
+pub const V4: Ends = Ends {
+    pod: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+    friend: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
+    stranger: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
+};
+pub const V6: Ends = Ends {
+    pod: IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+    friend: IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),
+    stranger: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)),
+};
+pub const FAMILIES: [Ends; 2] = [V4, V6];
+
+/// What holds for the pod in one direction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Side {
+    /// Not isolated.
+    Open,
+    /// Nothing is allowed.
+    Deny,
+    /// The friend may use TCP 80 and UDP 53.
+    Web,
+    /// The friend may do anything.
+    Friend,
+    /// Everybody may do anything, by a rule.
+    All,
+}
+
+/// Ids in the tables below.
+mod id {
+    pub(super) const FRIEND_GROUP: u32 = 1;
+    pub(super) const FRIEND_CLASS: u32 = 1;
+    pub(super) const WEB_ROW: u32 = 1;
+    pub(super) const ANY_ROW: u32 = 2;
+    pub(super) const WEB_POLICY: u32 = 10;
+    pub(super) const FRIEND_POLICY: u32 = 11;
+    pub(super) const ALL_POLICY: u32 = 12;
+    pub(super) const DENY_POLICY: u32 = 1;
+}
+
+impl Side {
+    fn policy(self) -> EndpointPolicy {
+        let isolated = |policy, default_row| EndpointPolicy::Isolated { policy, default_row };
+        match self {
+            Self::Open => EndpointPolicy::Open,
+            Self::Deny => isolated(id::DENY_POLICY, 0),
+            Self::Web => isolated(id::WEB_POLICY, 0),
+            Self::Friend => isolated(id::FRIEND_POLICY, 0),
+            Self::All => isolated(id::ALL_POLICY, id::ANY_ROW),
+        }
+    }
+}
+
+/// Tables in which the friend has a class, and the policies of [`Side`].
+fn tables() -> Vec<Op> {
+    let any = RowHeader { any: Some(3), protocols: [None; 3] };
+    let mut ops = vec![
+        Op::PutRow { row: id::WEB_ROW, header: RowHeader::default() },
+        Op::PutRow { row: id::ANY_ROW, header: any },
+        Op::PutRowPort { row: id::WEB_ROW, protocol: Protocol::Tcp, port_class: 1, rule: 1 },
+        Op::PutRowPort { row: id::WEB_ROW, protocol: Protocol::Udp, port_class: 1, rule: 2 },
+        Op::PutPort { port: 80, classes: [1, 0, 0] },
+        Op::PutPort { port: 53, classes: [0, 1, 0] },
+        Op::PutClassRow { policy: id::WEB_POLICY, class: id::FRIEND_CLASS, row: id::WEB_ROW },
+        Op::PutClassRow { policy: id::FRIEND_POLICY, class: id::FRIEND_CLASS, row: id::ANY_ROW },
+        Op::PutGroup { group: id::FRIEND_GROUP, class: id::FRIEND_CLASS },
+    ];
+    ops.extend(FAMILIES.map(|ends| Op::PutAddress { address: ends.friend, group: id::FRIEND_GROUP }));
+    ops
+}
+
+/// One endpoint under the real programs.
+pub struct Rig {
+    pub datapath: Datapath,
+}
+
+impl Rig {
+    /// An endpoint with these policies, in a network namespace that ends with this thread.
+    pub fn new(ingress: Side, egress: Side) -> Self {
+        Self::with(identity(), ingress, egress)
+    }
+
+    pub fn with(identity: Identity, ingress: Side, egress: Side) -> Self {
+        unshare(CloneFlags::CLONE_NEWNET).expect("root, to make a network namespace");
+        let options = Options { bpffs: None, hook: Hook::Auto, ..Options::default() };
+        let mut datapath = Datapath::load(&options).expect("the programs load");
+        datapath.identify(SLOT, &identity).expect("a free slot");
+        let mut rig = Self { datapath };
+        rig.apply(&tables());
+        rig.switch(ingress, egress);
+        rig.datapath.attach(SLOT).expect("loopback takes programs");
+        rig
+    }
+
+    pub fn apply(&mut self, ops: &[Op]) {
+        self.datapath.apply(ops).expect("operations on tables with room");
+    }
+
+    /// Changes the pod's policies.
+    pub fn switch(&mut self, ingress: Side, egress: Side) {
+        let policies = EndpointPolicies { ingress: ingress.policy(), egress: egress.policy() };
+        self.apply(&[Op::Switch { slot: SLOT, policies }]);
+    }
+
+    /// What happens to a frame that leaves the pod.
+    pub fn egress(&self, frame: &[u8]) -> Reason {
+        self.run(Direction::Egress, frame, &TestContext::default())
+    }
+
+    /// What happens to a frame from elsewhere that enters the pod.
+    pub fn ingress(&self, frame: &[u8]) -> Reason {
+        self.run(Direction::Ingress, frame, &TestContext { ingress_ifindex: ELSEWHERE, ..TestContext::default() })
+    }
+
+    /// What happens to a frame made on this node that enters the pod.
+    pub fn from_node(&self, frame: &[u8]) -> Reason {
+        self.run(Direction::Ingress, frame, &TestContext::default())
+    }
+
+    /// Runs a program and finds the one counter that moved; the action must be what the reason says.
+    pub fn run(&self, direction: Direction, frame: &[u8], context: &TestContext) -> Reason {
+        let before = self.counters();
+        let run = test_run(self.datapath.program(direction), frame, context, 1).expect("a test run");
+        let moved: Vec<_> = self
+            .counters()
+            .into_iter()
+            .filter(|(key, counter)| before.get(key) != Some(counter))
+            .map(|(key, counter)| (key, counter.packets - before[&key].packets))
+            .collect();
+        let [(key, packets)] = moved[..] else { panic!("one counter moves, not {moved:?}") };
+        assert_eq!((key.direction, packets), (direction, u64::from(context.gso_segs.max(1))));
+        let action = match key.reason.verdict() {
+            Verdict::Allowed => -1,
+            Verdict::Denied => 2,
+        };
+        assert_eq!(run.verdict, action, "the action for {:?}", key.reason);
+        assert_eq!(run.packet, frame, "the frame is left alone");
+        key.reason
+    }
+
+    pub fn counters(&self) -> BTreeMap<CounterKey, Counter> {
+        self.datapath.counters().expect("counters are readable")
+    }
+}
+
+/// The pod's identity: loopback is its interface, no namespace whose sockets could be asked.
+pub fn identity() -> Identity {
+    let (IpAddr::V4(address4), IpAddr::V6(address6)) = (V4.pod, V6.pod) else { unreachable!("by definition") };
+    Identity {
+        ifindex: 1,
+        netns_id: None,
+        address4: Some(address4),
+        address6: Some(address6),
+        routes: false,
+        keep: false,
+    }
+}
