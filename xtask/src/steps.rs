@@ -1,0 +1,115 @@
+//! The checks of which `cargo xtask test` is made. Each is a subcommand of its own, so that continuous integration can run
+//! them one by one.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use xshell::{Cmd, Shell, cmd};
+
+use crate::workspace::{find, shell};
+use crate::{architecture, ebpf, setup};
+
+/// A check.
+#[derive(Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Check the formatting
+    Fmt,
+    /// Lint, the eBPF programs for their own target included; warnings are errors
+    Lint,
+    /// Build the documentation; warnings are errors
+    Doc,
+    /// Check that the layers depend on each other as they should
+    Architecture,
+    /// Check licences and advisories of dependencies, where cargo-deny is installed
+    Deny,
+    /// Unit and property tests: they need neither root nor a special kernel
+    Unit,
+    /// The real eBPF programs, run by the kernel on crafted packets; needs root
+    Kernel,
+    /// Network namespaces with real traffic; needs root
+    Lab,
+}
+
+/// In the order in which a mistake is found soonest.
+const STEPS: [Step; 8] =
+    [Step::Fmt, Step::Lint, Step::Doc, Step::Architecture, Step::Deny, Step::Unit, Step::Kernel, Step::Lab];
+
+/// Sets the machine up and runs all checks, up to the first that fails.
+pub(crate) fn all() -> Result<()> {
+    setup::all()?;
+    let start = Instant::now();
+    for step in STEPS {
+        timed(step)?;
+    }
+    println!("\nall checks passed in {:.0} s", start.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// Runs one check.
+pub(crate) fn one(step: Step) -> Result<()> {
+    match step {
+        Step::Kernel | Step::Lab => setup::for_lab()?,
+        Step::Lint | Step::Doc | Step::Unit => setup::for_build()?,
+        Step::Fmt | Step::Architecture | Step::Deny => {}
+    }
+    timed(step)
+}
+
+fn timed(step: Step) -> Result<()> {
+    let name = format!("{step:?}").to_lowercase();
+    println!("\n== {name}");
+    let start = Instant::now();
+    step.run().with_context(|| format!("{name} failed after {:.0} s", start.elapsed().as_secs_f32()))?;
+    println!("== {name}: passed in {:.0} s", start.elapsed().as_secs_f32());
+    Ok(())
+}
+
+impl Step {
+    fn run(self) -> Result<()> {
+        let shell = shell()?;
+        match self {
+            Self::Fmt => Ok(cmd!(shell, "cargo fmt --all --check").run()?),
+            Self::Lint => lint(&shell),
+            Self::Doc => doc(&shell),
+            Self::Architecture => architecture::check(),
+            Self::Deny => deny(&shell),
+            Self::Unit => test(&shell, &UNIT),
+            Self::Kernel => test(&shell, &["--package=podgate-datapath"]),
+            Self::Lab => test(&shell, &["--package=podgate-lab", "--package=podgate", "--test=*"]),
+        }
+    }
+}
+
+const UNIT: [&str; 7] = [
+    "--package=podgate-common",
+    "--package=podgate-ebpf",
+    "--package=podgate-policy",
+    "--package=podgate-source",
+    "--package=xtask",
+    "--package=podgate",
+    "--lib",
+];
+
+fn lint(shell: &Shell) -> Result<()> {
+    cmd!(shell, "cargo clippy --locked --workspace --all-targets -- -D warnings").run()?;
+    ebpf::lint()
+}
+
+fn doc(shell: &Shell) -> Result<()> {
+    shell.set_var("RUSTDOCFLAGS", "-D warnings");
+    Ok(cmd!(shell, "cargo doc --locked --workspace --no-deps").run()?)
+}
+
+fn deny(shell: &Shell) -> Result<()> {
+    if find("cargo-deny").is_none() {
+        println!("skipped: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
+        return Ok(());
+    }
+    Ok(cmd!(shell, "cargo deny --locked check").run()?)
+}
+
+fn test(shell: &Shell, what: &[&str]) -> Result<()> {
+    let command: Cmd<'_> = cmd!(shell, "cargo test --locked {what...}");
+    Ok(command.run()?)
+}

@@ -1,0 +1,33 @@
+//! Where things are, and running commands there.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xshell::Shell;
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// Where cargo leaves what it builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A shell at the root of the repository.
+pub(crate) fn shell() -> Result<Shell> {
+    let shell = Shell::new().context("start a shell")?;
+    shell.change_dir(root());
+    Ok(shell)
+}
+
+/// The path of a program, looked for where root finds it.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from);
+    let cargo = std::env::var_os("CARGO_HOME").map(|home| PathBuf::from(home).join("bin"));
+    let mut directories = std::env::split_paths(&path).chain(usual).chain(cargo);
+    directories.find_map(|directory| Some(directory.join(program)).filter(|file| file.is_file()))
+}
