@@ -19,6 +19,7 @@ pub mod convert;
 pub mod manifests;
 mod object;
 mod problem;
+mod publish;
 pub mod services;
 mod source;
 mod store;

@@ -27,6 +27,15 @@ pub(super) struct Content {
     pub(super) problems: Vec<Problem>,
     /// Whether an earlier version without this flaw is to be preferred.
     pub(super) broken: bool,
+    /// How many objects there were, of whatever kind and condition.
+    objects: usize,
+}
+
+impl Content {
+    /// Whether there was nothing in the file but comments.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.broken && self.objects == 0
+    }
 }
 
 /// One object and where it was.
@@ -42,13 +51,13 @@ pub(super) struct Item {
 pub(super) fn read(path: &Path, strings: &mut Strings) -> Content {
     match text(path) {
         Ok(text) => parse(path, &text, strings),
-        Err(message) => Content { problems: vec![whole_file(path, message)], broken: true, items: vec![] },
+        Err(message) => Content { problems: vec![whole_file(path, message)], broken: true, ..Content::default() },
     }
 }
 
 /// Reads the text of a file.
 pub(super) fn parse(path: &Path, text: &str, strings: &mut Strings) -> Content {
-    let mut parser = Parser { path, strings, content: Content::default(), surplus: 0, objects: 0 };
+    let mut parser = Parser { path, strings, content: Content::default(), surplus: 0 };
     if path.extension().is_some_and(|extension| extension == "json") {
         parser.json(text);
     } else {
@@ -92,7 +101,6 @@ struct Parser<'a> {
     strings: &'a mut Strings,
     content: Content,
     surplus: usize,
-    objects: usize,
 }
 
 impl Parser<'_> {
@@ -115,7 +123,7 @@ impl Parser<'_> {
     }
 
     fn has_room(&mut self) -> bool {
-        let room = self.objects < MAX_OBJECTS;
+        let room = self.content.objects < MAX_OBJECTS;
         if !room {
             self.content.broken = true;
             self.problem(whole_file(self.path, format!("more than {MAX_OBJECTS} objects: expected smaller files")));
@@ -129,10 +137,10 @@ impl Parser<'_> {
             Err(message) => return self.no_object(number, None, ProblemKind::Syntax, message),
         };
         for found in objects(tree) {
-            self.objects += 1;
+            self.content.objects += 1;
             match found {
                 Found::Known(kind, tree) => {
-                    let unnamed = format!("(unnamed object {} of {})", self.objects, self.path.display());
+                    let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
                     let converted =
                         convert::object(kind, tree.raw(), convert::Origin::File, &unnamed, self.strings);
                     self.object(number, converted);

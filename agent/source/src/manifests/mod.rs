@@ -11,12 +11,15 @@
 //! invalid NetworkPolicy whose namespace can be read. A pod's or another object's bad item alone (an address, a port) is left out
 //! and doesn't break the file.
 
+mod directory;
 mod document;
 mod file;
+mod folder;
 mod list;
 mod merge;
 mod split;
 mod tree;
+mod watch;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,15 +28,13 @@ use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::ObjectKey;
-use tokio::sync::{mpsc, watch};
 
+pub use self::directory::spawn;
 use self::file::Content;
 use crate::convert::Strings;
 use crate::object::{Change, Object};
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
 use crate::services::{EndpointSlice, Node, Service};
-use crate::source::Source;
-use crate::status::SourceStatus;
 
 /// What a set of files holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,20 +121,4 @@ impl Loaded {
             }
         }
     }
-}
-
-/// Watches a directory and reads the files that [`load`] would read. Must be called in a tokio runtime.
-///
-/// A directory that is missing or goes away shows in the status as a failure; its objects stay until it is there again.
-#[must_use]
-pub fn spawn(directory: PathBuf) -> Source {
-    let (_updates, updates) = mpsc::channel(1);
-    let (_status, status) = watch::channel(SourceStatus {
-        source: format!("directory {}", directory.display()),
-        resources: Default::default(),
-        problems: vec![],
-        problem_count: 0,
-        problems_met: Default::default(),
-    });
-    Source::new(updates, status, vec![])
 }

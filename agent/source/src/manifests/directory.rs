@@ -1,0 +1,144 @@
+//! A directory of manifests as a source.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+use super::folder::Folder;
+use super::watch::{DirectoryWatch, Signal};
+use crate::publish::{Closed, Publisher};
+use crate::source::Source;
+use crate::store::Store;
+
+/// The name of the directory among the resources of the status.
+const RESOURCE: &str = "manifests";
+/// How long to wait before trying again what failed, unless the kernel reports a change earlier.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Watches a directory and reads the files that [`super::load`] would read. Must be called in a tokio runtime.
+///
+/// Changes are heard from the kernel (inotify), and those that come together are handed on together. A file is read when
+/// its writer has closed it, or when it is moved into place, which is the better way to change it; the swap that mounted ConfigMaps
+/// do is understood. What a link leads to elsewhere is not watched. A file that is left without any object keeps its last
+/// good version; removing the file removes its objects.
+///
+/// A directory that is missing or goes away shows in the status as a failure; its objects stay until it is there again.
+#[must_use]
+pub fn spawn(directory: PathBuf) -> Source {
+    let name = format!("directory {}", directory.display());
+    let (publisher, updates, status) = Publisher::new(name, [RESOURCE]);
+    let task = Task { directory, folder: None, store: Store::default(), synced: false, failing: false, publisher };
+    let task = tokio::spawn(async {
+        if let Err(Closed) = task.run().await {
+            tracing::debug!("nobody reads the manifests any more");
+        }
+    });
+    Source::new(updates, status, vec![task.abort_handle()])
+}
+
+struct Task {
+    directory: PathBuf,
+    /// None before the first reading, and while files are being read.
+    folder: Option<Folder>,
+    store: Store,
+    synced: bool,
+    failing: bool,
+    publisher: Publisher,
+}
+
+impl Task {
+    async fn run(mut self) -> Result<(), Closed> {
+        loop {
+            match DirectoryWatch::open(&self.directory) {
+                Ok(mut watch) => self.follow(&mut watch).await?,
+                Err(error) => {
+                    self.failed(&format!("can't be watched: {error} (sysctl fs.inotify has the limits)"));
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Follows the directory until it has to be opened again.
+    async fn follow(&mut self, watch: &mut DirectoryWatch) -> Result<(), Closed> {
+        let mut signal = Signal::All;
+        loop {
+            match self.read(signal, watch).await {
+                Ok(()) => self.publish().await?,
+                Err(error) => self.failed(&format!("can't be read: {error}")),
+            }
+            let next = if self.failing { timeout(RETRY, watch.next()).await } else { Ok(watch.next().await) };
+            signal = match next {
+                Ok(Ok(Signal::Reopen)) | Err(_) => return Ok(()),
+                Ok(Ok(signal)) => signal,
+                Ok(Err(error)) => {
+                    self.failed(&format!("can't be watched: {error}"));
+                    return Ok(());
+                }
+            };
+        }
+    }
+
+    async fn read(&mut self, signal: Signal, watch: &DirectoryWatch) -> io::Result<()> {
+        if !watch.is_present() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "no such directory"));
+        }
+        let (mut folder, signal) = match self.folder.take() {
+            Some(folder) => (folder, signal),
+            None => (Folder::new(self.directory.clone()), Signal::All),
+        };
+        let busy = watch.busy().clone();
+        let reading = spawn_blocking(move || {
+            let result = match signal {
+                Signal::Files(files) => {
+                    files.iter().for_each(|name| folder.read(name));
+                    Ok(())
+                }
+                Signal::All | Signal::Reopen => folder.read_all(&busy),
+            };
+            (folder, result)
+        });
+        let (folder, result) = reading.await.map_err(io::Error::other)?;
+        self.folder = Some(folder);
+        result
+    }
+
+    async fn publish(&mut self) -> Result<(), Closed> {
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        let (objects, problems) = folder.state();
+        let met = folder.take_met();
+        for problem in &met {
+            tracing::warn!(%problem, "manifest");
+        }
+        self.store.replace(|_| true, objects);
+        let update = self.store.take_update();
+        if !update.is_empty() || !self.synced {
+            self.publisher.update(update).await?;
+            self.synced = true;
+        }
+        self.failing = false;
+        let objects = self.store.len();
+        self.publisher.status(|status| {
+            status.set_problems(&problems);
+            status.meet(&met);
+            let resource = status.resources.entry(RESOURCE.to_owned()).or_default();
+            resource.objects = objects;
+            resource.succeed(SystemTime::now());
+        });
+        Ok(())
+    }
+
+    fn failed(&mut self, message: &str) {
+        let message = format!("{} {message}", self.directory.display());
+        if !self.failing {
+            tracing::warn!(message, "manifests");
+        }
+        self.failing = true;
+        self.publisher.status(|status| {
+            status.resources.entry(RESOURCE.to_owned()).or_default().fail(message, SystemTime::now());
+        });
+    }
+}

@@ -1,0 +1,104 @@
+//! The files of a directory: the last good version of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file::{self, Content, Item};
+use super::{list, merge};
+use crate::convert::Strings;
+use crate::object::{Object, ObjectRef};
+use crate::problem::{Effect, Origin, Problem, ProblemKind};
+
+/// The files of a directory. Methods that read block.
+#[derive(Debug)]
+pub(super) struct Folder {
+    directory: PathBuf,
+    files: BTreeMap<OsString, Version>,
+    strings: Strings,
+    /// Problems met since they were last taken.
+    met: Vec<Problem>,
+}
+
+/// What is in force of a file.
+#[derive(Debug)]
+struct Version {
+    path: PathBuf,
+    items: Vec<Item>,
+    whole: bool,
+    /// What is wrong with the file now.
+    problems: Vec<Problem>,
+}
+
+impl Folder {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory, files: BTreeMap::new(), strings: Strings::default(), met: vec![] }
+    }
+
+    /// Reads every file that is there and forgets those that are gone, except the ones that are being written.
+    pub(super) fn read_all(&mut self, busy: &BTreeSet<OsString>) -> io::Result<()> {
+        let mut names: BTreeSet<_> = list::names(&self.directory)?.into_iter().collect();
+        names.extend(self.files.keys().cloned());
+        for name in names.difference(busy) {
+            self.read(name);
+        }
+        Ok(())
+    }
+
+    /// Reads one file, or forgets it if it is gone.
+    pub(super) fn read(&mut self, name: &OsStr) {
+        let path = self.directory.join(name);
+        // A link that leads nowhere is a broken file: mounts swap what links lead to before they remove a link.
+        if path.symlink_metadata().is_err() || path.is_dir() {
+            self.files.remove(name);
+            return;
+        }
+        let content = file::read(&path, &mut self.strings);
+        self.take(name, path, content);
+    }
+
+    fn take(&mut self, name: &OsStr, path: PathBuf, mut content: Content) {
+        if let Some(known) = self.files.get_mut(name)
+            && known.whole
+            && (content.broken || (content.is_empty() && !known.items.is_empty()))
+        {
+            if content.is_empty() {
+                content.problems.push(emptied(&path));
+            }
+            content.problems.iter_mut().for_each(|problem| problem.effect = Effect::LastGoodKept);
+            self.met.extend_from_slice(&content.problems);
+            known.problems = content.problems;
+            return;
+        }
+        self.met.extend_from_slice(&content.problems);
+        let Content { items, problems, broken, .. } = content;
+        self.files.insert(name.to_owned(), Version { path, items, whole: !broken, problems });
+    }
+
+    /// The objects in force, and everything that is wrong now, sorted.
+    pub(super) fn state(&mut self) -> (BTreeMap<ObjectRef, Object>, Vec<Problem>) {
+        let files = self.files.values().map(|version| (version.path.as_path(), version.items.as_slice()));
+        let (objects, mut problems) = merge::merge(files);
+        problems.extend(self.files.values().flat_map(|version| &version.problems).cloned());
+        problems.sort();
+        (objects, problems)
+    }
+
+    /// The problems met since the last call.
+    pub(super) fn take_met(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.met)
+    }
+}
+
+/// A file that loses all its text was cut off more likely than meant so.
+fn emptied(path: &Path) -> Problem {
+    Problem {
+        origin: Origin::file(path),
+        object: None,
+        field: None,
+        kind: ProblemKind::File,
+        message: "empty: expected its objects; remove the file to remove them".to_owned(),
+        effect: Effect::LastGoodKept,
+    }
+}
