@@ -39,9 +39,7 @@ const HOST_GROUPS: [u32; 8] = [
     libc::RTNLGRP_IPV6_RULE,
     libc::RTNLGRP_NSID,
 ];
-/// Ids of namespaces are heard of here too, so that an id's new namespace is not taken for its old one: messages of one
-/// socket come in order.
-const NAMESPACE_GROUPS: [u32; 3] = [libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR, libc::RTNLGRP_NSID];
+const NAMESPACE_GROUPS: [u32; 2] = [libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
 
 /// Keeps the inventory up to date and publishes views of it.
 pub(super) struct Follower {
@@ -169,7 +167,11 @@ impl Follower {
             match self.namespaces.as_mut().map_or(Ok(Heard::Nothing), Listener::hear)? {
                 Heard::Nothing => break,
                 Heard::Overrun => self.overrun(),
-                Heard::Messages(id, messages) => messages.iter().for_each(|message| self.hear_namespace(id, message)),
+                // The host's own addresses are heard by the other socket.
+                Heard::Messages(None, _) => {}
+                Heard::Messages(Some(id), messages) => {
+                    messages.iter().for_each(|message| self.inventory.hear_namespace(id, message));
+                }
             }
         }
         Ok(())
@@ -182,15 +184,6 @@ impl Follower {
             self.rereads.begin(id, Instant::now());
         }
         self.inventory.hear_host(message);
-    }
-
-    fn hear_namespace(&mut self, id: Option<i32>, message: &Message) {
-        match (id, message) {
-            (Some(id), message) => self.inventory.hear_namespace(id, message),
-            (None, Message::NamespaceGone(gone)) => self.inventory.forget_namespace(*gone),
-            // The host's own addresses are heard by the other socket.
-            (None, _) => {}
-        }
     }
 
     fn overrun(&mut self) {

@@ -25,6 +25,8 @@ mod read;
 mod request;
 mod rereads;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use view::{Device, HostView, Unsupported, UnsupportedReason, Veth};

@@ -1,11 +1,11 @@
 //! Network namespaces without names: nothing is left of them when the last reference goes, however a test ends.
 
+use std::fs::{DirEntry, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::thread;
-
-use std::fs::File;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -36,6 +36,18 @@ impl Namespace {
     /// Runs lines of `ip` commands in the namespace.
     pub(crate) fn ip(&self, lines: &str) {
         self.enter(|| run_ip(lines));
+    }
+
+    /// The threads of watchers in the namespace, by id.
+    pub(crate) fn watchers(&self) -> Vec<String> {
+        let inode = self.0.metadata().expect("it is open").ino();
+        let is_inside = |thread: &DirEntry| {
+            let path = thread.path();
+            std::fs::metadata(path.join("ns/net")).is_ok_and(|namespace| namespace.ino() == inode)
+                && std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "netlink\n")
+        };
+        let all = std::fs::read_dir("/proc/self/task").expect("/proc is mounted").filter_map(Result::ok);
+        all.filter(is_inside).map(|thread| thread.file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// What `ip link … netns` takes for this namespace.

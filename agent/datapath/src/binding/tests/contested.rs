@@ -50,15 +50,16 @@ fn an_address_added_before_the_victim_is_bound_does_not_lead_to_the_thief() {
 fn of_two_namespaces_found_with_an_address_the_pod_gets_the_one_that_can_only_be_its_own() {
     // An agent that starts for the first time can't tell what was given and what was taken.
     for (thiefs, victims) in [(5, 6), (6, 5)] {
-        let mut world = World::with(
-            [veth(thiefs, 0, &[MINE, VICTIMS]), veth(victims, 1, &[VICTIMS])],
-            [pod("thief", &[MINE]), pod("victim", &[VICTIMS])],
-        );
-        world.update();
-        let bindings: Vec<_> = world.bindings.bound().values().cloned().collect();
-        let mut expected = [bound(thiefs, 0, "thief", &[MINE]), bound(victims, 1, "victim", &[VICTIMS])];
-        expected.sort_by_key(|binding| binding.ifindex);
-        assert_eq!(bindings, expected);
+        for (thief, victim) in [("a", "b"), ("b", "a")] {
+            let mut world = World::with(
+                [veth(thiefs, 0, &[MINE, VICTIMS]), veth(victims, 1, &[VICTIMS])],
+                [pod(thief, &[MINE]), pod(victim, &[VICTIMS])],
+            );
+            world.update();
+            let expected =
+                [(thiefs, bound(thiefs, 0, thief, &[MINE])), (victims, bound(victims, 1, victim, &[VICTIMS]))];
+            assert_eq!(world.bindings.bound(), &expected.into());
+        }
     }
 }
 
@@ -106,6 +107,18 @@ fn a_pod_that_lost_its_veth_does_not_take_the_veth_of_its_successor() {
         world.pods = vec![pod("b-old", &[MINE]), pod(name, &[MINE])];
         assert_eq!(world.update(), [Decision::Bind(bound(6, 1, name, &[MINE]))]);
     }
+}
+
+#[test]
+fn a_pod_that_waited_for_its_veth_comes_before_one_that_lost_it() {
+    let mut world = World::with([veth(5, 0, &[MINE])], [pod("waiting", &[])]);
+    world.update();
+    world.pods.push(pod("old", &[MINE]));
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "old", &[MINE]))]);
+    world.view.veths.clear();
+    world.veths([veth(6, 1, &[MINE])]);
+    world.pods[0] = pod("waiting", &[MINE]);
+    assert_eq!(world.update(), [unbind(5, "old"), Decision::Bind(bound(6, 1, "waiting", &[MINE]))]);
 }
 
 #[test]

@@ -145,6 +145,13 @@ fn of_several_interfaces_the_one_with_the_pods_address_is_enforced() {
 }
 
 #[test]
+fn of_several_interfaces_without_addresses_the_one_that_had_them_is_enforced() {
+    let later = veth(4, 0, &[]);
+    let mut world = World::with([later, showing(veth(5, 0, &["10.1.0.5"]), &[])], [pod("a", &["10.1.0.5"])]);
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
+}
+
+#[test]
 fn an_interface_keeps_the_pod_it_was_enforced_for_when_the_agent_restarts() {
     // Both namespaces show both addresses now; one has even given up its own.
     let mut world = World::with(
@@ -168,9 +175,16 @@ fn a_pod_stays_on_the_interface_it_was_enforced_on_though_it_has_moved_its_addre
 #[test]
 fn what_was_enforced_before_a_restart_is_forgotten_with_the_interface() {
     let mut world = World::with([], [pod("a", &["10.1.0.5"])]);
-    world.bindings = Bindings::resume([(5, addresses(&["10.1.0.9"])), (7, addresses(&[]))].into());
+    world.bindings = Bindings::resume([(5, addresses(&["10.1.0.9"]))].into());
     world.update();
     world.veths([veth(5, 0, &["10.1.0.5"])]);
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
+}
+
+#[test]
+fn an_interface_enforced_without_addresses_before_a_restart_is_as_any_other() {
+    let mut world = World::with([veth(5, 0, &["10.1.0.5"])], [pod("a", &["10.1.0.5"])]);
+    world.bindings = Bindings::resume([(5, addresses(&[]))].into());
     assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
 }
 

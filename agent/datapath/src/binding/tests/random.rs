@@ -102,7 +102,7 @@ fn check_nothing_left(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn bindings_are_sticky_exclusive_founded_and_complete(moments in prop::collection::vec(some_moment(), 1..8)) {

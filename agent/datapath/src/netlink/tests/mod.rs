@@ -1,0 +1,4 @@
+//! Tests without a kernel.
+
+mod inventory;
+mod message;
