@@ -31,12 +31,15 @@ fn nothing_is_done_while_nothing_changes() {
 
 #[test]
 fn the_thread_ends_when_the_watcher_is_dropped() {
-    let host = Host::new();
-    assert_eq!(host.namespace.watchers().len(), 1);
-    drop(host.watcher);
-    let ended = (0..500).any(|_| {
+    let Host { namespace, watcher, views: _ } = Host::new();
+    assert!(comes_to(|| namespace.watchers().len() == 1), "no thread follows the host");
+    drop(watcher);
+    assert!(comes_to(|| namespace.watchers().is_empty()), "the thread still lives");
+}
+
+fn comes_to(condition: impl Fn() -> bool) -> bool {
+    (0..500).any(|_| {
         sleep(Duration::from_millis(10));
-        host.namespace.watchers().is_empty()
-    });
-    assert!(ended, "the thread still lives");
+        condition()
+    })
 }
