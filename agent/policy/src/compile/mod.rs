@@ -1,9 +1,34 @@
 //! From the cluster's state to what the tables shall say, kept up to date change by change.
 
-use std::collections::BTreeSet;
+mod asks;
+mod blocks;
+mod compiled;
+mod groups;
+mod index;
+mod mentions;
+mod peers;
+mod profiles;
+mod rules;
+mod scopes;
+mod specs;
+mod subjects;
+mod terms;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::ObjectKey;
+use crate::cluster::Cluster;
+use crate::evaluate::RuleRef;
+use crate::model::{Direction, ObjectKey};
+use crate::op::RuleId;
+
+use index::Index;
+use subjects::{Outcome, Subjects};
+
+pub(crate) use index::Delta;
+pub(crate) use specs::DENY;
+pub(crate) use subjects::{Want, Wants};
+pub(crate) use terms::{AskId, Atom, Atoms, Grant, GroupId, PortRange, Spec, SpecId};
 
 /// A pod of this node, bound to a slot of the datapath.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,4 +54,103 @@ pub struct Changes {
     pub released: BTreeSet<u32>,
     /// Slots that were given to a pod.
     pub bound: Vec<Endpoint>,
+}
+
+/// What changed of what the tables shall say since the last time. The first says everything.
+#[derive(Debug, Default)]
+pub(crate) struct Desired {
+    /// Slots that say nothing any more; those among `wants` begin anew.
+    pub(crate) released: BTreeSet<u32>,
+    /// Slots with what they shall have by direction.
+    pub(crate) wants: BTreeMap<u32, Wants>,
+    /// Addresses, groups and blocks.
+    pub(crate) peers: Delta,
+}
+
+/// Keeps what the cluster's state means for this node up to date, at a cost that follows the change and not the
+/// cluster. It knows what addresses fulfil and what endpoints are allowed; it knows no ids of the kernel's tables.
+#[derive(Debug)]
+pub(crate) struct Compiler {
+    subjects: Subjects,
+    index: Index,
+}
+
+/// Whether the tables still judge by an ask.
+pub(crate) type InForce<'f> = &'f dyn Fn(AskId) -> bool;
+
+impl Compiler {
+    /// A compiler that knows nothing yet.
+    pub(crate) fn new() -> Self {
+        Self { subjects: Subjects::new(), index: Index::default() }
+    }
+
+    /// Takes changes; `cluster` is the state after them.
+    pub(crate) fn update(&mut self, cluster: &Cluster, changes: &Changes, in_force: InForce<'_>) -> Desired {
+        for name in &changes.namespaces {
+            self.index.set_namespace(name, cluster.namespaces.get(name));
+        }
+        let outcome = self.subjects.update(cluster, changes);
+        let wants = self.take(outcome);
+        if self.subjects.asks.crowded() && !wants.is_empty() {
+            self.deactivate(in_force);
+        }
+        for key in &changes.pods {
+            self.index.set_pod(key, cluster.pods.get(key));
+        }
+        let bound = changes.bound.iter().map(|endpoint| endpoint.slot);
+        Desired { released: changes.released.iter().copied().chain(bound).collect(), wants, peers: self.index.settle() }
+    }
+
+    /// Takes back all refusals.
+    pub(crate) fn reconsider(&mut self) -> Desired {
+        let outcome = self.subjects.reconsider();
+        Desired { wants: self.take(outcome), peers: self.index.settle(), ..Desired::default() }
+    }
+
+    /// Lets nothing pass where a spec would stand, and lets go of what only unused specs ask.
+    pub(crate) fn refuse(&mut self, spec: SpecId, in_force: InForce<'_>) -> Desired {
+        let outcome = self.subjects.refuse(spec);
+        let wants = self.take(outcome);
+        self.deactivate(in_force);
+        Desired { wants, peers: self.index.settle(), ..Desired::default() }
+    }
+
+    /// The specs that were refused.
+    pub(crate) fn refused(&self) -> &BTreeSet<SpecId> {
+        self.subjects.specs().refused()
+    }
+
+    /// The specs that the tables are asked to hold.
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = &Arc<Spec>> {
+        self.subjects.specs().accepted()
+    }
+
+    /// The slots and directions that have a spec.
+    pub(crate) fn users(&self, spec: SpecId) -> Vec<(u32, Direction)> {
+        self.subjects.users(spec)
+    }
+
+    /// How many blocks and exceptions a spec has.
+    pub(crate) fn prefixes(&self, spec: &Spec) -> usize {
+        self.subjects.prefixes(spec)
+    }
+
+    /// The rule with an id.
+    pub(crate) fn rule(&self, id: RuleId) -> Option<&RuleRef> {
+        self.subjects.rules.get(id)
+    }
+
+    fn take(&mut self, outcome: Outcome) -> BTreeMap<u32, Wants> {
+        for (id, ask) in outcome.activated {
+            self.index.activate(id, ask);
+        }
+        self.index.meet();
+        outcome.wants
+    }
+
+    fn deactivate(&mut self, in_force: InForce<'_>) {
+        for (id, ask) in self.subjects.asks.deactivate(in_force) {
+            self.index.deactivate(id, &ask);
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! From what the tables shall say to the operations that make them say it, in an order that never lets a packet be
 //! judged by a mixture.
 
+use std::collections::BTreeMap;
+
 use crate::cluster::Cluster;
-use crate::compile::Changes;
+use crate::compile::{Changes, Compiler, Spec, SpecId};
 use crate::evaluate::RuleRef;
 use crate::model::Direction;
 use crate::op::{Op, RuleId};
-use crate::tables::{Limits, Mirror, Table, Usage};
+use crate::tables::{Limits, Mirror, Overflow, Table, Tables, Usage};
 
 /// What to do to the kernel's tables, and what they have no room for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,38 +54,109 @@ pub enum Subject {
 /// and in order, before the next one is.
 #[derive(Debug)]
 pub struct Planner {
+    compiler: Compiler,
+    tables: Tables,
     limits: Limits,
+    /// Specs that found no room, with the table that was full.
+    refused: BTreeMap<SpecId, Overflow>,
+    /// Whether something has changed that may have made room for them.
+    reconsider: bool,
 }
 
 impl Planner {
     /// A planner for empty tables with this much room.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits }
+        let (compiler, tables) = (Compiler::new(), Tables::new(limits));
+        Self { compiler, tables, limits, refused: BTreeMap::new(), reconsider: false }
     }
 
     /// Plans what the changes ask for. The first update must name every object and endpoint; `cluster` is the state
     /// after the changes.
     pub fn update(&mut self, cluster: &Cluster, changes: &Changes) -> Plan {
-        let _ = (cluster, changes);
-        Plan::default()
+        let mut ops = Vec::new();
+        if !self.refused.is_empty() || self.is_tight() {
+            self.tables.make_room(&mut ops);
+        }
+        let desired = self.compiler.update(cluster, changes, &|ask| self.tables.in_force(ask));
+        let regrouped = !desired.wants.is_empty() || !desired.peers.groups.is_empty();
+        self.tables.stage(desired);
+        if std::mem::take(&mut self.reconsider) || (regrouped && !self.refused.is_empty()) {
+            self.refused.clear();
+            self.tables.stage(self.compiler.reconsider());
+        }
+        while let Some(overflow) = self.tables.overflow() {
+            let Some(victim) = self.victim(overflow.table) else { break };
+            self.refuse(victim, overflow);
+        }
+        let freed = self.tables.write(&mut ops);
+        self.plan(ops, freed)
     }
 
     /// The rule with an id, also for a while after it is gone.
     #[must_use]
-    pub fn rule(&self, _id: RuleId) -> Option<&RuleRef> {
-        None
+    pub fn rule(&self, id: RuleId) -> Option<&RuleRef> {
+        self.compiler.rule(id)
     }
 
     /// How full each table is, in the order of [`Table::ALL`].
     #[must_use]
     pub fn usage(&self) -> Vec<Usage> {
-        Table::ALL.map(|table| Usage { table, used: 0, capacity: self.limits.of(table) }).to_vec()
+        self.tables.usage()
     }
 
     /// What the kernel's tables hold once every plan is applied.
     #[must_use]
     pub fn mirror(&self) -> Mirror {
-        Mirror::default()
+        self.tables.mirror()
+    }
+
+    /// Whether a table is so full that nothing should stand in it for later.
+    fn is_tight(&self) -> bool {
+        let tight = |table| self.tables.used(table) > (self.limits.of(table) - self.limits.of(table) / 8) as usize;
+        [Table::ClassRows, Table::Rows, Table::RowPorts].into_iter().any(tight)
+    }
+
+    /// The policy to refuse for want of room in a table: rather one that is not in force yet, then the one that needs
+    /// most.
+    fn victim(&self, table: Table) -> Option<SpecId> {
+        let weight = |spec: &Spec| match table {
+            Table::Blocks4 | Table::Blocks6 => self.compiler.prefixes(spec),
+            _ => self.tables.weight(spec.id, table),
+        };
+        let candidates = self.compiler.accepted().map(|spec| (weight(spec), spec.id)).filter(|&(weight, _)| weight > 0);
+        candidates.max_by_key(|&(weight, id)| (!self.tables.is_in_kernel(id), weight, id)).map(|(_, id)| id)
+    }
+
+    fn refuse(&mut self, spec: SpecId, overflow: Overflow) {
+        self.refused.insert(spec, overflow);
+        self.tables.abandon(spec);
+        let desired = self.compiler.refuse(spec, &|ask| self.tables.in_force(ask));
+        self.tables.stage(desired);
+        self.tables.tidy();
+    }
+
+    fn plan(&mut self, ops: Vec<Op>, freed: bool) -> Plan {
+        let alive = self.compiler.refused();
+        self.refused.retain(|spec, _| alive.contains(spec));
+        let unfit = self.unfit();
+        let again = freed && !unfit.is_empty();
+        self.reconsider = again && !self.refused.is_empty();
+        Plan { ops, unfit, again }
+    }
+
+    fn unfit(&self) -> Vec<Unfit> {
+        let entry = |subject, table, needed| Unfit { subject, table, needed, capacity: self.limits.of(table) };
+        let endpoints = self.refused.iter().flat_map(|(&spec, overflow)| {
+            let users = self.compiler.users(spec).into_iter();
+            users.map(|(slot, direction)| entry(Subject::Endpoint { slot, direction }, overflow.table, overflow.needed))
+        });
+        let addresses = self.tables.left_out().into_iter().map(|(table, count)| {
+            let needed = u32::try_from(self.tables.used(table) + count).unwrap_or(u32::MAX);
+            entry(Subject::Addresses(count), table, needed)
+        });
+        let mut unfit: Vec<_> = endpoints.chain(addresses).collect();
+        unfit.sort_unstable();
+        unfit
     }
 }

@@ -1,6 +1,6 @@
 //! The kernel's tables, changed by operations one at a time: what a plan is tried on without a kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -83,6 +83,16 @@ impl Mirror {
                 self.row_rule(row, traffic).map_or(Judgement::Denied, Judgement::Allowed)
             }
         }
+    }
+
+    /// Without what no packet can meet: groups that no address is in, and ports in no class.
+    #[must_use]
+    pub fn tidied(&self) -> Self {
+        let used: BTreeSet<_> = self.addresses.values().copied().collect();
+        let mut tidied = self.clone();
+        tidied.groups.retain(|group, _| used.contains(group));
+        tidied.ports.retain(|_, classes| *classes != [0; 3]);
+        tidied
     }
 
     /// The class of an address: its group's, else that of the longest block around it, else 0.

@@ -1,10 +1,28 @@
 //! The kernel's tables as user space knows them: which ids mean what, and how much room there is.
 
+mod ids;
+mod image;
 mod mirror;
+mod peers;
+mod places;
+mod policies;
+mod ports;
+mod rows;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 pub use mirror::{Judgement, Mirror};
 
-use std::fmt;
+use crate::compile::{AskId, Desired, Spec, SpecId, Want, Wants};
+use crate::model::Protocol;
+use crate::op::{EndpointPolicies, EndpointPolicy};
+use image::Image;
+use peers::Peers;
+use places::Places;
+use policies::Policies;
 
 /// A table of the kernel that can be full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,4 +134,185 @@ pub struct Usage {
     pub used: u32,
     /// Entries it has room for.
     pub capacity: u32,
+}
+
+/// A table that is asked for more than it has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow {
+    /// The table.
+    pub(crate) table: Table,
+    /// Entries asked for.
+    pub(crate) needed: u32,
+}
+
+/// What the kernel's tables hold and what they shall hold. What is wanted is staged first, and written as operations
+/// once it fits.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    limits: Limits,
+    /// Specs by slot and direction; `None`: open.
+    endpoints: Image<u32, [Option<SpecId>; 2]>,
+    policies: Policies,
+    peers: Peers,
+    places: Places,
+}
+
+impl Tables {
+    /// Empty tables with this much room.
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            endpoints: Image::default(),
+            policies: Policies::new(),
+            peers: Peers::new(&limits),
+            places: Places::new(&limits),
+        }
+    }
+
+    /// Takes what is wanted.
+    pub(crate) fn stage(&mut self, desired: Desired) {
+        self.policies.rows.prune(false);
+        for &slot in &desired.released {
+            self.forget(slot);
+        }
+        for (slot, wants) in desired.wants {
+            self.stage_endpoint(slot, &wants);
+        }
+        self.peers.stage(desired.peers, &mut self.policies);
+        self.drop_unwritten_port_classes();
+    }
+
+    /// The first table that is asked for too much, if any.
+    pub(crate) fn overflow(&self) -> Option<Overflow> {
+        let full = |&table: &Table| {
+            let needed = self.used(table);
+            (needed > self.limits.of(table) as usize).then(|| Overflow { table, needed: count(needed) })
+        };
+        // Of addresses and groups, what has no room is left out when it is staged.
+        let tables = [Table::Blocks4, Table::Blocks6, Table::ClassRows, Table::Rows, Table::RowPorts, Table::PortClasses];
+        tables.iter().find_map(full)
+    }
+
+    /// How many entries of a table a policy needs, roughly.
+    pub(crate) fn weight(&self, spec: SpecId, table: Table) -> usize {
+        let rows = || self.policies.rows_of(spec).into_iter().map(|row| self.policies.rows.weight(row));
+        match table {
+            Table::ClassRows => self.policies.class_rows_of(spec),
+            Table::Rows => self.policies.rows_of(spec).len(),
+            Table::RowPorts => rows().map(|(ports, _)| ports).sum(),
+            Table::PortClasses => rows().map(|(_, ranges)| ranges).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Whether an endpoint in the kernel has a policy.
+    pub(crate) fn is_in_kernel(&self, spec: SpecId) -> bool {
+        self.policies.is_in_kernel(spec)
+    }
+
+    /// Whether an endpoint in the kernel is judged by an ask.
+    pub(crate) fn in_force(&self, ask: AskId) -> bool {
+        self.policies.in_force(ask)
+    }
+
+    /// Makes as little as possible of a policy that nothing is to have.
+    pub(crate) fn abandon(&mut self, spec: SpecId) {
+        self.policies.abandon(spec);
+    }
+
+    /// Drops what was prepared for policies that nothing is to have after all.
+    pub(crate) fn tidy(&mut self) {
+        self.policies.rows.prune(true);
+        self.drop_unwritten_port_classes();
+    }
+
+    /// How many addresses are left out, by the table that has no room for them.
+    pub(crate) fn left_out(&self) -> BTreeMap<Table, usize> {
+        self.peers.left_out()
+    }
+
+    /// Entries in use, an array's entry 0 included.
+    pub(crate) fn used(&self, table: Table) -> usize {
+        match table {
+            Table::ClassRows => self.policies.class_rows.len(),
+            Table::Rows => self.policies.rows.headers.len() + 1,
+            Table::RowPorts => self.policies.rows.row_ports.len(),
+            Table::PortClasses => {
+                let needed = |protocol| {
+                    self.places.classes_needed(protocol, &self.policies.rows.classes[protocol as usize])
+                };
+                Protocol::ALL.into_iter().map(needed).max().unwrap_or(0) + 1
+            }
+            Table::Groups => self.peers.used(table) + 1,
+            _ => self.peers.used(table),
+        }
+    }
+
+    /// How full each table is, in the order of [`Table::ALL`].
+    pub(crate) fn usage(&self) -> Vec<Usage> {
+        let usage = |table| Usage { table, used: count(self.used(table)), capacity: self.limits.of(table) };
+        Table::ALL.map(usage).to_vec()
+    }
+
+    /// What the kernel holds.
+    pub(crate) fn mirror(&self) -> Mirror {
+        let (rows, places) = (&self.policies.rows, &self.places);
+        let row_port = |((row, protocol, class), rule)| {
+            ((places.row_at(row), protocol, places.class_at(protocol, class)), rule)
+        };
+        Mirror {
+            endpoints: self.endpoints.held().map(|(slot, specs)| (slot, self.endpoint_policies(specs))).collect(),
+            addresses: self.peers.held_addresses().collect(),
+            groups: self.peers.held_groups().collect(),
+            blocks: self.peers.held_blocks().collect(),
+            class_rows: self.policies.class_rows.held().map(|(key, row)| (key, places.row_at(row))).collect(),
+            rows: rows.headers.held().map(|(row, header)| (places.row_at(row), header)).collect(),
+            row_ports: rows.row_ports.held().map(row_port).collect(),
+            ports: places.held_ports().collect(),
+        }
+    }
+
+    /// Takes a slot for empty.
+    fn forget(&mut self, slot: u32) {
+        let (kernel, wanted) = (self.endpoints.kernel(slot), self.endpoints.wanted(slot));
+        self.endpoints.forget(slot);
+        for spec in kernel.into_iter().flatten().flatten() {
+            self.policies.count_kernel(spec, -1);
+        }
+        for spec in wanted.into_iter().flatten().flatten() {
+            self.policies.release(spec);
+        }
+    }
+
+    fn stage_endpoint(&mut self, slot: u32, wants: &Wants) {
+        let before = self.endpoints.wanted(slot);
+        let specs = wants.each_ref().map(|want| match want {
+            Want::Open => None,
+            Want::Isolated(spec) => Some(self.hold(spec)),
+        });
+        self.endpoints.set(slot, specs);
+        for spec in before.into_iter().flatten().flatten() {
+            self.policies.release(spec);
+        }
+    }
+
+    fn hold(&mut self, spec: &Arc<Spec>) -> SpecId {
+        self.policies.hold(spec);
+        spec.id
+    }
+
+    fn endpoint_policies(&self, specs: [Option<SpecId>; 2]) -> EndpointPolicies {
+        let [ingress, egress] = specs.map(|spec| match spec {
+            None => EndpointPolicy::Open,
+            Some(policy) => {
+                let default_row = self.places.row_at(self.policies.default_row(policy));
+                EndpointPolicy::Isolated { policy, default_row }
+            }
+        });
+        EndpointPolicies { ingress, egress }
+    }
+}
+
+fn count(entries: usize) -> u32 {
+    u32::try_from(entries).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,65 @@
+//! Ids of rules.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::evaluate::RuleRef;
+use crate::op::RuleId;
+
+/// Rules that are gone but whose ids still lead somewhere, since reports of what they did may still be under way.
+const REMEMBERED: usize = 4096;
+
+/// Ids of rules. A rule keeps its id as long as its policy selects a pod of this node, and gets it back if that comes
+/// true again soon.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    ids: HashMap<RuleRef, RuleId>,
+    rules: BTreeMap<RuleId, Held>,
+    gone: VecDeque<RuleId>,
+    last: RuleId,
+}
+
+#[derive(Debug)]
+struct Held {
+    rule: RuleRef,
+    holders: u32,
+}
+
+impl Rules {
+    /// The id of a rule, held until it is released.
+    pub(crate) fn hold(&mut self, rule: RuleRef) -> RuleId {
+        let id = *self.ids.entry(rule.clone()).or_insert_with(|| {
+            self.last += 1;
+            self.last
+        });
+        self.rules.entry(id).or_insert(Held { rule, holders: 0 }).holders += 1;
+        id
+    }
+
+    /// Gives back a hold. The id is remembered for a while.
+    pub(crate) fn release(&mut self, id: RuleId) {
+        let Some(held) = self.rules.get_mut(&id) else { return };
+        held.holders -= 1;
+        if held.holders == 0 {
+            self.gone.push_back(id);
+        }
+        while self.gone.len() > REMEMBERED {
+            self.forget_oldest();
+        }
+    }
+
+    /// The rule with an id.
+    pub(crate) fn get(&self, id: RuleId) -> Option<&RuleRef> {
+        self.rules.get(&id).map(|held| &held.rule)
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(id) = self.gone.pop_front() else { return };
+        // An id that was held again and released again stands in the queue twice: its last place counts.
+        if self.gone.contains(&id) || self.rules.get(&id).is_none_or(|held| held.holders > 0) {
+            return;
+        }
+        if let Some(held) = self.rules.remove(&id) {
+            self.ids.remove(&held.rule);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The endpoints of this node and the policies that select them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::cluster::Cluster;
+use crate::compile::Changes;
+use crate::compile::asks::Asks;
+use crate::compile::compiled::Compiled;
+use crate::compile::rules::Rules;
+use crate::compile::specs::{Activated, DENY, Specs};
+use crate::compile::terms::{AskId, Spec, SpecId, Term, Who};
+use crate::model::{Direction, ObjectKey, Pod, Policy};
+
+/// What an endpoint shall have in one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// It is not isolated.
+    Open,
+    /// It is isolated, with what this allows.
+    Isolated(Arc<Spec>),
+}
+
+/// By direction, in the order of [`Direction::ALL`].
+pub(crate) type Wants = [Want; 2];
+
+/// Endpoints and policies.
+#[derive(Debug)]
+pub(crate) struct Subjects {
+    /// What rules ask.
+    pub(crate) asks: Asks,
+    /// Ids of rules.
+    pub(crate) rules: Rules,
+    specs: Specs,
+    endpoints: BTreeMap<u32, Endpoint>,
+    by_namespace: BTreeMap<Arc<str>, BTreeSet<u32>>,
+    policies: BTreeMap<ObjectKey, Selecting>,
+    compilations: u32,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    pod: ObjectKey,
+    specs: [Option<SpecId>; 2],
+    policies: BTreeSet<ObjectKey>,
+}
+
+/// A policy that selects an endpoint.
+#[derive(Debug)]
+struct Selecting {
+    policy: Arc<Policy>,
+    compiled: Compiled,
+    slots: BTreeSet<u32>,
+}
+
+/// What makes endpoints have the same spec: direction, compiled policies, ports of their own that policies name.
+type Likeness = (Direction, Vec<u32>, Vec<Term>);
+
+/// What changed for endpoints.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Slots with what they shall have.
+    pub(crate) wants: BTreeMap<u32, Wants>,
+    /// Asks to activate.
+    pub(crate) activated: Activated,
+}
+
+impl Subjects {
+    /// Without endpoints and policies.
+    pub(crate) fn new() -> Self {
+        Self {
+            asks: Asks::default(),
+            rules: Rules::default(),
+            specs: Specs::new(),
+            endpoints: BTreeMap::new(),
+            by_namespace: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            compilations: 0,
+        }
+    }
+
+    /// Takes changes of endpoints, of their pods and of policies.
+    pub(crate) fn update(&mut self, cluster: &Cluster, changes: &Changes) -> Outcome {
+        for &slot in &changes.released {
+            self.release(slot);
+        }
+        let mut slots = BTreeSet::new();
+        for endpoint in &changes.bound {
+            self.release(endpoint.slot);
+            self.bind(endpoint.slot, endpoint.pod.clone());
+            slots.insert(endpoint.slot);
+        }
+        slots.extend(changes.pods.iter().flat_map(|pod| self.slots_of(pod)));
+        let mut dirty = slots.clone();
+        for slot in slots {
+            self.select_policies(slot, cluster);
+        }
+        for key in &changes.policies {
+            dirty.extend(self.policy_changed(key, cluster));
+        }
+        self.wants(&dirty, cluster)
+    }
+
+    /// Takes back all refusals.
+    pub(crate) fn reconsider(&mut self) -> Outcome {
+        let (specs, activated) = self.specs.reconsider(&mut self.asks);
+        Outcome { wants: self.wants_of(&specs), activated }
+    }
+
+    /// Lets nothing pass where a spec would stand.
+    pub(crate) fn refuse(&mut self, spec: SpecId) -> Outcome {
+        self.specs.refuse(spec, &mut self.asks);
+        Outcome { wants: self.wants_of(&BTreeSet::from([spec])), activated: Vec::new() }
+    }
+
+    /// The specs in use.
+    pub(crate) fn specs(&self) -> &Specs {
+        &self.specs
+    }
+
+    /// The slots and directions that have a spec.
+    pub(crate) fn users(&self, spec: SpecId) -> Vec<(u32, Direction)> {
+        let of = |(&slot, endpoint): (&u32, &Endpoint)| {
+            let pairs = Direction::ALL.into_iter().zip(endpoint.specs);
+            pairs.filter(|(_, it)| *it == Some(spec)).map(|(direction, _)| (slot, direction)).collect::<Vec<_>>()
+        };
+        self.endpoints.iter().flat_map(of).collect()
+    }
+
+    /// How many blocks and exceptions a spec has.
+    pub(crate) fn prefixes(&self, spec: &Spec) -> usize {
+        spec.asks().map(|ask| prefixes(&self.asks, ask)).sum()
+    }
+
+    fn bind(&mut self, slot: u32, pod: ObjectKey) {
+        self.by_namespace.entry(Arc::clone(&pod.namespace)).or_default().insert(slot);
+        self.endpoints.insert(slot, Endpoint { pod, specs: [None; 2], policies: BTreeSet::new() });
+    }
+
+    fn slots_of(&self, pod: &ObjectKey) -> impl Iterator<Item = u32> {
+        let near = self.by_namespace.get(&pod.namespace).into_iter().flatten();
+        near.copied().filter(move |slot| self.endpoints[slot].pod == *pod)
+    }
+
+    fn release(&mut self, slot: u32) {
+        let Some(endpoint) = self.endpoints.remove(&slot) else { return };
+        for key in &endpoint.policies {
+            self.deselect(key, slot);
+        }
+        for spec in endpoint.specs.into_iter().flatten() {
+            self.specs.release(spec, &mut self.asks);
+        }
+        if let Some(slots) = self.by_namespace.get_mut(&endpoint.pod.namespace) {
+            slots.remove(&slot);
+            if slots.is_empty() {
+                self.by_namespace.remove(&endpoint.pod.namespace);
+            }
+        }
+    }
+
+    /// Finds anew which policies select an endpoint.
+    fn select_policies(&mut self, slot: u32, cluster: &Cluster) {
+        let endpoint = &self.endpoints[&slot];
+        let pod = cluster.pods.get(&endpoint.pod).filter(|pod| pod.is_networked());
+        let selecting: BTreeSet<_> = pod.map(|pod| selecting(cluster, pod)).unwrap_or_default();
+        for key in endpoint.policies.clone().difference(&selecting) {
+            self.deselect(key, slot);
+        }
+        for key in &selecting {
+            self.select(key, slot, cluster);
+        }
+    }
+
+    /// Takes a policy's new state. Returns the slots that it selected or selects.
+    fn policy_changed(&mut self, key: &ObjectKey, cluster: &Cluster) -> BTreeSet<u32> {
+        let policy = cluster.policies.get(key);
+        let before = self.policies.get(key);
+        if before.is_some_and(|before| policy == Some(&before.policy)) {
+            return BTreeSet::new();
+        }
+        let mut slots = before.map(|before| before.slots.clone()).unwrap_or_default();
+        let after = policy.map(|policy| self.selected(policy, cluster)).unwrap_or_default();
+        if let (Some(policy), false) = (policy, before.is_none() || after.is_empty()) {
+            self.compile_again(key, policy);
+        }
+        for &slot in slots.difference(&after) {
+            self.deselect(key, slot);
+        }
+        for &slot in &after {
+            self.select(key, slot, cluster);
+        }
+        slots.extend(after);
+        slots
+    }
+
+    fn selected(&self, policy: &Policy, cluster: &Cluster) -> BTreeSet<u32> {
+        let slots = self.by_namespace.get(&policy.key.namespace).into_iter().flatten().copied();
+        let selects = |slot: &u32| {
+            let pod = cluster.pods.get(&self.endpoints[slot].pod).filter(|pod| pod.is_networked());
+            pod.is_some_and(|pod| policy.pod_selector.matches(&pod.labels))
+        };
+        slots.filter(selects).collect()
+    }
+
+    fn select(&mut self, key: &ObjectKey, slot: u32, cluster: &Cluster) {
+        if let Some(endpoint) = self.endpoints.get_mut(&slot) {
+            endpoint.policies.insert(key.clone());
+        }
+        if !self.policies.contains_key(key) {
+            let Some(policy) = cluster.policies.get(key) else { return };
+            let compiled = self.compile(policy);
+            self.policies
+                .insert(key.clone(), Selecting { policy: Arc::clone(policy), compiled, slots: BTreeSet::new() });
+        }
+        self.policies.entry(key.clone()).and_modify(|policy| drop(policy.slots.insert(slot)));
+    }
+
+    fn deselect(&mut self, key: &ObjectKey, slot: u32) {
+        if let Some(endpoint) = self.endpoints.get_mut(&slot) {
+            endpoint.policies.remove(key);
+        }
+        let Some(policy) = self.policies.get_mut(key) else { return };
+        policy.slots.remove(&slot);
+        if policy.slots.is_empty()
+            && let Some(policy) = self.policies.remove(key)
+        {
+            policy.compiled.release(&mut self.asks, &mut self.rules);
+        }
+    }
+
+    fn compile(&mut self, policy: &Policy) -> Compiled {
+        self.compilations += 1;
+        Compiled::new(self.compilations, policy, &mut self.asks, &mut self.rules)
+    }
+
+    fn compile_again(&mut self, key: &ObjectKey, policy: &Arc<Policy>) {
+        // Compiled before the old state is released, so that rules and asks that stay keep their ids.
+        let mut compiled = self.compile(policy);
+        if let Some(selecting) = self.policies.get_mut(key) {
+            selecting.policy = Arc::clone(policy);
+            std::mem::swap(&mut selecting.compiled, &mut compiled);
+        }
+        compiled.release(&mut self.asks, &mut self.rules);
+    }
+
+    /// What endpoints shall have now.
+    fn wants(&mut self, slots: &BTreeSet<u32>, cluster: &Cluster) -> Outcome {
+        let mut alike = HashMap::new();
+        let mut outcome = Outcome::default();
+        for &slot in slots {
+            let Some(endpoint) = self.endpoints.get(&slot) else { continue };
+            let before = endpoint.specs;
+            let pod = cluster.pods.get(&endpoint.pod).cloned();
+            let specs = Direction::ALL
+                .map(|direction| self.spec(slot, direction, pod.as_deref(), &mut alike, &mut outcome.activated));
+            for spec in before.into_iter().flatten() {
+                self.specs.release(spec, &mut self.asks);
+            }
+            self.endpoints.entry(slot).and_modify(|endpoint| endpoint.specs = specs);
+            outcome.wants.insert(slot, self.want(specs));
+        }
+        outcome
+    }
+
+    /// The spec of an endpoint in a direction, held; `None`: it is open. An endpoint whose pod nobody knows is allowed
+    /// nothing; one whose pod is finished has nothing to be protected.
+    fn spec(
+        &mut self,
+        slot: u32,
+        direction: Direction,
+        pod: Option<&Pod>,
+        alike: &mut HashMap<Likeness, SpecId>,
+        activated: &mut Activated,
+    ) -> Option<SpecId> {
+        let Some(pod) = pod else {
+            self.specs.share(DENY);
+            return Some(DENY);
+        };
+        let policies = self.endpoints[&slot].policies.iter().map(|key| &self.policies[key].compiled);
+        let isolating: Vec<_> = policies.filter_map(|it| Some((it.id, it.terms(direction)?))).collect();
+        if isolating.is_empty() {
+            return None;
+        }
+        let resolved: Vec<_> = isolating.iter().flat_map(|(_, terms)| terms.resolve(pod)).collect();
+        let likeness = (direction, isolating.iter().map(|(id, _)| *id).collect(), resolved);
+        if let Some(&spec) = alike.get(&likeness) {
+            self.specs.share(spec);
+            return Some(spec);
+        }
+        let fixed = isolating.iter().flat_map(|(_, terms)| &terms.fixed).copied();
+        let terms = fixed.chain(likeness.2.iter().copied()).collect();
+        let (spec, active) = self.specs.hold(terms, &mut self.asks);
+        activated.extend(active);
+        alike.insert(likeness, spec);
+        Some(spec)
+    }
+
+    fn want(&self, specs: [Option<SpecId>; 2]) -> Wants {
+        specs.map(|spec| spec.map_or(Want::Open, |spec| Want::Isolated(self.specs.effective(spec))))
+    }
+
+    fn wants_of(&self, specs: &BTreeSet<SpecId>) -> BTreeMap<u32, Wants> {
+        let has = |endpoint: &Endpoint| endpoint.specs.iter().flatten().any(|spec| specs.contains(spec));
+        let concerned = self.endpoints.iter().filter(|(_, endpoint)| has(endpoint));
+        concerned.map(|(&slot, endpoint)| (slot, self.want(endpoint.specs))).collect()
+    }
+}
+
+/// The policies that select a pod.
+fn selecting(cluster: &Cluster, pod: &Pod) -> BTreeSet<ObjectKey> {
+    let start = ObjectKey { namespace: Arc::clone(&pod.key.namespace), name: Arc::from("") };
+    let own = cluster.policies.range(start..).take_while(|(key, _)| key.namespace == pod.key.namespace);
+    own.filter(|(_, policy)| policy.pod_selector.matches(&pod.labels)).map(|(key, _)| key.clone()).collect()
+}
+
+fn prefixes(asks: &Asks, ask: AskId) -> usize {
+    let peers = asks.get(ask).peers.iter();
+    peers.map(|who| if let Who::Block(block) = who { 1 + block.except.len() } else { 0 }).sum()
+}

@@ -1,0 +1,329 @@
+//! Addresses, groups and blocks: which class an address has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::compile::{Atoms, Delta, GroupId};
+use crate::op::Op;
+use crate::tables::ids::Ids;
+use crate::tables::image::Image;
+use crate::tables::policies::{ClassId, Policies};
+use crate::tables::{Limits, Table};
+
+/// More addresses than this are not named one by one when their flows must be judged again: there are not many more
+/// counters behind [`Op::Invalidate`].
+const NAMED: usize = 1024;
+
+/// Addresses, groups and blocks.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    limits: [usize; 2],
+    groups: BTreeMap<GroupId, Group>,
+    homes: BTreeMap<IpAddr, GroupId>,
+    /// Addresses that have a group but no room.
+    left_out: BTreeSet<IpAddr>,
+    /// Groups that have no place in the kernel's array.
+    unplaced: BTreeSet<GroupId>,
+    by_place: BTreeMap<u32, GroupId>,
+    places: Ids,
+    /// Groups by address, IPv4 and IPv6.
+    addresses: [Image<IpAddr, u32>; 2],
+    /// Classes by the kernel's id of a group.
+    classes: Image<u32, ClassId>,
+    /// Classes by block, IPv4 and IPv6.
+    blocks: [Image<IpNet, ClassId>; 2],
+}
+
+#[derive(Debug)]
+struct Group {
+    /// Its id in the kernel, if there was one left.
+    place: Option<u32>,
+    class: ClassId,
+    members: BTreeSet<IpAddr>,
+}
+
+impl Peers {
+    /// Empty tables.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            limits: [limits.addresses4 as usize, limits.addresses6 as usize],
+            groups: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            left_out: BTreeSet::new(),
+            unplaced: BTreeSet::new(),
+            by_place: BTreeMap::new(),
+            places: Ids::new(limits.groups),
+            addresses: Default::default(),
+            classes: Image::default(),
+            blocks: Default::default(),
+        }
+    }
+
+    /// Takes what is wanted.
+    pub(crate) fn stage(&mut self, delta: Delta, policies: &mut Policies) {
+        for (block, atoms) in delta.blocks {
+            self.stage_block(block, atoms.as_ref(), policies);
+        }
+        let mut touched = std::mem::take(&mut self.left_out);
+        let left = self.move_members(&delta.addresses, &mut touched);
+        for (id, atoms) in delta.groups {
+            match atoms {
+                Some(atoms) => self.stage_group(id, &atoms, left.contains(&id), &mut touched, policies),
+                None => self.remove_group(id, policies),
+            }
+        }
+        touched.extend(self.place_groups());
+        self.stage_addresses(touched);
+    }
+
+    /// Writes blocks, groups and addresses, and after each what must be judged again for it.
+    pub(crate) fn write(&mut self, policies: &mut Policies, ops: &mut Vec<Op>) {
+        for put in self.blocks.iter_mut().flat_map(Image::puts) {
+            policies.mark_written(put.value);
+            ops.push(Op::PutBlock { block: put.key, class: put.value });
+        }
+        let start = ops.len();
+        let before = self.write_groups(policies, ops);
+        self.write_addresses(&before, policies, ops);
+        self.classes.deletes();
+        shorten_invalidations(ops, start);
+    }
+
+    /// Deletes the blocks that nothing wants.
+    pub(crate) fn delete_blocks(&mut self, ops: &mut Vec<Op>) {
+        let gone = self.blocks.iter_mut().flat_map(Image::deletes);
+        ops.extend(gone.map(|(block, _)| Op::DeleteBlock { block }));
+    }
+
+    /// The ids of groups that were given back can be given out again.
+    pub(crate) fn thaw(&mut self) {
+        self.places.thaw();
+    }
+
+    /// Whether ids of groups are short for want of a grace period.
+    pub(crate) fn wants_thaw(&self) -> bool {
+        self.places.wants_thaw() || (!self.left_out.is_empty() && self.places.has_frozen())
+    }
+
+    /// How many addresses are left out, by the table that has no room for them.
+    pub(crate) fn left_out(&self) -> BTreeMap<Table, usize> {
+        let mut tables = BTreeMap::new();
+        for address in &self.left_out {
+            let placed = self.homes.get(address).is_some_and(|home| self.groups[home].place.is_some());
+            let table = match (placed, address.is_ipv4()) {
+                (false, _) => Table::Groups,
+                (true, true) => Table::Addresses4,
+                (true, false) => Table::Addresses6,
+            };
+            *tables.entry(table).or_default() += 1;
+        }
+        tables
+    }
+
+    /// Entries in use.
+    pub(crate) fn used(&self, table: Table) -> usize {
+        match table {
+            Table::Addresses4 => self.addresses[0].len(),
+            Table::Addresses6 => self.addresses[1].len(),
+            Table::Groups => self.places.used(),
+            Table::Blocks4 => self.blocks[0].len(),
+            Table::Blocks6 => self.blocks[1].len(),
+            _ => 0,
+        }
+    }
+
+    /// Groups of the kernel by address.
+    pub(crate) fn held_addresses(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        self.addresses.iter().flat_map(Image::held)
+    }
+
+    /// Classes by group of the kernel.
+    pub(crate) fn held_groups(&self) -> impl Iterator<Item = (u32, ClassId)> {
+        self.classes.held()
+    }
+
+    /// Classes by block.
+    pub(crate) fn held_blocks(&self) -> impl Iterator<Item = (IpNet, ClassId)> {
+        self.blocks.iter().flat_map(Image::held)
+    }
+
+    fn stage_block(&mut self, block: IpNet, atoms: Option<&Atoms>, policies: &mut Policies) {
+        let blocks = &mut self.blocks[usize::from(matches!(block, IpNet::V6(_)))];
+        let before = blocks.wanted(block);
+        match atoms {
+            Some(atoms) => blocks.set(block, policies.hold_class(atoms)),
+            None => blocks.unset(block),
+        }
+        if let Some(class) = before {
+            policies.release_class(class);
+        }
+    }
+
+    /// Notes who is where. Returns the groups that the kernel's table has members of who left.
+    fn move_members(
+        &mut self,
+        addresses: &BTreeMap<IpAddr, Option<GroupId>>,
+        touched: &mut BTreeSet<IpAddr>,
+    ) -> BTreeSet<GroupId> {
+        let mut left = BTreeSet::new();
+        for (&address, &to) in addresses {
+            let from = match to {
+                Some(to) => self.homes.insert(address, to),
+                None => self.homes.remove(&address),
+            };
+            if let Some((from, group)) = from.and_then(|from| Some((from, self.groups.get_mut(&from)?))) {
+                group.members.remove(&address);
+                left.insert(from);
+            }
+            if let Some(to) = to {
+                self.enter(to, address);
+            }
+            touched.insert(address);
+        }
+        left
+    }
+
+    fn enter(&mut self, id: GroupId, address: IpAddr) {
+        let unplaced = &mut self.unplaced;
+        let group = self.groups.entry(id).or_insert_with(|| {
+            unplaced.insert(id);
+            Group { place: None, class: 0, members: BTreeSet::new() }
+        });
+        group.members.insert(address);
+    }
+
+    /// Gives a group its class. If that changes while addresses leave the group, those who stay get a new place too:
+    /// whoever is on the way to the old place must find the old class there, and those who leave must not find the new.
+    fn stage_group(
+        &mut self,
+        id: GroupId,
+        atoms: &Atoms,
+        left: bool,
+        touched: &mut BTreeSet<IpAddr>,
+        policies: &mut Policies,
+    ) {
+        let class = policies.hold_class(atoms);
+        let Some(group) = self.groups.get_mut(&id) else { return policies.release_class(class) };
+        let before = std::mem::replace(&mut group.class, class);
+        if let Some(place) = group.place {
+            let known = self.classes.kernel(place);
+            if left && known.is_some_and(|known| !policies.alike(known, class)) {
+                group.place = None;
+                self.unplaced.insert(id);
+                self.vacate(place);
+                touched.extend(&self.groups[&id].members);
+            } else {
+                self.classes.set(place, class);
+            }
+        }
+        policies.release_class(before);
+    }
+
+    fn remove_group(&mut self, id: GroupId, policies: &mut Policies) {
+        let Some(group) = self.groups.remove(&id) else { return };
+        self.unplaced.remove(&id);
+        if let Some(place) = group.place {
+            self.vacate(place);
+        }
+        policies.release_class(group.class);
+    }
+
+    fn vacate(&mut self, place: u32) {
+        self.classes.unset(place);
+        self.by_place.remove(&place);
+        self.places.give_back(place);
+    }
+
+    /// Gives places to the groups that have none. Returns the addresses for which something may have changed by that.
+    fn place_groups(&mut self) -> Vec<IpAddr> {
+        let mut touched = Vec::new();
+        while let Some(id) = self.unplaced.pop_first() {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let Some(place) = self.places.take() else {
+                self.unplaced.insert(id);
+                break;
+            };
+            group.place = Some(place);
+            self.classes.set(place, group.class);
+            self.by_place.insert(place, id);
+            touched.extend(&group.members);
+        }
+        touched
+    }
+
+    fn stage_addresses(&mut self, touched: BTreeSet<IpAddr>) {
+        let place = |address: &IpAddr| self.homes.get(address).and_then(|home| self.groups[home].place);
+        let (here, gone): (Vec<_>, Vec<_>) =
+            touched.iter().map(|&address| (address, place(&address))).partition(|(_, place)| place.is_some());
+        for (address, _) in gone {
+            self.addresses[family(address)].unset(address);
+            if self.homes.contains_key(&address) {
+                self.left_out.insert(address);
+            }
+        }
+        for (address, place) in here {
+            let Some(place) = place else { continue };
+            let (addresses, limit) = (&mut self.addresses[family(address)], self.limits[family(address)]);
+            if addresses.len() < limit || addresses.kernel(address).is_some() || addresses.wanted(address).is_some() {
+                addresses.set(address, place);
+            } else {
+                self.left_out.insert(address);
+            }
+        }
+    }
+
+    /// Writes groups. Returns the classes that they had before.
+    fn write_groups(&mut self, policies: &mut Policies, ops: &mut Vec<Op>) -> BTreeMap<u32, ClassId> {
+        let mut replaced = BTreeMap::new();
+        for put in self.classes.puts() {
+            policies.mark_written(put.value);
+            ops.push(Op::PutGroup { group: put.key, class: put.value });
+            let Some(before) = put.before else { continue };
+            replaced.insert(put.key, before);
+            if policies.takes_away(before, put.value) {
+                ops.extend(self.members_at(put.key).map(|address| Op::Invalidate { address }));
+            }
+        }
+        replaced
+    }
+
+    /// Writes addresses, first those that go, so that there is room for those that come. One that is new loses nothing:
+    /// its group fulfils whatever the blocks around it do.
+    fn write_addresses(&mut self, replaced: &BTreeMap<u32, ClassId>, policies: &Policies, ops: &mut Vec<Op>) {
+        let classes = &self.classes;
+        let before = |place| replaced.get(&place).copied().or_else(|| classes.kernel(place)).unwrap_or(0);
+        for (address, place) in self.addresses.iter_mut().flat_map(Image::deletes) {
+            ops.push(Op::DeleteAddress { address });
+            ops.extend(policies.takes_away(before(place), 0).then_some(Op::Invalidate { address }));
+        }
+        for put in self.addresses.iter_mut().flat_map(Image::puts) {
+            let (address, group) = (put.key, put.value);
+            ops.push(Op::PutAddress { address, group });
+            let class = classes.kernel(group).unwrap_or(0);
+            let loses = put.before.is_some_and(|place| policies.takes_away(before(place), class));
+            ops.extend(loses.then_some(Op::Invalidate { address }));
+        }
+    }
+
+    /// The addresses that the kernel has in a group.
+    fn members_at(&self, place: u32) -> impl Iterator<Item = IpAddr> {
+        let group = self.by_place.get(&place).and_then(|id| self.groups.get(id));
+        let members = group.into_iter().flat_map(|group| group.members.iter().copied());
+        members.filter(move |&address| self.addresses[family(address)].kernel(address) == Some(place))
+    }
+}
+
+fn family(address: IpAddr) -> usize {
+    usize::from(address.is_ipv6())
+}
+
+/// Replaces the invalidations since `start` by one of everything where they are too many.
+fn shorten_invalidations(ops: &mut Vec<Op>, start: usize) {
+    let is_named = |op: &Op| matches!(op, Op::Invalidate { .. });
+    if ops[start..].iter().filter(|op| is_named(op)).count() > NAMED {
+        ops.retain(|op| !is_named(op));
+        ops.push(Op::InvalidateAll);
+    }
+}

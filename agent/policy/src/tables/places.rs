@@ -1,0 +1,117 @@
+//! Where rows and port classes stand in the kernel's arrays.
+
+use std::collections::BTreeMap;
+
+use crate::model::Protocol;
+use crate::op::Op;
+use crate::tables::Limits;
+use crate::tables::ids::Ids;
+use crate::tables::ports::{PortClassId, PortClasses};
+use crate::tables::rows::{RowId, Rows};
+
+/// The kernel's ids of rows and port classes, and its classes of ports.
+#[derive(Debug)]
+pub(crate) struct Places {
+    row_ids: Ids,
+    rows: BTreeMap<RowId, u32>,
+    class_ids: [Ids; 3],
+    classes: [BTreeMap<PortClassId, u16>; 3],
+    ports: Vec<[u16; 3]>,
+}
+
+impl Places {
+    /// Empty arrays.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            row_ids: Ids::new(limits.rows),
+            rows: BTreeMap::new(),
+            class_ids: std::array::from_fn(|_| Ids::new(limits.port_classes.min(1 << 16))),
+            classes: Default::default(),
+            ports: vec![[0; 3]; 1 << 16],
+        }
+    }
+
+    /// The place of a row.
+    pub(crate) fn row(&mut self, row: RowId) -> u32 {
+        if row == 0 {
+            return 0;
+        }
+        let ids = &mut self.row_ids;
+        *self.rows.entry(row).or_insert_with(|| ids.take().expect("no plan is written that does not fit"))
+    }
+
+    /// The place of a row that has one; 0 for row 0.
+    pub(crate) fn row_at(&self, row: RowId) -> u32 {
+        self.rows.get(&row).copied().unwrap_or(0)
+    }
+
+    /// Frees the place of a row.
+    pub(crate) fn free_row(&mut self, row: RowId) -> u32 {
+        let place = self.rows.remove(&row).unwrap_or(0);
+        self.row_ids.give_back(place);
+        place
+    }
+
+    /// The place of a port class.
+    pub(crate) fn class(&mut self, protocol: Protocol, class: PortClassId) -> u16 {
+        if class == 0 {
+            return 0;
+        }
+        let ids = &mut self.class_ids[protocol as usize];
+        *self.classes[protocol as usize].entry(class).or_insert_with(|| {
+            let place = ids.take().and_then(|id| u16::try_from(id).ok());
+            place.expect("no plan is written that does not fit")
+        })
+    }
+
+    /// The place of a port class that has one; 0 for class 0.
+    pub(crate) fn class_at(&self, protocol: Protocol, class: PortClassId) -> u16 {
+        self.classes[protocol as usize].get(&class).copied().unwrap_or(0)
+    }
+
+    /// Frees the place of a port class, if it has one.
+    pub(crate) fn free_class(&mut self, protocol: Protocol, class: PortClassId) -> bool {
+        let place = self.classes[protocol as usize].remove(&class);
+        if let Some(place) = place {
+            self.class_ids[protocol as usize].give_back(u32::from(place));
+        }
+        place.is_some()
+    }
+
+    /// How many port classes of a protocol need a place: those that some port has, and those that the kernel knows.
+    pub(crate) fn classes_needed(&self, protocol: Protocol, classes: &PortClasses) -> usize {
+        let leaving = classes.empty().iter().filter(|class| self.classes[protocol as usize].contains_key(class));
+        classes.len() + leaving.count()
+    }
+
+    /// What was given back can be given out again.
+    pub(crate) fn thaw(&mut self) {
+        self.row_ids.thaw();
+        self.class_ids.iter_mut().for_each(Ids::thaw);
+    }
+
+    /// Writes the ports whose class is another than the kernel's.
+    pub(crate) fn write_ports(&mut self, rows: &mut Rows, ops: &mut Vec<Op>) {
+        let mut changed = Vec::new();
+        for (protocol, span) in std::mem::take(&mut rows.reshaped) {
+            for (first, last, class) in rows.classes[protocol as usize].stretches_in(span) {
+                let place = self.class(protocol, class);
+                for port in first..=last {
+                    let known = &mut self.ports[usize::from(port)][protocol as usize];
+                    if std::mem::replace(known, place) != place {
+                        changed.push(port);
+                    }
+                }
+            }
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        ops.extend(changed.into_iter().map(|port| Op::PutPort { port, classes: self.ports[usize::from(port)] }));
+    }
+
+    /// The classes of every port that is in some range.
+    pub(crate) fn held_ports(&self) -> impl Iterator<Item = (u16, [u16; 3])> {
+        let ports = (0..=u16::MAX).zip(&self.ports);
+        ports.filter(|(_, classes)| **classes != [0; 3]).map(|(port, classes)| (port, *classes))
+    }
+}

@@ -1,0 +1,215 @@
+//! Port classes: which ports of a protocol are in the same ranges.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::tables::rows::RowId;
+
+/// The id of a port class before the kernel gives it a place. 0: the ports in no range. Never reused.
+pub(crate) type PortClassId = u32;
+
+/// First and last port.
+pub(crate) type Span = (u16, u16);
+
+/// More ranges without rows than this, and than a quarter of the others, are let go.
+const UNUSED: usize = 32;
+
+/// The ranges of one protocol and the classes that they divide its ports into.
+#[derive(Debug)]
+pub(crate) struct PortClasses {
+    ranges: BTreeMap<Span, Range>,
+    /// First port of each stretch of ports with one class, up to the next stretch. Port 0 is always there.
+    stretches: BTreeMap<u16, PortClassId>,
+    classes: BTreeMap<PortClassId, Class>,
+    ids: HashMap<Vec<Span>, PortClassId>,
+    unused: BTreeSet<Span>,
+    empty: BTreeSet<PortClassId>,
+    last: PortClassId,
+}
+
+#[derive(Debug, Default)]
+struct Range {
+    rows: BTreeSet<RowId>,
+    classes: BTreeSet<PortClassId>,
+}
+
+/// A port class.
+#[derive(Debug)]
+pub(crate) struct Class {
+    /// The ranges that its ports are in, sorted.
+    pub(crate) ranges: Vec<Span>,
+    stretches: u32,
+}
+
+/// What a change of ranges did.
+#[derive(Debug, Default)]
+pub(crate) struct Reshaped {
+    /// Classes that are new.
+    pub(crate) made: BTreeSet<PortClassId>,
+    /// Ports whose class may be another now.
+    pub(crate) ports: Vec<Span>,
+}
+
+impl PortClasses {
+    /// All ports in no range.
+    pub(crate) fn new() -> Self {
+        Self {
+            ranges: BTreeMap::new(),
+            stretches: BTreeMap::from([(0, 0)]),
+            classes: BTreeMap::from([(0, Class { ranges: Vec::new(), stretches: 1 })]),
+            ids: HashMap::from([(Vec::new(), 0)]),
+            unused: BTreeSet::new(),
+            empty: BTreeSet::new(),
+            last: 0,
+        }
+    }
+
+    /// Notes that a row has a range.
+    pub(crate) fn add_row(&mut self, range: Span, row: RowId, reshaped: &mut Reshaped) {
+        if !self.ranges.contains_key(&range) {
+            self.ranges.insert(range, Range::default());
+            self.reshape(range, reshaped, |ranges| {
+                let at = ranges.partition_point(|other| *other < range);
+                ranges.insert(at, range);
+            });
+        }
+        self.unused.remove(&range);
+        self.ranges.entry(range).and_modify(|state| drop(state.rows.insert(row)));
+    }
+
+    /// Notes that a row with a range is gone. The range stays until [`Self::prune`].
+    pub(crate) fn remove_row(&mut self, range: Span, row: RowId) {
+        let Some(state) = self.ranges.get_mut(&range) else { return };
+        state.rows.remove(&row);
+        if state.rows.is_empty() {
+            self.unused.insert(range);
+        }
+    }
+
+    /// Whether so many ranges have no rows that it is time to let go of them.
+    pub(crate) fn crowded(&self) -> bool {
+        self.unused.len() > UNUSED && self.unused.len() > self.ranges.len() / 4
+    }
+
+    /// Lets go of ranges without rows.
+    pub(crate) fn prune(&mut self, reshaped: &mut Reshaped) {
+        for range in std::mem::take(&mut self.unused) {
+            self.reshape(range, reshaped, |ranges| ranges.retain(|other| *other != range));
+            self.ranges.remove(&range);
+        }
+    }
+
+    /// A class.
+    pub(crate) fn get(&self, id: PortClassId) -> Option<&Class> {
+        self.classes.get(&id)
+    }
+
+    /// The classes of a range's ports.
+    pub(crate) fn classes_of(&self, range: Span) -> impl Iterator<Item = PortClassId> {
+        self.ranges.get(&range).into_iter().flat_map(|state| &state.classes).copied()
+    }
+
+    /// The rows that have one of the ranges of a class.
+    pub(crate) fn rows_of(&self, class: &Class) -> BTreeSet<RowId> {
+        class.ranges.iter().filter_map(|range| self.ranges.get(range)).flat_map(|state| &state.rows).copied().collect()
+    }
+
+    /// The stretches of ports with one class that make up a span: first port, last port, class.
+    pub(crate) fn stretches_in(&self, (first, last): Span) -> Vec<(u16, u16, PortClassId)> {
+        let start = self.stretches.range(..=first).next_back().map_or(0, |(&start, _)| start);
+        let within: Vec<_> = self.stretches.range(start..=last).map(|(&start, &class)| (start, class)).collect();
+        let ends = within.iter().skip(1).map(|&(next, _)| next - 1).chain([last]);
+        within.iter().zip(ends).map(|(&(start, class), end)| (start.max(first), end, class)).collect()
+    }
+
+    /// The classes that no port has any more.
+    pub(crate) fn empty(&self) -> &BTreeSet<PortClassId> {
+        &self.empty
+    }
+
+    /// Removes a class that no port has.
+    pub(crate) fn remove(&mut self, id: PortClassId) -> Option<Class> {
+        self.empty.remove(&id);
+        let class = self.classes.remove(&id)?;
+        self.ids.remove(&class.ranges);
+        for range in &class.ranges {
+            self.ranges.entry(*range).and_modify(|state| drop(state.classes.remove(&id)));
+        }
+        Some(class)
+    }
+
+    /// How many classes some port has, class 0 left out.
+    pub(crate) fn len(&self) -> usize {
+        self.classes.len() - 1 - self.empty.len()
+    }
+
+    /// Changes the ranges that the ports of a span are in.
+    fn reshape(&mut self, (first, last): Span, reshaped: &mut Reshaped, change: impl Fn(&mut Vec<Span>)) {
+        self.split(first);
+        if let Some(after) = last.checked_add(1) {
+            self.split(after);
+        }
+        let inside: Vec<_> = self.stretches.range(first..=last).map(|(&start, &class)| (start, class)).collect();
+        for (start, before) in inside {
+            let mut ranges = self.classes[&before].ranges.clone();
+            change(&mut ranges);
+            let class = self.class(ranges, reshaped);
+            self.stretches.insert(start, class);
+            self.count(class, 1);
+            self.count(before, -1);
+        }
+        self.join(first, last);
+        reshaped.ports.push((first, last));
+    }
+
+    fn split(&mut self, at: u16) {
+        let Some((&start, &class)) = self.stretches.range(..=at).next_back() else { return };
+        if start != at {
+            self.stretches.insert(at, class);
+            self.count(class, 1);
+        }
+    }
+
+    /// Joins neighbouring stretches of one class in and around a span.
+    fn join(&mut self, first: u16, last: u16) {
+        let end = last.saturating_add(1);
+        let starts: Vec<_> = self.stretches.range(first..=end).map(|(&start, &class)| (start, class)).collect();
+        let mut before = self.stretches.range(..first).next_back().map(|(_, &class)| class);
+        for (start, class) in starts {
+            if before == Some(class) {
+                self.stretches.remove(&start);
+                self.count(class, -1);
+            }
+            before = Some(class);
+        }
+    }
+
+    /// The class of the ports in these ranges. One that no port had is as good as new: the ranges and rows of its time
+    /// may be gone.
+    fn class(&mut self, ranges: Vec<Span>, reshaped: &mut Reshaped) -> PortClassId {
+        let known = self.ids.get(&ranges).copied();
+        if let Some(id) = known.filter(|id| !self.empty.contains(id)) {
+            return id;
+        }
+        let id = known.unwrap_or_else(|| {
+            self.last += 1;
+            self.last
+        });
+        for range in &ranges {
+            self.ranges.entry(*range).and_modify(|state| drop(state.classes.insert(id)));
+        }
+        self.ids.insert(ranges.clone(), id);
+        self.classes.entry(id).or_insert(Class { ranges, stretches: 0 });
+        reshaped.made.insert(id);
+        id
+    }
+
+    fn count(&mut self, id: PortClassId, change: i32) {
+        let Some(class) = self.classes.get_mut(&id) else { return };
+        class.stretches = class.stretches.saturating_add_signed(change);
+        if class.stretches > 0 || id == 0 {
+            self.empty.remove(&id);
+        } else {
+            self.empty.insert(id);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Rows: interned sets of rules, and what they say of port classes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::compile::PortRange;
+use crate::model::Protocol;
+use crate::op::{RowHeader, RuleId};
+use crate::tables::image::Image;
+use crate::tables::ports::{Class, PortClassId, PortClasses, Reshaped, Span};
+
+/// The id of a row before the kernel gives it a place. 0: the row that allows nothing. Never reused.
+pub(crate) type RowId = u32;
+
+/// What a row allows. Rules that another makes pointless are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RowKey {
+    /// Without looking at the port.
+    pub(crate) header: RowHeader,
+    /// By range, sorted, each once.
+    pub(crate) ranges: Vec<(PortRange, RuleId)>,
+}
+
+impl RowKey {
+    /// The rule that allows the ports of a class.
+    fn rule(&self, protocol: Protocol, class: &Class) -> Option<RuleId> {
+        let ranges = class.ranges.iter().map(|&(first, last)| PortRange { protocol, first, last });
+        let found = ranges.filter_map(|range| self.ranges.binary_search_by(|(other, _)| other.cmp(&range)).ok());
+        found.map(|at| self.ranges[at].1).min()
+    }
+}
+
+/// Rows, with the port classes that their ranges make.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    ids: HashMap<Arc<RowKey>, RowId>,
+    rows: BTreeMap<RowId, Row>,
+    idle: BTreeSet<RowId>,
+    last: RowId,
+    /// Port classes by protocol.
+    pub(crate) classes: [PortClasses; 3],
+    /// Stretches of ports whose class may be another than the kernel's, with the protocol.
+    pub(crate) reshaped: BTreeSet<(Protocol, Span)>,
+    /// Headers by row.
+    pub(crate) headers: Image<RowId, RowHeader>,
+    /// Rules by row and port class.
+    pub(crate) row_ports: Image<(RowId, Protocol, PortClassId), RuleId>,
+}
+
+#[derive(Debug)]
+struct Row {
+    key: Arc<RowKey>,
+    holders: u32,
+    ports: BTreeSet<(Protocol, PortClassId)>,
+}
+
+impl Rows {
+    /// No rows, no port classes.
+    pub(crate) fn new() -> Self {
+        Self {
+            ids: HashMap::new(),
+            rows: BTreeMap::new(),
+            idle: BTreeSet::new(),
+            last: 0,
+            classes: std::array::from_fn(|_| PortClasses::new()),
+            reshaped: BTreeSet::new(),
+            headers: Image::default(),
+            row_ports: Image::default(),
+        }
+    }
+
+    /// The row with a key, held until it is released.
+    pub(crate) fn hold(&mut self, key: RowKey) -> RowId {
+        if key == RowKey::default() {
+            return 0;
+        }
+        if let Some(&id) = self.ids.get(&key) {
+            self.rows.entry(id).and_modify(|row| row.holders += 1);
+            self.idle.remove(&id);
+            return id;
+        }
+        self.last += 1;
+        let id = self.last;
+        let key = Arc::new(key);
+        self.ids.insert(Arc::clone(&key), id);
+        self.headers.set(id, key.header);
+        self.rows.insert(id, Row { key: Arc::clone(&key), holders: 1, ports: BTreeSet::new() });
+        for &(range, _) in &key.ranges {
+            self.reshape(range.protocol, |classes, reshaped| classes.add_row(span(range), id, reshaped));
+        }
+        self.fill_row(id, &key);
+        id
+    }
+
+    /// Gives back a hold. A row that the kernel never had is gone at once, another with [`Self::collect`].
+    pub(crate) fn release(&mut self, id: RowId) {
+        let Some(row) = self.rows.get_mut(&id) else { return };
+        row.holders -= 1;
+        if row.holders > 0 {
+            return;
+        }
+        if self.headers.kernel(id).is_some() {
+            self.idle.insert(id);
+        } else {
+            self.remove(id);
+        }
+    }
+
+    /// Removes the rows that nobody holds.
+    pub(crate) fn collect(&mut self) {
+        for id in std::mem::take(&mut self.idle) {
+            self.remove(id);
+        }
+    }
+
+    /// Lets go of ranges that no row has, where they are too many or if it must be.
+    pub(crate) fn prune(&mut self, all: bool) {
+        for protocol in Protocol::ALL {
+            if all || self.classes[protocol as usize].crowded() {
+                self.reshape(protocol, PortClasses::prune);
+            }
+        }
+    }
+
+    /// Removes a port class that no port has.
+    pub(crate) fn remove_class(&mut self, protocol: Protocol, id: PortClassId) {
+        let Some(class) = self.classes[protocol as usize].remove(id) else { return };
+        for row in self.classes[protocol as usize].rows_of(&class) {
+            self.rows.entry(row).and_modify(|row| drop(row.ports.remove(&(protocol, id))));
+            self.row_ports.unset((row, protocol, id));
+        }
+    }
+
+    /// How many entries a row has by port class, and how many ranges.
+    pub(crate) fn weight(&self, id: RowId) -> (usize, usize) {
+        self.rows.get(&id).map_or((0, 0), |row| (row.ports.len(), row.key.ranges.len()))
+    }
+
+    fn remove(&mut self, id: RowId) {
+        let Some(row) = self.rows.remove(&id) else { return };
+        self.ids.remove(&row.key);
+        self.headers.unset(id);
+        for (protocol, class) in row.ports {
+            self.row_ports.unset((id, protocol, class));
+        }
+        for &(range, _) in &row.key.ranges {
+            self.classes[range.protocol as usize].remove_row(span(range), id);
+        }
+    }
+
+    /// Changes port classes, and says in every row what it says of the new ones.
+    fn reshape(&mut self, protocol: Protocol, change: impl FnOnce(&mut PortClasses, &mut Reshaped)) {
+        let mut reshaped = Reshaped::default();
+        change(&mut self.classes[protocol as usize], &mut reshaped);
+        self.reshaped.extend(reshaped.ports.into_iter().map(|span| (protocol, span)));
+        for id in reshaped.made {
+            let classes = &self.classes[protocol as usize];
+            let Some(class) = classes.get(id) else { continue };
+            for row in classes.rows_of(class) {
+                let Some(state) = self.rows.get_mut(&row) else { continue };
+                fill(&mut self.row_ports, row, state, protocol, id, class);
+            }
+        }
+    }
+
+    fn fill_row(&mut self, id: RowId, key: &RowKey) {
+        let Some(row) = self.rows.get_mut(&id) else { return };
+        for &(range, _) in &key.ranges {
+            let classes = &self.classes[range.protocol as usize];
+            for class_id in classes.classes_of(span(range)) {
+                let Some(class) = classes.get(class_id) else { continue };
+                fill(&mut self.row_ports, id, row, range.protocol, class_id, class);
+            }
+        }
+    }
+}
+
+/// Says in a row what it says of a port class.
+fn fill(
+    row_ports: &mut Image<(RowId, Protocol, PortClassId), RuleId>,
+    id: RowId,
+    row: &mut Row,
+    protocol: Protocol,
+    class_id: PortClassId,
+    class: &Class,
+) {
+    if let Some(rule) = row.key.rule(protocol, class) {
+        row.ports.insert((protocol, class_id));
+        row_ports.set((id, protocol, class_id), rule);
+    }
+}
+
+fn span(range: PortRange) -> Span {
+    (range.first, range.last)
+}

@@ -1,0 +1,120 @@
+//! The order in which the tables are written.
+
+use crate::model::Protocol;
+use crate::op::Op;
+use crate::tables::Tables;
+use crate::tables::image::Put;
+use crate::tables::places::Places;
+use crate::tables::ports::PortClassId;
+
+/// More classes that nothing has than this, and than a quarter of the others, are removed.
+const IDLE_CLASSES: usize = 256;
+
+impl Tables {
+    /// Writes what is staged. Until an endpoint is switched, nothing that is written changes what it is allowed, save
+    /// that pods become what they now are:
+    ///
+    /// 1. rows and their ports, classes of ports, rows of policies by class: nothing refers to the new ones yet, and to
+    ///    the old ones in the old way;
+    /// 2. blocks, groups, addresses: their new classes differ from the old in what policies in force can't see, or
+    ///    because pods or namespaces did change;
+    /// 3. endpoints, each in one store;
+    /// 4. when no program runs that saw it otherwise, what nothing refers to is deleted.
+    ///
+    /// Returns whether there is more room than before.
+    pub(crate) fn write(&mut self, ops: &mut Vec<Op>) -> bool {
+        self.write_rows(ops);
+        self.peers.write(&mut self.policies, ops);
+        let switched = self.write_endpoints(ops);
+        self.clean(switched, ops)
+    }
+
+    /// Deletes what nothing has, classes that may be wanted again included. Only between plans, when the kernel holds
+    /// what is wanted.
+    pub(crate) fn make_room(&mut self, ops: &mut Vec<Op>) {
+        self.clean(true, ops);
+    }
+
+    fn write_rows(&mut self, ops: &mut Vec<Op>) {
+        let rows = &mut self.policies.rows;
+        for Put { key, value, .. } in rows.headers.puts() {
+            ops.push(Op::PutRow { row: self.places.row(key), header: value });
+        }
+        for Put { key: (row, protocol, class), value, .. } in rows.row_ports.puts() {
+            let port_class = self.places.class(protocol, class);
+            ops.push(Op::PutRowPort { row: self.places.row(row), protocol, port_class, rule: value });
+        }
+        self.places.write_ports(rows, ops);
+        for Put { key: (policy, class), value, .. } in self.policies.class_rows.puts() {
+            ops.push(Op::PutClassRow { policy, class, row: self.places.row(value) });
+        }
+    }
+
+    fn write_endpoints(&mut self, ops: &mut Vec<Op>) -> bool {
+        let puts = self.endpoints.puts();
+        for Put { key, before, value } in &puts {
+            for spec in before.iter().flatten().flatten() {
+                self.policies.count_kernel(*spec, -1);
+            }
+            for spec in value.iter().flatten() {
+                self.policies.count_kernel(*spec, 1);
+            }
+            ops.push(Op::Switch { slot: *key, policies: self.endpoint_policies(*value) });
+        }
+        !puts.is_empty()
+    }
+
+    fn clean(&mut self, thorough: bool, ops: &mut Vec<Op>) -> bool {
+        let idle = self.policies.idle_classes();
+        let crowded = idle > IDLE_CLASSES && idle > self.policies.class_count() / 4;
+        self.policies.collect(thorough || crowded);
+        let emptied = self.remove_empty_port_classes(|_, _| true);
+        let deletions = self.deletions();
+        let freed = emptied.into_iter().filter(|&(protocol, class)| self.places.free_class(protocol, class)).count();
+        let needed = freed > 0 || !deletions.is_empty() || self.peers.wants_thaw();
+        if needed {
+            ops.push(Op::Grace);
+            ops.extend(deletions);
+            self.places.thaw();
+            self.peers.thaw();
+        }
+        needed
+    }
+
+    /// Removes port classes that the kernel never saw and that no port has after all.
+    pub(super) fn drop_unwritten_port_classes(&mut self) {
+        let unwritten = self.remove_empty_port_classes(|places, (protocol, class)| places.class_at(protocol, class) == 0);
+        drop(unwritten);
+    }
+
+    fn remove_empty_port_classes(
+        &mut self,
+        which: impl Fn(&Places, (Protocol, PortClassId)) -> bool,
+    ) -> Vec<(Protocol, PortClassId)> {
+        let rows = &self.policies.rows;
+        let empty = Protocol::ALL.into_iter().flat_map(|protocol| {
+            rows.classes[protocol as usize].empty().iter().map(move |&class| (protocol, class))
+        });
+        let gone: Vec<_> = empty.filter(|&class| which(&self.places, class)).collect();
+        for &(protocol, class) in &gone {
+            self.policies.rows.remove_class(protocol, class);
+        }
+        gone
+    }
+
+    fn deletions(&mut self) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for ((policy, class), _) in self.policies.class_rows.deletes() {
+            ops.push(Op::DeleteClassRow { policy, class });
+        }
+        for ((row, protocol, class), _) in self.policies.rows.row_ports.deletes() {
+            let port_class = self.places.class_at(protocol, class);
+            ops.push(Op::DeleteRowPort { row: self.places.row_at(row), protocol, port_class });
+        }
+        for (row, _) in self.policies.rows.headers.deletes() {
+            ops.push(Op::DeleteRow { row: self.places.free_row(row) });
+        }
+        self.peers.delete_blocks(&mut ops);
+        ops
+    }
+}

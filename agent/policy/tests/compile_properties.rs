@@ -1,0 +1,130 @@
+//! What must hold of the tables for every cluster and every history of changes.
+
+mod support;
+
+use podgate_policy::plan::{Plan, Planner};
+use podgate_policy::tables::{Judgement, Limits, Mirror};
+use proptest::prelude::*;
+use support::generate::{beginning, history, remotes};
+use support::judge::{Expected, Probe, allowing, expected, mixed, probes};
+use support::world::World;
+
+const ROOMY: Limits = Limits {
+    addresses4: 1000,
+    addresses6: 1000,
+    groups: 1000,
+    blocks4: 1000,
+    blocks6: 1000,
+    class_rows: 10_000,
+    rows: 10_000,
+    row_ports: 10_000,
+    port_classes: 1000,
+};
+
+fn allowed(mirror: &Mirror, probe: Probe) -> bool {
+    mirror.judge(probe.slot, probe.direction, probe.remote, probe.traffic).is_allowed()
+}
+
+fn all_probes(world: &World) -> Vec<Probe> {
+    probes(world.endpoints.keys().copied(), &remotes())
+}
+
+/// Whether the tables say of every probe what the evaluator says, and name a rule that really allows it.
+fn check(world: &World, planner: &Planner, mirror: &Mirror) -> Result<(), TestCaseError> {
+    for probe in all_probes(world) {
+        let judgement = mirror.judge(probe.slot, probe.direction, probe.remote, probe.traffic);
+        prop_assert!(expected(world, probe).permits(judgement.is_allowed()), "{probe:?}: {judgement:?}");
+        if let (Judgement::Allowed(id), Some(rules)) = (judgement, allowing(world, probe)) {
+            let rule = planner.rule(id).cloned();
+            prop_assert!(rule.as_ref().is_some_and(|rule| rules.contains(rule)), "{probe:?}: {rule:?} of {rules:?}");
+        }
+    }
+    Ok(())
+}
+
+fn apply_all(mirror: &mut Mirror, plan: &Plan) {
+    plan.ops.iter().for_each(|op| mirror.apply(op));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn tables_say_what_the_evaluator_says(edits in beginning()) {
+        let (mut world, mut planner, mut mirror) = (World::default(), Planner::new(ROOMY), Mirror::default());
+        let changes = world.apply(&edits);
+        let plan = planner.update(&world.cluster, &changes);
+        apply_all(&mut mirror, &plan);
+        prop_assert_eq!(&plan.unfit, &vec![]);
+        check(&world, &planner, &mirror)?;
+    }
+}
+
+/// What a packet may be told while a plan is being applied: what the old policies say of the old or the new peers, or
+/// what the new say of the new. Where only policies change or only peers, that is the old or the new answer.
+fn meanwhile(before: &World, after: &World, probe: Probe) -> [Expected; 3] {
+    [expected(before, probe), mixed(&after.cluster, before, probe), expected(after, probe)]
+}
+
+/// Applies a plan one operation at a time, and asks everything after each.
+fn check_every_step(before: &World, after: &World, plan: &Plan, mirror: &mut Mirror) -> Result<(), TestCaseError> {
+    let stays = |slot: &u32| before.endpoints.get(slot) == after.endpoints.get(slot);
+    let slots = after.endpoints.keys().copied().filter(stays);
+    let probes: Vec<_> = probes(slots, &remotes()).into_iter().map(|it| (it, meanwhile(before, after, it))).collect();
+    for (step, op) in plan.ops.iter().enumerate() {
+        mirror.apply(op);
+        for (probe, answers) in &probes {
+            let allowed = allowed(mirror, *probe);
+            let right = answers.iter().any(|answer| answer.permits(allowed));
+            prop_assert!(right, "step {step} {op:?} of {:?}: {probe:?}, allowed: {allowed}", plan.ops);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the tables as the planner knows them are those that its operations made. What a group that is free again
+/// says stays in the kernel, and a port in no class need not be written.
+fn check_mirror(planner: &Planner, mirror: &Mirror) -> Result<(), TestCaseError> {
+    prop_assert_eq!(planner.mirror().tidied(), mirror.tidied());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn no_step_of_a_plan_mixes_old_and_new(steps in history(6)) {
+        let (mut world, mut planner, mut mirror) = (World::default(), Planner::new(ROOMY), Mirror::default());
+        for edits in steps {
+            let before = world.clone();
+            let changes = world.apply(&edits);
+            let plan = planner.update(&world.cluster, &changes);
+            changes.released.iter().for_each(|&slot| mirror.release(slot));
+            check_every_step(&before, &world, &plan, &mut mirror)?;
+            check(&world, &planner, &mirror)?;
+            check_mirror(&planner, &mirror)?;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn changes_lead_where_starting_over_leads(steps in history(40)) {
+        let (mut world, mut planner, mut mirror) = (World::default(), Planner::new(ROOMY), Mirror::default());
+        for edits in steps {
+            let changes = world.apply(&edits);
+            changes.released.iter().for_each(|&slot| mirror.release(slot));
+            apply_all(&mut mirror, &planner.update(&world.cluster, &changes));
+        }
+        check(&world, &planner, &mirror)?;
+        check_mirror(&planner, &mirror)?;
+        let (mut afresh, mut clean) = (Planner::new(ROOMY), Mirror::default());
+        apply_all(&mut clean, &afresh.update(&world.cluster, &world.everything()));
+        for probe in all_probes(&world) {
+            prop_assert_eq!(allowed(&mirror, probe), allowed(&clean, probe), "{:?}", probe);
+        }
+        prop_assert_eq!(planner.update(&world.cluster, &world.objects()).ops, vec![]);
+    }
+}
