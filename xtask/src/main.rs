@@ -1,6 +1,7 @@
 //! podgate's development tasks: `cargo xtask --help`.
 
 mod architecture;
+mod demo;
 mod ebpf;
 mod setup;
 mod steps;
@@ -25,6 +26,23 @@ enum Task {
     Setup,
     /// Run every check, as continuous integration does
     Test,
+    /// Show enforcement at work: the three-tier example in a lab of network namespaces, policy by policy
+    Demo {
+        /// Leave the lab up, and print how to look around
+        #[arg(long)]
+        keep: bool,
+        /// Remove what `--keep` left
+        #[arg(long, conflicts_with = "keep")]
+        remove: bool,
+    },
+    /// Answer on these ports of this network namespace until killed: what runs in the demo's pods
+    #[command(hide = true)]
+    Serve {
+        #[arg(long)]
+        tcp: Vec<u16>,
+        #[arg(long)]
+        udp: Vec<u16>,
+    },
     #[command(flatten)]
     Step(Step),
 }
@@ -33,6 +51,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup => setup::all(),
         Task::Test => steps::all(),
+        Task::Demo { remove: true, .. } => demo::remove(),
+        Task::Demo { keep, .. } => demo::run(keep),
+        Task::Serve { tcp, udp } => podgate_lab::serve_here(&tcp, &udp).map_err(Into::into),
         Task::Step(step) => steps::one(step),
     };
     match outcome {

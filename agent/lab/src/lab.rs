@@ -64,6 +64,12 @@ impl Lab {
         Ok(Self { shared, outside, nodes: Mutex::default(), keep: false, _lock: Some(lock) })
     }
 
+    /// The id by which [`remove`] finds it: the first part of the names of its namespaces.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.shared.id
+    }
+
     /// Adds a node: a namespace that forwards IPv4 and IPv6, with an uplink to the outside and the pod ranges
     /// 10.244.N.0/24 and fd00:10:244:N::/64, where N counts the lab's nodes from 1. Nodes reach each other's pods.
     ///
@@ -95,14 +101,14 @@ impl Lab {
         remains::bpffs(&self.shared.directory)
     }
 
-    /// Leaves everything in place when the lab is dropped. [`remove`] removes it, by the id that is returned.
+    /// Leaves everything in place when the lab is dropped, until [`remove`] removes it.
     ///
     /// # Errors
     /// When the mark can't be written.
-    pub fn keep(&mut self) -> Result<String> {
+    pub fn keep(&mut self) -> Result<()> {
         remains::mark_kept(&self.shared.directory)?;
         self.keep = true;
-        Ok(self.shared.id.clone())
+        Ok(())
     }
 }
 
@@ -115,7 +121,7 @@ impl Drop for Lab {
     }
 }
 
-/// Removes a lab that was kept.
+/// Removes a lab by its id: one that was kept, or one of this process that can't be dropped any more.
 ///
 /// # Errors
 /// When there is none of this id.

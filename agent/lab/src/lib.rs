@@ -60,5 +60,5 @@ pub use node::{Node, UPLINK};
 pub use outside::Outside;
 pub use pod::{Interface, Pod, PodName};
 pub use probe::{PATIENCE, Probe, Seen};
-pub use server::Server;
+pub use server::{Server, serve_here};
 pub use wiring::{Addresses, Wiring};

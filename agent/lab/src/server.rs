@@ -57,9 +57,8 @@ impl Namespace {
     /// # Errors
     /// When the port is taken.
     pub fn serve_udp(&self, port: u16) -> Result<Server> {
-        let socket: UdpSocket = self.bound(Type::DGRAM, Protocol::UDP, port)?.into();
+        let socket = self.run(|| datagrams(port))?;
         let (port, stop) = (socket.local_addr().during(socket_address)?.port(), self.stop().child());
-        socket.set_read_timeout(Some(TICK)).during(|| "set a read timeout".to_owned())?;
         let signal = stop.clone();
         thread::spawn(move || serve_datagrams(&socket, &signal));
         Ok(Server { stop, port })
@@ -70,23 +69,56 @@ impl Namespace {
     /// # Errors
     /// When the port is taken.
     pub fn listen(&self, port: u16) -> Result<TcpListener> {
-        let socket = self.bound(Type::STREAM, Protocol::TCP, port)?;
-        socket.listen(128).during(|| format!("listen on port {port}"))?;
-        socket.set_nonblocking(true).during(|| "make a listener non-blocking".to_owned())?;
-        Ok(socket.into())
+        self.run(|| listen(port))
     }
+}
 
-    /// A socket for both families.
-    fn bound(&self, kind: Type, protocol: Protocol, port: u16) -> Result<Socket> {
-        let make = || -> io::Result<Socket> {
-            let socket = Socket::new(Domain::IPV6, kind, Some(protocol))?;
-            socket.set_only_v6(false)?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
-            Ok(socket)
-        };
-        self.run(make).during(|| format!("bind port {port} in {}", self.netns()))
+/// Serves echo on these ports of the network namespace that the process is in, for ever: for servers that are to be
+/// processes of their own.
+///
+/// # Errors
+/// When a port is taken.
+pub fn serve_here(tcp: &[u16], udp: &[u16]) -> Result<()> {
+    let stop = Stop::new();
+    for &port in tcp {
+        let (listener, stop) = (listen(port)?, stop.clone());
+        thread::spawn(move || serve_streams(&listener, &stop));
     }
+    for &port in udp {
+        let (socket, stop) = (datagrams(port)?, stop.clone());
+        thread::spawn(move || serve_datagrams(&socket, &stop));
+    }
+    loop {
+        thread::park();
+    }
+}
+
+fn listen(port: u16) -> Result<TcpListener> {
+    let make = || -> io::Result<Socket> {
+        let socket = bound(Type::STREAM, Protocol::TCP, port)?;
+        socket.listen(128)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    Ok(make().during(|| format!("listen on TCP port {port}"))?.into())
+}
+
+fn datagrams(port: u16) -> Result<UdpSocket> {
+    let make = || -> io::Result<Socket> {
+        let socket = bound(Type::DGRAM, Protocol::UDP, port)?;
+        socket.set_read_timeout(Some(TICK))?;
+        Ok(socket)
+    };
+    Ok(make().during(|| format!("bind UDP port {port}"))?.into())
+}
+
+/// A socket for both families.
+fn bound(kind: Type, protocol: Protocol, port: u16) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, kind, Some(protocol))?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
+    Ok(socket)
 }
 
 fn socket_address() -> String {

@@ -36,7 +36,7 @@ fn fill(lab: &Lab) -> Result<(String, u32)> {
     }
     fs::create_dir(lab.bpffs()?.join("pins")).unwrap();
     let sleeper = node.command("sleep").arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    Ok((file_name(lab.directory()), sleeper.id()))
+    Ok((lab.id().to_owned(), sleeper.id()))
 }
 
 fn is_running(pid: u32) -> bool {
@@ -94,7 +94,7 @@ fn what_a_killed_process_left_is_removed_by_the_next_lab() -> Result<()> {
     let next = Lab::new("next")?;
     assert_eq!((traces(id), is_running(sleeper.parse().unwrap())), (vec![], false));
     for living in [&survivor, &next] {
-        assert_ne!(traces(&file_name(living.directory())), Vec::<PathBuf>::new(), "living labs are left alone");
+        assert_ne!(traces(living.id()), Vec::<PathBuf>::new(), "living labs are left alone");
     }
     Ok(())
 }
@@ -103,7 +103,8 @@ fn what_a_killed_process_left_is_removed_by_the_next_lab() -> Result<()> {
 fn a_kept_lab_stays_until_it_is_removed() -> Result<()> {
     let mut lab = Lab::new("kept")?;
     let (_, sleeper) = fill(&lab)?;
-    let id = lab.keep()?;
+    let id = lab.id().to_owned();
+    lab.keep()?;
     drop(lab);
     let _next = Lab::new("next")?;
     assert!(podgate_lab::kept().contains(&id));
