@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 /// The host as it is now: its devices, its addresses, and the veths that lead into other network namespaces.
 ///
-/// "Host" is the network namespace in which [`watch`](super::watch) was called.
+/// "Host" is the network namespace in which [`watch`](super::watch()) was called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostView {
     /// The veths whose peer is in another network namespace, by ifindex.
