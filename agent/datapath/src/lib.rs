@@ -44,6 +44,8 @@ mod slots;
 mod sys;
 mod table;
 mod test_run;
+#[cfg(test)]
+mod tests;
 
 pub use datapath::Datapath;
 pub use error::{ApplyError, Error};

@@ -154,7 +154,11 @@ fn refused(name: &str, error: &ProgramError) -> Error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             log::debug!("verifier log of {name}:\n{log}");
-            let verdict = log.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with("processed "));
+            // The log ends with statistics.
+            let is_verdict = |line: &&str| {
+                !line.is_empty() && !["processed ", "stack depth "].iter().any(|statistic| line.starts_with(statistic))
+            };
+            let verdict = log.lines().map(str::trim).rfind(is_verdict);
             format!("{io_error}: {}", verdict.unwrap_or("the verifier said nothing"))
         }
         error => chain(error),

@@ -63,6 +63,12 @@ impl FlowTable {
         Ok(Self { name, map: maps.take(name)?, key_size: size_of::<K>(), value_size: size_of::<V>() })
     }
 
+    /// The map.
+    #[cfg(test)]
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+
     /// Counts the entries, and removes them if asked to.
     pub(crate) fn walk(&self, walk: Walk) -> Result<u64, Error> {
         sys::hash_walk(self.map.as_fd(), walk, self.key_size, self.value_size).map_err(|source| Error::Table {

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{
     TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption,
@@ -126,7 +126,8 @@ fn ensure_qdisc(ifindex: u32, direction: Direction) -> Result<(), Error> {
 /// Sees that the qdisc in clsact's place is clsact.
 fn check_qdisc(ifindex: u32, direction: Direction) -> Result<(), Error> {
     let get = RouteNetlinkMessage::GetQueueDiscipline(message(ifindex, TcHandle::CLSACT));
-    let found = request(get, 0).map_err(|failure| failed(ifindex, direction, "looking", &failure.io()))?;
+    // Without this flag the kernel answers a question about a qdisc to its multicast group only.
+    let found = request(get, NLM_F_ECHO).map_err(|failure| failed(ifindex, direction, "looking", &failure.io()))?;
     let kinds: Vec<&str> = found.iter().filter_map(|message| kind(tc(message)?)).collect();
     if kinds == ["clsact"] {
         return Ok(());
@@ -146,6 +147,12 @@ fn filters(ifindex: u32, direction: Direction) -> Result<Vec<Filter>, Error> {
     let found = request(get, NLM_F_DUMP).map_err(|failure| failed(ifindex, direction, "looking", &failure.io()))?;
     // A dump also names each preference once, with handle 0.
     Ok(found.iter().filter_map(tc).filter_map(filter).filter(|filter| filter.handle != 0).collect())
+}
+
+/// The ids of the programs at a hook in the order in which they run.
+#[cfg(test)]
+pub(super) fn programs(ifindex: u32, direction: Direction) -> Result<Vec<u32>, Error> {
+    Ok(filters(ifindex, direction)?.iter().filter_map(|filter| filter.program).collect())
 }
 
 fn filter(message: &TcMessage) -> Option<Filter> {

@@ -160,3 +160,14 @@ const fn hook_name(direction: Direction) -> &'static str {
         Direction::Egress => "ingress",
     }
 }
+
+/// The ids of the programs at a hook, in the order in which they run.
+#[cfg(test)]
+pub(crate) fn programs_at(hook: Hook, ifindex: u32, direction: Direction) -> Result<Vec<u32>, Error> {
+    match hook {
+        Hook::Auto | Hook::Tcx => {
+            crate::sys::tcx_programs(ifindex, direction).map_err(|error| failed(ifindex, direction, "looking", &error))
+        }
+        Hook::Clsact => clsact::programs(ifindex, direction),
+    }
+}

@@ -1,0 +1,228 @@
+use std::collections::BTreeMap;
+
+use podgate_common::{
+    Addr4, Addr6, ClassRowKey, EPOCHS, EndpointConfig, PortClasses, Row, RowPortKey, SlotWord, epoch_index4,
+    epoch_index6, flags, map,
+};
+use podgate_policy::model::Protocol;
+use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
+
+use super::sandbox::{sandbox, unpinned};
+use crate::table::BlockKey;
+use crate::{Datapath, Hook, Identity, Options};
+
+fn load(capacities: &[(&str, u32)]) -> Datapath {
+    let capacities: BTreeMap<String, u32> =
+        capacities.iter().map(|&(name, entries)| (name.to_owned(), entries)).collect();
+    Datapath::load(&Options { capacities, ..unpinned(Hook::Auto) }).unwrap()
+}
+
+fn put_address(address: &str, group: u32) -> Op {
+    Op::PutAddress { address: address.parse().unwrap(), group }
+}
+
+fn delete_address(address: &str) -> Op {
+    Op::DeleteAddress { address: address.parse().unwrap() }
+}
+
+#[test]
+fn rows_and_what_they_say_of_ports_are_written_and_removed() {
+    sandbox(|| {
+        let mut datapath = load(&[]);
+        let header = RowHeader { any: Some(1), protocols: [Some(2), None, Some(4)] };
+        let key = |protocol, port_class| RowPortKey { row: 7, port_class, protocol };
+        let row_port = |protocol, rule| Op::PutRowPort { row: 7, protocol, port_class: 3, rule };
+        let put = [
+            Op::PutRow { row: 7, header },
+            row_port(Protocol::Tcp, 10),
+            row_port(Protocol::Udp, 11),
+            row_port(Protocol::Sctp, 12),
+        ];
+        datapath.apply(&put).unwrap();
+        let read = |datapath: &Datapath| {
+            let ports = [6, 17, 132].map(|protocol| datapath.maps.row_ports.read::<u32>(&key(protocol, 3)));
+            (datapath.maps.rows.read::<Row>(&7), ports, datapath.maps.rows.used(), datapath.maps.row_ports.used())
+        };
+        let written = (Some(Row { any: 1, tcp: 2, udp: 0, sctp: 4 }), [Some(10), Some(11), Some(12)], 1, 3);
+        assert_eq!(read(&datapath), written);
+
+        let row_port = |protocol| Op::DeleteRowPort { row: 7, protocol, port_class: 3 };
+        datapath.apply(&[Op::DeleteRow { row: 7 }, row_port(Protocol::Tcp), row_port(Protocol::Sctp)]).unwrap();
+        assert_eq!(read(&datapath), (Some(Row::default()), [None, Some(11), None], 0, 1));
+    });
+}
+
+#[test]
+fn ports_groups_and_class_rows_are_written_and_removed() {
+    sandbox(|| {
+        let mut datapath = load(&[]);
+        datapath
+            .apply(&[
+                Op::PutPort { port: 65_535, classes: [1, 2, 3] },
+                Op::PutClassRow { policy: 4, class: 5, row: 6 },
+                Op::PutGroup { group: 8, class: 9 },
+            ])
+            .unwrap();
+        let key = ClassRowKey { policy: 4, class: 5 };
+        let read =
+            (datapath.maps.ports.read(&65_535), datapath.maps.class_rows.read(&key), datapath.maps.groups.read(&8));
+        let classes = PortClasses { tcp: 1, udp: 2, sctp: 3, reserved: 0 };
+        assert_eq!(read, (Some(classes), Some(6_u32), Some(9_u32)));
+
+        datapath.apply(&[Op::DeleteClassRow { policy: 4, class: 5 }]).unwrap();
+        assert_eq!(datapath.maps.class_rows.read::<u32>(&key), None);
+    });
+}
+
+#[test]
+fn addresses_of_both_families_are_written_and_removed() {
+    sandbox(|| {
+        let mut datapath = load(&[]);
+        datapath.apply(&[put_address("10.0.0.1", 3), put_address("10.0.0.2", 4), put_address("fd00::1", 5)]).unwrap();
+        let key4 = |last| Addr4::from_octets([10, 0, 0, last]);
+        let key6 = Addr6::from_octets([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let read = |datapath: &Datapath| {
+            let maps = &datapath.maps;
+            [maps.addresses4.read(&key4(1)), maps.addresses4.read(&key4(2)), maps.addresses6.read::<u32>(&key6)]
+        };
+        assert_eq!(read(&datapath), [Some(3), Some(4), Some(5)]);
+
+        datapath.apply(&[put_address("10.0.0.2", 6), delete_address("10.0.0.1"), delete_address("fd00::1")]).unwrap();
+        assert_eq!(read(&datapath), [None, Some(6), None]);
+    });
+}
+
+#[test]
+fn the_longest_block_around_an_address_gives_its_class() {
+    sandbox(|| {
+        let mut datapath = load(&[]);
+        let block = |block: &str| block.parse().unwrap();
+        let put = |text, class| Op::PutBlock { block: block(text), class };
+        datapath.apply(&[put("10.0.0.0/8", 1), put("10.1.0.0/16", 2), put("fd00::/16", 3)]).unwrap();
+        let class4 = |datapath: &Datapath, address: [u8; 4]| {
+            let host = ipnet::Ipv4Net::new(address.into(), 32).unwrap();
+            datapath.maps.blocks4.read::<u32>(&BlockKey::from(host))
+        };
+        let class6 = |datapath: &Datapath| {
+            let host = ipnet::Ipv6Net::new("fd00::1".parse().unwrap(), 128).unwrap();
+            datapath.maps.blocks6.read::<u32>(&BlockKey::from(host))
+        };
+        let read = |datapath: &Datapath| {
+            [
+                class4(datapath, [10, 2, 0, 1]),
+                class4(datapath, [10, 1, 0, 1]),
+                class4(datapath, [11, 0, 0, 1]),
+                class6(datapath),
+            ]
+        };
+        assert_eq!(read(&datapath), [Some(1), Some(2), None, Some(3)]);
+
+        let deleted = ["10.1.0.0/16", "fd00::/16"].map(|text| Op::DeleteBlock { block: block(text) });
+        datapath.apply(&deleted).unwrap();
+        assert_eq!(read(&datapath), [Some(1), Some(1), None, None]);
+    });
+}
+
+#[test]
+fn an_invalidation_counts_the_epoch_of_its_address_up() {
+    sandbox(|| {
+        let mut datapath = load(&[]);
+        let invalidate = |address: &str| Op::Invalidate { address: address.parse().unwrap() };
+        let at4 = epoch_index4(Addr4::from_octets([10, 0, 0, 1]));
+        let at6 = epoch_index6(Addr6::from_octets([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]));
+        datapath.apply(&[invalidate("10.0.0.1"), invalidate("fd00::1")]).unwrap();
+        datapath.apply(&[invalidate("10.0.0.1")]).unwrap();
+        let read = |datapath: &Datapath| -> Vec<u32> {
+            (0..EPOCHS).map(|index| datapath.maps.epochs.read(&index).unwrap()).collect()
+        };
+        let mut expected = vec![0; EPOCHS as usize];
+        expected[at4 as usize] += 2;
+        expected[at6 as usize] += 1;
+        assert_eq!(read(&datapath), expected);
+
+        datapath.apply(&[Op::InvalidateAll]).unwrap();
+        assert_eq!(read(&datapath), expected.iter().map(|epoch| epoch + 1).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_switch_writes_a_complete_record_and_then_the_word_that_points_at_it() {
+    sandbox(|| {
+        let mut datapath = load(&[]);
+        let identity = Identity {
+            ifindex: 7,
+            netns_id: Some(2),
+            address4: Some([10, 0, 0, 1].into()),
+            address6: None,
+            routes: false,
+            keep: true,
+        };
+        datapath.identify(3, &identity).unwrap();
+        let policies = EndpointPolicies {
+            egress: EndpointPolicy::Isolated { policy: 5, default_row: 6 },
+            ..EndpointPolicies::default()
+        };
+        datapath.apply(&[Op::Switch { slot: 3, policies }]).unwrap();
+        let record = |netns_id| EndpointConfig {
+            flags: flags::ISOLATED_EGRESS | flags::KEEP,
+            netns_id,
+            policy: [0, 5],
+            default_row: [0, 6],
+            birth: 1,
+            address4: Addr4::from_octets([10, 0, 0, 1]),
+            ..EndpointConfig::default()
+        };
+        let word = |datapath: &Datapath| datapath.maps.slots.read::<SlotWord>(&3).unwrap();
+        let config = |datapath: &Datapath| datapath.maps.configs.read(&word(datapath).config());
+        assert_eq!((word(&datapath), config(&datapath)), (SlotWord::new(1, 1), Some(record(2))));
+
+        // What becomes known of the pod later goes into a new record, under the same policies.
+        datapath.identify(3, &Identity { netns_id: Some(9), ..identity }).unwrap();
+        assert_eq!((word(&datapath), config(&datapath)), (SlotWord::new(2, 2), Some(record(9))));
+
+        datapath.apply(&[Op::Switch { slot: 3, policies: EndpointPolicies::default() }, Op::Grace]).unwrap();
+        assert_eq!((word(&datapath), datapath.slots.used()), (SlotWord::new(3, 0), (1, 0)));
+    });
+}
+
+#[test]
+fn an_operation_that_fails_says_which_and_how_many_are_in_force() {
+    sandbox(|| {
+        let mut datapath = load(&[(map::ADDRESSES4, 4)]);
+        let mut ops = vec![Op::PutGroup { group: 1, class: 1 }];
+        ops.extend((1..=6).map(|last| put_address(&format!("10.0.0.{last}"), 1)));
+        let error = datapath.apply(&ops).unwrap_err();
+        assert_eq!((error.applied, &error.op), (5, &ops[5]));
+        assert_eq!(
+            error.to_string(),
+            "operation 5, PutAddress { address: 10.0.0.5, group: 1 }: can't write to table ADDRESSES4: Argument list \
+             too long (os error 7)"
+        );
+        assert_eq!(datapath.maps.addresses4.used(), 4);
+
+        datapath.apply(&[delete_address("10.0.0.1"), delete_address("10.0.0.2")]).unwrap();
+        datapath.apply(&ops[error.applied..]).unwrap();
+        assert_eq!(datapath.maps.addresses4.used(), 4);
+    });
+}
+
+#[test]
+fn removing_what_is_not_there_removes_the_rest_too() {
+    sandbox(|| {
+        let mut datapath = load(&[]);
+        let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
+        datapath.apply(&[put_address(addresses[1], 1), put_address(addresses[3], 1)]).unwrap();
+        datapath.apply(&addresses.map(delete_address)).unwrap();
+        let left = [2, 4].map(|last| datapath.maps.addresses4.read::<u32>(&Addr4::from_octets([10, 0, 0, last])));
+        assert_eq!((left, datapath.maps.addresses4.used()), ([None, None], 0));
+    });
+}
+
+#[test]
+fn a_switch_of_a_slot_that_nobody_has_is_refused() {
+    sandbox(|| {
+        let mut datapath = load(&[]);
+        let error = datapath.apply(&[Op::Switch { slot: 3, policies: EndpointPolicies::default() }]).unwrap_err();
+        assert_eq!(error.source.to_string(), "slot 3 has no identity: identify it first");
+    });
+}

@@ -1,0 +1,96 @@
+//! TC programs of somebody else.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::path::Path;
+
+use podgate_common::Direction;
+
+use super::sandbox::run;
+use crate::{Hook, sys};
+
+/// Loads a classifier that returns TC_ACT_OK, so that no program behind it sees the packet.
+fn load() -> OwnedFd {
+    #[repr(C)]
+    struct Attr {
+        program_type: u32,
+        instruction_count: u32,
+        instructions: u64,
+        license: u64,
+    }
+    const SCHED_CLS: u32 = 3;
+    // r0 = 0; exit
+    let instructions: [u64; 2] = [0xb7, 0x95];
+    let license: &CStr = c"GPL";
+    let attr = Attr {
+        program_type: SCHED_CLS,
+        instruction_count: 2,
+        instructions: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+    };
+    const PROG_LOAD: u32 = 5;
+    // SAFETY: the struct is a prefix of union bpf_attr, and its pointers are valid for the call.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attr, size_of::<Attr>()) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the call returned a new descriptor.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+}
+
+/// A program at a hook, in front of all that are there.
+pub(super) struct Foreign {
+    program: OwnedFd,
+    link: Option<OwnedFd>,
+}
+
+impl Foreign {
+    /// Puts it in front.
+    pub(super) fn in_front(hook: Hook, ifindex: u32, direction: Direction) -> Self {
+        let program = load();
+        let link = match hook {
+            Hook::Auto | Hook::Tcx => Some(sys::tcx_link_first(program.as_fd(), ifindex, direction).unwrap()),
+            Hook::Clsact => {
+                add_filter(&program, ifindex, direction, "pref 1 protocol all");
+                None
+            }
+        };
+        Self { program, link }
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> u32 {
+        sys::program_id(self.program.as_fd()).unwrap()
+    }
+
+    /// Whether it is attached by a link, which ends with this value.
+    pub(super) const fn is_linked(&self) -> bool {
+        self.link.is_some()
+    }
+}
+
+/// Adds a filter that returns OK for the packets that `matching` says.
+pub(super) fn add_ok_filter(ifindex: u32, direction: Direction, matching: &str) {
+    add_filter(&load(), ifindex, direction, matching);
+}
+
+fn add_filter(program: &OwnedFd, ifindex: u32, direction: Direction, matching: &str) {
+    let path = format!("/sys/fs/bpf/foreign-{}", program.as_raw_fd());
+    if !Path::new(&path).exists() {
+        sys::pin(program.as_fd(), Path::new(&path)).unwrap();
+    }
+    let hook = match direction {
+        Direction::Ingress => "egress",
+        Direction::Egress => "ingress",
+    };
+    let device = device(ifindex);
+    run(&format!("tc qdisc replace dev {device} clsact"));
+    run(&format!("tc filter add dev {device} {hook} {matching} bpf direct-action object-pinned {path}"));
+}
+
+/// The name of an interface.
+pub(super) fn device(ifindex: u32) -> String {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the function asks for.
+    let found = unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr().cast()) };
+    assert!(!found.is_null());
+    CStr::from_bytes_until_nul(&name).unwrap().to_string_lossy().into_owned()
+}

@@ -1,0 +1,9 @@
+//! Tests against the kernel. They need root, run in namespaces of their own, and leave nothing behind.
+
+mod apply;
+mod attach;
+mod foreign;
+mod lifecycle;
+mod reading;
+mod sandbox;
+mod takeover;

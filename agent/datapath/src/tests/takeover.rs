@@ -1,0 +1,135 @@
+use std::fs;
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use podgate_common::Direction;
+
+use super::sandbox::{Pod, deny_all, enforce, pinned, run, sandbox, with_both_hooks};
+use crate::attach::programs_at;
+use crate::{Datapath, Hook};
+
+fn programs(hook: Hook, pod: &Pod) -> usize {
+    Direction::ALL.map(|direction| programs_at(hook, pod.ifindex, direction).unwrap().len()).iter().sum()
+}
+
+/// Lets a pod send datagrams to the host while `work` runs, and returns how many the host received.
+fn received_during(pod: &Pod, work: impl FnOnce()) -> usize {
+    const MOST: usize = 200_000;
+    let host = UdpSocket::bind("10.0.1.1:4000").unwrap();
+    host.set_nonblocking(true).unwrap();
+    let socket = pod.run(|| UdpSocket::bind("10.0.1.2:4000").unwrap());
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            let mut received = 0;
+            while !over.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+                received += std::iter::from_fn(|| host.recv(&mut [0; 16]).ok()).count();
+            }
+            received
+        });
+        scope.spawn(|| {
+            for _ in 0..MOST {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Fails where the interface has no buffer left, which is no matter.
+                let _sent = socket.send_to(b"flood", "10.0.1.1:4000");
+                thread::sleep(Duration::from_micros(20));
+            }
+        });
+        thread::sleep(Duration::from_millis(50));
+        work();
+        thread::sleep(Duration::from_millis(50));
+        over.store(true, Ordering::Relaxed);
+        receiver.join().unwrap()
+    })
+}
+
+#[test]
+fn no_packet_passes_between_two_starts() {
+    with_both_hooks(|hook| {
+        let pod = Pod::new(1);
+        assert!(received_during(&pod, || {}) > 0, "the flood arrives where nothing is enforced");
+        let mut first = Datapath::load(&pinned(hook)).unwrap();
+        enforce(&mut first, 1, &pod, deny_all());
+        let received = received_during(&pod, || {
+            drop(first);
+            let mut second = Datapath::load(&pinned(hook)).unwrap();
+            // The next start may well give the pod another slot.
+            enforce(&mut second, 2, &pod, deny_all());
+            assert_eq!(second.finish_takeover().unwrap(), []);
+        });
+        assert_eq!((received, programs(hook, &pod)), (0, 2));
+    });
+}
+
+#[test]
+fn a_start_clears_what_former_ones_left_on_interfaces_that_are_nobodys() {
+    with_both_hooks(|hook| {
+        let (kept, left) = (Pod::new(1), Pod::new(2));
+        for _ in 0..2 {
+            let mut former = Datapath::load(&pinned(hook)).unwrap();
+            enforce(&mut former, 1, &kept, deny_all());
+            enforce(&mut former, 2, &left, deny_all());
+        }
+        let mut datapath = Datapath::load(&pinned(hook)).unwrap();
+        enforce(&mut datapath, 1, &kept, deny_all());
+        assert_eq!([programs(hook, &kept), programs(hook, &left)], [2, 2]);
+        assert_eq!(datapath.finish_takeover().unwrap(), [left.ifindex]);
+        assert_eq!([programs(hook, &kept), programs(hook, &left)], [2, 0]);
+        assert_eq!(datapath.finish_takeover().unwrap(), []);
+        let names = |directory: &str| -> Vec<String> {
+            let entries = fs::read_dir(format!("/sys/fs/bpf/podgate/{directory}")).unwrap();
+            let mut names: Vec<String> =
+                entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            names
+        };
+        let hooks = match hook {
+            Hook::Auto | Hook::Tcx => (vec!["101-egress", "101-ingress"], vec![]),
+            Hook::Clsact => (vec![], vec!["101"]),
+        };
+        assert_eq!(
+            (names("sets"), names("links"), names("filters")),
+            (vec!["3".to_owned()], owned(hooks.0), owned(hooks.1))
+        );
+    });
+}
+
+fn owned(names: Vec<&str>) -> Vec<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_start_with_the_other_kind_of_hook_leaves_only_its_own() {
+    sandbox(|| {
+        let pod = Pod::new(1);
+        let mut seen = Vec::new();
+        for hook in [Hook::Tcx, Hook::Clsact, Hook::Tcx] {
+            let mut datapath = Datapath::load(&pinned(hook)).unwrap();
+            enforce(&mut datapath, 1, &pod, deny_all());
+            datapath.finish_takeover().unwrap();
+            seen.push([Hook::Tcx, Hook::Clsact].map(|hook| programs(hook, &pod)));
+        }
+        assert_eq!(seen, [[2, 0], [0, 2], [2, 0]]);
+    });
+}
+
+#[test]
+fn an_interface_with_the_index_of_one_that_is_gone_is_attached_like_any_other() {
+    with_both_hooks(|hook| {
+        let gone = Pod::new(1);
+        let mut former = Datapath::load(&pinned(hook)).unwrap();
+        enforce(&mut former, 1, &gone, deny_all());
+        drop(former);
+        run("ip link del pod1");
+        let pod = Pod::with_index(3, gone.ifindex);
+        let mut datapath = Datapath::load(&pinned(hook)).unwrap();
+        enforce(&mut datapath, 1, &pod, deny_all());
+        assert_eq!(programs(hook, &pod), 2);
+        assert_eq!(datapath.finish_takeover().unwrap(), []);
+    });
+}
