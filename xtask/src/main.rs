@@ -3,6 +3,7 @@
 mod architecture;
 mod demo;
 mod ebpf;
+mod kernels;
 mod setup;
 mod steps;
 mod workspace;
@@ -43,6 +44,9 @@ enum Task {
         #[arg(long)]
         udp: Vec<u16>,
     },
+    /// Run the tests: what an emulated machine's kernel starts first
+    #[command(hide = true)]
+    Guest,
     #[command(flatten)]
     Step(Step),
 }
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Task::Demo { remove: true, .. } => demo::remove(),
         Task::Demo { keep, .. } => demo::run(keep),
         Task::Serve { tcp, udp } => podgate_lab::serve_here(&tcp, &udp).map_err(Into::into),
+        Task::Guest => kernels::guest::run(),
         Task::Step(step) => steps::one(step),
     };
     match outcome {

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::workspace::{find, shell};
-use crate::{architecture, ebpf, setup};
+use crate::{architecture, ebpf, kernels, setup};
 
 /// A check.
 #[derive(Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,22 @@ pub(crate) enum Step {
     Kernel,
     /// Network namespaces with real traffic; needs root
     Lab,
+    /// The core cases on other kernels in an emulator; needs root
+    TestKernels,
 }
 
 /// In the order in which a mistake is found soonest.
-const STEPS: [Step; 8] =
-    [Step::Fmt, Step::Lint, Step::Doc, Step::Architecture, Step::Deny, Step::Unit, Step::Kernel, Step::Lab];
+const STEPS: [Step; 9] = [
+    Step::Fmt,
+    Step::Lint,
+    Step::Doc,
+    Step::Architecture,
+    Step::Deny,
+    Step::Unit,
+    Step::Kernel,
+    Step::Lab,
+    Step::TestKernels,
+];
 
 /// Sets the machine up and runs all checks, up to the first that fails.
 pub(crate) fn all() -> Result<()> {
@@ -50,6 +61,7 @@ pub(crate) fn all() -> Result<()> {
 pub(crate) fn one(step: Step) -> Result<()> {
     match step {
         Step::Kernel | Step::Lab => setup::for_lab()?,
+        Step::TestKernels => setup::for_kernels()?,
         Step::Lint | Step::Doc | Step::Unit => setup::for_build()?,
         Step::Fmt | Step::Architecture | Step::Deny => {}
     }
@@ -57,7 +69,7 @@ pub(crate) fn one(step: Step) -> Result<()> {
 }
 
 fn timed(step: Step) -> Result<()> {
-    let name = format!("{step:?}").to_lowercase();
+    let name = step.name();
     println!("\n== {name}");
     let start = Instant::now();
     step.run().with_context(|| format!("{name} failed after {:.0} s", start.elapsed().as_secs_f32()))?;
@@ -66,6 +78,20 @@ fn timed(step: Step) -> Result<()> {
 }
 
 impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fmt => "fmt",
+            Self::Lint => "lint",
+            Self::Doc => "doc",
+            Self::Architecture => "architecture",
+            Self::Deny => "deny",
+            Self::Unit => "unit",
+            Self::Kernel => "kernel",
+            Self::Lab => "lab",
+            Self::TestKernels => "test-kernels",
+        }
+    }
+
     fn run(self) -> Result<()> {
         let shell = shell()?;
         match self {
@@ -77,6 +103,7 @@ impl Step {
             Self::Unit => test(&shell, &UNIT),
             Self::Kernel => test(&shell, &["--package=podgate-datapath"]),
             Self::Lab => test(&shell, &["--package=podgate-lab", "--package=podgate", "--test=*"]),
+            Self::TestKernels => kernels::run(),
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) const KERNELS: &[Package] = &[
     package("qemu-system-x86", "qemu-system-x86_64"),
     package("kmod", "modprobe"),
     package("xz-utils", "xz"),
-    package("cpio", "cpio"),
+    package("binutils", "strip"),
 ];
 
 impl Package {

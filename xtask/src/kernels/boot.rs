@@ -1,0 +1,110 @@
+//! Booting a kernel in QEMU and reading what its tests say.
+
+use std::fs::{self, File};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::image::Image;
+use super::{Programs, contents, guest};
+use crate::workspace::find;
+
+/// Emulation without hardware support takes its time; more than this means that the guest hangs.
+const LIMIT: Duration = Duration::from_secs(240);
+const MEGABYTES: &str = "1024";
+const LAST_LINES: usize = 80;
+
+/// Tests that passed on a kernel.
+pub(crate) struct Outcome {
+    release: String,
+    passed: usize,
+    took: Duration,
+}
+
+impl Outcome {
+    /// Says so.
+    pub(crate) fn print(&self, name: &str) {
+        let seconds = self.took.as_secs();
+        println!("kernel {name} ({}): {} tests passed in {seconds} s", self.release, self.passed);
+    }
+}
+
+/// Boots the kernel and runs the tests.
+pub(crate) fn run(image: &Image, programs: &Programs) -> Result<Outcome> {
+    let initramfs = image.directory().join("initramfs");
+    fs::write(&initramfs, contents::initramfs(image, programs)?).context("write the initramfs")?;
+    let console = image.directory().join("console.log");
+    let log = File::create(&console).context("create the console's log")?;
+    let start = Instant::now();
+    let mut emulator = Command::new(find("qemu-system-x86_64").context("QEMU is missing: run `cargo xtask setup`")?)
+        .args([
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max",
+            "-m",
+            MEGABYTES,
+            "-smp",
+            "2",
+            "-nographic",
+            "-nic",
+            "none",
+            "-no-reboot",
+        ])
+        .args(["-append", "console=ttyS0 quiet panic=-1 -- guest"])
+        .arg("-kernel")
+        .arg(image.kernel())
+        .arg("-initrd")
+        .arg(&initramfs)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .spawn()
+        .context("start QEMU")?;
+    let ended = wait(&mut emulator);
+    let console = String::from_utf8_lossy(&fs::read(&console).context("read the console's log")?).into_owned();
+    if let Err(error) = ended {
+        bail!("{error}; the console's last lines:\n{}", tail(&console));
+    }
+    if !console.contains(guest::ALL_PASSED) {
+        bail!("a test failed; the console's last lines:\n{}", tail(&console));
+    }
+    Ok(Outcome { release: image.release().to_owned(), passed: passed(&console), took: start.elapsed() })
+}
+
+fn wait(emulator: &mut Child) -> Result<()> {
+    let start = Instant::now();
+    while emulator.try_wait().context("wait for QEMU")?.is_none() {
+        if start.elapsed() > LIMIT {
+            emulator.kill().context("end QEMU")?;
+            emulator.wait().context("wait for QEMU")?;
+            bail!("the guest was not done after {LIMIT:?}");
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// How many tests the test programs say have passed.
+fn passed(console: &str) -> usize {
+    let results = console.lines().filter_map(|line| line.trim().strip_prefix("test result: ok. "));
+    results.filter_map(|result| result.split(' ').next()?.parse::<usize>().ok()).sum()
+}
+
+fn tail(console: &str) -> String {
+    let lines: Vec<&str> = console.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passed_tests_are_summed_over_programs() {
+        let console =
+            "test a ... ok\r\ntest result: ok. 3 passed; 0 failed\r\n\ntest result: ok. 12 passed; 0 failed\r\n";
+        assert_eq!(passed(console), 15);
+    }
+}

@@ -1,0 +1,66 @@
+//! What is in the guest: this program as init, the tests, what they need, and the libraries of all of them.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use super::Programs;
+use super::archive::Archive;
+use super::guest;
+use super::image::Image;
+use crate::workspace::{find, shell};
+
+/// Programs that labs run.
+const TOOLS: [&str; 1] = ["ip"];
+
+/// The initramfs for a kernel.
+pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
+    let shell = shell()?;
+    let mut archive = Archive::default();
+    for directory in ["dev", "proc", "sys", "run", "tmp"] {
+        archive.directory(directory);
+    }
+    archive.device("dev/console", 5, 1);
+    for (number, module) in image.modules()?.iter().enumerate() {
+        archive.file(&format!("{}/{number:03}.ko", guest::MODULES), module);
+    }
+    let init = std::env::current_exe().context("find the path of this program")?;
+    archive.file("init", &stripped(&shell, &init)?);
+    add_libraries(&shell, &mut archive, &init)?;
+    for program in programs.tests.iter().chain(&programs.binaries).map(Path::new) {
+        archive.file(&program.to_string_lossy(), &stripped(&shell, program)?);
+        add_libraries(&shell, &mut archive, program)?;
+    }
+    for tool in TOOLS {
+        let path = find(tool).with_context(|| format!("{tool} is missing: run `cargo xtask setup`"))?;
+        archive.file(&format!("bin/{tool}"), &read(&path)?);
+        add_libraries(&shell, &mut archive, &path)?;
+    }
+    archive.file(guest::TESTS, programs.tests.join("\n").as_bytes());
+    Ok(archive.finish())
+}
+
+/// Debug information would be most of the archive.
+fn stripped(shell: &Shell, program: &Path) -> Result<Vec<u8>> {
+    let directory = shell.create_temp_dir().context("make a temporary directory")?;
+    let copy = directory.path().join("stripped");
+    let strip = cmd!(shell, "strip --strip-all -o {copy} {program}");
+    strip.quiet().run().with_context(|| format!("strip {}", program.display()))?;
+    read(&copy)
+}
+
+/// Adds the libraries and the loader that a program needs, where it looks for them.
+fn add_libraries(shell: &Shell, archive: &mut Archive, program: &Path) -> Result<()> {
+    let listed = cmd!(shell, "ldd {program}").quiet().read();
+    let listed = listed.with_context(|| format!("list the libraries of {}", program.display()))?;
+    for path in listed.lines().flat_map(str::split_whitespace).filter(|word| word.starts_with('/')) {
+        archive.file(path, &read(Path::new(path))?);
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("read {}", path.display()))
+}
