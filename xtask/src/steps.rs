@@ -21,8 +21,11 @@ pub(crate) enum Step {
     Doc,
     /// Check that the layers depend on each other as they should
     Architecture,
-    /// Check licences and advisories of dependencies, where cargo-deny is installed
+    /// Check licences and origins of dependencies, where cargo-deny is installed
     Deny,
+    /// Check dependencies for known vulnerabilities; needs cargo-deny and the network, and is not part of `test`, as what
+    /// it finds changes without a change here
+    Advisories,
     /// Unit and property tests: they need neither root nor a special kernel
     Unit,
     /// The real eBPF programs, run by the kernel on crafted packets; needs root
@@ -63,7 +66,7 @@ pub(crate) fn one(step: Step) -> Result<()> {
         Step::Kernel | Step::Lab => setup::for_lab()?,
         Step::TestKernels => setup::for_kernels()?,
         Step::Lint | Step::Doc | Step::Unit => setup::for_build()?,
-        Step::Fmt | Step::Architecture | Step::Deny => {}
+        Step::Fmt | Step::Architecture | Step::Deny | Step::Advisories => {}
     }
     timed(step)
 }
@@ -85,6 +88,7 @@ impl Step {
             Self::Doc => "doc",
             Self::Architecture => "architecture",
             Self::Deny => "deny",
+            Self::Advisories => "advisories",
             Self::Unit => "unit",
             Self::Kernel => "kernel",
             Self::Lab => "lab",
@@ -100,6 +104,7 @@ impl Step {
             Self::Doc => doc(&shell),
             Self::Architecture => architecture::check(),
             Self::Deny => deny(&shell),
+            Self::Advisories => Ok(cmd!(shell, "cargo deny --locked check advisories").run()?),
             Self::Unit => test(&shell, &UNIT),
             Self::Kernel => test(&shell, &["--package=podgate-datapath"]),
             Self::Lab => test(&shell, &["--package=podgate-lab", "--package=podgate", "--test=*"]),
@@ -133,7 +138,7 @@ fn deny(shell: &Shell) -> Result<()> {
         println!("skipped: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
         return Ok(());
     }
-    Ok(cmd!(shell, "cargo deny --locked check").run()?)
+    Ok(cmd!(shell, "cargo deny --locked check bans licenses sources").run()?)
 }
 
 fn test(shell: &Shell, what: &[&str]) -> Result<()> {
