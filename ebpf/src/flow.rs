@@ -69,9 +69,9 @@ const fn allowed_by(rule: u32) -> Reason {
     if rule == VERDICT_NONE { Reason::DirectionNotIsolated } else { Reason::Rule }
 }
 
-/// What happens to a packet.
+/// What happens to a packet. The direction is the scene's, and known at compile time where this is called.
 #[inline(always)]
-pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>) -> Reason {
+pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Reason {
     if scene.protocol == protocol::TCP && tcp::opens(scene.tcp_flags) {
         return open_tcp(scene);
     }
@@ -80,7 +80,7 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>) -> Reason {
         let flow = unsafe { &*flow };
         if scene.is_usable(flow) {
             if flow.stamp == scene.stamp {
-                touch(scene, flow);
+                touch(scene, flow, direction);
                 return Reason::Established;
             }
             return outdated(scene, flow, Table::Lasting);
@@ -116,7 +116,7 @@ fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
 #[inline(always)]
 fn pending<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
     if !rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags) {
-        touch(scene, flow);
+        touch(scene, flow, scene.direction);
         return Reason::Established;
     }
     promote(scene, *flow)
@@ -152,8 +152,8 @@ fn forget<K>(table: &aya_ebpf::maps::LruHashMap<K, Flow>, key: &K) {
 /// Two packets at once may lose a mark of the state, which then comes with the next packet, or never comes: a finished
 /// connection whose entry lives on licenses nothing that its opening did not.
 #[inline(always)]
-fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow) {
-    let next = scene.next_state(flow.state);
+fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Direction) {
+    let next = rules::next_state(flow.state, scene.protocol, direction, scene.tcp_flags);
     if next != flow.state {
         // SAFETY: an aligned u32 of the map's element, stored whole.
         unsafe { (&raw const flow.state).cast_mut().write_volatile(next) };
@@ -173,7 +173,7 @@ fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Reaso
     match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(flow.opened()) } {
         Ok(rule) => renew(scene, flow, rule, table),
         Err(Reason::NoRule) if scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) => {
-            touch(scene, flow);
+            touch(scene, flow, scene.direction);
             Reason::Kept
         }
         Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,

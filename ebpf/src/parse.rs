@@ -97,27 +97,29 @@ pub struct Transport {
 }
 
 impl Transport {
-    const PORTLESS: Self = Self::without_ports(Kind::Portless);
+    /// A transport header that says nothing.
+    pub const PORTLESS: Self =
+        Self { kind: Kind::Portless, source: NetPort::new(0), destination: NetPort::new(0), tcp_flags: 0 };
 
-    const fn without_ports(kind: Kind) -> Self {
-        Self { kind, source: NetPort::new(0), destination: NetPort::new(0), tcp_flags: 0 }
-    }
-
-    /// The ports of the flow that a packet belongs to, the pod's first; of an echo the identifier and who asked.
+    /// The pod's port in the flow that a packet belongs to; of an echo the identifier.
     #[must_use]
     #[inline(always)]
-    pub fn flow_ports(&self, direction: Direction) -> (NetPort, NetPort) {
-        let asked_by_pod = NetPort::from_network(0);
-        let asked_by_remote = NetPort::from_network(1);
+    pub const fn local_port(&self, direction: Direction) -> NetPort {
+        match direction {
+            Direction::Egress => self.source,
+            Direction::Ingress => self.destination,
+        }
+    }
+
+    /// The other end's port in the flow that a packet belongs to; of an echo who asked.
+    #[must_use]
+    #[inline(always)]
+    pub const fn remote_port(&self, direction: Direction) -> NetPort {
         match (self.kind, direction) {
-            (Kind::EchoRequest, Direction::Egress) | (Kind::EchoReply, Direction::Ingress) => {
-                (self.source, asked_by_pod)
-            }
-            (Kind::EchoRequest, Direction::Ingress) | (Kind::EchoReply, Direction::Egress) => {
-                (self.source, asked_by_remote)
-            }
-            (_, Direction::Egress) => (self.source, self.destination),
-            (_, Direction::Ingress) => (self.destination, self.source),
+            (Kind::EchoRequest, Direction::Egress) | (Kind::EchoReply, Direction::Ingress) => NetPort::from_network(0),
+            (Kind::EchoRequest, Direction::Ingress) | (Kind::EchoReply, Direction::Egress) => NetPort::from_network(1),
+            (_, Direction::Egress) => self.destination,
+            (_, Direction::Ingress) => self.source,
         }
     }
 }
@@ -297,22 +299,29 @@ const fn fragment6(field: u16, next_header: u8) -> Result<u8, Reason> {
     }
 }
 
-/// The transport header of a packet that is whole or a first fragment. `plain` is where it begins when nothing stands
-/// between it and the fixed IP header.
+/// Reads the transport header of a packet that is whole or a first fragment into `transport`. `plain` is where it begins
+/// when nothing stands between it and the fixed IP header.
+///
+/// Fills in a place instead of returning a value, as do the functions below: the compiler packs small fields of a
+/// `Result` into words and takes them apart again, which costs more than all the rest of parsing.
 #[inline(always)]
-pub fn transport(
+pub fn read_transport(
     packet: &Packet<'_>,
     headers: &Headers,
     direction: Direction,
     plain: u32,
-) -> Result<Transport, Reason> {
+    transport: &mut Transport,
+) -> Result<(), Reason> {
     let truncated = if headers.fragment == Fragment::Whole { Reason::Malformed } else { Reason::FragmentTiny };
     let room = headers.end - headers.l4;
     let needed = match headers.protocol {
         protocol::TCP => 20,
         protocol::SCTP => 12,
         protocol::UDP | protocol::ICMP | protocol::ICMPV6 => 8,
-        _ => return Ok(Transport::PORTLESS),
+        _ => {
+            transport.kind = Kind::Portless;
+            return Ok(());
+        }
     };
     if room < needed {
         return Err(truncated);
@@ -328,10 +337,7 @@ pub fn transport(
     if !bytes.is_present() {
         bytes = Bytes::load(packet, headers.l4, headers.protocol);
     }
-    if !bytes.is_present() {
-        return Err(truncated);
-    }
-    interpret(bytes, headers, direction, room).ok_or(truncated)
+    if bytes.is_present() && interpret(bytes, headers, direction, room, transport) { Ok(()) } else { Err(truncated) }
 }
 
 /// What is needed of a transport header, in one word, so that it crosses a function call of the BPF machine: the first
@@ -394,41 +400,45 @@ fn load_bytes(packet: &Packet<'_>, at: u32, protocol: u8) -> u64 {
     }
 }
 
+/// Fills in what the bytes say; false: they contradict the IP header.
 #[inline(always)]
-fn interpret(bytes: Bytes, headers: &Headers, direction: Direction, room: u32) -> Option<Transport> {
-    let (source, destination) = (NetPort::from_network(bytes.first()), NetPort::from_network(bytes.second()));
-    let ports = Transport { kind: Kind::Ports, source, destination, tcp_flags: 0 };
+fn interpret(bytes: Bytes, headers: &Headers, direction: Direction, room: u32, transport: &mut Transport) -> bool {
     let third = u32::from(u16::from_be(bytes.third()));
+    transport.kind = Kind::Ports;
+    transport.source = NetPort::from_network(bytes.first());
+    transport.destination = NetPort::from_network(bytes.second());
     match headers.protocol {
         protocol::TCP => {
             let header = (third >> 12) * 4;
-            (header >= 20 && header <= room).then_some(Transport { tcp_flags: third as u8, ..ports })
+            transport.tcp_flags = third as u8;
+            header >= 20 && header <= room
         }
         protocol::UDP => {
-            let fits = third <= room || headers.fragment != Fragment::Whole || third == 0;
-            (fits && (third >= 8 || third == 0 && room > 0xffff)).then_some(ports)
+            let fits = third <= room || headers.fragment != Fragment::Whole;
+            // A jumbogram has no room for its length (RFC 2675).
+            fits && (third >= 8 || third == 0 && room > 0xffff)
         }
-        protocol::SCTP => Some(ports),
-        _ => Some(icmp(bytes, headers, direction)),
+        protocol::SCTP => true,
+        _ => {
+            interpret_icmp(bytes, headers, direction, transport);
+            true
+        }
     }
 }
 
-/// What an ICMP message is. Addresses tell the families apart by the protocol number alone.
+/// Fills in what an ICMP message is. The protocol number alone tells the families apart.
 #[inline(always)]
-fn icmp(bytes: Bytes, headers: &Headers, direction: Direction) -> Transport {
-    let [kind, _code] = bytes.first().to_ne_bytes();
-    let kind = if headers.protocol == protocol::ICMP {
-        icmp4_kind(kind)
+fn interpret_icmp(bytes: Bytes, headers: &Headers, direction: Direction, transport: &mut Transport) {
+    let [icmp_type, _code] = bytes.first().to_ne_bytes();
+    transport.kind = if headers.protocol == protocol::ICMP {
+        icmp4_kind(icmp_type)
     } else {
-        icmp6_kind(kind, direction, headers.hop_limit, headers.fragment == Fragment::Whole)
+        icmp6_kind(icmp_type, direction, headers.hop_limit, headers.fragment == Fragment::Whole)
     };
-    match kind {
-        Kind::EchoRequest | Kind::EchoReply => {
-            let id = NetPort::from_network(bytes.third());
-            Transport { kind, source: id, destination: id, tcp_flags: 0 }
-        }
-        kind => Transport::without_ports(kind),
-    }
+    let is_echo = matches!(transport.kind, Kind::EchoRequest | Kind::EchoReply);
+    let id = NetPort::from_network(if is_echo { bytes.third() } else { 0 });
+    transport.source = id;
+    transport.destination = id;
 }
 
 /// ICMP types: 0 and 8 echo, 3 unreachable (fragmentation needed among it), 11 time exceeded, 12 parameter problem.

@@ -13,7 +13,7 @@ use crate::family::Family;
 use crate::flow::{self, Scene};
 use crate::maps;
 use crate::packet::Packet;
-use crate::parse::{self, Fragment, FragmentId, Headers, Kind, ethertype};
+use crate::parse::{self, Fragment, FragmentId, Headers, Kind, Transport, ethertype};
 use crate::related;
 use crate::rules::{self, tcp};
 use crate::verdict::is_isolated;
@@ -107,8 +107,14 @@ fn frame(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
     }
     packet.linearise();
     match parse::ethertype_of(packet) {
-        Ok(ethertype::IPV4) => ip4(packet, endpoint),
-        Ok(ethertype::IPV6) => ip6(packet, endpoint),
+        Ok(ethertype::IPV4) => match endpoint.direction {
+            Direction::Ingress => ip4::<INGRESS>(packet, endpoint),
+            Direction::Egress => ip4::<EGRESS>(packet, endpoint),
+        },
+        Ok(ethertype::IPV6) => match endpoint.direction {
+            Direction::Ingress => ip6::<INGRESS>(packet, endpoint),
+            Direction::Egress => ip6::<EGRESS>(packet, endpoint),
+        },
         Ok(ethertype::ARP) => Reason::Discovery,
         Ok(ethertype::VLAN | ethertype::QINQ) => Reason::Vlan,
         Ok(_) => Reason::NotIp,
@@ -116,38 +122,46 @@ fn frame(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
     }
 }
 
+const INGRESS: bool = false;
+const EGRESS: bool = true;
+
 /// What happens to an IPv6 packet. Functions of their own, since what reading takes and what judging takes don't fit one
 /// stack frame of the BPF machine.
 #[inline(never)]
-fn ip6(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
+fn ip6<const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
     let mut scene = MaybeUninit::uninit();
-    match read6(packet, endpoint, &mut scene) {
+    match read6::<OUT>(packet, endpoint, &mut scene) {
         Err(NoScene::Fate(reason)) => reason,
         Err(NoScene::IcmpError) => related::judge::<Addr6>(packet, endpoint),
         // SAFETY: `read` has filled it in.
-        Ok(()) => flow::judge(unsafe { scene.assume_init_ref() }),
+        Ok(()) => flow::judge(unsafe { scene.assume_init_ref() }, direction(OUT)),
     }
 }
 
 #[inline(never)]
-fn read6<'a>(
+fn read6<'a, const OUT: bool>(
     packet: &Packet<'a>,
     endpoint: &Endpoint<'a>,
     scene: &mut MaybeUninit<Scene<'a, Addr6>>,
 ) -> Result<(), NoScene> {
-    read(packet, endpoint, scene)
+    read::<Addr6, OUT>(packet, endpoint, scene)
 }
 
 /// What happens to an IPv4 packet.
 #[inline(never)]
-fn ip4(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
+fn ip4<const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
     let mut scene = MaybeUninit::uninit();
-    match read::<Addr4>(packet, endpoint, &mut scene) {
+    match read::<Addr4, OUT>(packet, endpoint, &mut scene) {
         Err(NoScene::Fate(reason)) => reason,
         Err(NoScene::IcmpError) => related::judge::<Addr4>(packet, endpoint),
         // SAFETY: `read` has filled it in.
-        Ok(()) => flow::judge(unsafe { scene.assume_init_ref() }),
+        Ok(()) => flow::judge(unsafe { scene.assume_init_ref() }, direction(OUT)),
     }
+}
+
+/// The direction that a function is compiled for: known there, it costs the hot path nothing.
+const fn direction(out: bool) -> Direction {
+    if out { Direction::Egress } else { Direction::Ingress }
 }
 
 /// Why a packet has no scene to be judged in.
@@ -168,22 +182,24 @@ impl From<Reason> for NoScene {
 
 /// Reads an IP packet and fills in the scene, in place.
 #[inline(always)]
-fn read<'a, F: Family>(
+fn read<'a, F: Family, const OUT: bool>(
     packet: &Packet<'a>,
     endpoint: &Endpoint<'a>,
     scene: &mut MaybeUninit<Scene<'a, F>>,
 ) -> Result<(), NoScene> {
+    let direction = direction(OUT);
     let headers = F::headers(packet)?;
-    let ports = ports::<F>(packet, endpoint, &headers)?;
+    let mut ports = Ports::NONE;
+    read_ports::<F>(packet, endpoint, &headers, direction, &mut ports)?;
     if ports.kind == Kind::Discovery {
         return Err(NoScene::Fate(Reason::Discovery));
     }
     let (source, destination) = F::ends(packet)?;
-    let (local, remote) = match endpoint.direction {
+    let (local, remote) = match direction {
         Direction::Ingress => (destination, source),
         Direction::Egress => (source, destination),
     };
-    if endpoint.direction == Direction::Egress && is_spoofed(endpoint.config, local, &ports) {
+    if direction == Direction::Egress && is_spoofed(endpoint.config, local, &ports) {
         return Err(NoScene::Fate(Reason::Spoofed));
     }
     if ports.kind == Kind::IcmpError {
@@ -195,13 +211,19 @@ fn read<'a, F: Family>(
     unsafe {
         (&raw mut (*scene).packet).write(*packet);
         (&raw mut (*scene).config).write(endpoint.config);
-        (&raw mut (*scene).key).write(F::flow_key(local, remote, ports.flow, ports.protocol, endpoint.slot as u16));
+        (&raw mut (*scene).key).write(F::flow_key(
+            local,
+            remote,
+            (ports.local, ports.remote),
+            ports.protocol,
+            endpoint.slot as u16,
+        ));
         (&raw mut (*scene).stamp).write(Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())));
         (&raw mut (*scene).now).write(flow::jiffies());
-        (&raw mut (*scene).direction).write(endpoint.direction);
+        (&raw mut (*scene).direction).write(direction);
         (&raw mut (*scene).protocol).write(ports.protocol);
         (&raw mut (*scene).tcp_flags).write(ports.tcp_flags);
-        (&raw mut (*scene).from_node).write(endpoint.from_node);
+        (&raw mut (*scene).from_node).write(direction == Direction::Ingress && endpoint.from_node);
         (&raw mut (*scene).opens_flow).write(ports.kind != Kind::EchoReply);
     }
     Ok(())
@@ -220,7 +242,7 @@ fn is_spoofed<F: Family>(config: &EndpointConfig, source: F, ports: &Ports) -> b
 #[inline(always)]
 fn is_foreign<F: Family>(config: &EndpointConfig, source: F, ports: &Ports) -> bool {
     const DHCPV6: (u16, u16) = (546, 547);
-    let is_dhcpv6 = ports.protocol == protocol::UDP && (ports.flow.0.number(), ports.flow.1.number()) == DHCPV6;
+    let is_dhcpv6 = ports.protocol == protocol::UDP && (ports.local.number(), ports.remote.number()) == DHCPV6;
     let may_be_asking = source.is_unspecified() || source.is_dhcp_source() && is_dhcpv6;
     !may_be_asking && config.flags & flags::ROUTES == 0
 }
@@ -229,28 +251,42 @@ fn is_foreign<F: Family>(config: &EndpointConfig, source: F, ports: &Ports) -> b
 struct Ports {
     kind: Kind,
     protocol: u8,
-    flow: (NetPort, NetPort),
     tcp_flags: u8,
+    local: NetPort,
+    remote: NetPort,
 }
 
-/// The ports of a packet. A first fragment leaves them for the later ones.
+impl Ports {
+    const NONE: Self =
+        Self { kind: Kind::Portless, protocol: 0, tcp_flags: 0, local: NetPort::new(0), remote: NetPort::new(0) };
+}
+
+/// Reads the ports of a packet. A first fragment leaves them for the later ones.
 #[inline(always)]
-fn ports<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>, headers: &Headers) -> Result<Ports, Reason> {
+fn read_ports<F: Family>(
+    packet: &Packet<'_>,
+    endpoint: &Endpoint<'_>,
+    headers: &Headers,
+    direction: Direction,
+    ports: &mut Ports,
+) -> Result<(), Reason> {
     if let Fragment::Later(id) = headers.fragment {
-        let first = ports_of_first::<F>(packet, endpoint, &id);
-        return first.ports().ok_or(Reason::FragmentBeforeFirst);
+        return ports_of_first::<F>(packet, endpoint, &id).lend(ports);
     }
-    let transport = parse::transport(packet, headers, endpoint.direction, F::L4_PLAIN)?;
-    let ports = Ports {
-        kind: transport.kind,
-        protocol: headers.protocol,
-        flow: transport.flow_ports(endpoint.direction),
-        tcp_flags: transport.tcp_flags,
-    };
-    if let Fragment::First(id) = headers.fragment {
-        remember_first::<F>(packet, endpoint, &id, FirstFragment::of(&ports))?;
+    let mut transport = Transport::PORTLESS;
+    parse::read_transport(packet, headers, direction, F::L4_PLAIN, &mut transport)?;
+    ports.kind = transport.kind;
+    ports.protocol = headers.protocol;
+    ports.tcp_flags = transport.tcp_flags;
+    ports.local = transport.local_port(direction);
+    ports.remote = transport.remote_port(direction);
+    match headers.fragment {
+        Fragment::First(id) => {
+            let first = FirstFragment::new(ports.local, ports.remote, ports.protocol);
+            remember_first::<F>(packet, endpoint, &id, first)
+        }
+        _ => Ok(()),
     }
-    Ok(ports)
 }
 
 /// What the first fragment says about the later ones, in one word, so that it crosses a function call of the BPF
@@ -262,14 +298,19 @@ impl FirstFragment {
     const PRESENT: u64 = 1 << 63;
 
     #[inline(always)]
-    fn of(ports: &Ports) -> Self {
-        let (local, remote) = (u64::from(ports.flow.0.to_network()), u64::from(ports.flow.1.to_network()));
-        Self(Self::PRESENT | u64::from(ports.protocol) << 32 | remote << 16 | local)
+    fn new(local: NetPort, remote: NetPort, protocol: u8) -> Self {
+        let (local, remote) = (u64::from(local.to_network()), u64::from(remote.to_network()));
+        Self(Self::PRESENT | u64::from(protocol) << 32 | remote << 16 | local)
     }
 
     #[inline(always)]
-    const fn flow(self) -> (NetPort, NetPort) {
-        (NetPort::from_network(self.0 as u16), NetPort::from_network((self.0 >> 16) as u16))
+    const fn local(self) -> NetPort {
+        NetPort::from_network(self.0 as u16)
+    }
+
+    #[inline(always)]
+    const fn remote(self) -> NetPort {
+        NetPort::from_network((self.0 >> 16) as u16)
     }
 
     #[inline(always)]
@@ -277,13 +318,18 @@ impl FirstFragment {
         (self.0 >> 32) as u8
     }
 
-    /// What a later fragment has of it: it opens nothing.
+    /// Lends its ports to a later fragment, which opens nothing.
     #[inline(always)]
-    fn ports(self) -> Option<Ports> {
+    fn lend(self, ports: &mut Ports) -> Result<(), Reason> {
         if self.0 & Self::PRESENT == 0 {
-            return None;
+            return Err(Reason::FragmentBeforeFirst);
         }
-        Some(Ports { kind: Kind::Ports, protocol: self.protocol(), flow: self.flow(), tcp_flags: tcp::ACK })
+        ports.kind = Kind::Ports;
+        ports.protocol = self.protocol();
+        ports.tcp_flags = tcp::ACK;
+        ports.local = self.local();
+        ports.remote = self.remote();
+        Ok(())
     }
 }
 
@@ -304,8 +350,7 @@ fn ports_of_first<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>, id: &
     if (flow::jiffies() as u32).wrapping_sub(first.seen) >= rules::FRAGMENT * maps::HZ.load() {
         return FirstFragment(0);
     }
-    let flow = (first.local_port, first.remote_port);
-    FirstFragment::of(&Ports { kind: Kind::Ports, protocol: first.protocol, flow, tcp_flags: 0 })
+    FirstFragment::new(first.local_port, first.remote_port, first.protocol)
 }
 
 #[inline(never)]
@@ -315,9 +360,13 @@ fn remember_first<F: Family>(
     id: &FragmentId,
     first: FirstFragment,
 ) -> Result<(), Reason> {
-    let (local_port, remote_port) = first.flow();
-    let seen = flow::jiffies() as u32;
-    let ports = FragmentPorts { local_port, remote_port, seen, protocol: first.protocol(), reserved: [0; 3] };
+    let ports = FragmentPorts {
+        local_port: first.local(),
+        remote_port: first.remote(),
+        seen: flow::jiffies() as u32,
+        protocol: first.protocol(),
+        reserved: [0; 3],
+    };
     let key = fragment_key::<F>(packet, endpoint, id)?;
     F::fragments().insert(key, ports, 0).map_err(|_| Reason::FlowTable)
 }

@@ -33,7 +33,7 @@ fn is_related<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Result
         // An error goes to the sender of the packet that it is about; any other address would be a way round policy.
         return Ok(false);
     }
-    let ports = transport.flow_ports(direction);
+    let ports = (transport.local_port(direction), transport.remote_port(direction));
     Ok(flow::is_allowed::<F>(&scene(packet, endpoint, &about.headers, (local, remote), ports)))
 }
 

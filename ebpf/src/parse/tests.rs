@@ -31,6 +31,11 @@ fn frame6(first: u8, extensions: &[&[u8]], payload: &[u8]) -> Vec<u8> {
 
 const UDP: [u8; 8] = [0x30, 0x39, 0, 53, 0, 8, 0, 0];
 
+fn transport(packet: &Packet<'_>, headers: &Headers, direction: Direction, plain: u32) -> Result<Transport, Reason> {
+    let mut transport = Transport::PORTLESS;
+    read_transport(packet, headers, direction, plain, &mut transport).map(|()| transport)
+}
+
 fn ports_of(frame: &[u8], headers: &Headers, plain: u32) -> Result<(u16, u16), Reason> {
     transport(&Packet::new(frame), headers, Egress, plain).map(|t| (t.source.number(), t.destination.number()))
 }
@@ -160,8 +165,7 @@ fn echoes_are_keyed_by_identifier_and_by_who_asked() {
         let frame = frame4(&[], 0, 1, &[icmp_type, 0, 0, 0, 0x12, 0x34, 0, 1]);
         let headers = ipv4(&Packet::new(&frame)).expect("IPv4");
         let transport = transport(&Packet::new(&frame), &headers, direction, L4_PLAIN4).expect("ICMP");
-        let (local, remote) = transport.flow_ports(direction);
-        (local.number(), remote.to_network())
+        (transport.local_port(direction).number(), transport.remote_port(direction).to_network())
     };
     let (pod_asked, remote_asked) = ((0x1234, 0), (0x1234, 1));
     assert_eq!([ports(8, Egress), ports(0, Ingress)], [pod_asked; 2]);

@@ -1,0 +1,144 @@
+//! What is measured.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+
+use podgate_common::{Direction, Verdict};
+use podgate_policy::op::Op;
+
+use crate::frames::{ACK, SYN, SYN_ACK, tcp, udp};
+use crate::measure::Case;
+use crate::rig::{Ends, Rig, Side, V4, V6};
+
+const FLOWS: u16 = 60_000;
+
+/// All cases, in the order of the table.
+pub fn all() -> Vec<Case> {
+    let mut cases = vec![open_pod()];
+    for (family, ends) in [("IPv4", V4), ("IPv6", V6)] {
+        let rig = Rc::new(Rig::new(Side::Web, Side::Web));
+        let case = |name: &str, direction, frames, expected| Case {
+            name: format!("{name}, {family}"),
+            rig: Rc::clone(&rig),
+            direction,
+            frames,
+            expected,
+        };
+        let denied = |frame| vec![frame];
+        cases.extend([
+            case(
+                "established TCP, into the pod",
+                Direction::Ingress,
+                established(&rig, ends, Direction::Ingress),
+                Verdict::Allowed,
+            ),
+            case(
+                "established TCP, out of the pod",
+                Direction::Egress,
+                established(&rig, ends, Direction::Egress),
+                Verdict::Allowed,
+            ),
+            case("answered UDP, out of the pod", Direction::Egress, answered(&rig, ends), Verdict::Allowed),
+            case(
+                "denied TCP SYN",
+                Direction::Ingress,
+                denied(tcp((ends.stranger, 9), (ends.pod, 80), SYN)),
+                Verdict::Denied,
+            ),
+            case("denied UDP", Direction::Ingress, denied(udp((ends.stranger, 9), (ends.pod, 80))), Verdict::Denied),
+            case(
+                "allowed TCP SYN, the same again",
+                Direction::Ingress,
+                denied(tcp((ends.friend, 9), (ends.pod, 80), SYN)),
+                Verdict::Allowed,
+            ),
+            case("new TCP flow", Direction::Ingress, new_flows(ends), Verdict::Allowed),
+        ]);
+    }
+    cases.push(random_established());
+    cases.extend([10, 1_000, 100_000].map(with_peers).into_iter().flatten());
+    cases
+}
+
+fn open_pod() -> Case {
+    Case {
+        name: "pod without policies".to_owned(),
+        rig: Rc::new(Rig::new(Side::Open, Side::Open)),
+        direction: Direction::Ingress,
+        frames: vec![tcp((V4.friend, 4000), (V4.pod, 80), ACK)],
+        expected: Verdict::Allowed,
+    }
+}
+
+/// Opens a connection and returns a packet of it.
+fn established(rig: &Rig, ends: Ends, direction: Direction) -> Vec<Vec<u8>> {
+    connect(rig, ends, 4000);
+    let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
+    vec![match direction {
+        Direction::Ingress => tcp(friend, pod, ACK),
+        Direction::Egress => tcp(pod, friend, ACK),
+    }]
+}
+
+fn connect(rig: &Rig, ends: Ends, port: u16) {
+    let (pod, friend) = ((ends.pod, 80), (ends.friend, port));
+    let run = |direction, frame: &[u8]| {
+        let context = podgate_datapath::TestContext { ingress_ifindex: 77, ..Default::default() };
+        podgate_datapath::test_run(rig.datapath.program(direction), frame, &context, 1).expect("a test run");
+    };
+    run(Direction::Ingress, &tcp(friend, pod, SYN));
+    run(Direction::Egress, &tcp(pod, friend, SYN_ACK));
+    run(Direction::Ingress, &tcp(friend, pod, ACK));
+}
+
+fn answered(rig: &Rig, ends: Ends) -> Vec<Vec<u8>> {
+    let (pod, friend) = ((ends.pod, 53), (ends.friend, 4001));
+    rig.ingress(&udp(friend, pod));
+    rig.egress(&udp(pod, friend));
+    vec![udp(pod, friend)]
+}
+
+fn new_flows(ends: Ends) -> Vec<Vec<u8>> {
+    (1024..1024 + 10_000).map(|port| tcp((ends.friend, port), (ends.pod, 80), SYN)).collect()
+}
+
+/// A packet of each of many connections, in an order that no cache foresees.
+fn random_established() -> Case {
+    let rig = Rc::new(Rig::new(Side::Web, Side::Web));
+    let mut ports: Vec<u16> = (1024..1024 + FLOWS).collect();
+    for &port in &ports {
+        connect(&rig, V4, port);
+    }
+    // A permutation by a multiplier that has no factor in common with the length.
+    let length = ports.len();
+    ports = (0..length).map(|at| ports[at * 48_271 % length]).collect();
+    Case {
+        name: format!("established TCP, random among {FLOWS} flows, IPv4"),
+        rig,
+        direction: Direction::Ingress,
+        frames: ports.into_iter().map(|port| tcp((V4.friend, port), (V4.pod, 80), ACK)).collect(),
+        expected: Verdict::Allowed,
+    }
+}
+
+/// Cases with so many other pods known.
+fn with_peers(peers: u32) -> [Case; 3] {
+    let mut rig = Rig::new(Side::Web, Side::Web);
+    let address = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + n));
+    let ops: Vec<_> = (0..peers).map(|n| Op::PutAddress { address: address(n), group: 1 }).collect();
+    rig.apply(&ops);
+    let frames = established(&rig, V4, Direction::Ingress);
+    let rig = Rc::new(rig);
+    let case = |name: &str, frames, expected| Case {
+        name: format!("{name}, {peers} peers, IPv4"),
+        rig: Rc::clone(&rig),
+        direction: Direction::Ingress,
+        frames,
+        expected,
+    };
+    [
+        case("established TCP", frames, Verdict::Allowed),
+        case("denied TCP SYN", vec![tcp((V4.stranger, 9), (V4.pod, 80), SYN)], Verdict::Denied),
+        case("new TCP flow", new_flows(V4), Verdict::Allowed),
+    ]
+}
