@@ -34,11 +34,14 @@ pub(crate) struct Mentions {
     fresh: Fresh,
 }
 
+/// A label's key, and its value or `None` for any value.
+type Label = (Arc<str>, Option<Arc<str>>);
+
 /// Mentions that are new: pods that have what they mention may have become different from others.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
-    /// By namespace; `None`: any. Key, and the value or `None` for any value.
-    labels: BTreeMap<Option<Arc<str>>, BTreeSet<(Arc<str>, Option<Arc<str>>)>>,
+    /// By namespace; `None`: any.
+    labels: BTreeMap<Option<Arc<str>>, BTreeSet<Label>>,
     ports: BTreeSet<PortName>,
 }
 
@@ -55,7 +58,7 @@ impl Fresh {
 
     /// Whether a pod has something that is newly mentioned.
     pub(crate) fn concerns(&self, pod: &Pod) -> bool {
-        let has = |(key, value): &(Arc<str>, Option<Arc<str>>)| {
+        let has = |(key, value): &Label| {
             pod.labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
         };
         let in_scope = |scope: Option<Arc<str>>| self.labels.get(&scope).is_some_and(|labels| labels.iter().any(has));
@@ -168,7 +171,7 @@ fn keys_mut<'k>(everywhere: &'k mut Keys, own: &'k mut HashMap<Arc<str>, Keys>, 
 }
 
 /// The labels a selector can tell apart: a key with a value, or with `None` where it asks whether the key is there.
-fn mentioned(selector: &Selector) -> Vec<(Arc<str>, Option<Arc<str>>)> {
+fn mentioned(selector: &Selector) -> Vec<Label> {
     let of = |requirement: &Requirement| match &requirement.operator {
         Operator::In(values) | Operator::NotIn(values) => {
             values.iter().map(|value| (Arc::clone(&requirement.key), Some(Arc::clone(value)))).collect()

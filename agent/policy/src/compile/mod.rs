@@ -26,7 +26,6 @@ use index::Index;
 use subjects::{Outcome, Subjects};
 
 pub(crate) use index::Delta;
-pub(crate) use specs::DENY;
 pub(crate) use subjects::{Want, Wants};
 pub(crate) use terms::{AskId, Atom, Atoms, Grant, GroupId, PortRange, Spec, SpecId};
 

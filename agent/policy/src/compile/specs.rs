@@ -7,7 +7,7 @@ use crate::compile::asks::Asks;
 use crate::compile::terms::{Ask, AskId, Spec, SpecId, Term};
 
 /// The spec without terms: nothing is allowed. It is always there.
-pub(crate) const DENY: SpecId = 1;
+pub(super) const DENY: SpecId = 1;
 
 /// Specs in use by endpoints. Endpoints that are allowed the same by the same rules share one.
 #[derive(Debug)]

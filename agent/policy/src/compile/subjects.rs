@@ -91,12 +91,13 @@ impl Subjects {
             slots.insert(endpoint.slot);
         }
         slots.extend(changes.pods.iter().flat_map(|pod| self.slots_of(pod)));
+        // Policies first: an endpoint that is looked at anew takes up the new state of a policy, for itself alone.
         let mut dirty = slots.clone();
-        for slot in slots {
-            self.select_policies(slot, cluster);
-        }
         for key in &changes.policies {
             dirty.extend(self.policy_changed(key, cluster));
+        }
+        for slot in slots {
+            self.select_policies(slot, cluster);
         }
         self.wants(&dirty, cluster)
     }
@@ -212,7 +213,9 @@ impl Subjects {
             self.policies
                 .insert(key.clone(), Selecting { policy: Arc::clone(policy), compiled, slots: BTreeSet::new() });
         }
-        self.policies.entry(key.clone()).and_modify(|policy| drop(policy.slots.insert(slot)));
+        if let Some(policy) = self.policies.get_mut(key) {
+            policy.slots.insert(slot);
+        }
     }
 
     fn deselect(&mut self, key: &ObjectKey, slot: u32) {

@@ -28,6 +28,15 @@ impl Judgement {
     }
 }
 
+/// Where an address stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In this group.
+    Group(u32),
+    /// In no group, and in this class by the longest block around it; 0 where there is none.
+    Class(u32),
+}
+
 /// The contents of the kernel's tables, looked up as the programs do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirror {
@@ -75,14 +84,66 @@ impl Mirror {
     /// switched is open.
     #[must_use]
     pub fn judge(&self, slot: u32, direction: Direction, remote: IpAddr, traffic: Traffic) -> Judgement {
+        let policy = self.policy(slot, direction);
+        let class = self.class(self.place(remote));
+        let Some(row) = self.row(policy, class) else { return Judgement::Open };
+        self.rule(row, self.port(traffic)).map_or(Judgement::Denied, Judgement::Allowed)
+    }
+
+    /// First look: the policy of an endpoint.
+    #[must_use]
+    pub fn policy(&self, slot: u32, direction: Direction) -> EndpointPolicy {
         let policies = self.endpoints.get(&slot).copied().unwrap_or_default();
-        match policy_of(policies, direction) {
-            EndpointPolicy::Open => Judgement::Open,
+        match direction {
+            Direction::Ingress => policies.ingress,
+            Direction::Egress => policies.egress,
+        }
+    }
+
+    /// Second look: where an address stands.
+    #[must_use]
+    pub fn place(&self, address: IpAddr) -> Place {
+        match self.addresses.get(&address) {
+            Some(&group) => Place::Group(group),
+            None => Place::Class(self.longest_block(address).unwrap_or(0)),
+        }
+    }
+
+    /// Third look: the class of what stands there.
+    #[must_use]
+    pub fn class(&self, place: Place) -> u32 {
+        match place {
+            Place::Group(group) => self.groups.get(&group).copied().unwrap_or(0),
+            Place::Class(class) => class,
+        }
+    }
+
+    /// Fourth look: the row of a policy for a class; `None`: the endpoint is open.
+    #[must_use]
+    pub fn row(&self, policy: EndpointPolicy, class: u32) -> Option<u32> {
+        match policy {
+            EndpointPolicy::Open => None,
             EndpointPolicy::Isolated { policy, default_row } => {
-                let row = self.class_rows.get(&(policy, self.class(remote))).copied().unwrap_or(default_row);
-                self.row_rule(row, traffic).map_or(Judgement::Denied, Judgement::Allowed)
+                Some(self.class_rows.get(&(policy, class)).copied().unwrap_or(default_row))
             }
         }
+    }
+
+    /// Fifth look: the protocol and the class of the port.
+    #[must_use]
+    pub fn port(&self, traffic: Traffic) -> Option<(Protocol, u16)> {
+        let Traffic::Port { protocol, number } = traffic else { return None };
+        Some((protocol, self.ports.get(&number).map_or(0, |classes| classes[protocol as usize])))
+    }
+
+    /// Last look: the rule of a row.
+    #[must_use]
+    pub fn rule(&self, row: u32, port: Option<(Protocol, u16)>) -> Option<RuleId> {
+        let header = self.rows.get(&row).copied().unwrap_or_default();
+        let by_port = |(protocol, class): (Protocol, u16)| {
+            header.protocols[protocol as usize].or_else(|| self.row_ports.get(&(row, protocol, class)).copied())
+        };
+        header.any.or_else(|| port.and_then(by_port))
     }
 
     /// Without what no packet can meet: groups that no address is in, and ports in no class.
@@ -95,39 +156,11 @@ impl Mirror {
         tidied
     }
 
-    /// The class of an address: its group's, else that of the longest block around it, else 0.
-    #[must_use]
-    pub fn class(&self, address: IpAddr) -> u32 {
-        match self.addresses.get(&address) {
-            Some(group) => self.groups.get(group).copied().unwrap_or(0),
-            None => self.longest_block(address).unwrap_or(0),
-        }
-    }
-
     fn longest_block(&self, address: IpAddr) -> Option<u32> {
         let longest = if address.is_ipv4() { 32 } else { 128 };
         (0..=longest).rev().find_map(|length| {
             let block = IpNet::new(address, length).ok()?.trunc();
             self.blocks.get(&block).copied()
         })
-    }
-
-    fn row_rule(&self, row: u32, traffic: Traffic) -> Option<RuleId> {
-        let header = self.rows.get(&row).copied().unwrap_or_default();
-        header.any.or_else(|| {
-            let Traffic::Port { protocol, number } = traffic else { return None };
-            header.protocols[protocol as usize].or_else(|| {
-                let class = self.ports.get(&number).map_or(0, |classes| classes[protocol as usize]);
-                self.row_ports.get(&(row, protocol, class)).copied()
-            })
-        })
-    }
-}
-
-/// An endpoint's policy in a direction.
-pub(crate) const fn policy_of(policies: EndpointPolicies, direction: Direction) -> EndpointPolicy {
-    match direction {
-        Direction::Ingress => policies.ingress,
-        Direction::Egress => policies.egress,
     }
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use mirror::{Judgement, Mirror};
+pub use mirror::{Judgement, Mirror, Place};
 
 use crate::compile::{AskId, Desired, Spec, SpecId, Want, Wants};
 use crate::model::Protocol;
@@ -189,7 +189,8 @@ impl Tables {
             (needed > self.limits.of(table) as usize).then(|| Overflow { table, needed: count(needed) })
         };
         // Of addresses and groups, what has no room is left out when it is staged.
-        let tables = [Table::Blocks4, Table::Blocks6, Table::ClassRows, Table::Rows, Table::RowPorts, Table::PortClasses];
+        let tables =
+            [Table::Blocks4, Table::Blocks6, Table::ClassRows, Table::Rows, Table::RowPorts, Table::PortClasses];
         tables.iter().find_map(full)
     }
 
@@ -238,9 +239,8 @@ impl Tables {
             Table::Rows => self.policies.rows.headers.len() + 1,
             Table::RowPorts => self.policies.rows.row_ports.len(),
             Table::PortClasses => {
-                let needed = |protocol| {
-                    self.places.classes_needed(protocol, &self.policies.rows.classes[protocol as usize])
-                };
+                let needed =
+                    |protocol| self.places.classes_needed(protocol, &self.policies.rows.classes[protocol as usize]);
                 Protocol::ALL.into_iter().map(needed).max().unwrap_or(0) + 1
             }
             Table::Groups => self.peers.used(table) + 1,
@@ -257,9 +257,8 @@ impl Tables {
     /// What the kernel holds.
     pub(crate) fn mirror(&self) -> Mirror {
         let (rows, places) = (&self.policies.rows, &self.places);
-        let row_port = |((row, protocol, class), rule)| {
-            ((places.row_at(row), protocol, places.class_at(protocol, class)), rule)
-        };
+        let row_port =
+            |((row, protocol, class), rule)| ((places.row_at(row), protocol, places.class_at(protocol, class)), rule);
         Mirror {
             endpoints: self.endpoints.held().map(|(slot, specs)| (slot, self.endpoint_policies(specs))).collect(),
             addresses: self.peers.held_addresses().collect(),

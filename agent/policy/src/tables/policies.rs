@@ -242,8 +242,10 @@ impl Policies {
 
     fn empty(&mut self, id: SpecId, class: ClassId) {
         let Some(row) = self.class_rows.wanted((id, class)) else { return };
-        self.policies.entry(id).and_modify(|policy| drop(policy.classes.remove(&class)));
-        self.classes.entry(class).and_modify(|class| drop(class.policies.remove(&id)));
+        if let (Some(policy), Some(state)) = (self.policies.get_mut(&id), self.classes.get_mut(&class)) {
+            policy.classes.remove(&class);
+            state.policies.remove(&id);
+        }
         self.class_rows.unset((id, class));
         self.rows.release(row);
     }

@@ -1,5 +1,6 @@
 //! Port classes: which ports of a protocol are in the same ranges.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::tables::rows::RowId;
@@ -65,15 +66,15 @@ impl PortClasses {
 
     /// Notes that a row has a range.
     pub(crate) fn add_row(&mut self, range: Span, row: RowId, reshaped: &mut Reshaped) {
-        if !self.ranges.contains_key(&range) {
-            self.ranges.insert(range, Range::default());
+        if let Entry::Vacant(entry) = self.ranges.entry(range) {
+            entry.insert(Range::default());
             self.reshape(range, reshaped, |ranges| {
                 let at = ranges.partition_point(|other| *other < range);
                 ranges.insert(at, range);
             });
         }
         self.unused.remove(&range);
-        self.ranges.entry(range).and_modify(|state| drop(state.rows.insert(row)));
+        self.ranges.entry(range).or_default().rows.insert(row);
     }
 
     /// Notes that a row with a range is gone. The range stays until [`Self::prune`].
@@ -132,7 +133,9 @@ impl PortClasses {
         let class = self.classes.remove(&id)?;
         self.ids.remove(&class.ranges);
         for range in &class.ranges {
-            self.ranges.entry(*range).and_modify(|state| drop(state.classes.remove(&id)));
+            if let Some(state) = self.ranges.get_mut(range) {
+                state.classes.remove(&id);
+            }
         }
         Some(class)
     }
@@ -195,7 +198,9 @@ impl PortClasses {
             self.last
         });
         for range in &ranges {
-            self.ranges.entry(*range).and_modify(|state| drop(state.classes.insert(id)));
+            if let Some(state) = self.ranges.get_mut(range) {
+                state.classes.insert(id);
+            }
         }
         self.ids.insert(ranges.clone(), id);
         self.classes.entry(id).or_insert(Class { ranges, stretches: 0 });

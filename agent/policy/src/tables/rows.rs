@@ -126,7 +126,9 @@ impl Rows {
     pub(crate) fn remove_class(&mut self, protocol: Protocol, id: PortClassId) {
         let Some(class) = self.classes[protocol as usize].remove(id) else { return };
         for row in self.classes[protocol as usize].rows_of(&class) {
-            self.rows.entry(row).and_modify(|row| drop(row.ports.remove(&(protocol, id))));
+            if let Some(row) = self.rows.get_mut(&row) {
+                row.ports.remove(&(protocol, id));
+            }
             self.row_ports.unset((row, protocol, id));
         }
     }

@@ -83,7 +83,8 @@ impl Tables {
 
     /// Removes port classes that the kernel never saw and that no port has after all.
     pub(super) fn drop_unwritten_port_classes(&mut self) {
-        let unwritten = self.remove_empty_port_classes(|places, (protocol, class)| places.class_at(protocol, class) == 0);
+        let unwritten =
+            self.remove_empty_port_classes(|places, (protocol, class)| places.class_at(protocol, class) == 0);
         drop(unwritten);
     }
 
@@ -92,9 +93,9 @@ impl Tables {
         which: impl Fn(&Places, (Protocol, PortClassId)) -> bool,
     ) -> Vec<(Protocol, PortClassId)> {
         let rows = &self.policies.rows;
-        let empty = Protocol::ALL.into_iter().flat_map(|protocol| {
-            rows.classes[protocol as usize].empty().iter().map(move |&class| (protocol, class))
-        });
+        let empty = Protocol::ALL
+            .into_iter()
+            .flat_map(|protocol| rows.classes[protocol as usize].empty().iter().map(move |&class| (protocol, class)));
         let gone: Vec<_> = empty.filter(|&class| which(&self.places, class)).collect();
         for &(protocol, class) in &gone {
             self.policies.rows.remove_class(protocol, class);

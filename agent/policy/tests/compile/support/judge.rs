@@ -67,6 +67,12 @@ fn verdict(cluster: &Cluster, pod: &Pod, party: &Party<'_>, probe: Probe) -> Dir
     evaluate::judge(cluster, probe.direction, pod, party, probe.traffic)
 }
 
+/// What a packet may be told while a plan is being applied: what the old policies say of the old or the new peers, or
+/// what the new say of the new. Where only policies change or only peers, that is the old or the new answer.
+pub(crate) fn meanwhile(before: &World, after: &World, probe: Probe) -> [Expected; 3] {
+    [expected(before, probe), mixed(&after.cluster, before, probe), expected(after, probe)]
+}
+
 /// The rules that allow what a probe asks, if its address is one pod's or none's.
 pub(crate) fn allowing(world: &World, probe: Probe) -> Option<Vec<RuleRef>> {
     let pod = world.cluster.pods.get(world.endpoints.get(&probe.slot)?)?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use podgate_policy::model::{
-    ContainerPort, IpBlock, Isolation, Labels, Namespace, Namespaces, ObjectKey, Operator, Peer, Peers, Phase,
-    Pod, Policy, PortMatch, PortSpec, Ports, Protocol, Requirement, Rule, Selector,
+    ContainerPort, IpBlock, Isolation, Labels, Namespace, Namespaces, ObjectKey, Operator, Peer, Peers, Phase, Pod,
+    Policy, PortMatch, PortSpec, Ports, Protocol, Requirement, Rule, Selector,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -21,7 +21,11 @@ const NAMES: [&str; 3] = ["p", "q", "r"];
 /// Addresses that pods have: one of each family for each pod.
 fn address(index: usize, v6: bool) -> IpAddr {
     let index = u8::try_from(index).expect("there are few pods");
-    if v6 { IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(index) + 1]) } else { IpAddr::from([10, 0, 0, index + 1]) }
+    if v6 {
+        IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(index) + 1])
+    } else {
+        IpAddr::from([10, 0, 0, index + 1])
+    }
 }
 
 /// Addresses to ask about: those of pods, and some that are no pod's.
@@ -124,8 +128,8 @@ fn pod() -> impl Strategy<Value = Pod> {
     // A pod mostly has its own addresses, now and then another's.
     let borrowed = option::weighted(0.15, pod_index());
     let phase = prop_oneof![9 => Just(Phase::Active), 1 => Just(Phase::Finished)];
-    (pod_index(), borrowed, labels(), prop::bool::weighted(0.05), phase, vec(container_port(), 0..=3), 0..4usize).prop_map(
-        |(index, borrowed, labels, host_network, phase, ports, families)| {
+    (pod_index(), borrowed, labels(), prop::bool::weighted(0.05), phase, vec(container_port(), 0..=3), 0..4usize)
+        .prop_map(|(index, borrowed, labels, host_network, phase, ports, families)| {
             let at = borrowed.unwrap_or(index);
             let addresses = [vec![], vec![false], vec![true], vec![false, true]][families].clone();
             Pod {
@@ -138,8 +142,7 @@ fn pod() -> impl Strategy<Value = Pod> {
                 addresses: addresses.into_iter().map(|v6| address(at, v6)).collect(),
                 ports,
             }
-        },
-    )
+        })
 }
 
 fn namespace() -> impl Strategy<Value = Namespace> {

@@ -1,29 +1,12 @@
 //! What must hold of the tables for every cluster and every history of changes.
 
-mod support;
-
+use crate::support::generate::{beginning, history, remotes};
+use crate::support::judge::{Probe, allowing, expected, meanwhile, probes};
+use crate::support::world::World;
+use crate::support::{ROOMY, allowed};
 use podgate_policy::plan::{Plan, Planner};
-use podgate_policy::tables::{Judgement, Limits, Mirror};
+use podgate_policy::tables::{Judgement, Mirror};
 use proptest::prelude::*;
-use support::generate::{beginning, history, remotes};
-use support::judge::{Expected, Probe, allowing, expected, mixed, probes};
-use support::world::World;
-
-const ROOMY: Limits = Limits {
-    addresses4: 1000,
-    addresses6: 1000,
-    groups: 1000,
-    blocks4: 1000,
-    blocks6: 1000,
-    class_rows: 10_000,
-    rows: 10_000,
-    row_ports: 10_000,
-    port_classes: 1000,
-};
-
-fn allowed(mirror: &Mirror, probe: Probe) -> bool {
-    mirror.judge(probe.slot, probe.direction, probe.remote, probe.traffic).is_allowed()
-}
 
 fn all_probes(world: &World) -> Vec<Probe> {
     probes(world.endpoints.keys().copied(), &remotes())
@@ -58,12 +41,6 @@ proptest! {
         prop_assert_eq!(&plan.unfit, &vec![]);
         check(&world, &planner, &mirror)?;
     }
-}
-
-/// What a packet may be told while a plan is being applied: what the old policies say of the old or the new peers, or
-/// what the new say of the new. Where only policies change or only peers, that is the old or the new answer.
-fn meanwhile(before: &World, after: &World, probe: Probe) -> [Expected; 3] {
-    [expected(before, probe), mixed(&after.cluster, before, probe), expected(after, probe)]
 }
 
 /// Applies a plan one operation at a time, and asks everything after each.

@@ -1,0 +1,5 @@
+//! The compiler and its tables against the evaluator.
+
+mod properties;
+mod races;
+mod support;
