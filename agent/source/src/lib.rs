@@ -22,8 +22,8 @@ mod problem;
 mod publish;
 pub mod services;
 mod source;
-mod store;
 mod status;
+mod store;
 
 pub use object::{Change, Kind, Object, ObjectRef, Update};
 pub use problem::{Effect, Origin, Problem, ProblemKind};

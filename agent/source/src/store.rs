@@ -8,6 +8,7 @@ use crate::object::{Change, Kind, Object, ObjectRef, Update};
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     objects: BTreeMap<ObjectRef, Object>,
+    counts: BTreeMap<Kind, usize>,
     before: BTreeMap<ObjectRef, Option<Object>>,
 }
 
@@ -19,11 +20,15 @@ impl Store {
     pub(crate) fn apply(&mut self, object: Object) {
         let reference = object.reference();
         let before = self.objects.insert(reference.clone(), object);
+        if before.is_none() {
+            *self.counts.entry(reference.kind()).or_default() += 1;
+        }
         self.before.entry(reference).or_insert(before);
     }
 
     pub(crate) fn delete(&mut self, reference: &ObjectRef) {
         if let Some(before) = self.objects.remove(reference) {
+            self.counts.entry(reference.kind()).and_modify(|count| *count -= 1);
             self.before.entry(reference.clone()).or_insert(Some(before));
         }
     }
@@ -41,7 +46,7 @@ impl Store {
     }
 
     pub(crate) fn count(&self, kind: Kind) -> usize {
-        self.objects.keys().filter(|reference| reference.kind() == kind).count()
+        self.counts.get(&kind).copied().unwrap_or_default()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -89,10 +94,7 @@ mod tests {
         let mut store = Store::default();
         store.apply(namespace("a", "1"));
         store.apply(namespace("b", "1"));
-        assert_eq!(
-            store.take_update(),
-            [Change::Apply(namespace("a", "1")), Change::Apply(namespace("b", "1"))]
-        );
+        assert_eq!(store.take_update(), [Change::Apply(namespace("a", "1")), Change::Apply(namespace("b", "1"))]);
 
         store.apply(namespace("a", "1"));
         store.apply(namespace("b", "2"));
@@ -130,11 +132,7 @@ mod tests {
         store.replace(|_| true, by_reference([namespace("b", "1"), namespace("c", "2"), namespace("d", "1")]));
         assert_eq!(
             store.take_update(),
-            [
-                Change::Delete(reference("a")),
-                Change::Apply(namespace("c", "2")),
-                Change::Apply(namespace("d", "1")),
-            ]
+            [Change::Delete(reference("a")), Change::Apply(namespace("c", "2")), Change::Apply(namespace("d", "1")),]
         );
     }
 

@@ -34,9 +34,7 @@ fn addresses(status: &api::NodeStatus, scope: &mut Scope<'_>) -> Vec<IpAddr> {
     let listed = status.addresses.as_deref().unwrap_or_default().iter().enumerate();
     let mut addresses: Vec<_> = listed
         .filter(|(_, entry)| matches!(entry.type_.as_str(), "InternalIP" | "ExternalIP"))
-        .filter_map(|(index, entry)| {
-            scope.check(&path.index(index).field("address"), syntax::address(&entry.address))
-        })
+        .filter_map(|(index, entry)| scope.check(&path.index(index).field("address"), syntax::address(&entry.address)))
         .collect();
     addresses.sort();
     addresses.dedup();

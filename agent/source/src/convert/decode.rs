@@ -185,10 +185,7 @@ mod tests {
             [
                 ("spec.ingress[0].from", "invalid type: map, expected a sequence"),
                 ("spec.ingress[1].ports[0].port", "invalid type: boolean `true`, expected a number or a string"),
-                (
-                    "spec.ingress[1].ports[1].port",
-                    "invalid value: integer `99999999999`, expected a 32-bit integer"
-                ),
+                ("spec.ingress[1].ports[1].port", "invalid value: integer `99999999999`, expected a 32-bit integer"),
                 ("spec.policyTypes", "invalid type: string \"Ingress\", expected a sequence"),
             ]
             .map(|(field, message)| (field.to_owned(), message.to_owned()))
@@ -197,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_mistyped_field_is_named_with_the_fields_that_belong_there() {
-        let value = json!({"spec": {"ingress": [{"form": []}, {"from": [{"ipBlock": {"cidr": "::/0", "excpet": []}}]}]}});
+        let value =
+            json!({"spec": {"ingress": [{"form": []}, {"from": [{"ipBlock": {"cidr": "::/0", "excpet": []}}]}]}});
         assert_eq!(
             mistakes(&value),
             [

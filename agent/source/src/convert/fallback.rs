@@ -42,7 +42,8 @@ fn certain_spec(raw: Raw<'_>, scope: &mut Scope<'_>) -> Option<NetworkPolicySpec
     // Only whether there are egress rules matters here, not what is in them.
     let fields = spec.as_object_mut()?;
     fields.remove("ingress");
-    let has_egress = fields.remove("egress").is_some_and(|rules| rules.as_array().is_none_or(|rules| !rules.is_empty()));
+    let has_egress =
+        fields.remove("egress").is_some_and(|rules| rules.as_array().is_none_or(|rules| !rules.is_empty()));
     let mut spec: NetworkPolicySpec = decode(&spec, UnknownFields::Report, &mut scope.report)?;
     spec.egress = has_egress.then(|| vec![Default::default()]);
     scope.report.is_clean().then_some(spec)
@@ -143,9 +144,7 @@ mod tests {
     #[test]
     fn policy_without_a_name_isolates_under_a_name_of_its_own() {
         let value = json!({"metadata": {"namespace": "shop"}, "spec": {"podSelector": {}}});
-        let Parsed::Invalid { fallback, issues } = policy(Raw::new(&value)) else {
-            panic!("should be invalid")
-        };
+        let Parsed::Invalid { fallback, issues } = policy(Raw::new(&value)) else { panic!("should be invalid") };
         assert_eq!(fallback.key.namespace.as_ref(), "shop");
         assert!(!fallback.key.name.is_empty());
         assert_eq!(issues[0].field.as_deref(), Some("metadata.name"));

@@ -97,7 +97,9 @@ impl Affected {
         if types.len() > 2 {
             scope.report.invalid(&path, format!("{} policy types: expected at most two", types.len()));
         }
-        for (index, unknown) in types.iter().enumerate().filter(|(_, name)| !matches!(name.as_str(), "Ingress" | "Egress")) {
+        for (index, unknown) in
+            types.iter().enumerate().filter(|(_, name)| !matches!(name.as_str(), "Ingress" | "Egress"))
+        {
             let message = format!("{} is not a policy type: expected Ingress or Egress", quote(unknown));
             scope.report.invalid(&path.index(index), message);
         }

@@ -69,7 +69,10 @@ fn ip_block(from: &IPBlock, path: &Path<'_>, scope: &mut Scope<'_>) -> Option<Ip
         if cidr.contains(&inner) && inner.prefix_len() > cidr.prefix_len() {
             except.push(inner);
         } else {
-            scope.report.invalid(&path, format!("{inner} does not lie strictly inside cidr {cidr}: expected a smaller part of it"));
+            scope.report.invalid(
+                &path,
+                format!("{inner} does not lie strictly inside cidr {cidr}: expected a smaller part of it"),
+            );
         }
     }
     except.sort();
@@ -82,14 +85,18 @@ fn port(from: &NetworkPolicyPort, path: &Path<'_>, scope: &mut Scope<'_>) -> Opt
     let port = match (&from.port, from.end_port) {
         (None, None) => Some(PortSpec::All),
         (None, Some(_)) => {
-            scope.report.invalid(&path.field("endPort"), "endPort without port: expected the first port of the range in port");
+            scope
+                .report
+                .invalid(&path.field("endPort"), "endPort without port: expected the first port of the range in port");
             None
         }
         (Some(IntOrString::String(name)), end) => {
             if end.is_some() {
                 scope.report.invalid(&path.field("endPort"), "endPort beside a named port: expected a number in port");
             }
-            scope.check(&path.field("port"), syntax::port_name(name)).map(|()| PortSpec::Named(scope.strings.share(name)))
+            scope
+                .check(&path.field("port"), syntax::port_name(name))
+                .map(|()| PortSpec::Named(scope.strings.share(name)))
         }
         (Some(IntOrString::Int(first)), end) => range(*first, end, path, scope),
     };

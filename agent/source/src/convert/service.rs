@@ -71,9 +71,7 @@ fn service_port(from: &core::ServicePort, path: &Path<'_>, scope: &mut Scope<'_>
     let at_target = path.field("targetPort");
     let target = match &from.target_port {
         None | Some(IntOrString::Int(0)) => port.map(TargetPort::Number),
-        Some(IntOrString::Int(number)) => {
-            scope.check(&at_target, syntax::port_number(*number)).map(TargetPort::Number)
-        }
+        Some(IntOrString::Int(number)) => scope.check(&at_target, syntax::port_number(*number)).map(TargetPort::Number),
         Some(IntOrString::String(name)) => {
             scope.check(&at_target, syntax::port_name(name)).map(|()| TargetPort::Name(scope.strings.share(name)))
         }
@@ -96,7 +94,9 @@ pub(super) fn endpoint_slice(from: &discovery::EndpointSlice, scope: &mut Scope<
     let at_endpoints = Path::Root.field("endpoints");
     let at_ports = Path::Root.field("ports");
     EndpointSlice {
-        service: labels.and_then(|labels| labels.get("kubernetes.io/service-name")).map(|name| scope.strings.share(name)),
+        service: labels
+            .and_then(|labels| labels.get("kubernetes.io/service-name"))
+            .map(|name| scope.strings.share(name)),
         family,
         endpoints: (from.endpoints.iter().flatten().enumerate())
             .map(|(index, from)| endpoint(from, family, &key, &at_endpoints.index(index), scope))

@@ -118,7 +118,10 @@ fn has_leading_zero(text: &str) -> bool {
 /// A block of addresses. Bits behind the prefix are cleared, as everything that matches against it does.
 pub(super) fn block(text: &str) -> Result<IpNet, Wrong> {
     let wrong = |why: &str| {
-        format!("{} is not a block{why}: expected an address and a prefix length, such as 10.9.8.0/24 or 2001:db8::/64", quote(text))
+        format!(
+            "{} is not a block{why}: expected an address and a prefix length, such as 10.9.8.0/24 or 2001:db8::/64",
+            quote(text)
+        )
     };
     let (address, length) = text.split_once('/').ok_or_else(|| wrong(" (no prefix length)"))?;
     let address: IpAddr = address

@@ -42,7 +42,8 @@ fn collect(mut tree: Tree, item_kind: Option<(&str, &str)>, found: &mut Vec<Foun
         fields.entry("kind").or_insert_with(|| kind.into());
         fields.entry("apiVersion").or_insert_with(|| api_version.into());
     }
-    let Some(kind) = fields.get("kind").and_then(Value::as_str).filter(|kind| !kind.is_empty()).map(str::to_owned) else {
+    let Some(kind) = fields.get("kind").and_then(Value::as_str).filter(|kind| !kind.is_empty()).map(str::to_owned)
+    else {
         let message = "missing: expected the object's kind, such as NetworkPolicy".to_owned();
         found.push(Found::NoObject(Some("kind".to_owned()), ProblemKind::Schema, message));
         return;
@@ -114,7 +115,9 @@ mod tests {
 
     #[test]
     fn kinds_of_other_groups_are_foreign() {
-        for (api_version, kind) in [("serving.knative.dev/v1", "Service"), ("apps/v1", "Deployment"), ("v1", "ConfigMap")] {
+        for (api_version, kind) in
+            [("serving.knative.dev/v1", "Service"), ("apps/v1", "Deployment"), ("v1", "ConfigMap")]
+        {
             let found = kinds(json!({"apiVersion": api_version, "kind": kind}));
             assert_eq!(found, [format!("foreign \"{api_version}\" \"{kind}\"")]);
         }
@@ -134,7 +137,11 @@ mod tests {
             ("", "NetworkPolicy"),
             ("networking.k8s.io/v1", "networkpolicy"),
         ] {
-            assert_eq!(kinds(json!({"apiVersion": api_version, "kind": kind})), ["NetworkPolicy ?"], "{api_version} {kind}");
+            assert_eq!(
+                kinds(json!({"apiVersion": api_version, "kind": kind})),
+                ["NetworkPolicy ?"],
+                "{api_version} {kind}"
+            );
         }
     }
 }

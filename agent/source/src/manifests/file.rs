@@ -141,8 +141,7 @@ impl Parser<'_> {
             match found {
                 Found::Known(kind, tree) => {
                     let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
-                    let converted =
-                        convert::object(kind, tree.raw(), convert::Origin::File, &unnamed, self.strings);
+                    let converted = convert::object(kind, tree.raw(), convert::Origin::File, &unnamed, self.strings);
                     self.object(number, converted);
                 }
                 Found::Foreign(name) => {

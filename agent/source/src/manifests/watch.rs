@@ -200,14 +200,21 @@ mod tests {
 
     #[test]
     fn links_and_moves_need_no_closing() {
-        let events =
-            [(EventMask::CREATE, Some("link.yaml")), (EventMask::MOVED_TO, Some("b.yml")), (EventMask::DELETE, Some("c.json"))];
+        let events = [
+            (EventMask::CREATE, Some("link.yaml")),
+            (EventMask::MOVED_TO, Some("b.yml")),
+            (EventMask::DELETE, Some("c.json")),
+        ];
         assert_eq!(after(&events), files(&["b.yml", "c.json", "link.yaml"]));
     }
 
     #[test]
     fn other_files_mean_nothing() {
-        let events = [(EventMask::CREATE, Some("a.txt")), (EventMask::CLOSE_WRITE, Some(".a.yaml.swp")), (EventMask::CREATE, Some(".#a.yaml"))];
+        let events = [
+            (EventMask::CREATE, Some("a.txt")),
+            (EventMask::CLOSE_WRITE, Some(".a.yaml.swp")),
+            (EventMask::CREATE, Some(".#a.yaml")),
+        ];
         assert_eq!(after(&events), None);
     }
 

@@ -1,0 +1,175 @@
+//! The state of the cluster, as the watches tell it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use super::watch::Seen;
+use crate::convert::{Converted, Issue, Outcome};
+use crate::object::{Kind, Object, ObjectRef, Update};
+use crate::problem::{Effect, Origin, Problem};
+use crate::status::{ResourceStatus, SourceStatus};
+use crate::store::Store;
+
+/// The state of the cluster. Time comes in with each event.
+#[derive(Debug)]
+pub(super) struct Collector {
+    store: Store,
+    watches: BTreeMap<Kind, WatchState>,
+    /// Objects in the store that stand in for invalid ones.
+    stand_ins: BTreeSet<ObjectRef>,
+    /// What is wrong with objects now.
+    problems: BTreeMap<ObjectRef, Vec<Problem>>,
+    /// Problems met since the status was last shown.
+    met: Vec<Problem>,
+}
+
+#[derive(Debug, Default)]
+struct WatchState {
+    status: ResourceStatus,
+    list: Option<List>,
+}
+
+/// A list that is not complete yet. Until it is, what was known before stays in force.
+#[derive(Debug, Default)]
+struct List {
+    objects: BTreeMap<ObjectRef, Object>,
+    stand_ins: BTreeSet<ObjectRef>,
+    problems: BTreeMap<ObjectRef, Vec<Problem>>,
+}
+
+/// What to put in force for an object: none leaves it out.
+struct Resolved {
+    object: Option<Object>,
+    stands_in: bool,
+    problems: Vec<Problem>,
+}
+
+impl Collector {
+    pub(super) fn new(kinds: &[Kind]) -> Self {
+        Self {
+            store: Store::default(),
+            watches: kinds.iter().map(|&kind| (kind, WatchState::default())).collect(),
+            stand_ins: BTreeSet::new(),
+            problems: BTreeMap::new(),
+            met: vec![],
+        }
+    }
+
+    /// Takes in what the watch of a kind saw.
+    pub(super) fn observe(&mut self, kind: Kind, seen: Seen, now: SystemTime) {
+        match seen {
+            Seen::Listing => self.watch(kind).list = Some(List::default()),
+            Seen::Listed(reference, converted) => self.list(kind, reference, converted),
+            Seen::ListedAll => {
+                self.replace(kind);
+                self.watch(kind).status.succeed(now);
+            }
+            Seen::Applied(reference, converted) => {
+                self.apply(reference, converted);
+                self.watch(kind).status.failure = None;
+            }
+            Seen::Deleted(reference) => {
+                self.delete(&reference);
+                self.watch(kind).status.failure = None;
+            }
+            Seen::Failed(message) => {
+                tracing::warn!(%kind, message, "Kubernetes API");
+                self.watch(kind).status.fail(message, now);
+            }
+            Seen::Recovered => self.watch(kind).status.failure = None,
+        }
+    }
+
+    /// Whether every kind was listed once.
+    pub(super) fn is_synced(&self) -> bool {
+        self.watches.values().all(|watch| watch.status.synced.is_some())
+    }
+
+    /// What has changed since the last call.
+    pub(super) fn take_update(&mut self) -> Update {
+        self.store.take_update()
+    }
+
+    /// Brings the status up to date.
+    pub(super) fn show(&mut self, status: &mut SourceStatus) {
+        for (&kind, watch) in &mut self.watches {
+            watch.status.objects = self.store.count(kind);
+            status.resources.insert(kind.as_str().to_owned(), watch.status.clone());
+        }
+        status.set_problems(self.problems.values().flatten());
+        status.meet(&std::mem::take(&mut self.met));
+    }
+
+    fn watch(&mut self, kind: Kind) -> &mut WatchState {
+        self.watches.entry(kind).or_default()
+    }
+
+    fn list(&mut self, kind: Kind, reference: ObjectRef, converted: Converted) {
+        let Resolved { object, stands_in, problems } = self.resolve(&reference, converted);
+        let list = self.watch(kind).list.get_or_insert_default();
+        if let Some(object) = object {
+            list.objects.insert(reference.clone(), object);
+        }
+        if stands_in {
+            list.stand_ins.insert(reference.clone());
+        }
+        if !problems.is_empty() {
+            list.problems.insert(reference, problems);
+        }
+    }
+
+    fn replace(&mut self, kind: Kind) {
+        let List { objects, stand_ins, problems } = self.watch(kind).list.take().unwrap_or_default();
+        self.store.replace(|replaced| replaced == kind, objects);
+        self.stand_ins.retain(|reference| reference.kind() != kind);
+        self.stand_ins.extend(stand_ins);
+        self.problems.retain(|reference, _| reference.kind() != kind);
+        self.problems.extend(problems);
+    }
+
+    fn apply(&mut self, reference: ObjectRef, converted: Converted) {
+        let Resolved { object, stands_in, problems } = self.resolve(&reference, converted);
+        match object {
+            Some(object) => self.store.apply(object),
+            None => self.store.delete(&reference),
+        }
+        if stands_in {
+            self.stand_ins.insert(reference.clone());
+        } else {
+            self.stand_ins.remove(&reference);
+        }
+        if problems.is_empty() {
+            self.problems.remove(&reference);
+        } else {
+            self.problems.insert(reference, problems);
+        }
+    }
+
+    fn delete(&mut self, reference: &ObjectRef) {
+        self.store.delete(reference);
+        self.stand_ins.remove(reference);
+        self.problems.remove(reference);
+    }
+
+    /// An object as it is, or, where it is broken, its last good version if there is one.
+    fn resolve(&mut self, reference: &ObjectRef, converted: Converted) -> Resolved {
+        let Converted { name, outcome, issues } = converted;
+        let good = self.store.get(reference).filter(|_| !self.stand_ins.contains(reference));
+        let (object, stands_in, kept) = match (outcome, good) {
+            (Outcome::Good(object), _) => (Some(object), false, false),
+            (_, Some(good)) => (Some(good.clone()), false, true),
+            (Outcome::StandIn(object), None) => (Some(object), true, false),
+            (Outcome::Nothing, None) => (None, false, false),
+        };
+        let problem = |Issue { field, kind, message, effect }| {
+            let effect = if kept { Effect::LastGoodKept } else { effect };
+            Problem { origin: Origin::Api, object: Some(name.clone()), field, kind, message, effect }
+        };
+        let problems: Vec<_> = issues.into_iter().map(problem).collect();
+        for problem in &problems {
+            tracing::warn!(%problem, "object");
+        }
+        self.met.extend_from_slice(&problems);
+        Resolved { object, stands_in, problems }
+    }
+}

@@ -1,0 +1,85 @@
+//! Objects as the server sends them.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::api::ApiResource;
+use kube::core::DynamicResourceScope;
+use podgate_policy::model::ObjectKey;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::object::{Kind, ObjectRef};
+
+/// An object that is not interpreted yet, so that no object can make a whole list unreadable.
+#[derive(Clone, Debug)]
+pub(super) struct Received {
+    /// What watching needs: names and version.
+    metadata: ObjectMeta,
+    /// All fields but those that only writers of the API use.
+    pub(super) value: Value,
+}
+
+impl<'de> Deserialize<'de> for Received {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut value = Value::deserialize(deserializer)?;
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+            metadata.remove("annotations");
+        }
+        let text = |field: &str| value["metadata"][field].as_str().map(str::to_owned);
+        let metadata = ObjectMeta {
+            name: text("name"),
+            namespace: text("namespace"),
+            resource_version: text("resourceVersion"),
+            ..ObjectMeta::default()
+        };
+        Ok(Self { metadata, value })
+    }
+}
+
+impl Received {
+    /// Which object of this kind it is.
+    pub(super) fn reference(&self, kind: Kind) -> ObjectRef {
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        let key = || ObjectKey::new(self.metadata.namespace.as_deref().unwrap_or_default(), name);
+        match kind {
+            Kind::Namespace => ObjectRef::Namespace(name.into()),
+            Kind::Node => ObjectRef::Node(name.into()),
+            Kind::Pod => ObjectRef::Pod(key()),
+            Kind::NetworkPolicy => ObjectRef::Policy(key()),
+            Kind::Service => ObjectRef::Service(key()),
+            Kind::EndpointSlice => ObjectRef::EndpointSlice(key()),
+        }
+    }
+}
+
+impl Resource for Received {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(resource: &ApiResource) -> Cow<'_, str> {
+        resource.kind.as_str().into()
+    }
+
+    fn group(resource: &ApiResource) -> Cow<'_, str> {
+        resource.group.as_str().into()
+    }
+
+    fn version(resource: &ApiResource) -> Cow<'_, str> {
+        resource.version.as_str().into()
+    }
+
+    fn plural(resource: &ApiResource) -> Cow<'_, str> {
+        resource.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

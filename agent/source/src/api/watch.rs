@@ -1,0 +1,218 @@
+//! The watch of one kind.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Client;
+use kube::api::{Api, ApiResource};
+use kube::core::Status;
+use kube::runtime::watcher::{Config, DefaultBackoff, Error, Event, watcher};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::received::Received;
+use crate::convert::{self, Converted, Origin, Raw, Strings};
+use crate::object::{Kind, ObjectRef};
+
+/// What a watch sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A complete list begins.
+    Listing,
+    /// An object of that list.
+    Listed(ObjectRef, Converted),
+    /// The list is complete: what is not in it doesn't exist.
+    ListedAll,
+    /// An object is new or changed.
+    Applied(ObjectRef, Converted),
+    /// An object is gone.
+    Deleted(ObjectRef),
+    /// The server can't be reached or refuses.
+    Failed(String),
+    /// It hasn't failed again for a while.
+    Recovered,
+}
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    /// Every wait after an error is multiplied by this; tests hurry.
+    pub(super) patience: f64,
+    /// So long after an error without another one, the watch counts as working though nothing has happened. A server that can't be
+    /// reached is noticed earlier.
+    pub(super) recovery: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { patience: 1.0, recovery: Duration::from_secs(60) }
+    }
+}
+
+/// Watches a kind until nobody listens.
+pub(super) async fn run(client: Client, kind: Kind, timing: Timing, events: mpsc::Sender<(Kind, Seen)>) {
+    let api: Api<Received> = Api::all_with(client, &resource(kind));
+    let watch = Watch { kind, timing, events, strings: Strings::default(), backoff: DefaultBackoff::default() };
+    watch.run(api).await;
+}
+
+struct Watch {
+    kind: Kind,
+    timing: Timing,
+    events: mpsc::Sender<(Kind, Seen)>,
+    strings: Strings,
+    backoff: DefaultBackoff,
+}
+
+/// Whether to go on with the same stream.
+enum Next {
+    Continue,
+    ListAgain,
+    Stop,
+}
+
+impl Watch {
+    async fn run(mut self, api: Api<Received>) {
+        while let Next::ListAgain = self.follow(api.clone()).await {}
+    }
+
+    /// Lists and watches until everything has to be listed again, or nobody listens.
+    async fn follow(&mut self, api: Api<Received>) -> Next {
+        let mut stream = pin!(watcher(api, Config::default()));
+        let mut recovery: Option<Instant> = None;
+        loop {
+            let quiet_until = recovery.unwrap_or_else(Instant::now);
+            let event = tokio::select! {
+                event = stream.next() => event,
+                () = sleep_until(quiet_until), if recovery.is_some() => {
+                    recovery = None;
+                    if self.send(Seen::Recovered).await.is_err() {
+                        return Next::Stop;
+                    }
+                    continue;
+                }
+            };
+            let failed = matches!(event, Some(Err(_)));
+            match self.handle(event).await {
+                Next::Continue => {}
+                end => return end,
+            }
+            if failed {
+                recovery = Some(Instant::now() + self.timing.recovery);
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Option<Result<Event<Received>, Error>>) -> Next {
+        let (seen, next) = match event {
+            Some(Ok(event)) => (self.seen(event), Next::Continue),
+            Some(Err(error)) => {
+                let next = if needs_list(&error) { Next::ListAgain } else { Next::Continue };
+                (Seen::Failed(explain(self.kind, &error)), next)
+            }
+            // The stream of a watcher has no end; begin again if that ever changes.
+            None => (Seen::Failed("the watch ended".to_owned()), Next::ListAgain),
+        };
+        let failed = matches!(seen, Seen::Failed(_));
+        if self.send(seen).await.is_err() {
+            return Next::Stop;
+        }
+        if failed {
+            let wait = self.backoff.next().unwrap_or(Duration::from_secs(30));
+            sleep(wait.mul_f64(self.timing.patience)).await;
+        }
+        next
+    }
+
+    fn seen(&mut self, event: Event<Received>) -> Seen {
+        match event {
+            Event::Init => Seen::Listing,
+            Event::InitApply(object) => {
+                let (reference, converted) = self.convert(&object);
+                Seen::Listed(reference, converted)
+            }
+            Event::InitDone => Seen::ListedAll,
+            Event::Apply(object) => {
+                let (reference, converted) = self.convert(&object);
+                Seen::Applied(reference, converted)
+            }
+            Event::Delete(object) => Seen::Deleted(object.reference(self.kind)),
+        }
+    }
+
+    fn convert(&mut self, object: &Received) -> (ObjectRef, Converted) {
+        let converted =
+            convert::object(self.kind, Raw::new(&object.value), Origin::Api, "(unnamed)", &mut self.strings);
+        (object.reference(self.kind), converted)
+    }
+
+    async fn send(&self, seen: Seen) -> Result<(), mpsc::error::SendError<(Kind, Seen)>> {
+        self.events.send((self.kind, seen)).await
+    }
+}
+
+fn resource(kind: Kind) -> ApiResource {
+    match kind {
+        Kind::Namespace => ApiResource::erase::<Namespace>(&()),
+        Kind::Node => ApiResource::erase::<Node>(&()),
+        Kind::Pod => ApiResource::erase::<Pod>(&()),
+        Kind::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+        Kind::Service => ApiResource::erase::<Service>(&()),
+        Kind::EndpointSlice => ApiResource::erase::<EndpointSlice>(&()),
+    }
+}
+
+/// Whether the watcher would go on from a place that is lost: it starts the same watch again when the server answers 410 to its
+/// start, and passes over an event that it can't read.
+fn needs_list(error: &Error) -> bool {
+    match error {
+        Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 410,
+        Error::WatchFailed(error) => {
+            matches!(error, kube::Error::SerdeError(_) | kube::Error::LinesCodecMaxLineLengthExceeded)
+        }
+        _ => false,
+    }
+}
+
+fn explain(kind: Kind, error: &Error) -> String {
+    let (doing, cause) = match error {
+        Error::InitialListFailed(error) => ("list", error),
+        Error::WatchStartFailed(error) | Error::WatchFailed(error) => ("watch", error),
+        Error::WatchError(status) => return refusal(kind, "watch", status),
+        Error::NoResourceVersion => return "the server's answer has no resourceVersion".to_owned(),
+    };
+    match cause {
+        kube::Error::Api(status) => refusal(kind, doing, status),
+        other => format!("can't {doing}: {}", chain(other)),
+    }
+}
+
+fn refusal(kind: Kind, doing: &str, status: &Status) -> String {
+    let resource = resource(kind);
+    let name =
+        if resource.group.is_empty() { resource.plural } else { format!("{}.{}", resource.plural, resource.group) };
+    let hint = match status.code {
+        401 => "; the agent's credentials are not accepted".to_owned(),
+        403 => format!("; grant get, list and watch on {name} to the agent's service account"),
+        _ => String::new(),
+    };
+    format!("the server refuses to {doing} {name} ({}): {}{hint}", status.code, status.message)
+}
+
+/// An error with its causes, which the outer ones often leave out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error.to_string();
+        if !text.contains(&inner) {
+            text = format!("{text}: {inner}");
+        }
+        cause = error.source();
+    }
+    text
+}
