@@ -20,16 +20,17 @@ const PROFILE: [(&str, &str); 7] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = workspace_root()?;
+    let Some(tools) = Tools::find() else {
+        println!(
+            "cargo::error=building the eBPF programs needs bpf-linker and a Rust toolchain with library sources \
+             (`rustup component add rust-src`, or Debian's rustc-web, cargo-web and rust-web-src): run `cargo xtask \
+             setup`"
+        );
+        return Ok(());
+    };
     for path in ["ebpf/src", "ebpf/Cargo.toml", "common/src", "common/Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
-    let Some(tools) = Tools::find() else {
-        eprintln!(
-            "podgate: building the eBPF programs needs bpf-linker and a Rust toolchain with library sources (rustup \
-             component add rust-src, or Debian's rustc-web, cargo-web and rust-web-src): run `cargo xtask setup`"
-        );
-        std::process::exit(1);
-    };
     tools.build(&root)
 }
 
@@ -103,9 +104,7 @@ impl Tools {
     fn rustflags(&self) -> OsString {
         let mut flags = OsString::from("-Clinker=");
         flags.push(&self.linker);
-        for flag in
-            ["-Ctarget-cpu=v3", "-Clink-arg=--btf", "-Cdebuginfo=2"]
-        {
+        for flag in ["-Ctarget-cpu=v3", "-Clink-arg=--btf", "-Cdebuginfo=2"] {
             flags.push("\u{1f}");
             flags.push(flag);
         }

@@ -24,7 +24,8 @@ use crate::{Error, Hook, Options, preflight};
 /// podgate's programs and tables in the kernel.
 ///
 /// All methods act in the network namespace of the calling thread, and block: reading and writing tables for
-/// microseconds to milliseconds, [`podgate_policy::op::Op::Grace`] and the reuse of a slot for some 10 ms.
+/// microseconds to milliseconds, [`podgate_policy::op::Op::Grace`] for a grace period of the kernel, some 10 ms, and the
+/// reuse of a slot too where none has passed since its release.
 pub struct Datapath {
     pub(crate) maps: Maps,
     pub(crate) slots: Slots,
@@ -182,7 +183,9 @@ impl Datapath {
 
     /// Clears the counters of a slot's former owner, once no packet can be under way that counts for it.
     fn forget_former_owner(&mut self, slot: u32) -> Result<(), Error> {
-        self.wait()?;
+        if self.slots.is_unsettled(slot) {
+            self.wait()?;
+        }
         let first = counter_index(slot, Direction::Ingress, Reason::NotIsolated);
         let keys: Vec<u32> = (first..first + 2 * Reason::ROOM).collect();
         let zeros = vec![Counter::default(); keys.len() * self.cpus];

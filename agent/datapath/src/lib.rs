@@ -20,9 +20,10 @@
 //! each; [`Datapath::finish_takeover`] clears the interfaces that are nobody's any more.
 //!
 //! # Permissions
-//! CAP_BPF (maps, programs), CAP_PERFMON (programs that compare packet pointers and read kernel time) and CAP_NET_ADMIN
-//! (classifiers, hooks), and write access to a mounted bpffs; mounting one takes CAP_SYS_ADMIN. Nothing is looked up by
-//! id, which would take CAP_SYS_ADMIN too.
+//! CAP_BPF, without which the kernel refuses the hash maps; CAP_PERFMON, without which its verifier refuses the
+//! programs; CAP_NET_ADMIN, without which it refuses programs that are classifiers, and hooks. A test proves that these
+//! three are enough. Beside them, write access to a mounted bpffs: mounting one takes CAP_SYS_ADMIN. Nothing is looked
+//! up by id, which would take CAP_SYS_ADMIN too.
 
 mod apply;
 mod attach;

@@ -132,7 +132,15 @@ fn load_object(options: &Options, capacities: &BTreeMap<&'static str, u32>) -> R
 fn map_refused(name: String, error: &io::Error) -> Error {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => Error::NoBpf,
-        _ => Error::Refused { object: format!("map {name}"), reason: error.to_string() },
+        _ => Error::Refused { object: format!("map {name}"), reason: describe(error) },
+    }
+}
+
+/// An error of bpf(2). The capabilities are there when this is asked.
+fn describe(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => format!("{error}: a seccomp profile or security module forbids bpf(2), allow it"),
+        _ => error.to_string(),
     }
 }
 
@@ -155,11 +163,11 @@ fn refused(name: &str, error: &ProgramError) -> Error {
             let log = verifier_log.to_string();
             log::debug!("verifier log of {name}:\n{log}");
             // The log ends with statistics.
-            let is_verdict = |line: &&str| {
-                !line.is_empty() && !["processed ", "stack depth "].iter().any(|statistic| line.starts_with(statistic))
-            };
+            const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+            let is_verdict =
+                |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|statistic| line.starts_with(statistic));
             let verdict = log.lines().map(str::trim).rfind(is_verdict);
-            format!("{io_error}: {}", verdict.unwrap_or("the verifier said nothing"))
+            verdict.map_or_else(|| describe(io_error), |verdict| format!("{io_error}: {verdict}"))
         }
         error => chain(error),
     };

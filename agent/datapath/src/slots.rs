@@ -14,8 +14,10 @@ use crate::identity::{Identity, compose, is_open};
 pub(crate) struct Slots {
     last: u32,
     endpoints: BTreeMap<u32, Endpoint>,
-    /// Released slots: a packet that was under way may have been counted there after the release.
+    /// Released slots whose counters are not cleared yet.
     retired: BTreeSet<u32>,
+    /// Those of them where a packet may be under way that is counted for the former owner.
+    unsettled: BTreeSet<u32>,
     configs: Configs,
     /// `None` after the last one.
     next_generation: Option<u32>,
@@ -69,6 +71,7 @@ impl Slots {
             last: slots - 1,
             endpoints: BTreeMap::new(),
             retired: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
             configs: Configs::new(configs),
             next_generation: Some(1),
         }
@@ -146,17 +149,24 @@ impl Slots {
         if let Some(endpoint) = self.endpoints.remove(&switch.slot) {
             self.configs.quarantine(endpoint.word.config());
             self.retired.insert(switch.slot);
+            self.unsettled.insert(switch.slot);
         }
     }
 
-    /// Whether a packet may be under way that was judged for the slot's last owner.
+    /// Whether a packet may be under way that is counted for the former owner of a slot.
+    pub(crate) fn is_unsettled(&self, slot: u32) -> bool {
+        self.unsettled.contains(&slot)
+    }
+
+    /// The counters of a slot's former owner are cleared.
     pub(crate) fn forget_retired(&mut self, slot: u32) {
         self.retired.remove(&slot);
     }
 
-    /// A grace period is over: no program knows any longer of the records in quarantine.
+    /// A grace period is over: no program knows any longer of the records in quarantine, or of a former owner.
     pub(crate) fn end_quarantine(&mut self) {
         self.configs.end_quarantine();
+        self.unsettled.clear();
     }
 
     /// All flows are forgotten: generations start again. Every endpoint with policies, which are returned, must be
@@ -306,6 +316,24 @@ mod tests {
         assert_eq!(release(&mut slots, 1), SlotWord::new(2, 0));
         assert_eq!(slots.identify(1, &identity(9)).unwrap(), Identified::Reused);
         assert_eq!(switch(&mut slots, 1, isolated(10)), (SlotWord::new(3, 2), Some(record(10, 3))));
+    }
+
+    #[test]
+    fn one_grace_period_settles_all_released_slots() {
+        let mut slots = Slots::new(4, 8);
+        for slot in [1, 2, 3] {
+            slots.identify(slot, &identity(slot)).unwrap();
+        }
+        release(&mut slots, 1);
+        release(&mut slots, 2);
+        assert_eq!([1, 2, 3].map(|slot| slots.is_unsettled(slot)), [true, true, false]);
+        slots.end_quarantine();
+        assert_eq!([1, 2, 3].map(|slot| slots.is_unsettled(slot)), [false, false, false]);
+        assert_eq!(
+            slots.identify(1, &identity(9)).unwrap(),
+            Identified::Reused,
+            "its counters are still to be cleared"
+        );
     }
 
     #[test]

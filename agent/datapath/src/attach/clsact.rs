@@ -43,8 +43,12 @@ impl Filter {
 
 /// Makes a program the first filter at a hook, and sees that it is.
 pub(super) fn attach_first(program: BorrowedFd<'_>, ifindex: u32, direction: Direction) -> Result<(), Error> {
+    let id = sys::program_id(program).map_err(|error| failed(ifindex, direction, "looking", &error))?;
     ensure_qdisc(ifindex, direction)?;
     let before = filters(ifindex, direction)?;
+    if before.first().is_some_and(|first| first.program == Some(id)) {
+        return Ok(());
+    }
     let handle = match before.first() {
         Some(first) if first.is_ours() => first.handle,
         _ => spare_handle(&before),
@@ -53,7 +57,6 @@ pub(super) fn attach_first(program: BorrowedFd<'_>, ifindex: u32, direction: Dir
     for other in before.iter().filter(|filter| filter.is_ours() && filter.handle != handle) {
         delete(other.handle, ifindex, direction)?;
     }
-    let id = sys::program_id(program).map_err(|error| failed(ifindex, direction, "looking", &error))?;
     match filters(ifindex, direction)?.first() {
         Some(first) if first.program == Some(id) => Ok(()),
         _ => Err(Error::Attach {

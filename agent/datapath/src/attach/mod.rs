@@ -171,3 +171,15 @@ pub(crate) fn programs_at(hook: Hook, ifindex: u32, direction: Direction) -> Res
         Hook::Clsact => clsact::programs(ifindex, direction),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tcx_is_used_where_the_kernel_has_it_unless_told_otherwise() {
+        let used = |hook, kernel_has_tcx| Hooks::new(hook, kernel_has_tcx, None).hook();
+        assert_eq!([used(Hook::Auto, true), used(Hook::Auto, false)], [Hook::Tcx, Hook::Clsact]);
+        assert_eq!([used(Hook::Tcx, true), used(Hook::Clsact, true)], [Hook::Tcx, Hook::Clsact]);
+    }
+}

@@ -4,6 +4,7 @@ mod apply;
 mod attach;
 mod foreign;
 mod lifecycle;
+mod permissions;
 mod reading;
 mod sandbox;
 mod takeover;

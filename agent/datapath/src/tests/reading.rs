@@ -1,3 +1,6 @@
+use std::sync::Mutex;
+
+use log::{LevelFilter, Log, Metadata, Record};
 use podgate_common::{Counter, Direction, DropEvent, NetPort, Reason, map};
 use podgate_policy::op::{EndpointPolicies, Op};
 
@@ -152,5 +155,40 @@ fn a_test_run_takes_the_fields_of_its_context_and_gives_the_frame_back() {
         assert_eq!((run.packet, run.mark), (frame, 77));
         let expected = Counter { packets: 3, bytes: 46 };
         assert_eq!(counted(&datapath, 0), [(Direction::Ingress, Reason::NoEndpoint, expected)]);
+    });
+}
+
+/// Keeps what is logged, of all tests of this process.
+struct Kept(Mutex<Vec<String>>);
+
+static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+
+impl Log for Kept {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.0.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn the_programs_log_verdicts_only_when_told_to_trace() {
+    log::set_logger(&KEPT).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    sandbox(|| {
+        let pod = Pod::new(1);
+        for trace in [false, true] {
+            let mut datapath = Datapath::load(&Options { trace, ..unpinned(Hook::Auto) }).unwrap();
+            // A slot that no other test has.
+            enforce(&mut datapath, 499, &pod, deny_all());
+            enter(&datapath, &pod, 1);
+            datapath.drain_events(|_| {});
+            let told = KEPT.0.lock().unwrap().iter().any(|line| line.starts_with("TRACE") && line.contains("499"));
+            assert_eq!(told, trace);
+        }
     });
 }

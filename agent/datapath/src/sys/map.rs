@@ -1,0 +1,190 @@
+//! Maps: single entries and batches of them.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use aya::Pod;
+
+use super::{bpf, bpf_fd, raw};
+
+const MAP_CREATE: u32 = 0;
+#[cfg(test)]
+const MAP_LOOKUP_ELEM: u32 = 1;
+const MAP_UPDATE_ELEM: u32 = 2;
+const MAP_LOOKUP_BATCH: u32 = 24;
+const MAP_LOOKUP_AND_DELETE_BATCH: u32 = 25;
+const MAP_UPDATE_BATCH: u32 = 26;
+const MAP_DELETE_BATCH: u32 = 27;
+
+/// `BPF_MAP_TYPE_ARRAY`
+pub(crate) const MAP_TYPE_ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS`
+pub(crate) const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+
+/// Makes a map with 4-byte keys and values.
+pub(crate) fn map_create(map_type: u32, entries: u32, inner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        flags: u32,
+        inner_fd: u32,
+    }
+    let inner_fd = inner.map_or(0, raw);
+    bpf_fd(MAP_CREATE, &mut Attr { map_type, key_size: 4, value_size: 4, max_entries: entries, flags: 0, inner_fd })
+}
+
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[cfg(test)]
+/// Reads one entry of a map whose values are `V`; `None` where it has no such key.
+pub(crate) fn map_lookup<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let mut attr = ElementAttr {
+        map_fd: raw(map),
+        pad: 0,
+        key: std::ptr::from_ref(key) as u64,
+        value: std::ptr::from_mut(&mut value) as u64,
+        flags: 0,
+    };
+    match bpf(MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes one entry.
+pub(crate) fn map_update<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: raw(map),
+        pad: 0,
+        key: std::ptr::from_ref(key) as u64,
+        value: std::ptr::from_ref(value) as u64,
+        flags: 0,
+    };
+    bpf(MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// A batch that ended early: how many entries it dealt with, and why it went no further.
+pub(crate) type BatchError = (usize, io::Error);
+
+fn batch(command: u32, attr: &mut BatchAttr) -> Result<(), BatchError> {
+    let asked = attr.count;
+    bpf(command, attr).map(drop).map_err(|error| {
+        // Kernels before 6.8 leave the field alone where they fail before the first entry.
+        let done = if attr.count >= asked { 0 } else { attr.count };
+        (done as usize, error)
+    })
+}
+
+/// Writes many entries in order. A map with a value per CPU takes as many values per key.
+pub(crate) fn map_update_batch<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> Result<(), BatchError> {
+    debug_assert!(values.len().is_multiple_of(keys.len()), "every key has its values");
+    let mut attr = BatchAttr {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: keys.len() as u32,
+        map_fd: raw(map),
+        ..BatchAttr::default()
+    };
+    batch(MAP_UPDATE_BATCH, &mut attr)
+}
+
+/// Removes many entries in order; ends early, with ENOENT, at one that is not there.
+pub(crate) fn map_delete_batch<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> Result<(), BatchError> {
+    let mut attr =
+        BatchAttr { keys: keys.as_ptr() as u64, count: keys.len() as u32, map_fd: raw(map), ..BatchAttr::default() };
+    batch(MAP_DELETE_BATCH, &mut attr)
+}
+
+/// Reads entries of an array, of one value per CPU or not, that follow one another. `values` has room for `count`.
+pub(crate) fn array_lookup_batch<V: Pod>(
+    map: BorrowedFd<'_>,
+    first: u32,
+    count: u32,
+    values: &mut [V],
+) -> io::Result<()> {
+    let mut keys = vec![0_u32; count as usize];
+    // The kernel begins behind the key it is given.
+    let before = first.wrapping_sub(1);
+    let mut out = 0_u32;
+    let mut attr = BatchAttr {
+        in_batch: if first == 0 { 0 } else { std::ptr::from_ref(&before) as u64 },
+        out_batch: std::ptr::from_mut(&mut out) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count,
+        map_fd: raw(map),
+        ..BatchAttr::default()
+    };
+    match bpf(MAP_LOOKUP_BATCH, &mut attr) {
+        // ENOENT: the array ended with, or before, the last entry asked for.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) && attr.count == count => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// What to do with the entries of a hash that are walked over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Walk {
+    /// Count them.
+    Count = MAP_LOOKUP_BATCH,
+    /// Count and remove them.
+    Remove = MAP_LOOKUP_AND_DELETE_BATCH,
+}
+
+/// Walks over the entries of a hash whose keys and values have these sizes, and counts them.
+pub(crate) fn hash_walk(map: BorrowedFd<'_>, walk: Walk, key_size: usize, value_size: usize) -> io::Result<u64> {
+    const CHUNK: usize = 4096;
+    let mut keys = vec![0_u8; key_size * CHUNK];
+    let mut values = vec![0_u8; value_size * CHUNK];
+    // The kernel's cursor is a bucket's number.
+    let mut cursor = 0_u32;
+    let cursor = &raw mut cursor as u64;
+    let (mut begun, mut total) = (false, 0);
+    loop {
+        let mut attr = BatchAttr {
+            in_batch: if begun { cursor } else { 0 },
+            out_batch: cursor,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: CHUNK as u32,
+            map_fd: raw(map),
+            ..BatchAttr::default()
+        };
+        match bpf(walk as u32, &mut attr) {
+            Ok(_) => total += u64::from(attr.count),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(total + u64::from(attr.count)),
+            Err(error) => return Err(error),
+        }
+        begun = true;
+    }
+}

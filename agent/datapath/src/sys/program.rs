@@ -1,0 +1,68 @@
+//! Programs.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::{bpf, object_info, raw};
+
+const PROG_TEST_RUN: u32 = 10;
+
+/// The id of a program.
+pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // struct bpf_prog_info begins with type and id.
+    let mut info = [0_u32; 2];
+    object_info(program, &mut info)?;
+    Ok(info[1])
+}
+
+/// Input and outcome of a test run.
+pub(crate) struct TestRunBuffers<'a> {
+    /// The frame.
+    pub(crate) packet: &'a [u8],
+    /// `struct __sk_buff` before and after.
+    pub(crate) context: &'a mut [u8],
+    /// Room for the frame after the run.
+    pub(crate) output: &'a mut Vec<u8>,
+}
+
+/// Runs a classifier on a frame so many times; its last verdict, and how many nanoseconds a run took.
+pub(crate) fn test_run(program: BorrowedFd<'_>, buffers: TestRunBuffers<'_>, repeat: u32) -> io::Result<(u32, u32)> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        program: u32,
+        verdict: u32,
+        packet_size: u32,
+        output_size: u32,
+        packet: u64,
+        output: u64,
+        repeat: u32,
+        duration: u32,
+        context_in_size: u32,
+        context_out_size: u32,
+        context_in: u64,
+        context_out: u64,
+        flags: u32,
+        cpu: u32,
+        batch_size: u32,
+        pad: u32,
+    }
+    let TestRunBuffers { packet, context, output } = buffers;
+    let context_pointer = context.as_mut_ptr() as u64;
+    let mut attr = Attr {
+        program: raw(program),
+        packet_size: packet.len() as u32,
+        output_size: output.len() as u32,
+        packet: packet.as_ptr() as u64,
+        output: output.as_mut_ptr() as u64,
+        repeat,
+        context_in_size: context.len() as u32,
+        context_out_size: context.len() as u32,
+        context_in: context_pointer,
+        context_out: context_pointer,
+        ..Attr::default()
+    };
+    bpf(PROG_TEST_RUN, &mut attr)?;
+    output.truncate(attr.output_size as usize);
+    Ok((attr.verdict, attr.duration))
+}
