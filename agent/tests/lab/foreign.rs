@@ -1,0 +1,1 @@
+//! Somebody else's TC programs beside ours.

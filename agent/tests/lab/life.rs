@@ -1,0 +1,1 @@
+//! Pods, policies and the agent itself come and go.

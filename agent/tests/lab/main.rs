@@ -1,0 +1,10 @@
+//! The agent on nodes of the lab: real CNI plugins, real sockets, YAML in a directory. Needs root.
+
+mod connections;
+mod foreign;
+mod life;
+mod node;
+mod packets;
+mod pick_up;
+mod support;
+mod wirings;

@@ -1,0 +1,1 @@
+//! Packets of every kind.

@@ -1,0 +1,272 @@
+//! A lab with one node and the agent on it, and questions asked many at a time.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use podgate_lab::{
+    Agent, Lab, Manifests, Namespace, Node, Pod, PodManifest, Probe, Result, RunningAgent, Seen, Wiring,
+};
+
+/// How long an answer may take to come. The machine may be busy.
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+/// How long silence is listened to: less than TCP's first retransmission takes, so that one probe is one denied packet.
+pub(crate) const SILENCE: Duration = Duration::from_millis(600);
+/// How long the agent may take to enforce what was written.
+pub(crate) const IN_FORCE: Duration = Duration::from_secs(10);
+/// The ports that [`serve`] serves.
+pub(crate) const PORTS: [u16; 2] = [80, 81];
+
+/// A lab with the node `node-1`, a directory of manifests, and the agent once [`World::start`] was called. Dropped, it
+/// ends the agent and removes the lab.
+pub(crate) struct World {
+    agent: Option<RunningAgent>,
+    /// How the agent is started; arguments and capabilities can be added.
+    pub(crate) start: Agent,
+    pub(crate) manifests: Manifests,
+    /// NetworkPolicies in each file that this has written.
+    policies: BTreeMap<String, usize>,
+    pub(crate) node: Node,
+    pub(crate) lab: Lab,
+}
+
+impl World {
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let lab = Lab::new(name)?;
+        let node = lab.node("node-1")?;
+        let manifests = Manifests::new(&lab, "manifests")?;
+        let start = agent_of(&lab, &node).manifests(manifests.path());
+        Ok(Self { agent: None, start, manifests, policies: BTreeMap::new(), node, lab })
+    }
+
+    /// A world in which the agent runs, with these arguments besides.
+    pub(crate) fn started(name: &str, arguments: &[&str]) -> Result<Self> {
+        let mut world = Self::new(name)?;
+        world.run_agent(arguments)?;
+        Ok(world)
+    }
+
+    /// Starts the agent, with these arguments besides, and waits until it is ready.
+    pub(crate) fn run_agent(&mut self, arguments: &[&str]) -> Result<()> {
+        self.start = arguments.iter().fold(self.start.clone(), |start, argument| start.arg(argument));
+        self.restart()
+    }
+
+    /// Starts the agent as it was started before, and waits until it is ready.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.agent = Some(self.start.start_ready(&self.lab, &self.node)?);
+        Ok(())
+    }
+
+    /// The agent that runs.
+    pub(crate) fn agent(&mut self) -> &mut RunningAgent {
+        self.agent.as_mut().expect("the agent was started")
+    }
+
+    /// The agent that runs, to be ended by the caller.
+    pub(crate) fn take_agent(&mut self) -> RunningAgent {
+        self.agent.take().expect("the agent was started")
+    }
+
+    /// Adds a pod, `namespace/name`, that serves [`PORTS`], as an object with the label `app=NAME`, and waits until it is
+    /// enforced if the agent runs.
+    pub(crate) fn pod(&mut self, name: &str, wiring: Wiring) -> Result<Pod> {
+        let pod = self.node.pod(name, wiring)?;
+        serve(&pod)?;
+        self.declare(&labelled(&pod), &pod)?;
+        Ok(pod)
+    }
+
+    /// Writes the object of a pod, or changes it, and waits until it is enforced if the agent runs.
+    pub(crate) fn declare(&mut self, manifest: &PodManifest, pod: &Pod) -> Result<()> {
+        self.write(&file_of(pod), &manifest.json().to_string())
+    }
+
+    /// Removes the object of a pod and waits until the agent knows.
+    pub(crate) fn forget(&mut self, pod: &Pod) -> Result<()> {
+        self.remove(&file_of(pod))
+    }
+
+    /// Writes a file of manifests and waits until it is in force, if the agent runs.
+    pub(crate) fn write(&mut self, file: &str, manifests: &str) -> Result<()> {
+        let old = self.policies.get(file).copied().unwrap_or(0);
+        let own = manifests.matches("NetworkPolicy").count();
+        // The number of policies tells when the agent has taken a file in: there must always be another number of them,
+        // and at least one.
+        let marks = if own + 1 == old { 2 } else { 1 };
+        let marks: Vec<String> = (0..marks).map(|number| mark(file, number)).collect();
+        self.policies.insert(file.to_owned(), own + marks.len());
+        self.manifests.write(file, format!("{manifests}\n---\n{}", marks.join("\n---\n")))?;
+        self.settle()
+    }
+
+    /// Removes a file and waits until that is in force, if the agent runs.
+    pub(crate) fn remove(&mut self, file: &str) -> Result<()> {
+        self.policies.remove(file);
+        self.manifests.remove(file)?;
+        self.settle()
+    }
+
+    /// Waits until the agent, if it runs, enforces every file that this has written.
+    fn settle(&mut self) -> Result<()> {
+        let expected = self.policies.values().sum::<usize>() as f64;
+        let Some(agent) = &mut self.agent else { return Ok(()) };
+        let deadline = Instant::now() + IN_FORCE;
+        while agent.metrics()?.sum("podgate_policies", &[]) != expected {
+            assert!(Instant::now() < deadline, "the agent has not taken in what was written");
+            thread::sleep(Duration::from_millis(10));
+        }
+        agent.wait_ready()
+    }
+
+    /// The packets of a pod that were denied in a direction, by reason.
+    pub(crate) fn denied(&mut self, pod: &Pod, direction: &str) -> Result<BTreeMap<String, u64>> {
+        self.verdicts(pod, direction, "denied")
+    }
+
+    /// The packets of a pod that were allowed in a direction, by reason.
+    pub(crate) fn allowed(&mut self, pod: &Pod, direction: &str) -> Result<BTreeMap<String, u64>> {
+        self.verdicts(pod, direction, "allowed")
+    }
+
+    fn verdicts(&mut self, pod: &Pod, direction: &str, verdict: &str) -> Result<BTreeMap<String, u64>> {
+        let name = pod.name().clone();
+        let labels =
+            [("namespace", &*name.namespace), ("pod", &*name.name), ("direction", direction), ("verdict", verdict)];
+        let metrics = self.agent().metrics()?;
+        let series = metrics.matching("podgate_verdicts_total", &labels).filter(|series| series.value > 0.0);
+        Ok(series.map(|series| (series.label("reason").to_owned(), series.value as u64)).collect())
+    }
+}
+
+/// The agent for a node, with nothing in common with those of other labs and nodes.
+pub(crate) fn agent_of(lab: &Lab, node: &Node) -> Agent {
+    let bindings = lab.directory().join(format!("bindings-{}.json", node.name()));
+    Agent::new(env!("CARGO_BIN_EXE_podgate")).arg("--bindings").arg(bindings)
+}
+
+/// A pod's object with the label `app=NAME`.
+pub(crate) fn labelled(pod: &Pod) -> PodManifest {
+    pod.manifest().label("app", &pod.name().name)
+}
+
+fn file_of(pod: &Pod) -> String {
+    format!("pod-{}-{}.yaml", pod.name().namespace, pod.name().name)
+}
+
+/// A policy of a namespace without pods: it changes nothing.
+fn mark(file: &str, number: usize) -> String {
+    let name = format!("{}-{number}", file.trim_end_matches(".yaml"));
+    policy("marks", &name, "podSelector: {}")
+}
+
+/// A NetworkPolicy as YAML; `spec` in lines without indentation.
+pub(crate) fn policy(namespace: &str, name: &str, spec: &str) -> String {
+    let spec = spec.trim().replace('\n', "\n  ");
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+         metadata: {{ namespace: {namespace}, name: {name} }}\nspec:\n  {spec}\n"
+    )
+}
+
+/// Isolates the pods that `selector` matches, for instance `{}`, in both directions, and allows nothing.
+pub(crate) fn deny_all(namespace: &str, selector: &str) -> String {
+    policy(namespace, "deny-all", &format!("podSelector: {selector}\npolicyTypes: [Ingress, Egress]"))
+}
+
+/// Serves TCP and UDP echo on [`PORTS`] until the lab ends.
+pub(crate) fn serve(namespace: &Namespace) -> Result<()> {
+    for port in PORTS {
+        namespace.serve_tcp(port)?.detach();
+        namespace.serve_udp(port)?.detach();
+    }
+    Ok(())
+}
+
+/// What [`Questions::ask`] asks.
+struct Question<'a> {
+    from: &'a Namespace,
+    probe: Probe,
+    expected: Seen,
+}
+
+/// Questions that are asked all at once, since waiting for silence takes time.
+#[derive(Default)]
+pub(crate) struct Questions<'a> {
+    questions: Vec<Question<'a>>,
+}
+
+impl<'a> Questions<'a> {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// These are answered.
+    pub(crate) fn answered(self, from: &'a Namespace, probes: impl IntoIterator<Item = Probe>) -> Self {
+        self.expect(from, probes, Seen::Answered)
+    }
+
+    /// Nothing comes back for these.
+    pub(crate) fn silent(self, from: &'a Namespace, probes: impl IntoIterator<Item = Probe>) -> Self {
+        self.expect(from, probes, Seen::Silence)
+    }
+
+    /// These are seen as `expected`.
+    pub(crate) fn expect(
+        mut self,
+        from: &'a Namespace,
+        probes: impl IntoIterator<Item = Probe>,
+        expected: Seen,
+    ) -> Self {
+        self.questions.extend(probes.into_iter().map(|probe| Question { from, probe, expected }));
+        self
+    }
+
+    /// Asks each once.
+    ///
+    /// # Panics
+    /// When something else is seen than expected: shows every difference.
+    #[track_caller]
+    pub(crate) fn ask(self) {
+        let seen: Vec<Seen> = thread::scope(|scope| {
+            let threads: Vec<_> = self.questions.iter().map(|question| scope.spawn(move || question.ask())).collect();
+            threads.into_iter().map(|thread| thread.join().expect("probes don't panic")).collect()
+        });
+        let answers = self.questions.iter().zip(seen);
+        let wrong: Vec<String> = answers
+            .filter(|(question, seen)| question.expected != *seen)
+            .map(|(Question { from, probe, expected }, seen)| {
+                format!("{probe} from {}: {seen:?} instead of {expected:?}", from.netns())
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}
+
+impl Question<'_> {
+    fn ask(&self) -> Seen {
+        let patience = if self.expected == Seen::Silence { SILENCE } else { ANSWER };
+        self.from.probe_from(self.probe, None, patience)
+    }
+}
+
+/// TCP to both addresses.
+pub(crate) fn tcp(to: [IpAddr; 2], port: u16) -> [Probe; 2] {
+    to.map(|address| Probe::tcp(address, port))
+}
+
+/// UDP to both addresses.
+pub(crate) fn udp(to: [IpAddr; 2], port: u16) -> [Probe; 2] {
+    to.map(|address| Probe::udp(address, port))
+}
+
+/// Echo requests to both addresses.
+pub(crate) fn ping(to: [IpAddr; 2]) -> [Probe; 2] {
+    to.map(Probe::ping)
+}
+
+/// TCP and UDP to a port of both addresses, and echo requests to them.
+pub(crate) fn everything(to: [IpAddr; 2], port: u16) -> Vec<Probe> {
+    [tcp(to, port), udp(to, port), ping(to)].concat()
+}

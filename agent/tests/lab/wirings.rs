@@ -1,0 +1,1 @@
+//! Enforcement is the same whatever the wiring and the hook.
