@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The `podgate` binary: command line, engine, metrics, admin socket.
+//!
+//! ```text
+//! source ──► engine ──► datapath        explain, matrix: manifests ──► evaluator ──► stdout
+//! netlink ──►   │
+//!               ├──► /metrics /healthz /readyz
+//!               └──► admin socket ◄── podgate status
+//! ```
+//!
+//! [`cli`] is the only way in. The engine's decisions are sans-IO; its thread, the HTTP server and the admin socket are
+//! thin shells around them.
+#![forbid(unsafe_code)]
+
+mod admin;
+mod agent;
+pub mod cli;
+mod engine;
+mod http;
+mod logging;
+mod metrics;
+mod status;

@@ -1,0 +1,76 @@
+//! The side of `podgate status`.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::protocol::{Answer, Command, MAX_RESPONSE, Request, Response, VERSION};
+use crate::status::Status;
+
+/// The agent has this long to answer.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why there is no status.
+#[derive(Debug)]
+pub(crate) enum ClientError {
+    /// Nothing listens there.
+    NoAgent(PathBuf),
+    /// The socket may not be opened.
+    Forbidden(PathBuf),
+    /// The conversation broke off.
+    Io(PathBuf, io::Error),
+    /// The agent refused.
+    Refused(String),
+    /// The answer can't be read.
+    Unreadable(String),
+}
+
+impl std::error::Error for ClientError {}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAgent(path) => write!(f, "no agent listens on {}: is `podgate agent` running?", path.display()),
+            Self::Forbidden(path) => {
+                write!(f, "{} may only be opened by the agent's user: try as root", path.display())
+            }
+            Self::Io(path, error) => write!(f, "talking to the agent on {} failed: {error}", path.display()),
+            Self::Refused(message) => write!(f, "the agent answered: {message}"),
+            Self::Unreadable(message) => {
+                write!(f, "the agent's answer can't be read (is it of another version?): {message}")
+            }
+        }
+    }
+}
+
+/// Asks the agent behind a socket for its status.
+///
+/// # Errors
+/// When there is no agent, it may not be asked, or it gives no status.
+pub(crate) fn fetch_status(path: &Path) -> Result<Status, ClientError> {
+    let line = exchange(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NoAgent(path.to_owned()),
+        ErrorKind::PermissionDenied => ClientError::Forbidden(path.to_owned()),
+        _ => ClientError::Io(path.to_owned(), error),
+    })?;
+    let response: Response = serde_json::from_slice(&line).map_err(|e| ClientError::Unreadable(e.to_string()))?;
+    match response.answer {
+        Answer::Status(status) => Ok(*status),
+        Answer::Error(message) => Err(ClientError::Refused(message)),
+    }
+}
+
+/// Sends the request and reads one line.
+fn exchange(path: &Path) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    let mut request = serde_json::to_vec(&Request { version: VERSION, request: Command::Status })?;
+    request.push(b'\n');
+    stream.write_all(&request)?;
+    let mut line = Vec::new();
+    BufReader::new(stream).take(MAX_RESPONSE).read_until(b'\n', &mut line)?;
+    Ok(line)
+}

@@ -1,0 +1,13 @@
+//! The admin socket: one JSON object per line, request and response in turn, on a socket only the agent's user may open.
+//!
+//! A request is `{"version":1,"request":"status"}`; the response `{"version":1,"status":{…}}` or
+//! `{"version":1,"error":"…"}`.
+
+mod client;
+mod protocol;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use client::fetch_status;
+pub(crate) use server::{Socket, serve};

@@ -1,0 +1,116 @@
+//! Requests and responses.
+
+use serde::{Deserialize, Serialize};
+
+use crate::status::Status;
+
+/// The version of the protocol. A change that old clients can't read changes it.
+pub(super) const VERSION: u32 = 1;
+
+/// The longest request in bytes, its line end included.
+pub(super) const MAX_REQUEST: u64 = 4096;
+
+/// The longest response in bytes that a client reads: room for the status of a node full of pods.
+pub(super) const MAX_RESPONSE: u64 = 64 << 20;
+
+/// What a client sends.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// [`VERSION`] of the client.
+    pub(super) version: u32,
+    /// What it wants.
+    pub(super) request: Command,
+}
+
+/// What a client can want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Command {
+    /// The agent's status.
+    Status,
+}
+
+/// What the agent answers.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Response {
+    /// [`VERSION`] of the agent.
+    pub(super) version: u32,
+    /// The answer.
+    #[serde(flatten)]
+    pub(super) answer: Answer,
+}
+
+/// An answer.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    /// To [`Command::Status`].
+    Status(Box<Status>),
+    /// The request could not be answered, and why.
+    Error(String),
+}
+
+impl Response {
+    /// An answer of this version.
+    pub(super) fn new(answer: Answer) -> Self {
+        Self { version: VERSION, answer }
+    }
+
+    /// A refusal.
+    pub(super) fn error(message: impl Into<String>) -> Self {
+        Self::new(Answer::Error(message.into()))
+    }
+}
+
+/// Reads a request's line.
+///
+/// # Errors
+/// What to tell the client.
+pub(super) fn parse_request(line: &[u8]) -> Result<Command, String> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        version: u32,
+    }
+    let envelope: Envelope = serde_json::from_slice(line).map_err(|error| format!("not a request: {error}"))?;
+    if envelope.version != VERSION {
+        return Err(format!("this agent speaks version {VERSION} of the protocol, not {}", envelope.version));
+    }
+    let request: Request = serde_json::from_slice(line).map_err(|error| format!("unknown request: {error}"))?;
+    Ok(request.request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_one_stable_form() {
+        let request = Request { version: VERSION, request: Command::Status };
+        let line = serde_json::to_string(&request).unwrap();
+        assert_eq!(line, r#"{"version":1,"request":"status"}"#);
+        assert_eq!(parse_request(line.as_bytes()), Ok(Command::Status));
+    }
+
+    #[test]
+    fn a_response_is_read_back() {
+        for answer in [Answer::Error("no".to_owned()), Answer::Status(Box::default())] {
+            let response = Response::new(answer);
+            let line = serde_json::to_string(&response).unwrap();
+            assert_eq!(serde_json::from_str::<Response>(&line).unwrap(), response);
+        }
+    }
+
+    #[test]
+    fn other_versions_are_refused_whatever_they_ask() {
+        let error = parse_request(br#"{"version":2,"request":{"teleport":"now"}}"#).unwrap_err();
+        assert_eq!(error, "this agent speaks version 1 of the protocol, not 2");
+    }
+
+    #[test]
+    fn unknown_requests_and_garbage_are_told_apart() {
+        let unknown = parse_request(br#"{"version":1,"request":"teleport"}"#).unwrap_err();
+        assert!(unknown.starts_with("unknown request: "), "{unknown}");
+        let garbage = parse_request(b"GET / HTTP/1.1").unwrap_err();
+        assert!(garbage.starts_with("not a request: "), "{garbage}");
+    }
+}

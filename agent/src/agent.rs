@@ -1,0 +1,203 @@
+//! Wires source, netlink, engine and servers together, and ends them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use hyper::Uri;
+use podgate_common::map::{self, capacity};
+use podgate_datapath::{Datapath, netlink};
+use podgate_policy::tables::Limits;
+use podgate_source::{Source, api, manifests};
+use tokio::net::{TcpListener, lookup_host};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use crate::admin;
+use crate::cli::{AgentArgs, Hook, LiveConnections};
+use crate::engine::{self, Config, Enforced, Handle, Inputs, Memory, Pulse, State};
+use crate::http;
+use crate::metrics::duration_histogram;
+
+/// Threads for sources and servers; the engine and netlink have threads of their own.
+const WORKERS: usize = 2;
+
+/// How long the API server's name may take to resolve.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Port classes are numbered with 16 bits.
+const PORT_CLASSES: u32 = 65_536;
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What is in the way of starting, in one line that says what to do.
+pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<()> {
+    let node = args.node_name()?;
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let result = runtime.block_on(serve(args, &node));
+    // A blocking look-up of a name must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(args: &AgentArgs, node: &str) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let metrics = TcpListener::bind(args.metrics_listen).await.with_context(|| {
+        format!("--metrics-listen: cannot listen on {}: choose another address or port", args.metrics_listen)
+    })?;
+    // Before anything in the kernel is touched: it also tells whether another agent is at work.
+    let socket = admin::Socket::bind(&args.socket)?;
+    let (engine, handle) = Engine::start(args, node).await?;
+    let mut ended = engine.ended;
+    tokio::select! {
+        () = http::serve(metrics, handle.clone()) => {}
+        () = admin::serve(socket, handle) => {}
+        _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "ending; enforcement goes on"),
+        _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "ending; enforcement goes on"),
+        _ = &mut ended => {}
+    }
+    drop(engine.stop);
+    engine.thread.join().map_err(|_| anyhow!("the engine panicked: see the message above, and report it"))?
+}
+
+/// The engine's thread.
+struct Engine {
+    thread: JoinHandle<anyhow::Result<()>>,
+    /// Dropped, it ends the engine.
+    stop: oneshot::Sender<()>,
+    /// Resolves when the engine has ended.
+    ended: oneshot::Receiver<()>,
+    /// Dropped, it ends the following of the host's network.
+    _watcher: netlink::Watcher,
+}
+
+impl Engine {
+    async fn start(args: &AgentArgs, node: &str) -> anyhow::Result<(Self, Handle)> {
+        let datapath = Datapath::load(&options(args))?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), node, hook = ?datapath.hook(), "loaded");
+        let source = open_source(args).await?;
+        let api_servers = api_servers(&source.status.borrow().source.clone()).await;
+        let watcher = netlink::watch(netlink::Options { api_servers, ..netlink::Options::default() })?;
+        let memory = Memory::new(&args.bindings());
+        let enforced = memory.recall().unwrap_or_else(|error| {
+            tracing::warn!(%error, path = %args.bindings().display(), "cannot read what the former agent enforced");
+            Enforced::new()
+        });
+        let limits = limits(&args.table_entries());
+        let state = State::new(config(args, node), limits, datapath.last_slot() + 1, enforced);
+        let (inputs, handle, stop) = channels(source, &watcher);
+        let (ending, ended) = oneshot::channel();
+        let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            // Dropped when the engine ends, by a panic too.
+            let _ending: oneshot::Sender<()> = ending;
+            let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
+            runtime.block_on(engine::run(inputs, state, datapath, memory))
+        })?;
+        Ok((Self { thread, stop, ended, _watcher: watcher }, handle))
+    }
+}
+
+/// What connects the engine to everything else.
+fn channels(source: Source, watcher: &netlink::Watcher) -> (Inputs, Handle, oneshot::Sender<()>) {
+    let (request, requests) = mpsc::channel(8);
+    let (not_ready_sender, not_ready) = watch::channel(vec!["starting".to_owned()]);
+    let (stop_sender, stop) = oneshot::channel();
+    let (pulse, apply_duration) = (Pulse::new(), duration_histogram());
+    let inputs = Inputs {
+        source,
+        views: watcher.views(),
+        requests,
+        not_ready: not_ready_sender,
+        pulse: pulse.clone(),
+        apply_duration: apply_duration.clone(),
+        stop,
+    };
+    (inputs, Handle { requests: request, not_ready, pulse, apply_duration }, stop_sender)
+}
+
+fn config(args: &AgentArgs, node: &str) -> Config {
+    Config {
+        node: node.into(),
+        keep: args.live_connections == LiveConnections::Keep,
+        routing: args.allow_foreign_source.iter().cloned().collect(),
+    }
+}
+
+fn options(args: &AgentArgs) -> podgate_datapath::Options {
+    podgate_datapath::Options {
+        bpffs: Some(args.bpffs.clone()),
+        hook: match args.hook {
+            Hook::Auto => podgate_datapath::Hook::Auto,
+            Hook::Tcx => podgate_datapath::Hook::Tcx,
+            Hook::Clsact => podgate_datapath::Hook::Clsact,
+        },
+        event_rate: args.event_rate,
+        capacities: args.table_entries(),
+        trace: args.datapath_log,
+    }
+}
+
+/// How much room the planner has: what the kernel's tables are made with.
+fn limits(entries: &BTreeMap<String, u32>) -> Limits {
+    let of = |name: &str, default: u32| entries.get(name).copied().unwrap_or(default);
+    Limits {
+        addresses4: of(map::ADDRESSES4, capacity::ADDRESSES4),
+        addresses6: of(map::ADDRESSES6, capacity::ADDRESSES6),
+        groups: of(map::GROUPS, capacity::GROUPS),
+        blocks4: of(map::BLOCKS4, capacity::BLOCKS4),
+        blocks6: of(map::BLOCKS6, capacity::BLOCKS6),
+        class_rows: of(map::CLASS_ROWS, capacity::CLASS_ROWS),
+        rows: of(map::ROWS, capacity::ROWS),
+        row_ports: of(map::ROW_PORTS, capacity::ROW_PORTS),
+        port_classes: PORT_CLASSES,
+    }
+}
+
+async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {
+    match &args.manifests {
+        Some(directory) => Ok(manifests::spawn(directory.clone())),
+        None => Ok(api::spawn(&api::Options { kubeconfig: args.kubeconfig.clone() }).await?),
+    }
+}
+
+/// The addresses of the API server in a source's description; none for files, or if its name can't be resolved.
+async fn api_servers(source: &str) -> Vec<IpAddr> {
+    let uri = source.split_whitespace().find_map(|word| word.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some()));
+    let Some((host, port)) = uri.as_ref().and_then(|uri| Some((uri.host()?, uri.port_u16().unwrap_or(443)))) else {
+        return Vec::new();
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match timeout(RESOLVE_TIMEOUT, lookup_host((host, port))).await {
+        Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(host, %error, "cannot resolve the API server's name");
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_api_server_is_found_in_the_description_of_its_source() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(api_servers("Kubernetes API https://10.0.0.1:6443").await, [address("10.0.0.1")]);
+        assert_eq!(api_servers("Kubernetes API https://[fd00::1]:443/").await, [address("fd00::1")]);
+        assert!(api_servers("directory /etc/podgate").await.is_empty());
+    }
+
+    #[test]
+    fn the_planner_is_told_of_tables_of_another_size() {
+        let limits = limits(&BTreeMap::from([(map::ROWS.to_owned(), 64)]));
+        assert_eq!((limits.rows, limits.groups), (64, capacity::GROUPS));
+    }
+}

@@ -1,0 +1,168 @@
+//! `podgate agent`: the settings of the agent.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use podgate_policy::model::ObjectKey;
+
+use crate::agent;
+use crate::logging;
+
+/// Enforce the policies of the pods on this node
+///
+/// Watches policies, pods and namespaces, finds the host side of each pod's veth pair and enforces there. Enforcement
+/// stays in the kernel while the agent is stopped, restarted or upgraded. Needs root, or the capabilities CAP_BPF,
+/// CAP_NET_ADMIN and CAP_PERFMON, and a mounted BPF file system.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AgentArgs {
+    /// This node's name in Kubernetes: its pods are enforced, those of other nodes are peers [env: also NODE_NAME]
+    #[arg(long, env = "PODGATE_NODE_NAME", value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+
+    /// Read Kubernetes YAML files from this directory, and follow their changes, instead of asking the Kubernetes API
+    #[arg(long, env = "PODGATE_MANIFESTS", value_name = "DIR", conflicts_with = "kubeconfig")]
+    pub(crate) manifests: Option<PathBuf>,
+
+    /// How to reach the Kubernetes API from outside a cluster; inside one, the service account is used
+    #[arg(long, env = "PODGATE_KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// Where /metrics, /healthz and /readyz are served
+    #[arg(long, env = "PODGATE_METRICS_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:9417")]
+    pub(crate) metrics_listen: SocketAddr,
+
+    /// The socket that `podgate status` talks to; only the agent's user may open it
+    #[arg(long, env = "PODGATE_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+
+    /// The file in which the agent keeps which interfaces it enforces, for the agent that comes after it; it should not
+    /// outlive a reboot [default: beside the socket, named *.bindings]
+    #[arg(long, env = "PODGATE_BINDINGS", value_name = "FILE")]
+    bindings: Option<PathBuf>,
+
+    /// Where programs and tables are pinned, so that they outlive the agent: a directory of a BPF file system
+    #[arg(long, env = "PODGATE_BPFFS", value_name = "DIR", default_value = "/sys/fs/bpf/podgate")]
+    pub(crate) bpffs: PathBuf,
+
+    /// How programs are attached
+    #[arg(long, env = "PODGATE_HOOK", value_enum, default_value = "auto")]
+    pub(crate) hook: Hook,
+
+    /// What becomes of open connections that the policies stop to allow
+    #[arg(long, env = "PODGATE_LIVE_CONNECTIONS", value_enum, default_value = "cut")]
+    pub(crate) live_connections: LiveConnections,
+
+    /// A pod that may send packets with source addresses that are not its own, because it routes for others; repeatable
+    #[arg(long, env = "PODGATE_ALLOW_FOREIGN_SOURCE", value_name = "NS/POD", value_delimiter = ',', value_parser = object_key)]
+    pub(crate) allow_foreign_source: Vec<ObjectKey>,
+
+    /// How many dropped packets per second are reported one by one, for each pod and CPU; all are counted
+    #[arg(long, env = "PODGATE_EVENT_RATE", value_name = "N", default_value_t = 10)]
+    pub(crate) event_rate: u32,
+
+    /// Makes a table of the kernel with another number of entries, such as `addresses4=200000`; repeatable. `podgate status`
+    /// lists the tables
+    #[arg(long, env = "PODGATE_TABLE_ENTRIES", value_name = "TABLE=N", value_delimiter = ',', value_parser = table_entries)]
+    pub(crate) table_entries: Vec<(String, u32)>,
+
+    /// How log lines look
+    #[arg(long, env = "PODGATE_LOG_FORMAT", value_enum, default_value = "text")]
+    pub(crate) log_format: logging::LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or by target, as in `info,podgate::drop=debug` [env: also RUST_LOG]
+    #[arg(long, env = "PODGATE_LOG_LEVEL", value_name = "FILTER")]
+    pub(crate) log_level: Option<String>,
+
+    /// Log every verdict of the eBPF programs, under the target podgate_ebpf; slow, for debugging only
+    #[arg(long, env = "PODGATE_DATAPATH_LOG")]
+    pub(crate) datapath_log: bool,
+}
+
+/// The default of `--socket`, for the agent and for `podgate status`.
+pub(crate) const DEFAULT_SOCKET: &str = "/run/podgate/podgate.sock";
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Hook {
+    /// TCX where the kernel has it (6.6 and later), else clsact
+    Auto,
+    /// TCX links
+    Tcx,
+    /// Filters of a clsact queueing discipline
+    Clsact,
+}
+
+/// What becomes of open connections that the policies stop to allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LiveConnections {
+    /// They are cut with their next packet
+    Cut,
+    /// They may end in peace
+    Keep,
+}
+
+impl AgentArgs {
+    /// The node's name, from the flag or the variable that deployments set from `spec.nodeName`.
+    pub(crate) fn node_name(&self) -> anyhow::Result<String> {
+        let name = self.node_name.clone().or_else(|| std::env::var("NODE_NAME").ok());
+        name.filter(|name| !name.is_empty()).context("--node-name is needed: this node's name in Kubernetes")
+    }
+
+    /// The file in which the agent keeps which interfaces it enforces.
+    pub(crate) fn bindings(&self) -> PathBuf {
+        self.bindings.clone().unwrap_or_else(|| self.socket.with_extension("bindings"))
+    }
+
+    /// The tables of another size, under their names in the kernel.
+    pub(crate) fn table_entries(&self) -> BTreeMap<String, u32> {
+        self.table_entries.iter().map(|(name, entries)| (name.to_uppercase(), *entries)).collect()
+    }
+
+    /// Runs the agent until it is told to end.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        logging::init(self.log_format, self.log_level.as_deref(), self.datapath_log)?;
+        agent::run(self)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Parses `NS/NAME`.
+pub(crate) fn object_key(text: &str) -> Result<ObjectKey, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(ObjectKey::new(namespace, name))
+        }
+        _ => Err("expected NAMESPACE/POD".to_owned()),
+    }
+}
+
+/// Parses `TABLE=N`.
+fn table_entries(text: &str) -> Result<(String, u32), String> {
+    let parsed = text.split_once('=').and_then(|(name, entries)| Some((name.to_owned(), entries.parse().ok()?)));
+    parsed.ok_or_else(|| "expected TABLE=N, such as addresses4=200000".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_sizes_are_numbers() {
+        assert_eq!(table_entries("rows=64"), Ok(("rows".to_owned(), 64)));
+        for bad in ["rows", "rows=", "rows=many", "rows=-1"] {
+            assert!(table_entries(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn object_keys_need_both_parts() {
+        assert_eq!(object_key("shop/web"), Ok(ObjectKey::new("shop", "web")));
+        for bad in ["", "web", "/web", "shop/", "shop/web/x"] {
+            assert!(object_key(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}

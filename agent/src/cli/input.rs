@@ -1,0 +1,99 @@
+//! Arguments and files that `explain` and `matrix` share.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use podgate_policy::cluster::Cluster;
+use podgate_policy::model::Protocol;
+use podgate_source::Problem;
+use podgate_source::manifests::load;
+
+/// Where the objects are read.
+#[derive(Args, Debug)]
+pub(crate) struct Files {
+    /// A file of Kubernetes YAML (any number of documents) or a directory of such files; repeatable
+    #[arg(short = 'f', long = "file", value_name = "FILE_OR_DIR", required = true)]
+    files: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// When anything in the files is invalid: each problem is a line on standard error, since a verdict from half of
+    /// the policies would mislead.
+    pub(crate) fn load(&self) -> anyhow::Result<Cluster> {
+        let loaded = load(&self.files);
+        if loaded.problems.is_empty() {
+            return Ok(loaded.cluster);
+        }
+        for problem in &loaded.problems {
+            eprintln!("{}", line(problem));
+        }
+        match loaded.problems.len() {
+            1 => bail!("1 problem in the input: nothing was judged"),
+            n => bail!("{n} problems in the input: nothing was judged"),
+        }
+    }
+}
+
+/// A problem without what an agent would do about it.
+fn line(problem: &Problem) -> String {
+    let parts = [Some(problem.origin.to_string()), problem.object.clone(), problem.field.clone()];
+    let mut line: String = parts.into_iter().flatten().map(|part| part + ": ").collect();
+    line.push_str(&problem.message);
+    // A name or value from a hostile file may hold anything; a problem stays one line all the same.
+    line.replace(|c: char| c.is_control(), "\u{fffd}")
+}
+
+/// Parses a protocol in any case.
+pub(crate) fn protocol(text: &str) -> Option<Protocol> {
+    Protocol::ALL.into_iter().find(|protocol| protocol.as_str().eq_ignore_ascii_case(text))
+}
+
+/// Parses a port number.
+pub(crate) fn port_number(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("a port number is between 1 and 65535".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use podgate_source::{Effect, Origin, ProblemKind};
+
+    #[test]
+    fn a_problem_is_one_line_whatever_it_names() {
+        let problem = Problem {
+            origin: Origin::File { path: PathBuf::from("a.yaml").into(), document: Some(2) },
+            object: Some("NetworkPolicy shop/\u{1b}[31mapi\n".to_owned()),
+            field: Some("spec.ingress[0]".to_owned()),
+            kind: ProblemKind::Invalid,
+            message: "wrong".to_owned(),
+            effect: Effect::Isolated,
+        };
+        assert_eq!(
+            line(&problem),
+            "a.yaml, document 2: NetworkPolicy shop/\u{fffd}[31mapi\u{fffd}: spec.ingress[0]: wrong"
+        );
+    }
+
+    #[test]
+    fn ports_are_between_1_and_65535() {
+        assert_eq!((port_number("1"), port_number("65535")), (Ok(1), Ok(65535)));
+        for bad in ["0", "65536", "-1", "http", ""] {
+            assert!(port_number(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn protocols_are_known_in_any_case() {
+        assert_eq!(
+            (protocol("tcp"), protocol("SCTP"), protocol("icmp")),
+            (Some(Protocol::Tcp), Some(Protocol::Sctp), None)
+        );
+    }
+}

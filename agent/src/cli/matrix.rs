@@ -1,0 +1,90 @@
+//! `podgate matrix`.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use clap::Args;
+use podgate_policy::matrix::{self, PortChoice, Row};
+use podgate_policy::model::Protocol;
+use serde::Serialize;
+
+use super::input::{self, Files};
+use super::output::{Format, print, print_json};
+
+/// Show which pods reach which
+///
+/// Judges every pair of pods in the files, on the given ports or on every container port of each destination. Needs no
+/// cluster and no root. Exit status: 0, or 2 when the input is invalid.
+#[derive(Args, Debug)]
+pub(crate) struct MatrixArgs {
+    #[command(flatten)]
+    files: Files,
+
+    /// A port to ask for, such as TCP/80; repeatable. Without it: the container ports of each destination
+    #[arg(long = "port", value_name = "PROTOCOL/PORT", value_parser = port)]
+    ports: Vec<(Protocol, u16)>,
+
+    /// How to print the result
+    #[arg(short = 'o', long, value_enum, default_value = "text")]
+    output: Format,
+}
+
+/// One element of the JSON output.
+#[derive(Serialize)]
+struct RowView<'a> {
+    from: String,
+    to: String,
+    protocol: &'a str,
+    port: u16,
+    allowed: bool,
+}
+
+impl MatrixArgs {
+    /// Prints the matrix.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let cluster = self.files.load()?;
+        let rows = matrix::matrix(&cluster, &self.choice());
+        match self.output {
+            Format::Text => print(&matrix::render(&rows))?,
+            Format::Json => print_json(&rows.iter().map(view).collect::<Vec<_>>())?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn choice(&self) -> PortChoice {
+        if self.ports.is_empty() {
+            return PortChoice::ContainerPorts;
+        }
+        PortChoice::Listed(self.ports.iter().copied().collect::<BTreeSet<_>>())
+    }
+}
+
+fn view(row: &Row) -> RowView<'_> {
+    RowView {
+        from: row.from.to_string(),
+        to: row.to.to_string(),
+        protocol: row.protocol.as_str(),
+        port: row.port,
+        allowed: row.allowed,
+    }
+}
+
+/// Parses `PROTOCOL/PORT`.
+fn port(text: &str) -> Result<(Protocol, u16), String> {
+    let (protocol, number) = text.split_once('/').ok_or("expected PROTOCOL/PORT, such as TCP/80")?;
+    let protocol = input::protocol(protocol).ok_or("the protocol is TCP, UDP or SCTP")?;
+    Ok((protocol, input::port_number(number)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_carry_their_protocol() {
+        assert_eq!(port("udp/53"), Ok((Protocol::Udp, 53)));
+        for bad in ["80", "TCP/0", "ICMP/1", "TCP/", "/80", "TCP/80/1"] {
+            assert!(port(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line: one subcommand per module, each ending in an exit status.
+
+mod agent;
+mod explain;
+mod input;
+mod matrix;
+mod output;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use agent::{AgentArgs, Hook, LiveConnections};
+use explain::ExplainArgs;
+use matrix::MatrixArgs;
+use status::StatusArgs;
+
+/// Exit status of a command that could not do its work: bad input, no agent, no permission.
+pub(crate) const FAILED: u8 = 2;
+
+const ABOUT: &str = "Enforces Kubernetes NetworkPolicy with eBPF on any CNI whose pods hang on veth pairs";
+
+const LONG_ABOUT: &str = "\
+Enforces Kubernetes NetworkPolicy with eBPF on any CNI whose pods hang on veth pairs.
+
+One agent runs on each node (`podgate agent`). It reads policies and pods from the Kubernetes API, or from a directory of
+YAML files, and drops in the kernel what the policies do not allow. `podgate status` shows what the agent of this node
+does. `podgate explain` and `podgate matrix` answer what a set of policies allows, from YAML files alone: they need no
+cluster, no kernel support and no root.";
+
+const EXAMPLES: &str = "\
+Examples:
+  podgate agent --node-name node-1                       enforce the cluster's policies on this node
+  podgate agent --node-name node-1 --manifests ./yaml    the same from files, without a cluster
+  podgate status                                         what the agent on this node enforces
+  podgate explain -f ./yaml --from shop/web --to shop/api --port 8080
+  podgate matrix -f ./yaml --port TCP/8080";
+
+#[derive(Parser)]
+#[command(name = "podgate", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Agent(Box<AgentArgs>),
+    Status(StatusArgs),
+    Explain(ExplainArgs),
+    Matrix(MatrixArgs),
+}
+
+/// Runs the command of this process' arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Agent(args) => args.run(),
+        Command::Status(args) => args.run(),
+        Command::Explain(args) => args.run(),
+        Command::Matrix(args) => args.run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("podgate: {error:#}");
+        ExitCode::from(FAILED)
+    })
+}

@@ -1,0 +1,61 @@
+//! What looks wrong about interfaces, in words.
+
+use podgate_datapath::binding::{Anomaly, NoVeth};
+use podgate_datapath::netlink::{HostView, Unsupported};
+
+use crate::status::AnomalyStatus;
+
+/// An anomaly for the status.
+pub(super) fn describe(anomaly: &Anomaly, view: &HostView) -> AnomalyStatus {
+    let device = |ifindex: u32| device(view, ifindex);
+    let (kind, message) = match anomaly {
+        Anomaly::PodWithoutVeth { pod, cause } => {
+            ("pod_without_interface", format!("pod {pod} is not enforced: {}", no_veth(cause, view)))
+        }
+        Anomaly::VethWithoutPod { name, addresses, .. } => {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            let message = format!("{name} leads to {}, which no known pod of this node has", addresses.join(", "));
+            ("interface_without_pod", message)
+        }
+        Anomaly::ExtraVeth { pod, name, .. } => {
+            ("extra_interface", format!("pod {pod} has a further interface, {name}, which is not enforced"))
+        }
+        Anomaly::AddressElsewhere { pod, address, ifindex, holder } => {
+            let holder = holder.as_ref().map_or_else(String::new, |holder| format!(" of pod {holder}"));
+            let message = format!("{address} of pod {pod} shows behind {}{holder}; ignored there", device(*ifindex));
+            ("address_elsewhere", message)
+        }
+        Anomaly::DuplicateAddress { pod, address } => {
+            ("duplicate_address", format!("a neighbour of pod {pod} answers for its address {address}"))
+        }
+    };
+    AnomalyStatus { kind: kind.to_owned(), message }
+}
+
+/// A device that passes the hooks by, for the status.
+pub(super) fn describe_unsupported(unsupported: &Unsupported) -> AnomalyStatus {
+    AnomalyStatus {
+        kind: "unsupported_interface".to_owned(),
+        message: format!("{}: {}", unsupported.name, unsupported.reason),
+    }
+}
+
+/// Why a pod has no interface.
+pub(super) fn no_veth(cause: &NoVeth, view: &HostView) -> String {
+    match cause {
+        NoVeth::NotFound => "no veth leads to a namespace that was given one of its addresses".to_owned(),
+        NoVeth::Excluded { ifindex } => {
+            format!("its address is behind {}, the way to the node or the API server", device(view, *ifindex))
+        }
+        NoVeth::Taken { ifindex, by } => {
+            format!("its address is behind {}, which is pod {by}'s", device(view, *ifindex))
+        }
+    }
+}
+
+/// The name of a device, or its index once it is gone.
+fn device(view: &HostView, ifindex: u32) -> String {
+    let veth = view.veths.get(&ifindex).map(|veth| &veth.name);
+    let name = veth.or_else(|| view.devices.get(&ifindex).map(|device| &device.name));
+    name.cloned().unwrap_or_else(|| format!("interface {ifindex}"))
+}

@@ -1,0 +1,286 @@
+//! Which slot of the datapath belongs to which pod, and how far each is.
+//!
+//! ```text
+//! bound ──identify──► Identified ──plan──► Planned ──apply──► Applied ──attach──► Attached
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use podgate_datapath::Identity;
+use podgate_datapath::binding::Binding;
+
+use super::backoff::Backoff;
+
+/// How far an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// The datapath does not know it.
+    Bound,
+    /// The datapath knows it, the planner not yet.
+    Identified,
+    /// Its policies are in a plan.
+    Planned,
+    /// Its policies are in the tables.
+    Applied,
+    /// Its programs run.
+    Attached,
+}
+
+/// A pod of this node on its interface.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    /// Pod, interface and addresses.
+    pub(super) binding: Binding,
+    /// How far it is.
+    pub(super) stage: Stage,
+    /// Whether the datapath knows it as `binding` says.
+    pub(super) identified: bool,
+    /// The last failure, while it lasts.
+    pub(super) error: Option<String>,
+    /// When to try again. Each endpoint has its own: one that never works must not hold up the others.
+    backoff: Backoff,
+}
+
+impl Endpoint {
+    /// Notes that something worked.
+    pub(super) fn succeed(&mut self) {
+        self.error = None;
+        self.backoff.succeed();
+    }
+
+    /// Notes that something did not.
+    pub(super) fn fail(&mut self, error: String, now: Instant) {
+        self.error = Some(error);
+        self.backoff.fail(now);
+    }
+}
+
+/// A slot whose endpoint is gone.
+#[derive(Debug)]
+struct Leaving {
+    ifindex: u32,
+    backoff: Backoff,
+}
+
+/// The slots.
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    /// The number of slots, slot 0 included, which is never given.
+    limit: u32,
+    by_slot: BTreeMap<u32, Endpoint>,
+    /// Slots that wait to be released.
+    leaving: BTreeMap<u32, Leaving>,
+    /// Bindings that found no free slot, by interface.
+    waiting: BTreeMap<u32, Binding>,
+}
+
+impl Endpoints {
+    /// Slots 1 to `limit` - 1 are free.
+    pub(super) fn new(limit: u32) -> Self {
+        Self { limit, by_slot: BTreeMap::new(), leaving: BTreeMap::new(), waiting: BTreeMap::new() }
+    }
+
+    /// Gives a pod a slot, or lets it wait for one.
+    pub(super) fn bind(&mut self, binding: Binding) {
+        let free = (1..self.limit).find(|slot| !self.by_slot.contains_key(slot) && !self.leaving.contains_key(slot));
+        match free {
+            Some(slot) => {
+                let endpoint = Endpoint {
+                    binding,
+                    stage: Stage::Bound,
+                    identified: false,
+                    error: None,
+                    backoff: Backoff::default(),
+                };
+                self.by_slot.insert(slot, endpoint);
+            }
+            None => {
+                self.waiting.insert(binding.ifindex, binding);
+            }
+        }
+    }
+
+    /// Notes what changed about a bound pod.
+    pub(super) fn update(&mut self, binding: Binding) {
+        let known = self.by_slot.values_mut().find(|endpoint| endpoint.binding.ifindex == binding.ifindex);
+        match known {
+            Some(endpoint) => {
+                endpoint.binding = binding;
+                endpoint.identified = false;
+            }
+            None => {
+                self.waiting.insert(binding.ifindex, binding);
+            }
+        }
+    }
+
+    /// Takes the slot of the pod on an interface from it: the slot, if it had one.
+    pub(super) fn unbind(&mut self, ifindex: u32) -> Option<u32> {
+        self.waiting.remove(&ifindex);
+        let slot = self.slot_of(ifindex)?;
+        self.by_slot.remove(&slot);
+        self.leaving.insert(slot, Leaving { ifindex, backoff: Backoff::default() });
+        Some(slot)
+    }
+
+    /// A slot to be released.
+    pub(super) fn next_release(&self, now: Instant) -> Option<u32> {
+        self.leaving.iter().find(|(_, leaving)| leaving.backoff.is_over(now)).map(|(&slot, _)| slot)
+    }
+
+    /// Notes that a slot is released; whoever waits for one gets it.
+    pub(super) fn released(&mut self, slot: u32) {
+        self.leaving.remove(&slot);
+        if let Some((_, binding)) = self.waiting.pop_first() {
+            self.bind(binding);
+        }
+    }
+
+    /// Notes that a slot could not be released.
+    pub(super) fn not_released(&mut self, slot: u32, now: Instant) {
+        if let Some(leaving) = self.leaving.get_mut(&slot) {
+            leaving.backoff.fail(now);
+        }
+    }
+
+    /// An endpoint that the datapath does not know as it is.
+    pub(super) fn next_unidentified(&self, now: Instant) -> Option<(u32, &Endpoint)> {
+        // An interface has one slot at a time: its former one must be released first.
+        let is_leaving = |ifindex: u32| self.leaving.values().any(|leaving| leaving.ifindex == ifindex);
+        let mut due = self.iter().filter(|(_, endpoint)| !endpoint.identified && endpoint.backoff.is_over(now));
+        due.find(|(_, endpoint)| !is_leaving(endpoint.binding.ifindex))
+    }
+
+    /// An endpoint whose policies are in the tables and whose programs do not run.
+    pub(super) fn next_unattached(&self, now: Instant) -> Option<u32> {
+        let mut due = self.iter().filter(|(_, endpoint)| endpoint.backoff.is_over(now));
+        due.find(|(_, endpoint)| endpoint.stage == Stage::Applied).map(|(slot, _)| slot)
+    }
+
+    /// When something that failed is to be tried again.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let leaving = self.leaving.values().map(|leaving| &leaving.backoff);
+        let endpoints = self.by_slot.values().map(|endpoint| &endpoint.backoff);
+        leaving.chain(endpoints).filter_map(|backoff| backoff.deadline(now)).min()
+    }
+
+    /// Moves every endpoint at one stage to the next.
+    pub(super) fn advance(&mut self, from: Stage, to: Stage) {
+        for endpoint in self.by_slot.values_mut().filter(|endpoint| endpoint.stage == from) {
+            endpoint.stage = to;
+        }
+    }
+
+    /// Every endpoint with its slot.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Endpoint)> {
+        self.by_slot.iter().map(|(&slot, endpoint)| (slot, endpoint))
+    }
+
+    /// The endpoint in a slot.
+    pub(super) fn get(&self, slot: u32) -> Option<&Endpoint> {
+        self.by_slot.get(&slot)
+    }
+
+    /// The endpoint in a slot.
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Endpoint> {
+        self.by_slot.get_mut(&slot)
+    }
+
+    /// Bindings without a slot.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Binding> {
+        self.waiting.values()
+    }
+
+    fn slot_of(&self, ifindex: u32) -> Option<u32> {
+        self.iter().find(|(_, endpoint)| endpoint.binding.ifindex == ifindex).map(|(slot, _)| slot)
+    }
+}
+
+/// What the datapath must know of a pod.
+pub(super) fn identity(binding: &Binding, routes: bool, keep: bool) -> Identity {
+    let mut identity = Identity {
+        ifindex: binding.ifindex,
+        netns_id: (binding.netns_id >= 0).then_some(binding.netns_id),
+        address4: None,
+        address6: None,
+        routes,
+        keep,
+    };
+    for address in &binding.addresses {
+        match address {
+            IpAddr::V4(address) => identity.address4 = identity.address4.or(Some(*address)),
+            IpAddr::V6(address) => identity.address6 = identity.address6.or(Some(*address)),
+        }
+    }
+    identity
+}
+
+#[cfg(test)]
+mod tests {
+    use podgate_datapath::binding::PodId;
+    use podgate_policy::model::ObjectKey;
+
+    use super::*;
+
+    fn binding(ifindex: u32) -> Binding {
+        let pod = PodId { key: ObjectKey::new("default", format!("pod-{ifindex}")), uid: "1".into() };
+        Binding { ifindex, pod, netns_id: 4, addresses: ["10.0.0.1".parse().unwrap()].into() }
+    }
+
+    fn slots(endpoints: &Endpoints) -> Vec<(u32, u32)> {
+        endpoints.iter().map(|(slot, endpoint)| (slot, endpoint.binding.ifindex)).collect()
+    }
+
+    #[test]
+    fn a_slot_is_given_again_only_after_its_release() {
+        let mut endpoints = Endpoints::new(4);
+        endpoints.bind(binding(10));
+        assert_eq!(endpoints.unbind(10), Some(1));
+        endpoints.bind(binding(11));
+        assert_eq!(slots(&endpoints), [(2, 11)]);
+        endpoints.released(1);
+        endpoints.bind(binding(12));
+        assert_eq!(slots(&endpoints), [(1, 12), (2, 11)]);
+    }
+
+    #[test]
+    fn who_finds_no_slot_gets_the_next_that_is_released() {
+        let mut endpoints = Endpoints::new(2);
+        endpoints.bind(binding(10));
+        endpoints.bind(binding(11));
+        assert_eq!(endpoints.waiting().map(|binding| binding.ifindex).collect::<Vec<_>>(), [11]);
+        assert_eq!(endpoints.unbind(10), Some(1));
+        endpoints.released(1);
+        assert_eq!(slots(&endpoints), [(1, 11)]);
+        assert_eq!(endpoints.waiting().count(), 0);
+    }
+
+    #[test]
+    fn an_interface_that_changes_its_pod_is_released_before_it_is_identified() {
+        let mut endpoints = Endpoints::new(4);
+        endpoints.bind(binding(10));
+        endpoints.unbind(10);
+        endpoints.bind(binding(10));
+        let now = Instant::now();
+        assert!(endpoints.next_unidentified(now).is_none());
+        endpoints.released(1);
+        assert_eq!(endpoints.next_unidentified(now).map(|(slot, _)| slot), Some(2));
+    }
+
+    #[test]
+    fn identity_has_one_address_of_each_family_and_no_negative_namespace() {
+        let addresses = ["10.0.0.1", "fd00::1"].map(|address| address.parse().unwrap());
+        let binding = Binding { netns_id: -1, addresses: addresses.into(), ..binding(7) };
+        let expected = Identity {
+            ifindex: 7,
+            netns_id: None,
+            address4: Some("10.0.0.1".parse().unwrap()),
+            address6: Some("fd00::1".parse().unwrap()),
+            routes: true,
+            keep: false,
+        };
+        assert_eq!(identity(&binding, true, false), expected);
+    }
+}

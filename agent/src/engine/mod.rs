@@ -1,0 +1,33 @@
+//! The engine: one thread that owns the cluster's state, the bindings, the tables and the datapath.
+//!
+//! ```text
+//!  source: Update ─────┐                                   ┌─► Release, Identify, Apply, Attach ─► datapath
+//!  netlink: HostView ──┼─► State (pure): what to do next? ─┤                                          │
+//!  datapath: outcome ──┘                                   └─► readiness, status ◄── counters, events ┘
+//! ```
+//!
+//! [`State`] decides and is tested without a kernel; [`run`] waits, executes and tells the servers.
+
+mod anomalies;
+mod backoff;
+mod drops;
+mod endpoints;
+mod handle;
+mod memory;
+mod names;
+mod readiness;
+mod report;
+mod shell;
+mod state;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+#[cfg(test)]
+use handle::StatusRequest;
+pub(crate) use handle::{Handle, Pulse};
+pub(crate) use memory::{Enforced, Memory};
+pub(crate) use shell::{Inputs, run};
+pub(crate) use state::{Config, State};

@@ -1,0 +1,103 @@
+//! Who has an address: for people who read about dropped packets. No verdict depends on it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use podgate_policy::model::{ObjectKey, Pod};
+use podgate_source::services::Node;
+
+/// Names of pods and nodes by address.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pods: BTreeMap<IpAddr, ObjectKey>,
+    nodes: BTreeMap<IpAddr, Arc<str>>,
+}
+
+impl Names {
+    /// Notes a pod's addresses in place of those it had.
+    pub(super) fn set_pod(&mut self, old: Option<&Pod>, new: Option<&Pod>) {
+        // An address may have been given to another pod before its former one was gone.
+        for address in old.into_iter().flat_map(|pod| &pod.addresses) {
+            if self.pods.get(address) == old.map(|pod| &pod.key) {
+                self.pods.remove(address);
+            }
+        }
+        for pod in new.into_iter().filter(|pod| pod.is_networked()) {
+            self.pods.extend(pod.addresses.iter().map(|address| (*address, pod.key.clone())));
+        }
+    }
+
+    /// Notes a node's addresses in place of those it had.
+    pub(super) fn set_node(&mut self, name: &Arc<str>, node: Option<&Node>) {
+        self.nodes.retain(|_, owner| owner != name);
+        if let Some(node) = node {
+            self.nodes.extend(node.addresses.iter().map(|address| (*address, node.name.clone())));
+        }
+    }
+
+    /// The pod as namespace/name, or the node, that has an address.
+    pub(super) fn find(&self, address: IpAddr) -> Option<String> {
+        let pod = self.pods.get(&address).map(ObjectKey::to_string);
+        pod.or_else(|| self.nodes.get(&address).map(|node| format!("node {node}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podgate_policy::model::{Labels, Phase};
+
+    use super::*;
+
+    fn pod(name: &str, address: &str) -> Pod {
+        Pod {
+            key: ObjectKey::new("shop", name),
+            uid: "".into(),
+            labels: Labels::new(),
+            node: None,
+            host_network: false,
+            phase: Phase::Active,
+            addresses: vec![address.parse().unwrap()],
+            ports: vec![],
+        }
+    }
+
+    fn find(names: &Names, address: &str) -> Option<String> {
+        names.find(address.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_given_on_before_its_former_pod_is_gone_stays_with_the_new_one() {
+        let mut names = Names::default();
+        let (old, new) = (pod("old", "10.0.0.1"), pod("new", "10.0.0.1"));
+        names.set_pod(None, Some(&old));
+        names.set_pod(None, Some(&new));
+        names.set_pod(Some(&old), None);
+        assert_eq!(find(&names, "10.0.0.1"), Some("shop/new".to_owned()));
+        names.set_pod(Some(&new), None);
+        assert_eq!(find(&names, "10.0.0.1"), None);
+    }
+
+    #[test]
+    fn a_finished_pod_has_no_address() {
+        let mut names = Names::default();
+        let running = pod("job", "10.0.0.1");
+        names.set_pod(None, Some(&running));
+        names.set_pod(Some(&running), Some(&Pod { phase: Phase::Finished, ..running.clone() }));
+        assert_eq!(find(&names, "10.0.0.1"), None);
+    }
+
+    #[test]
+    fn a_node_is_found_by_the_addresses_it_has_now() {
+        let mut names = Names::default();
+        let node = |address: &str| Node {
+            name: "node-a".into(),
+            addresses: vec![address.parse().unwrap()],
+            pod_cidrs: vec![],
+        };
+        names.set_node(&"node-a".into(), Some(&node("192.0.2.1")));
+        names.set_node(&"node-a".into(), Some(&node("192.0.2.2")));
+        assert_eq!(find(&names, "192.0.2.1"), None);
+        assert_eq!(find(&names, "192.0.2.2"), Some("node node-a".to_owned()));
+    }
+}

@@ -1,0 +1,237 @@
+//! From the engine's state and what the kernel counted to the status.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use podgate_common::Counter;
+use podgate_datapath::CounterKey;
+use podgate_datapath::binding::{Anomaly, PodId};
+use podgate_policy::evaluate::isolating;
+use podgate_policy::model::{self, Pod};
+use podgate_policy::plan::Subject;
+use podgate_source::{ProblemKind, ResourceStatus};
+
+use super::anomalies::{describe, describe_unsupported, no_veth};
+use super::endpoints::{Endpoint, Stage};
+use super::state::State;
+use crate::status::{
+    AnomalyStatus, ApplyStatus, CounterStatus, InterfaceStatus, PodState, PodStatus, PolicyStatus, ProblemCount,
+    ProblemStatus, SourceStatus, Status, TableStatus,
+};
+
+/// What the kernel counted for one slot, direction and reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    /// What was counted; slot 0: interfaces without an endpoint.
+    pub(super) key: CounterKey,
+    /// Packets and bytes.
+    pub(super) counter: Counter,
+}
+
+/// What is read from the kernel for a status.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reading {
+    /// Counters above zero, in order.
+    pub(super) counts: Vec<Count>,
+    /// Use of the kernel's tables.
+    pub(super) tables: Vec<TableStatus>,
+    /// Events that were not emitted.
+    pub(super) events_lost: u64,
+}
+
+impl State {
+    /// The status, as far as state and kernel tell it.
+    pub(super) fn status(&self, reading: Reading, wall_clock: SystemTime) -> Status {
+        let not_ready = self.not_ready();
+        let mut counters = by_slot(&reading.counts);
+        let no_endpoint = counters.remove(&0).unwrap_or_default();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.node().to_string(),
+            ready: not_ready.is_empty(),
+            not_ready,
+            policies: self.cluster.policies.len(),
+            pods: self.pods(&counters),
+            no_endpoint,
+            source: self.source.as_ref().map(|source| source.source.clone()).unwrap_or_default(),
+            sources: self.sources(wall_clock),
+            problems: self.problems(),
+            problem_counts: self.problem_counts(),
+            tables: self.tables(reading.tables),
+            anomalies: self.anomalies(),
+            apply: ApplyStatus { pending: self.ops.len(), errors: self.errors, error: self.apply_error.clone() },
+            events_lost: reading.events_lost,
+            ..Status::default()
+        }
+    }
+
+    /// The pod in a slot, as namespace/name.
+    pub(super) fn pod_in(&self, slot: u32) -> Option<String> {
+        self.endpoints.get(slot).map(|endpoint| endpoint.binding.pod.to_string())
+    }
+
+    /// The pod or node that has an address.
+    pub(super) fn name_of(&self, address: IpAddr) -> Option<String> {
+        self.names.find(address)
+    }
+
+    /// The networked pods of this node.
+    fn local_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.local
+            .iter()
+            .filter_map(|key| self.cluster.pods.get(key))
+            .map(|pod| &**pod)
+            .filter(|pod| pod.is_networked())
+    }
+
+    fn pods(&self, counters: &BTreeMap<u32, Vec<CounterStatus>>) -> Vec<PodStatus> {
+        self.local_pods().map(|pod| self.pod(pod, counters)).collect()
+    }
+
+    fn pod(&self, pod: &Pod, counters: &BTreeMap<u32, Vec<CounterStatus>>) -> PodStatus {
+        let id = PodId::of(pod);
+        let endpoint = self.endpoints.iter().find(|(_, endpoint)| endpoint.binding.pod == id);
+        let (state, problem) = self.pod_state(pod, &id, endpoint);
+        let isolated = |direction| !isolating(&self.cluster, pod, direction).is_empty();
+        PodStatus {
+            namespace: pod.key.namespace.to_string(),
+            name: pod.key.name.to_string(),
+            uid: pod.uid.to_string(),
+            addresses: pod.addresses.clone(),
+            state,
+            problem,
+            interface: endpoint.map(|(_, endpoint)| self.interface(endpoint.binding.ifindex)),
+            ingress_isolated: isolated(model::Direction::Ingress),
+            egress_isolated: isolated(model::Direction::Egress),
+            policies: self.selecting(pod),
+            counters: endpoint.and_then(|(slot, _)| counters.get(&slot)).cloned().unwrap_or_default(),
+        }
+    }
+
+    fn pod_state(&self, pod: &Pod, id: &PodId, endpoint: Option<(u32, &Endpoint)>) -> (PodState, Option<String>) {
+        if let Some((slot, endpoint)) = endpoint {
+            return match (endpoint.stage, self.unfit_of(slot)) {
+                (Stage::Attached, None) => (PodState::Enforced, endpoint.error.clone()),
+                (Stage::Attached, unfit) => (PodState::Unfit, unfit),
+                _ => (PodState::Pending, endpoint.error.clone().or_else(|| self.apply_error.clone())),
+            };
+        }
+        if self.endpoints.waiting().any(|binding| binding.pod == *id) {
+            return (PodState::Pending, Some("every slot for pods is taken".to_owned()));
+        }
+        if pod.addresses.is_empty() {
+            return (PodState::NoAddress, None);
+        }
+        (PodState::NoInterface, self.without_interface(id))
+    }
+
+    /// Why a pod has no interface, if that is known.
+    fn without_interface(&self, id: &PodId) -> Option<String> {
+        let view = self.view.as_ref()?;
+        self.bindings.anomalies().iter().find_map(|anomaly| match anomaly {
+            Anomaly::PodWithoutVeth { pod, cause } if pod == id => Some(no_veth(cause, view)),
+            _ => None,
+        })
+    }
+
+    /// What the tables have no room for of a slot's policies.
+    fn unfit_of(&self, slot: u32) -> Option<String> {
+        let unfit = self
+            .unfit
+            .iter()
+            .find(|unfit| matches!(unfit.subject, Subject::Endpoint { slot: it, .. } if it == slot))?;
+        let Subject::Endpoint { direction, .. } = unfit.subject else { return None };
+        Some(format!(
+            "{direction} is isolated altogether: table {} has {} entries, its policies need {}",
+            unfit.table, unfit.capacity, unfit.needed
+        ))
+    }
+
+    fn interface(&self, index: u32) -> InterfaceStatus {
+        let name = self.view.as_ref().and_then(|view| view.veths.get(&index)).map(|veth| veth.name.clone());
+        InterfaceStatus { name: name.unwrap_or_else(|| format!("interface {index}")), index }
+    }
+
+    /// The policies that select a pod.
+    fn selecting(&self, pod: &Pod) -> Vec<PolicyStatus> {
+        let mut directions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for direction in model::Direction::ALL {
+            for policy in isolating(&self.cluster, pod, direction) {
+                directions.entry(&policy.key.name).or_default().push(direction.to_string());
+            }
+        }
+        directions.into_iter().map(|(name, directions)| PolicyStatus { name: name.to_owned(), directions }).collect()
+    }
+
+    fn sources(&self, wall_clock: SystemTime) -> Vec<SourceStatus> {
+        let resources = self.source.iter().flat_map(|source| &source.resources);
+        resources.map(|(name, resource)| source(name, resource, wall_clock)).collect()
+    }
+
+    fn problems(&self) -> Vec<ProblemStatus> {
+        let problems = self.source.iter().flat_map(|source| &source.problems);
+        let status = problems.map(|problem| ProblemStatus {
+            kind: problem.kind.as_str().to_owned(),
+            origin: problem.origin.to_string(),
+            object: problem.object.clone().unwrap_or_default(),
+            field: problem.field.clone().unwrap_or_default(),
+            message: problem.message.clone(),
+            effect: problem.effect.to_string(),
+        });
+        status.collect()
+    }
+
+    fn problem_counts(&self) -> Vec<ProblemCount> {
+        let count = |kind: ProblemKind| ProblemCount {
+            kind: kind.as_str().to_owned(),
+            current: self.source.iter().flat_map(|it| &it.problems).filter(|problem| problem.kind == kind).count()
+                as u64,
+            met: self.source.as_ref().and_then(|it| it.problems_met.get(&kind)).copied().unwrap_or_default(),
+        };
+        ProblemKind::ALL.into_iter().map(count).collect()
+    }
+
+    /// The kernel's tables, and those that only the planner knows to be limited.
+    fn tables(&self, kernel: Vec<TableStatus>) -> Vec<TableStatus> {
+        let planned = self.planner.usage().into_iter().map(|usage| TableStatus {
+            name: usage.table.as_str().to_owned(),
+            entries: u64::from(usage.used),
+            capacity: u64::from(usage.capacity),
+        });
+        let tables: BTreeMap<_, _> = planned.chain(kernel).map(|table| (table.name.clone(), table)).collect();
+        tables.into_values().collect()
+    }
+
+    fn anomalies(&self) -> Vec<AnomalyStatus> {
+        let Some(view) = &self.view else { return Vec::new() };
+        let bindings = self.bindings.anomalies().iter().map(|anomaly| describe(anomaly, view));
+        bindings.chain(view.unsupported().iter().map(describe_unsupported)).collect()
+    }
+}
+
+fn by_slot(counts: &[Count]) -> BTreeMap<u32, Vec<CounterStatus>> {
+    let mut slots: BTreeMap<u32, Vec<CounterStatus>> = BTreeMap::new();
+    for count in counts {
+        slots.entry(count.key.slot).or_default().push(CounterStatus {
+            direction: count.key.direction.as_str().to_owned(),
+            verdict: count.key.reason.verdict().as_str().to_owned(),
+            reason: count.key.reason.as_str().to_owned(),
+            packets: count.counter.packets,
+            bytes: count.counter.bytes,
+        });
+    }
+    slots
+}
+
+fn source(name: &str, resource: &ResourceStatus, wall_clock: SystemTime) -> SourceStatus {
+    let failure = resource.failure.as_ref();
+    let failing = failure.map(|failure| wall_clock.duration_since(failure.since).unwrap_or_default().as_secs());
+    SourceStatus {
+        resource: name.to_owned(),
+        synced: resource.synced.is_some(),
+        objects: resource.objects,
+        failing_seconds: failing,
+        error: failure.map(|failure| failure.message.clone()),
+    }
+}

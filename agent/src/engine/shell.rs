@@ -1,0 +1,208 @@
+//! Waits for inputs, carries out what the state decides, and answers the servers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::bail;
+use podgate_common::DropEvent;
+use podgate_datapath::netlink::HostView;
+use podgate_datapath::{Datapath, Error, Hook};
+use podgate_source::{Source, Update};
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use super::drops::{Drops, describe};
+use super::handle::{Pulse, StatusRequest};
+use super::memory::Memory;
+use super::report::{Count, Reading};
+use super::state::{Command, Outcome, State};
+use crate::status::{Status, TableStatus};
+
+/// The kernel wakes nobody up for a drop event: they are looked for at this interval.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// At most so many updates are taken in before the kernel is brought up to date.
+const BATCH: usize = 1024;
+
+/// What the engine hears and where it tells.
+pub(crate) struct Inputs {
+    /// Changes of objects, and how their source is doing.
+    pub(crate) source: Source,
+    /// What the host looks like.
+    pub(crate) views: watch::Receiver<Arc<HostView>>,
+    /// Requests for the status.
+    pub(crate) requests: mpsc::Receiver<StatusRequest>,
+    /// Why the agent is not ready.
+    pub(crate) not_ready: watch::Sender<Vec<String>>,
+    /// The engine's sign of life.
+    pub(crate) pulse: Pulse,
+    /// How long changes took.
+    pub(crate) apply_duration: Histogram,
+    /// Ends the engine, when something is sent or the sender is gone.
+    pub(crate) stop: oneshot::Receiver<()>,
+}
+
+/// Runs until it is told to stop. Blocks between inputs: to be run in a runtime, and a thread, of its own.
+///
+/// # Errors
+/// When an input has ended, which none does.
+pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, memory: Memory) -> anyhow::Result<()> {
+    let mut engine = Engine { state, datapath, memory, drops: Drops::default() };
+    let mut drain = interval(DRAIN_INTERVAL);
+    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    engine.state.take_view(inputs.views.borrow_and_update().clone());
+    engine.state.take_source_status(inputs.source.status.borrow_and_update().clone());
+    loop {
+        engine.work(&inputs.apply_duration);
+        inputs.not_ready.send_if_modified(|told| replace(told, engine.state.not_ready()));
+        inputs.pulse.beat();
+        let now = Instant::now();
+        let deadline = engine.state.deadline(now);
+        tokio::select! {
+            _ = &mut inputs.stop => return Ok(()),
+            update = inputs.source.updates.recv() => match update {
+                Some(update) => engine.take_updates(update, &mut inputs.source.updates),
+                None => bail!("the source of objects has ended"),
+            },
+            Ok(()) = inputs.source.status.changed() => {
+                engine.state.take_source_status(inputs.source.status.borrow_and_update().clone());
+            }
+            view = inputs.views.changed() => match view {
+                Ok(()) => engine.state.take_view(inputs.views.borrow_and_update().clone()),
+                Err(_) => bail!("the host's network is followed no longer"),
+            },
+            Some(reply) = inputs.requests.recv() => engine.answer(reply, &inputs.pulse),
+            _ = drain.tick() => engine.drain_events(),
+            () = sleep_until(deadline.unwrap_or(now).into()), if deadline.is_some() => {}
+        }
+    }
+}
+
+/// Puts a new value in place of an old one; whether they differ.
+fn replace<T: PartialEq>(old: &mut T, new: T) -> bool {
+    let differs = *old != new;
+    *old = new;
+    differs
+}
+
+struct Engine {
+    state: State,
+    datapath: Datapath,
+    memory: Memory,
+    drops: Drops,
+}
+
+impl Engine {
+    fn take_updates(&mut self, first: Update, more: &mut mpsc::Receiver<Update>) {
+        self.state.take_update(first);
+        for _ in 1..BATCH {
+            let Ok(update) = more.try_recv() else { return };
+            self.state.take_update(update);
+        }
+    }
+
+    /// Does everything that is to be done now.
+    fn work(&mut self, apply_duration: &Histogram) {
+        loop {
+            let start = Instant::now();
+            let Some(command) = self.state.next(start) else { break };
+            let outcome = self.execute(&command);
+            if matches!(command, Command::Apply { .. }) {
+                apply_duration.observe(start.elapsed().as_secs_f64());
+            }
+            log(&command, &outcome);
+            self.state.report(command, outcome, Instant::now());
+        }
+        let kept = self.state.take_enforced().map(|enforced| self.memory.keep(&enforced));
+        if let Some(Err(error)) = kept {
+            tracing::warn!(%error, "cannot keep for the next agent which interfaces are enforced");
+        }
+    }
+
+    fn execute(&mut self, command: &Command) -> Outcome {
+        let result = match command {
+            Command::Release { slot } => self.datapath.release(*slot),
+            Command::Identify { slot, identity } => self.datapath.identify(*slot, identity),
+            Command::Attach { slot } => self.datapath.attach(*slot),
+            Command::FinishTakeover => self.datapath.finish_takeover().map(|interfaces| {
+                if !interfaces.is_empty() {
+                    tracing::info!(?interfaces, "took a former agent's programs off interfaces without a pod");
+                }
+            }),
+            Command::Apply { ops } => {
+                let result = self.datapath.apply(ops);
+                return result.map_or_else(|error| failed(error.applied, &error), |()| Outcome::Done);
+            }
+        };
+        result.map_or_else(|error| failed(0, &error), |()| Outcome::Done)
+    }
+
+    fn answer(&mut self, reply: StatusRequest, pulse: &Pulse) {
+        self.drain_events();
+        let reading = self.read().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read what the kernel counted");
+            Reading::default()
+        });
+        let status = Status {
+            uptime_seconds: pulse.uptime().as_secs(),
+            hook: hook_name(self.datapath.hook()).to_owned(),
+            recent_drops: self.drops.status(Instant::now()),
+            ..self.state.status(reading, SystemTime::now())
+        };
+        // Whoever asked may have gone.
+        drop(reply.send(status));
+    }
+
+    fn read(&mut self) -> Result<Reading, Error> {
+        let counters = self.datapath.counters()?;
+        let counted = counters.into_iter().filter(|(_, counter)| counter.packets > 0);
+        let counts = counted.map(|(key, counter)| Count { key, counter }).collect();
+        let tables = self.datapath.usage()?.into_iter().map(|usage| TableStatus {
+            name: usage.table.to_lowercase(),
+            entries: usage.used,
+            capacity: usage.capacity,
+        });
+        Ok(Reading { counts, tables: tables.collect(), events_lost: self.datapath.events_lost()? })
+    }
+
+    fn drain_events(&mut self) {
+        let mut events: Vec<DropEvent> = Vec::new();
+        self.datapath.drain_events(|event| events.push(*event));
+        let now = Instant::now();
+        for event in events {
+            let is_former = self.datapath.birth(event.slot).is_none_or(|birth| event.generation < birth);
+            let pod = if is_former { None } else { self.state.pod_in(event.slot) };
+            let names = |address| self.state.name_of(address);
+            self.drops.push(describe(&event, pod.unwrap_or_default(), names), now);
+        }
+    }
+}
+
+fn failed(applied: usize, error: &impl ToString) -> Outcome {
+    Outcome::Failed { applied, error: error.to_string() }
+}
+
+fn hook_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Auto => "auto",
+        Hook::Tcx => "tcx",
+        Hook::Clsact => "clsact",
+    }
+}
+
+fn log(command: &Command, outcome: &Outcome) {
+    let (what, slot, ops) = match command {
+        Command::Release { slot } => ("release", Some(*slot), None),
+        Command::Identify { slot, .. } => ("identify", Some(*slot), None),
+        Command::Attach { slot } => ("attach", Some(*slot), None),
+        Command::Apply { ops } => ("apply", None, Some(ops.len())),
+        Command::FinishTakeover => ("finish takeover", None, None),
+    };
+    match outcome {
+        Outcome::Done => tracing::debug!(command = what, slot, ops, "done"),
+        Outcome::Failed { applied, error } => {
+            tracing::warn!(command = what, slot, ops, applied, error, "failed; will be tried again");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The engine's decisions: inputs change the state, the state tells what to do next, the outcome comes back as an input.
+//! No clock, no kernel, no channel.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use podgate_datapath::Identity;
+use podgate_datapath::binding::{Bindings, Decision, NodeFacts};
+use podgate_datapath::netlink::HostView;
+use podgate_policy::cluster::Cluster;
+use podgate_policy::compile::{Changes, Endpoint};
+use podgate_policy::model::{ObjectKey, Pod};
+use podgate_policy::op::Op;
+use podgate_policy::plan::{Planner, Unfit};
+use podgate_policy::tables::Limits;
+use podgate_source::services::Node;
+use podgate_source::{Change, Object, ObjectRef, SourceStatus, Update};
+
+use super::backoff::Backoff;
+use super::endpoints::{Endpoints, Stage, identity};
+use super::memory::Enforced;
+use super::names::Names;
+use super::upkeep::Upkeep;
+
+/// What the user asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// The name of this node.
+    pub(crate) node: Arc<str>,
+    /// Whether connections that a change of policy denies may end in peace.
+    pub(crate) keep: bool,
+    /// Pods that may send packets with source addresses that are not their own.
+    pub(crate) routing: BTreeSet<ObjectKey>,
+}
+
+/// Something to do to the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Stop to enforce on the interface of a slot.
+    Release {
+        /// The slot.
+        slot: u32,
+    },
+    /// Tell who is in a slot.
+    Identify {
+        /// The slot.
+        slot: u32,
+        /// Who.
+        identity: Identity,
+    },
+    /// Change the tables.
+    Apply {
+        /// How, in order.
+        ops: Vec<Op>,
+    },
+    /// Let the programs judge the packets of a slot's interface, or see that they still come first there.
+    Attach {
+        /// The slot.
+        slot: u32,
+    },
+    /// Take what a former agent left off the interfaces that have no slot.
+    FinishTakeover,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Well.
+    Done,
+    /// Not well.
+    Failed {
+        /// Operations of [`Command::Apply`] that are in force all the same.
+        applied: usize,
+        /// Why.
+        error: String,
+    },
+}
+
+/// Everything the engine knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    config: Config,
+    pub(super) cluster: Cluster,
+    own_node: NodeFacts,
+    pub(super) names: Names,
+    /// Pods of this node, of every phase.
+    pub(super) local: BTreeSet<ObjectKey>,
+    /// Whether the first update, which is complete, has come.
+    synced: bool,
+    pub(super) source: Option<SourceStatus>,
+    pub(super) view: Option<Arc<HostView>>,
+    pub(super) bindings: Bindings,
+    /// Whether the bindings may differ from what they were made of.
+    rebind: bool,
+    /// Whether they have changed since [`Self::take_enforced`].
+    rebound: bool,
+    pub(super) endpoints: Endpoints,
+    pub(super) planner: Planner,
+    /// What changed since the last plan.
+    changes: Changes,
+    /// Whether to plan although nothing changed.
+    plan_again: bool,
+    /// What of the last plan is not applied yet.
+    pub(super) ops: Vec<Op>,
+    pub(super) unfit: Vec<Unfit>,
+    apply_backoff: Backoff,
+    upkeep: Upkeep,
+    pub(super) errors: u64,
+    pub(super) apply_error: Option<String>,
+}
+
+impl State {
+    /// A state that knows nothing yet. `slots` counts slot 0, which is never given.
+    /// `enforced` is what the agent before this one enforced.
+    pub(crate) fn new(config: Config, limits: Limits, slots: u32, enforced: Enforced) -> Self {
+        Self {
+            config,
+            cluster: Cluster::default(),
+            own_node: NodeFacts::default(),
+            names: Names::default(),
+            local: BTreeSet::new(),
+            synced: false,
+            source: None,
+            view: None,
+            bindings: Bindings::resume(enforced),
+            rebind: false,
+            rebound: false,
+            endpoints: Endpoints::new(slots),
+            planner: Planner::new(limits),
+            changes: Changes::default(),
+            plan_again: false,
+            ops: Vec::new(),
+            unfit: Vec::new(),
+            apply_backoff: Backoff::default(),
+            upkeep: Upkeep::default(),
+            errors: 0,
+            apply_error: None,
+        }
+    }
+
+    /// Takes in changes of objects. The first update is complete.
+    pub(crate) fn take_update(&mut self, update: Update) {
+        for change in update {
+            self.take_change(change);
+        }
+        if !self.synced {
+            self.synced = true;
+            self.rebind = true;
+        }
+    }
+
+    /// Takes in what the host looks like now.
+    pub(crate) fn take_view(&mut self, view: Arc<HostView>) {
+        self.view = Some(view);
+        self.rebind = true;
+    }
+
+    /// Takes in how the source is doing.
+    pub(crate) fn take_source_status(&mut self, status: SourceStatus) {
+        self.source = Some(status);
+    }
+
+    /// What to do next; `None`: nothing, before the next input or [`Self::deadline`]. [`Self::report`] must follow.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Command> {
+        if !self.synced || self.view.is_none() {
+            return None;
+        }
+        self.rebind();
+        let attach = |state: &Self| state.endpoints.next_unattached(now).map(|slot| Command::Attach { slot });
+        let command = self.release(now).or_else(|| self.identify(now)).or_else(|| self.apply(now));
+        command.or_else(|| attach(self)).or_else(|| self.upkeep(now))
+    }
+
+    /// What is to be remembered for the next agent, if that has changed.
+    pub(crate) fn take_enforced(&mut self) -> Option<Enforced> {
+        let bound = self.bindings.bound().iter();
+        std::mem::take(&mut self.rebound)
+            .then(|| bound.map(|(&ifindex, binding)| (ifindex, binding.addresses.clone())).collect())
+    }
+
+    /// The name of this node.
+    pub(crate) fn node(&self) -> &str {
+        &self.config.node
+    }
+
+    /// Whether every object has been read.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// When something that failed is to be tried again.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let retries = [self.apply_backoff.deadline(now), self.endpoints.deadline(now)];
+        retries.into_iter().chain([self.upkeep.deadline(now)]).flatten().min()
+    }
+
+    /// Takes in how a command ended.
+    pub(crate) fn report(&mut self, command: Command, outcome: Outcome, now: Instant) {
+        if let Outcome::Failed { .. } = outcome {
+            self.errors += 1;
+        }
+        match (command, outcome) {
+            (Command::Apply { .. }, Outcome::Done) => self.applied(),
+            (Command::Apply { ops }, Outcome::Failed { applied, error }) => self.not_applied(ops, applied, error, now),
+            (Command::Release { slot }, Outcome::Done) => self.endpoints.released(slot),
+            (Command::Release { slot }, Outcome::Failed { .. }) => self.endpoints.not_released(slot, now),
+            (Command::FinishTakeover, Outcome::Done) => self.upkeep.finished(),
+            (Command::FinishTakeover, Outcome::Failed { .. }) => self.upkeep.not_finished(now),
+            (Command::Identify { slot, .. }, Outcome::Done) => self.identified(slot),
+            (Command::Attach { slot }, Outcome::Done) => self.attached(slot),
+            (Command::Identify { slot, .. } | Command::Attach { slot }, Outcome::Failed { error, .. }) => {
+                self.endpoint_failed(slot, error, now);
+            }
+        }
+    }
+}
+
+/// Inputs.
+impl State {
+    fn take_change(&mut self, change: Change) {
+        let reference = match &change {
+            Change::Apply(object) => object.reference(),
+            Change::Delete(reference) => reference.clone(),
+        };
+        match (&change, reference) {
+            (Change::Apply(Object::Pod(pod)), _) => self.take_pod(&pod.key, Some(pod)),
+            (Change::Apply(Object::Node(node)), _) => self.take_node(&node.name, Some(node)),
+            (_, ObjectRef::Pod(key)) => self.take_pod(&key, None),
+            (_, ObjectRef::Node(name)) => self.take_node(&name, None),
+            (_, ObjectRef::Namespace(name)) => drop(self.changes.namespaces.insert(name)),
+            (_, ObjectRef::Policy(key)) => drop(self.changes.policies.insert(key)),
+            (_, ObjectRef::Service(_) | ObjectRef::EndpointSlice(_)) => {}
+        }
+        change.apply_to(&mut self.cluster);
+    }
+
+    /// A pod is new, changed or gone.
+    fn take_pod(&mut self, key: &ObjectKey, pod: Option<&Pod>) {
+        self.names.set_pod(self.cluster.pods.get(key).map(|old| &**old), pod);
+        let was_local = self.local.remove(key);
+        let is_local = pod.is_some_and(|pod| pod.node.as_ref() == Some(&self.config.node));
+        if is_local {
+            self.local.insert(key.clone());
+        }
+        self.rebind |= was_local || is_local;
+        self.changes.pods.insert(key.clone());
+    }
+
+    /// A node is new, changed or gone.
+    fn take_node(&mut self, name: &Arc<str>, node: Option<&Node>) {
+        self.names.set_node(name, node);
+        if *name == self.config.node {
+            self.own_node = node.map(facts).unwrap_or_default();
+            self.rebind = true;
+        }
+    }
+}
+
+/// Steps.
+impl State {
+    /// Brings bindings up to date.
+    fn rebind(&mut self) {
+        let Some(view) = self.view.as_ref().filter(|_| self.rebind) else { return };
+        self.rebind = false;
+        let pods = self.local.iter().filter_map(|key| self.cluster.pods.get(key)).map(|pod| &**pod);
+        for decision in self.bindings.update(view, pods, &self.own_node) {
+            self.rebound = true;
+            match decision {
+                Decision::Bind(binding) => self.endpoints.bind(binding),
+                Decision::Update(binding) => self.endpoints.update(binding),
+                Decision::Unbind { ifindex, .. } => self.unbind(ifindex),
+            }
+        }
+    }
+
+    /// The pod of an interface, or the interface, is gone: nothing may be written for its slot any more.
+    fn unbind(&mut self, ifindex: u32) {
+        let Some(slot) = self.endpoints.unbind(ifindex) else { return };
+        self.ops.retain(|op| !matches!(op, Op::Switch { slot: switched, .. } if *switched == slot));
+        self.changes.bound.retain(|endpoint| endpoint.slot != slot);
+        self.changes.released.insert(slot);
+    }
+
+    fn release(&self, now: Instant) -> Option<Command> {
+        self.endpoints.next_release(now).map(|slot| Command::Release { slot })
+    }
+
+    fn identify(&self, now: Instant) -> Option<Command> {
+        let (slot, endpoint) = self.endpoints.next_unidentified(now)?;
+        let routes = self.config.routing.contains(&endpoint.binding.pod.key);
+        Some(Command::Identify { slot, identity: identity(&endpoint.binding, routes, self.config.keep) })
+    }
+
+    /// What is to be done when nothing else is.
+    fn upkeep(&mut self, now: Instant) -> Option<Command> {
+        let settled = self.unbound().is_empty() && self.endpoints.iter().all(|(_, it)| it.stage == Stage::Attached);
+        if self.upkeep.may_finish_takeover(settled, now) {
+            return Some(Command::FinishTakeover);
+        }
+        self.upkeep.next_check(&self.endpoints, now).map(|slot| Command::Attach { slot })
+    }
+
+    /// The rest of the last plan, else a new one. A plan is never made before the last one is applied.
+    fn apply(&mut self, now: Instant) -> Option<Command> {
+        if self.ops.is_empty() {
+            self.plan();
+        }
+        if self.ops.is_empty() || !self.apply_backoff.is_over(now) {
+            return None;
+        }
+        Some(Command::Apply { ops: std::mem::take(&mut self.ops) })
+    }
+
+    fn plan(&mut self) {
+        if self.changes == Changes::default() && !self.plan_again {
+            return;
+        }
+        let plan = self.planner.update(&self.cluster, &std::mem::take(&mut self.changes));
+        self.endpoints.advance(Stage::Identified, Stage::Planned);
+        self.ops = plan.ops;
+        self.unfit = plan.unfit;
+        self.plan_again = plan.again;
+        if self.ops.is_empty() {
+            self.applied();
+        }
+    }
+}
+
+/// Outcomes.
+impl State {
+    fn applied(&mut self) {
+        self.apply_backoff.succeed();
+        self.apply_error = None;
+        self.endpoints.advance(Stage::Planned, Stage::Applied);
+    }
+
+    /// What is left must be applied before anything else is planned.
+    fn not_applied(&mut self, mut ops: Vec<Op>, applied: usize, error: String, now: Instant) {
+        ops.drain(..applied.min(ops.len()));
+        self.ops = ops;
+        self.apply_error = Some(error);
+        self.apply_backoff.fail(now);
+    }
+
+    fn identified(&mut self, slot: u32) {
+        let Some(endpoint) = self.endpoints.get_mut(slot) else { return };
+        endpoint.identified = true;
+        endpoint.succeed();
+        if endpoint.stage == Stage::Bound {
+            endpoint.stage = Stage::Identified;
+            self.changes.bound.push(Endpoint { slot, pod: endpoint.binding.pod.key.clone() });
+        }
+    }
+
+    fn attached(&mut self, slot: u32) {
+        if let Some(endpoint) = self.endpoints.get_mut(slot) {
+            endpoint.stage = Stage::Attached;
+            endpoint.succeed();
+        }
+    }
+
+    fn endpoint_failed(&mut self, slot: u32, error: String, now: Instant) {
+        let Some(endpoint) = self.endpoints.get_mut(slot) else { return };
+        endpoint.fail(error, now);
+        // Programs that could not be seen to come first are to be put there again.
+        endpoint.stage = endpoint.stage.min(Stage::Applied);
+    }
+}
+
+/// What bindings need to know of this node.
+fn facts(node: &Node) -> NodeFacts {
+    NodeFacts { pod_cidrs: node.pod_cidrs.clone(), addresses: node.addresses.iter().copied().collect() }
+}

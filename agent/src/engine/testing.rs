@@ -1,0 +1,163 @@
+//! What tests of this crate share: small clusters and hosts, and an engine that tells what a test wants it to tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use podgate_datapath::netlink::{HostView, Veth};
+use podgate_policy::model::{
+    IpBlock, Isolation, Labels, ObjectKey, Peer, Peers, Phase, Pod, Policy, Ports, Rule, Selector,
+};
+use podgate_policy::tables::Limits;
+use podgate_source::{Change, Object, ObjectRef};
+use tokio::sync::{mpsc, watch};
+
+use super::state::{Command, Outcome};
+use super::{Config, Enforced, Handle, Pulse, State, StatusRequest};
+use crate::metrics::duration_histogram;
+use crate::status::Status;
+
+/// A handle to a task that answers every request with `status`. Must be called in a tokio runtime.
+pub(crate) fn engine_with(status: Status) -> Handle {
+    let (requests, mut received) = mpsc::channel::<StatusRequest>(1);
+    let (_, not_ready) = watch::channel(status.not_ready.clone());
+    tokio::spawn(async move {
+        while let Some(reply) = received.recv().await {
+            drop(reply.send(status.clone()));
+        }
+    });
+    Handle { requests, not_ready, pulse: Pulse::new(), apply_duration: duration_histogram() }
+}
+
+/// The node that tests are about.
+pub(super) const NODE: &str = "node-a";
+
+/// A state of [`NODE`] with room for `slots` - 1 pods.
+pub(super) fn state(slots: u32) -> State {
+    let config = Config { node: NODE.into(), keep: false, routing: BTreeSet::new() };
+    State::new(config, limits(1024), slots, Enforced::new())
+}
+
+/// The same room in every table.
+pub(super) fn limits(room: u32) -> Limits {
+    Limits {
+        addresses4: room,
+        addresses6: room,
+        groups: room,
+        blocks4: room,
+        blocks6: room,
+        class_rows: room,
+        rows: room,
+        row_ports: room,
+        port_classes: room,
+    }
+}
+
+/// A pod of [`NODE`] in namespace `shop`.
+pub(super) fn pod(name: &str, address: &str) -> Pod {
+    Pod {
+        key: ObjectKey::new("shop", name),
+        uid: name.into(),
+        labels: Labels::new(),
+        node: Some(NODE.into()),
+        host_network: false,
+        phase: Phase::Active,
+        addresses: vec![address.parse().unwrap()],
+        ports: vec![],
+    }
+}
+
+/// The change that brings a pod.
+pub(super) fn with_pod(pod: Pod) -> Change {
+    Change::Apply(Object::Pod(Arc::new(pod)))
+}
+
+/// The change that takes a pod of `shop` away.
+pub(super) fn without_pod(name: &str) -> Change {
+    Change::Delete(ObjectRef::Pod(ObjectKey::new("shop", name)))
+}
+
+/// The change that isolates every pod of `shop` for ingress and allows nothing.
+pub(super) fn deny_all() -> Change {
+    Change::Apply(Object::Policy(Arc::new(Policy {
+        key: ObjectKey::new("shop", "deny-all"),
+        pod_selector: Selector::default(),
+        ingress: Isolation::Restricted(vec![]),
+        egress: Isolation::Unaffected,
+    })))
+}
+
+/// The change that lets many blocks into every pod of `shop`.
+pub(super) fn allow_blocks(count: u8) -> Change {
+    let block = |n: u8| Peer::Block(IpBlock { cidr: IpNet::new([192, 0, n, 0].into(), 24).unwrap(), except: vec![] });
+    let rule = Rule { peers: Peers::Listed((0..count).map(block).collect()), ports: Ports::Any };
+    Change::Apply(Object::Policy(Arc::new(Policy {
+        key: ObjectKey::new("shop", "blocks"),
+        pod_selector: Selector::default(),
+        ingress: Isolation::Restricted(vec![rule]),
+        egress: Isolation::Unaffected,
+    })))
+}
+
+/// A host with a veth for each (ifindex, address).
+pub(super) fn host(veths: &[(u32, &str)]) -> Arc<HostView> {
+    let veths = veths.iter().map(|&(ifindex, address)| (ifindex, veth(ifindex, address))).collect();
+    Arc::new(HostView { veths, ..HostView::default() })
+}
+
+fn veth(ifindex: u32, address: &str) -> Veth {
+    let addresses: BTreeSet<IpAddr> = [address.parse().unwrap()].into();
+    Veth {
+        ifindex,
+        name: format!("veth{ifindex}"),
+        netns_id: ifindex as i32,
+        peer_index: 2,
+        peer_addresses: addresses.clone(),
+        interface_addresses: addresses.clone(),
+        first_addresses: addresses,
+        duplicate_addresses: BTreeSet::new(),
+        up: true,
+        master: None,
+        xdp: false,
+    }
+}
+
+/// Carries out everything the state asks for now; `fails` names commands that fail, with the operations that are
+/// applied all the same. Returns the commands.
+pub(super) fn run(state: &mut State, now: Instant, fails: impl Fn(&Command) -> Option<usize>) -> Vec<Command> {
+    let mut commands = Vec::new();
+    while let Some(command) = state.next(now) {
+        commands.push(command.clone());
+        let outcome = match fails(&command) {
+            Some(applied) => Outcome::Failed { applied, error: "refused".to_owned() },
+            None => Outcome::Done,
+        };
+        state.report(command, outcome, now);
+        assert!(commands.len() < 1000, "the state asks without end: {commands:?}");
+    }
+    commands
+}
+
+/// For [`run`]: nothing fails.
+pub(super) fn never(_: &Command) -> Option<usize> {
+    None
+}
+
+/// Commands in short: what and which slot, operations as their number.
+pub(super) fn short(commands: &[Command]) -> Vec<String> {
+    let short = |command: &Command| match command {
+        Command::Release { slot } => format!("release {slot}"),
+        Command::Identify { slot, identity } => format!("identify {slot} on {}", identity.ifindex),
+        Command::Apply { .. } => "apply".to_owned(),
+        Command::Attach { slot } => format!("attach {slot}"),
+        Command::FinishTakeover => "finish takeover".to_owned(),
+    };
+    commands.iter().map(short).collect()
+}
+
+/// States of the pods in a status, by name.
+pub(super) fn pod_states(status: &Status) -> BTreeMap<&str, crate::status::PodState> {
+    status.pods.iter().map(|pod| (pod.name.as_str(), pod.state)).collect()
+}

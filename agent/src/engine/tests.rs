@@ -1,0 +1,220 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use podgate_policy::op::{EndpointPolicy, Op};
+
+use super::report::Reading;
+use super::state::Command;
+use super::testing::{deny_all, host, limits, never, pod, pod_states, run, short, state, with_pod, without_pod};
+use super::*;
+use crate::status::{PodState, Status};
+
+fn status(state: &State) -> Status {
+    state.status(Reading::default(), SystemTime::UNIX_EPOCH)
+}
+
+/// Whether operations isolate a slot for ingress.
+fn isolates(command: &Command, wanted: u32) -> bool {
+    let Command::Apply { ops } = command else { return false };
+    ops.iter().any(|op| match op {
+        Op::Switch { slot, policies } => *slot == wanted && policies.ingress != EndpointPolicy::Open,
+        _ => false,
+    })
+}
+
+#[test]
+fn nothing_is_done_before_objects_and_host_are_known() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    assert_eq!(run(&mut state, now, never), []);
+    assert_eq!(state.not_ready(), ["objects: not read yet"]);
+
+    let mut state = testing::state(8);
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    assert_eq!(run(&mut state, now, never), []);
+    assert_eq!(state.not_ready(), ["network interfaces: not read yet"]);
+}
+
+#[test]
+fn a_pod_is_isolated_before_its_programs_run() {
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    let commands = run(&mut state, Instant::now(), never);
+    assert_eq!(short(&commands), ["identify 1 on 10", "apply", "attach 1", "finish takeover"]);
+    assert!(isolates(&commands[1], 1), "{commands:?}");
+    assert_eq!(state.not_ready(), Vec::<String>::new());
+    assert_eq!(pod_states(&status(&state)), [("api", PodState::Enforced)].into());
+}
+
+#[test]
+fn a_pod_that_comes_later_is_enforced_without_touching_the_others() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    run(&mut state, now, never);
+    state.take_update(vec![with_pod(pod("web", "10.0.0.2"))]);
+    run(&mut state, now, never);
+    assert_eq!(pod_states(&status(&state))["web"], PodState::NoInterface);
+    assert_eq!(state.not_ready().len(), 1, "{:?}", state.not_ready());
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    let commands = run(&mut state, now, never);
+    assert_eq!(short(&commands), ["identify 2 on 11", "apply", "attach 2"]);
+    assert!(isolates(&commands[1], 2) && !isolates(&commands[1], 1), "{commands:?}");
+    assert_eq!(state.not_ready(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_that_goes_is_released_and_its_slot_given_again() {
+    let now = Instant::now();
+    let mut state = state(2);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    run(&mut state, now, never);
+    state.take_update(vec![without_pod("api"), with_pod(pod("web", "10.0.0.2"))]);
+    state.take_view(host(&[(11, "10.0.0.2")]));
+    let commands = run(&mut state, now, never);
+    assert_eq!(short(&commands), ["release 1", "identify 1 on 11", "apply", "attach 1"]);
+    assert!(isolates(&commands[2], 1), "{commands:?}");
+    assert_eq!(pod_states(&status(&state)), [("web", PodState::Enforced)].into());
+}
+
+#[test]
+fn a_change_of_policy_touches_tables_only() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+    run(&mut state, now, never);
+    state.take_update(vec![deny_all()]);
+    let commands = run(&mut state, now, never);
+    assert_eq!(short(&commands), ["apply"]);
+    assert!(isolates(&commands[0], 1), "{commands:?}");
+}
+
+#[test]
+fn what_could_not_be_applied_is_tried_again_from_there_before_anything_else_is_planned() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    let fails = |command: &Command| matches!(command, Command::Apply { .. }).then_some(1);
+    let commands = run(&mut state, now, fails);
+    let Some(Command::Apply { ops: planned }) = commands.last() else { panic!("{commands:?}") };
+    assert_eq!(pod_states(&status(&state))["api"], PodState::Pending);
+    assert_eq!(status(&state).apply.errors, 1);
+    assert!(state.not_ready().iter().any(|reason| reason.contains("refused")), "{:?}", state.not_ready());
+
+    state.take_update(vec![with_pod(pod("web", "10.0.0.2"))]);
+    assert_eq!(run(&mut state, now, never), [], "the wait is not over");
+    let later = state.deadline(now).unwrap();
+    assert_eq!(later - now, Duration::from_millis(100));
+    let commands = run(&mut state, later, never);
+    assert_eq!(commands.first(), Some(&Command::Apply { ops: planned[1..].to_vec() }));
+    assert!(short(&commands).contains(&"attach 1".to_owned()), "{commands:?}");
+    assert_eq!(pod_states(&status(&state))["api"], PodState::Enforced);
+}
+
+#[test]
+fn a_pod_that_goes_while_its_policies_wait_is_not_switched_any_more() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2")), deny_all()]);
+    run(&mut state, now, |command| matches!(command, Command::Apply { .. }).then_some(0));
+    state.take_update(vec![without_pod("api")]);
+    let commands = run(&mut state, now + Duration::from_secs(1), never);
+    assert_eq!(short(&commands)[0], "release 1");
+    assert!(!commands.iter().any(|command| isolates(command, 1)), "{commands:?}");
+    assert!(commands.iter().any(|command| isolates(command, 2)), "{commands:?}");
+}
+
+#[test]
+fn an_interface_that_refuses_programs_holds_up_nobody_else() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2"))]);
+    run(&mut state, now, |command| (*command == Command::Attach { slot: 1 }).then_some(0));
+    let states = pod_states(&status(&state)).into_values().collect::<Vec<_>>();
+    assert_eq!(states, [PodState::Pending, PodState::Enforced]);
+    assert_eq!(state.not_ready(), ["pod shop/api is not enforced: refused"]);
+    let later = state.deadline(now).unwrap();
+    assert_eq!(short(&run(&mut state, later, never))[0], "attach 1");
+    assert_eq!(state.not_ready(), Vec::<String>::new());
+}
+
+#[test]
+fn more_pods_than_slots_are_told_of_and_served_when_a_slot_is_free() {
+    let now = Instant::now();
+    let mut state = state(2);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2"))]);
+    run(&mut state, now, never);
+    assert_eq!(state.not_ready(), ["pod shop/web: every slot for pods is taken"]);
+    state.take_update(vec![without_pod("api")]);
+    run(&mut state, now, never);
+    assert_eq!(pod_states(&status(&state)), [("web", PodState::Enforced)].into());
+}
+
+#[test]
+fn policies_that_do_not_fit_isolate_their_pod_and_are_told_of() {
+    let config = Config { node: testing::NODE.into(), keep: false, routing: [].into() };
+    let mut state = State::new(config, limits(2), 8, Enforced::new());
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), testing::allow_blocks(8)]);
+    let commands = run(&mut state, Instant::now(), never);
+    assert!(commands.iter().any(|command| isolates(command, 1)), "{commands:?}");
+    assert_eq!(pod_states(&status(&state))["api"], PodState::Unfit);
+    assert!(state.not_ready()[0].starts_with("pod shop/api is isolated altogether for ingress: table "));
+}
+
+#[test]
+fn former_programs_stay_while_a_pod_has_no_interface_but_not_for_ever() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+    assert_eq!(short(&run(&mut state, now, never)), Vec::<String>::new());
+    assert_eq!(short(&run(&mut state, now + Duration::from_secs(59), never)), Vec::<String>::new());
+    assert_eq!(short(&run(&mut state, now + Duration::from_secs(60), never)), ["finish takeover"]);
+}
+
+#[test]
+fn hooks_are_checked_again_from_time_to_time() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2"))]);
+    run(&mut state, now, never);
+    for _ in 0..2 {
+        let later = state.deadline(now).unwrap();
+        assert_eq!(short(&run(&mut state, later, never)), ["attach 1", "attach 2"]);
+    }
+}
+
+#[test]
+fn what_is_enforced_is_to_be_remembered_once_for_each_change() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+    run(&mut state, now, never);
+    assert_eq!(state.take_enforced(), Some([(10, ["10.0.0.1".parse().unwrap()].into())].into()));
+    assert_eq!(state.take_enforced(), None);
+    state.take_update(vec![without_pod("api")]);
+    run(&mut state, now, never);
+    assert_eq!(state.take_enforced(), Some(Enforced::new()));
+}
+
+#[test]
+fn pods_of_other_nodes_are_not_enforced() {
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    let elsewhere = podgate_policy::model::Pod { node: Some("node-b".into()), ..pod("api", "10.0.0.1") };
+    state.take_update(vec![with_pod(elsewhere), deny_all()]);
+    assert!(!short(&run(&mut state, Instant::now(), never)).iter().any(|command| command.starts_with("identify")));
+    assert_eq!(status(&state).pods, []);
+    assert_eq!(status(&state).policies, 1);
+}

@@ -1,0 +1,67 @@
+//! What is done when nothing else is: clearing up after a former agent, and seeing that our programs still come first.
+
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use super::endpoints::{Endpoints, Stage};
+
+/// A former agent's programs stay at most this long on interfaces that have no pod, while some pod has no interface:
+/// one of them may be that pod's.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two checks that no other program has come before ours on an interface.
+const CHECK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// What is to be done from time to time.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    started: Option<Instant>,
+    takeover_done: bool,
+    takeover_backoff: Backoff,
+    /// The slot that was checked last in this round.
+    checked: u32,
+    next_round: Option<Instant>,
+}
+
+impl Upkeep {
+    /// Whether to clear up after a former agent now; `settled`: every pod is enforced.
+    pub(super) fn may_finish_takeover(&mut self, settled: bool, now: Instant) -> bool {
+        let started = *self.started.get_or_insert(now);
+        let patient = !settled && now < started + PATIENCE;
+        !self.takeover_done && !patient && self.takeover_backoff.is_over(now)
+    }
+
+    /// Notes that nothing of a former agent is left.
+    pub(super) fn finished(&mut self) {
+        self.takeover_done = true;
+    }
+
+    /// Notes that clearing up failed.
+    pub(super) fn not_finished(&mut self, now: Instant) {
+        self.takeover_backoff.fail(now);
+    }
+
+    /// The next slot whose hooks to check.
+    pub(super) fn next_check(&mut self, endpoints: &Endpoints, now: Instant) -> Option<u32> {
+        let next_round = *self.next_round.get_or_insert(now + CHECK_INTERVAL);
+        if now < next_round {
+            return None;
+        }
+        let mut due = endpoints.iter().filter(|(slot, it)| *slot > self.checked && it.stage == Stage::Attached);
+        match due.next() {
+            Some((slot, _)) => self.checked = slot,
+            None => {
+                self.checked = 0;
+                self.next_round = Some(now + CHECK_INTERVAL);
+            }
+        }
+        (self.checked > 0).then_some(self.checked)
+    }
+
+    /// When something is to be done.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let patience = self.started.filter(|_| !self.takeover_done).map(|started| started + PATIENCE);
+        let takeover = self.takeover_backoff.deadline(now).or(patience);
+        [takeover, self.next_round].into_iter().flatten().filter(|deadline| *deadline > now).min()
+    }
+}

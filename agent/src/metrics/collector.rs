@@ -1,0 +1,192 @@
+//! From the status to metric families.
+
+use std::collections::BTreeMap;
+use std::fmt::Error;
+
+use podgate_common::{Direction, Reason};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::names::{self, Metric};
+use crate::status::{CounterStatus, PodState, PodStatus, Status};
+
+/// The reasons that have a series for every pod from its start, so that a rate sees the first packet.
+pub(super) const CORE: [Reason; 6] =
+    [Reason::NotIsolated, Reason::Rule, Reason::Established, Reason::NoRule, Reason::Cut, Reason::Spoofed];
+
+/// Labels of one series.
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+/// Encodes one status.
+#[derive(Debug)]
+pub(super) struct StatusCollector {
+    pub(super) status: Status,
+    pub(super) apply_duration: Histogram,
+}
+
+impl Collector for StatusCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let encoder = &mut encoder;
+        self.verdicts(encoder)?;
+        self.tables(encoder)?;
+        self.endpoints(encoder)?;
+        self.apply(encoder)?;
+        self.sources(encoder)?;
+        self.agent(encoder)
+    }
+}
+
+impl StatusCollector {
+    fn verdicts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let series: Vec<(Labels<'_>, Count)> = verdict_series(&self.status);
+        family(encoder, &names::VERDICTS, series.iter().map(|(labels, count)| (labels.clone(), count.packets)))?;
+        family(encoder, &names::VERDICT_BYTES, series.iter().map(|(labels, count)| (labels.clone(), count.bytes)))
+    }
+
+    fn tables(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let tables = &self.status.tables;
+        let label = |name| vec![("table", name)];
+        family(encoder, &names::TABLE_ENTRIES, tables.iter().map(|table| (label(table.name.as_str()), table.entries)))?;
+        family(encoder, &names::TABLE_CAPACITY, tables.iter().map(|table| (label(table.name.as_str()), table.capacity)))
+    }
+
+    fn endpoints(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let pods = &self.status.pods;
+        let unfit = pods.iter().filter(|pod| pod.state == PodState::Unfit).count();
+        let without = pods.iter().filter(|pod| pod.state == PodState::NoInterface).count();
+        single(encoder, &names::POLICIES, self.status.policies as u64)?;
+        family(
+            encoder,
+            &names::ENDPOINTS,
+            by_isolation(pods).into_iter().map(|(name, n)| (vec![("isolation", name)], n)),
+        )?;
+        single(encoder, &names::UNFIT, unfit as u64)?;
+        single(encoder, &names::WITHOUT_INTERFACE, without as u64)?;
+        let anomalies = counted(self.status.anomalies.iter().map(|anomaly| anomaly.kind.as_str()));
+        family(encoder, &names::ANOMALIES, anomalies.into_iter().map(|(kind, n)| (vec![("kind", kind)], n)))
+    }
+
+    fn apply(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        single(encoder, &names::APPLY_ERRORS, self.status.apply.errors)?;
+        single(encoder, &names::APPLY_PENDING, self.status.apply.pending as u64)?;
+        self.apply_duration.encode(descriptor(encoder, &names::APPLY_DURATION)?)
+    }
+
+    fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let synced = self
+            .status
+            .sources
+            .iter()
+            .map(|source| (vec![("resource", source.resource.as_str())], u64::from(source.synced)));
+        family(encoder, &names::SOURCE_SYNCED, synced)?;
+        let problems = &self.status.problem_counts;
+        let label = |kind| vec![("kind", kind)];
+        family(encoder, &names::PROBLEMS, problems.iter().map(|it| (label(it.kind.as_str()), it.current)))?;
+        family(encoder, &names::PROBLEMS_MET, problems.iter().map(|it| (label(it.kind.as_str()), it.met)))
+    }
+
+    fn agent(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        single(encoder, &names::READY, u64::from(self.status.ready))?;
+        single(encoder, &names::EVENTS_LOST, self.status.events_lost)?;
+        let labels = [("version", self.status.version.as_str()), ("hook", self.status.hook.as_str())];
+        descriptor(encoder, &names::BUILD)?.encode_info(&labels)
+    }
+}
+
+/// Packets and bytes of one series.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    packets: u64,
+    bytes: u64,
+}
+
+/// Every verdict series, the packets without an endpoint under empty names.
+fn verdict_series(status: &Status) -> Vec<(Labels<'_>, Count)> {
+    let pods = status.pods.iter().filter(|pod| pod.interface.is_some());
+    let of_pods = pods.flat_map(|pod| {
+        pod_series(&pod.counters, &CORE).into_iter().map(|series| with_pod(series, &pod.namespace, &pod.name))
+    });
+    let of_none = pod_series(&status.no_endpoint, &[]).into_iter().map(|series| with_pod(series, "", ""));
+    of_pods.chain(of_none).collect()
+}
+
+/// One pod's series: what was counted, and the reasons that exist from the start.
+fn pod_series<'a>(counters: &'a [CounterStatus], core: &[Reason]) -> BTreeMap<[&'a str; 3], Count> {
+    let from_start = Direction::ALL.into_iter().flat_map(|direction| {
+        core.iter()
+            .map(move |reason| ([direction.as_str(), reason.verdict().as_str(), reason.as_str()], Count::default()))
+    });
+    let counted = counters.iter().map(|counter| {
+        let key = [counter.direction.as_str(), counter.verdict.as_str(), counter.reason.as_str()];
+        (key, Count { packets: counter.packets, bytes: counter.bytes })
+    });
+    from_start.chain(counted).collect()
+}
+
+fn with_pod<'a>((key, count): ([&'a str; 3], Count), namespace: &'a str, pod: &'a str) -> (Labels<'a>, Count) {
+    let [direction, verdict, reason] = key;
+    let labels = vec![
+        ("direction", direction),
+        ("verdict", verdict),
+        ("reason", reason),
+        ("namespace", namespace),
+        ("pod", pod),
+    ];
+    (labels, count)
+}
+
+/// Enforced pods by isolation, every value present.
+fn by_isolation(pods: &[PodStatus]) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::from([("none", 0), ("ingress", 0), ("egress", 0), ("both", 0)]);
+    for pod in pods.iter().filter(|pod| matches!(pod.state, PodState::Enforced | PodState::Unfit)) {
+        let name = match (pod.ingress_isolated, pod.egress_isolated) {
+            (false, false) => "none",
+            (true, false) => "ingress",
+            (false, true) => "egress",
+            (true, true) => "both",
+        };
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+fn counted<'a>(kinds: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, u64> {
+    let mut counts = BTreeMap::new();
+    for kind in kinds {
+        *counts.entry(kind).or_default() += 1;
+    }
+    counts
+}
+
+fn descriptor<'e>(encoder: &'e mut DescriptorEncoder<'_>, metric: &'e Metric) -> Result<MetricEncoder<'e>, Error> {
+    encoder.encode_descriptor(metric.name, metric.help, None, metric.kind)
+}
+
+/// A family without labels.
+fn single(encoder: &mut DescriptorEncoder<'_>, metric: &Metric, value: u64) -> Result<(), Error> {
+    sample(metric, value, descriptor(encoder, metric)?)
+}
+
+/// A family with one sample for each set of labels.
+fn family<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: &Metric,
+    series: impl Iterator<Item = (Labels<'a>, u64)>,
+) -> Result<(), Error> {
+    let mut encoder = descriptor(encoder, metric)?;
+    for (labels, value) in series {
+        sample(metric, value, encoder.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn sample(metric: &Metric, value: u64, encoder: MetricEncoder<'_>) -> Result<(), Error> {
+    match metric.kind {
+        MetricType::Counter => ConstCounter::new(value).encode(encoder),
+        _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder),
+    }
+}

@@ -1,0 +1,36 @@
+//! `/metrics`: the agent's status in OpenMetrics.
+//!
+//! Everything is read when it is scraped; nothing is kept beside the state it mirrors. The number of series is bounded:
+//! for each pod of this node and each direction the reasons of [`CORE`] exist from the start, others once they happened.
+
+mod collector;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::status::Status;
+use collector::StatusCollector;
+
+/// The content type of [`encode`]'s text.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A histogram for durations between a quarter of a millisecond and about eight seconds.
+pub(crate) fn duration_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+/// The metrics of a status in OpenMetrics' text format.
+///
+/// # Errors
+/// None that can happen: writing to a string does not fail.
+pub(crate) fn encode(status: Status, apply_duration: &Histogram) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(StatusCollector { status, apply_duration: apply_duration.clone() }));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}

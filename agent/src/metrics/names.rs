@@ -1,0 +1,52 @@
+//! Every metric with its help text, in the order in which they are exposed.
+
+use prometheus_client::metrics::MetricType;
+
+/// A metric family.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    /// Its name; a counter's samples carry `_total` behind it.
+    pub(crate) name: &'static str,
+    /// What it means.
+    pub(crate) help: &'static str,
+    /// Its type.
+    pub(crate) kind: MetricType,
+}
+
+/// Declares metrics and the list of all.
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal, $help:literal;)*) => {
+        $(pub(crate) const $constant: Metric = Metric { name: $name, help: $help, kind: MetricType::$kind };)*
+
+        /// Every metric family.
+        #[cfg(test)]
+        pub(crate) const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    VERDICTS = Counter "podgate_verdicts",
+        "Packets judged, by direction, verdict, reason and pod, as on the wire: a GSO packet counts as its segments.";
+    VERDICT_BYTES = Counter "podgate_verdict_bytes",
+        "Bytes of the packets judged, from the Ethernet header on, by direction, verdict, reason and pod.";
+    TABLE_ENTRIES = Gauge "podgate_table_entries", "Entries in use of a table in the kernel.";
+    TABLE_CAPACITY = Gauge "podgate_table_capacity", "Entries a table in the kernel has room for.";
+    POLICIES = Gauge "podgate_policies", "NetworkPolicies known, whether or not they select a pod of this node.";
+    ENDPOINTS = Gauge "podgate_endpoints", "Enforced pods of this node, by the directions in which policies isolate them.";
+    UNFIT = Gauge "podgate_endpoints_unfit",
+        "Pods of this node that are isolated altogether because their policies do not fit into the tables.";
+    WITHOUT_INTERFACE = Gauge "podgate_pods_without_interface",
+        "Pods of this node whose interface is not found: they are not enforced.";
+    ANOMALIES = Gauge "podgate_anomalies", "Interfaces and addresses that look wrong, by kind.";
+    APPLY_ERRORS = Counter "podgate_apply_errors", "Failures to apply a change to the kernel; each is tried again.";
+    APPLY_PENDING = Gauge "podgate_apply_pending", "Changes of the kernel's tables that wait to be applied.";
+    APPLY_DURATION = Histogram "podgate_apply_duration_seconds",
+        "Time to compile a change and to apply it to the kernel, in seconds.";
+    SOURCE_SYNCED = Gauge "podgate_source_synced", "Whether the objects of a resource are complete: 1 or 0.";
+    PROBLEMS = Gauge "podgate_problems", "Objects that are left out or held at their last good version, by kind of problem.";
+    PROBLEMS_MET = Counter "podgate_problems_met", "Problems met in objects since the start, by kind.";
+    READY = Gauge "podgate_ready", "Whether the agent is ready, as /readyz says: 1 or 0.";
+    EVENTS_LOST = Counter "podgate_events_lost",
+        "Dropped packets that were counted but not reported one by one, for the rate limit or a full ring.";
+    BUILD = Info "podgate_build", "The version that runs.";
+}

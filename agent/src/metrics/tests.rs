@@ -1,0 +1,136 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::collector::CORE;
+use super::names;
+use super::*;
+use crate::status::{CounterStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, SourceStatus, TableStatus};
+
+fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
+    PodStatus {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        uid: String::new(),
+        addresses: vec![],
+        state: PodState::Enforced,
+        problem: None,
+        interface: Some(InterfaceStatus { name: "veth0".to_owned(), index: 3 }),
+        ingress_isolated: true,
+        egress_isolated: false,
+        policies: vec![],
+        counters,
+    }
+}
+
+fn counter(reason: &str, packets: u64) -> CounterStatus {
+    CounterStatus {
+        direction: "ingress".to_owned(),
+        verdict: "denied".to_owned(),
+        reason: reason.to_owned(),
+        packets,
+        bytes: packets * 100,
+    }
+}
+
+fn full_status() -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        ready: true,
+        hook: "tcx".to_owned(),
+        policies: 4,
+        pods: vec![pod("api", vec![counter("no_rule", 7), counter("vlan", 2)])],
+        no_endpoint: vec![counter("no_endpoint", 1)],
+        sources: vec![SourceStatus {
+            resource: "Pod".to_owned(),
+            synced: true,
+            objects: 9,
+            failing_seconds: None,
+            error: None,
+        }],
+        problem_counts: vec![ProblemCount { kind: "invalid".to_owned(), current: 2, met: 5 }],
+        tables: vec![TableStatus { name: "groups".to_owned(), entries: 5, capacity: 10 }],
+        ..Status::default()
+    }
+}
+
+fn text(status: Status) -> String {
+    let histogram = duration_histogram();
+    histogram.observe(0.01);
+    encode(status, &histogram).unwrap()
+}
+
+/// Samples by name and labels, as they stand in the text.
+fn samples(text: &str) -> BTreeMap<&str, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series, value.parse().unwrap())
+        })
+        .collect()
+}
+
+fn verdict(direction: &str, verdict: &str, reason: &str) -> String {
+    format!(
+        r#"podgate_verdicts_total{{direction="{direction}",verdict="{verdict}",reason="{reason}",namespace="shop",pod="api"}}"#
+    )
+}
+
+#[test]
+fn every_family_of_the_table_is_exposed_once_with_its_help() {
+    let text = text(full_status());
+    let helps: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+    let expected: Vec<_> = names::ALL.iter().map(|metric| format!("{} {}", metric.name, metric.help)).collect();
+    assert_eq!(helps.iter().collect::<BTreeSet<_>>().len(), helps.len());
+    assert_eq!(BTreeSet::from_iter(helps.iter().map(ToString::to_string)), BTreeSet::from_iter(expected));
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn what_was_counted_is_exposed_under_its_pod() {
+    let text = text(full_status());
+    let samples = samples(&text);
+    assert_eq!(samples.get(verdict("ingress", "denied", "no_rule").as_str()), Some(&7.0));
+    assert_eq!(samples.get(verdict("ingress", "denied", "vlan").as_str()), Some(&2.0));
+    let bytes = verdict("ingress", "denied", "no_rule").replace("verdicts_total", "verdict_bytes_total");
+    assert_eq!(samples.get(bytes.as_str()), Some(&700.0));
+    let nobody =
+        r#"podgate_verdicts_total{direction="ingress",verdict="denied",reason="no_endpoint",namespace="",pod=""}"#;
+    assert_eq!(samples.get(nobody), Some(&1.0));
+}
+
+#[test]
+fn core_reasons_exist_at_zero_for_a_pod_without_a_packet_and_no_others() {
+    let text = text(Status { pods: vec![pod("api", vec![])], ..Status::default() });
+    let samples = samples(&text);
+    let found: Vec<_> = samples.iter().filter(|(name, _)| name.starts_with("podgate_verdicts_total")).collect();
+    let wanted: BTreeSet<_> = ["ingress", "egress"]
+        .into_iter()
+        .flat_map(|direction| CORE.map(|reason| verdict(direction, reason.verdict().as_str(), reason.as_str())))
+        .collect();
+    assert_eq!(found.iter().map(|(name, _)| (**name).to_owned()).collect::<BTreeSet<_>>(), wanted);
+    assert!(found.iter().all(|(_, value)| **value == 0.0));
+}
+
+#[test]
+fn state_is_mirrored() {
+    let text = text(full_status());
+    let samples = samples(&text);
+    let expected = [
+        (r#"podgate_table_entries{table="groups"}"#, 5.0),
+        (r#"podgate_table_capacity{table="groups"}"#, 10.0),
+        ("podgate_policies", 4.0),
+        (r#"podgate_endpoints{isolation="ingress"}"#, 1.0),
+        (r#"podgate_endpoints{isolation="both"}"#, 0.0),
+        ("podgate_pods_without_interface", 0.0),
+        ("podgate_apply_errors_total", 0.0),
+        ("podgate_apply_duration_seconds_count", 1.0),
+        (r#"podgate_source_synced{resource="Pod"}"#, 1.0),
+        (r#"podgate_problems{kind="invalid"}"#, 2.0),
+        (r#"podgate_problems_met_total{kind="invalid"}"#, 5.0),
+        ("podgate_ready", 1.0),
+        (r#"podgate_build_info{version="0.1.0",hook="tcx"}"#, 1.0),
+    ];
+    for (series, value) in expected {
+        assert_eq!(samples.get(series), Some(&value), "{series}\n{text}");
+    }
+}

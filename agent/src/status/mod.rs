@@ -1,0 +1,234 @@
+//! What the agent tells of itself: one document for the admin socket, the metrics and `podgate status`.
+
+mod text;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use text::render;
+
+/// The agent's state at one moment. Lists are ordered, so that two documents can be compared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// The agent's version.
+    pub(crate) version: String,
+    /// The node it enforces.
+    pub(crate) node: String,
+    /// Seconds since the agent started.
+    pub(crate) uptime_seconds: u64,
+    /// Whether sources are synced, everything is applied and every pod of this node is bound to its interface.
+    pub(crate) ready: bool,
+    /// Why not, a line each.
+    pub(crate) not_ready: Vec<String>,
+    /// The hook in use: `tcx` or `clsact`.
+    pub(crate) hook: String,
+    /// NetworkPolicies known, those that select no pod of this node included.
+    pub(crate) policies: usize,
+    /// Every pod of this node that policies can select.
+    pub(crate) pods: Vec<PodStatus>,
+    /// Verdicts on interfaces that have no endpoint.
+    pub(crate) no_endpoint: Vec<CounterStatus>,
+    /// Where objects come from.
+    pub(crate) source: String,
+    /// How its resources are doing.
+    pub(crate) sources: Vec<SourceStatus>,
+    /// Objects that are left out or held at their last good version.
+    pub(crate) problems: Vec<ProblemStatus>,
+    /// How many problems there are of each kind; every kind is there.
+    pub(crate) problem_counts: Vec<ProblemCount>,
+    /// How full the kernel's tables are.
+    pub(crate) tables: Vec<TableStatus>,
+    /// What looks wrong about interfaces and addresses.
+    pub(crate) anomalies: Vec<AnomalyStatus>,
+    /// How applying to the kernel goes.
+    pub(crate) apply: ApplyStatus,
+    /// Drop events that the kernel did not emit, for the rate limit or a full ring. The drops are counted all the same.
+    pub(crate) events_lost: u64,
+    /// The last dropped packets that were reported, oldest first.
+    pub(crate) recent_drops: Vec<DropStatus>,
+}
+
+/// A pod of this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PodStatus {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its UID; empty where a file leaves it out.
+    pub(crate) uid: String,
+    /// Its addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Whether it is enforced.
+    pub(crate) state: PodState,
+    /// Why it is not, or not as its policies say.
+    pub(crate) problem: Option<String>,
+    /// The host side of its veth pair.
+    pub(crate) interface: Option<InterfaceStatus>,
+    /// Whether ingress policies isolate it.
+    pub(crate) ingress_isolated: bool,
+    /// Whether egress policies isolate it.
+    pub(crate) egress_isolated: bool,
+    /// The policies that select it.
+    pub(crate) policies: Vec<PolicyStatus>,
+    /// Its verdicts, those that never happened left out.
+    pub(crate) counters: Vec<CounterStatus>,
+}
+
+/// Whether a pod is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PodState {
+    /// As its policies say.
+    Enforced,
+    /// It has no address yet, so no interface can be found.
+    NoAddress,
+    /// Its interface has not been found.
+    NoInterface,
+    /// Its policies are not applied yet, or could not be.
+    Pending,
+    /// Its policies do not fit into the tables: it is isolated altogether.
+    Unfit,
+}
+
+/// The host side of a veth pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InterfaceStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its ifindex.
+    pub(crate) index: u32,
+}
+
+/// A policy that selects a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PolicyStatus {
+    /// Its name; its namespace is the pod's.
+    pub(crate) name: String,
+    /// The directions it isolates.
+    pub(crate) directions: Vec<String>,
+}
+
+/// What was counted under one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CounterStatus {
+    /// `ingress` or `egress`.
+    pub(crate) direction: String,
+    /// `allowed` or `denied`.
+    pub(crate) verdict: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// Packets as on the wire.
+    pub(crate) packets: u64,
+    /// Bytes from the Ethernet header on.
+    pub(crate) bytes: u64,
+}
+
+/// The state of one watched resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SourceStatus {
+    /// The resource, or `manifests`.
+    pub(crate) resource: String,
+    /// Whether its objects have been read completely.
+    pub(crate) synced: bool,
+    /// How many objects of it are known.
+    pub(crate) objects: usize,
+    /// Seconds for which reading it has failed, if it does.
+    pub(crate) failing_seconds: Option<u64>,
+    /// The last error, while it lasts.
+    pub(crate) error: Option<String>,
+}
+
+/// An object that could not be used as it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct ProblemStatus {
+    /// What sort of problem it is.
+    pub(crate) kind: String,
+    /// File and document, or the API.
+    pub(crate) origin: String,
+    /// The object, where it could be told.
+    pub(crate) object: String,
+    /// The field.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) message: String,
+    /// What podgate did about it.
+    pub(crate) effect: String,
+}
+
+/// How often a kind of problem came up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProblemCount {
+    /// The kind.
+    pub(crate) kind: String,
+    /// How many there are now, among those listed.
+    pub(crate) current: u64,
+    /// How many were met since the start.
+    pub(crate) met: u64,
+}
+
+/// How full a table is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TableStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// Entries in use.
+    pub(crate) entries: u64,
+    /// Entries it has room for.
+    pub(crate) capacity: u64,
+}
+
+/// Something that looks wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct AnomalyStatus {
+    /// What sort of thing.
+    pub(crate) kind: String,
+    /// What exactly.
+    pub(crate) message: String,
+}
+
+/// How applying to the kernel goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ApplyStatus {
+    /// Operations that wait to be applied.
+    pub(crate) pending: usize,
+    /// Failures since the agent started.
+    pub(crate) errors: u64,
+    /// The last failure, until everything is applied again.
+    pub(crate) error: Option<String>,
+}
+
+/// A dropped packet that was reported.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DropStatus {
+    /// Seconds before this document was made.
+    pub(crate) seconds_ago: f64,
+    /// `ingress` or `egress`, seen from the pod that was enforced.
+    pub(crate) direction: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// The enforced pod, as namespace/name.
+    pub(crate) pod: String,
+    /// The sender.
+    pub(crate) source: EndStatus,
+    /// The receiver.
+    pub(crate) destination: EndStatus,
+    /// TCP, UDP, SCTP, ICMP, ICMPv6, a protocol number, or empty for what is not IP.
+    pub(crate) protocol: String,
+    /// TCP's flags, ICMP's type and code.
+    pub(crate) detail: String,
+    /// Bytes from the Ethernet header on.
+    pub(crate) length: u32,
+}
+
+/// One end of a dropped packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EndStatus {
+    /// Its address, where the packet was understood as IP.
+    pub(crate) address: Option<IpAddr>,
+    /// Its port, for protocols with ports.
+    pub(crate) port: Option<u16>,
+    /// The pod as namespace/name or the node that has this address, where one is known.
+    pub(crate) name: Option<String>,
+}

@@ -1,0 +1,122 @@
+use super::*;
+use crate::status::{InterfaceStatus, PolicyStatus, ProblemStatus, TableStatus};
+
+fn pod(name: &str, state: PodState) -> PodStatus {
+    let interface = InterfaceStatus { name: format!("veth-{name}"), index: 7 };
+    PodStatus {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        uid: String::new(),
+        addresses: vec!["10.1.0.3".parse().unwrap()],
+        state,
+        problem: None,
+        interface: (state != PodState::NoInterface).then_some(interface),
+        ingress_isolated: true,
+        egress_isolated: false,
+        policies: vec![PolicyStatus { name: "deny".to_owned(), directions: vec!["ingress".to_owned()] }],
+        counters: vec![
+            counter("allowed", "rule", 5),
+            counter("denied", "no_rule", 3),
+            counter("denied", "cut", 4),
+            counter("denied", "malformed", 1),
+            counter("denied", "vlan", 2),
+        ],
+    }
+}
+
+fn counter(verdict: &str, reason: &str, packets: u64) -> CounterStatus {
+    CounterStatus {
+        direction: "ingress".to_owned(),
+        verdict: verdict.to_owned(),
+        reason: reason.to_owned(),
+        packets,
+        bytes: packets * 60,
+    }
+}
+
+fn status(pods: Vec<PodStatus>) -> Status {
+    Status { node: "node-a".to_owned(), ready: true, pods, ..Status::default() }
+}
+
+fn first_line(status: &Status) -> String {
+    render(status).lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_first_line_says_that_all_is_well() {
+    assert_eq!(first_line(&status(vec![pod("api", PodState::Enforced)])), "node-a: enforcing 1 pod, 1 isolated, ready");
+}
+
+#[test]
+fn the_first_lines_say_what_is_wrong() {
+    let mut status = status(vec![pod("api", PodState::Enforced), pod("web", PodState::NoInterface)]);
+    status.ready = false;
+    status.not_ready = vec!["1 pod without interface: shop/web".to_owned()];
+    let text = render(&status);
+    let lines: Vec<_> = text.lines().take(2).collect();
+    assert_eq!(
+        lines,
+        ["node-a: NOT READY, enforcing 1 of 2 pods, 1 isolated", "  ! 1 pod without interface: shop/web"]
+    );
+}
+
+#[test]
+fn problems_show_in_the_first_line_and_in_a_section_of_one_line_each() {
+    let mut status = status(vec![]);
+    status.problems.push(ProblemStatus {
+        kind: "invalid".to_owned(),
+        origin: "a.yaml, document 2".to_owned(),
+        object: "NetworkPolicy shop/api".to_owned(),
+        field: "spec".to_owned(),
+        message: "two\nlines".to_owned(),
+        effect: "left out".to_owned(),
+    });
+    assert_eq!(first_line(&status), "node-a: enforcing 0 pods, 0 isolated, ready, 1 problem");
+    let text = render(&status);
+    let section: Vec<_> =
+        text.lines().skip_while(|line| *line != "PROBLEMS").take_while(|line| !line.is_empty()).collect();
+    assert_eq!(
+        section,
+        [
+            "PROBLEMS",
+            "  ORIGIN              OBJECT                  FIELD  PROBLEM    EFFECT",
+            "  a.yaml, document 2  NetworkPolicy shop/api  spec   two\u{fffd}lines  left out",
+        ]
+    );
+}
+
+#[test]
+fn a_pod_is_one_line_with_its_packets_by_direction() {
+    let text = render(&status(vec![pod("api", PodState::Enforced)]));
+    let line = text.lines().find(|line| line.starts_with("  shop/api")).unwrap_or_default();
+    let cells: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(cells, ["shop/api", "enforced", "veth-api", "10.1.0.3", "ingress", "5/0", "10/0", "deny"]);
+}
+
+#[test]
+fn the_most_frequent_reasons_for_drops_come_first() {
+    let text = render(&status(vec![pod("api", PodState::Enforced)]));
+    let section = text.lines().skip_while(|line| *line != "DENIED").skip(2).take_while(|line| !line.is_empty());
+    let reasons: Vec<_> = section.filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(reasons, ["cut", "no_rule", "vlan"]);
+}
+
+#[test]
+fn a_nearly_full_table_is_pointed_at_and_an_empty_one_left_out() {
+    let mut status = status(vec![]);
+    let table = |name: &str, entries| TableStatus { name: name.to_owned(), entries, capacity: 100 };
+    status.tables = vec![table("a", 80), table("b", 79), table("c", 0)];
+    let text = render(&status);
+    let rows: Vec<Vec<_>> = text
+        .lines()
+        .skip_while(|line| *line != "TABLES")
+        .skip(2)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows, [vec!["a", "80", "100", "NEARLY", "FULL"], vec!["b", "79", "100"]]);
+}
+
+#[test]
+fn durations_have_two_units_at_most() {
+    assert_eq!([0, 59, 61, 3600, 90_061].map(duration), ["0s", "59s", "1m 1s", "1h", "1d 1h"]);
+}
