@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
-use xshell::cmd;
 
-use crate::workspace::shell;
+use crate::workspace::{cargo, shell};
 
 /// A crate and what must not be among all it depends on, directly or not.
 struct Rule {
@@ -50,7 +49,8 @@ pub(crate) fn check() -> Result<()> {
 fn dependencies(package: &str, depth: Option<u8>) -> Result<BTreeSet<String>> {
     let depth = depth.map(|depth| format!("--depth={depth}"));
     let shell = shell()?;
-    let tree = cmd!(shell, "cargo tree --locked --package {package} --edges normal,build --prefix none {depth...}");
+    let tree =
+        cargo(&shell, &format!("tree --locked --package {package} --edges normal,build --prefix none")).args(depth);
     let tree = tree.quiet().read().with_context(|| format!("list the dependencies of {package}"))?;
     Ok(tree.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }

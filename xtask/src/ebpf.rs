@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::workspace::{shell, target};
+use crate::workspace::{cargo, shell, target};
 
 /// The name of the distribution's toolchain in rustup.
 pub(crate) const DISTRO: &str = "distro";
@@ -45,12 +45,9 @@ pub(crate) fn lint() -> Result<()> {
     shell.set_var("RUSTC_BOOTSTRAP", "1");
     shell.set_var("CARGO_TARGET_DIR", target().join("ebpf-lint"));
     let toolchain = match Toolchain::find()? {
-        Toolchain::Active => None,
-        Toolchain::Distro => Some(format!("+{DISTRO}")),
+        Toolchain::Active => String::new(),
+        Toolchain::Distro => format!("+{DISTRO} "),
     };
-    let lint = cmd!(
-        shell,
-        "cargo {toolchain...} clippy --package podgate-ebpf --target bpfel-unknown-none -Z build-std=core -- -D warnings"
-    );
-    lint.run().context("lint the eBPF programs")
+    let lint = "clippy --package podgate-ebpf --target bpfel-unknown-none -Z build-std=core -- -D warnings";
+    cargo(&shell, &format!("{toolchain}{lint}")).run().context("lint the eBPF programs")
 }

@@ -8,6 +8,7 @@ mod setup;
 mod steps;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,9 @@ enum Task {
         /// Leave the lab up, and print how to look around
         #[arg(long)]
         keep: bool,
+        /// Use this podgate instead of building one
+        #[arg(long, value_name = "FILE")]
+        podgate: Option<PathBuf>,
         /// Remove what `--keep` left
         #[arg(long, conflicts_with = "keep")]
         remove: bool,
@@ -56,7 +60,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::all(),
         Task::Test => steps::all(),
         Task::Demo { remove: true, .. } => demo::remove(),
-        Task::Demo { keep, .. } => demo::run(keep),
+        Task::Demo { keep, podgate, .. } => demo::run(podgate, keep),
         Task::Serve { tcp, udp } => podgate_lab::serve_here(&tcp, &udp).map_err(Into::into),
         Task::Guest => kernels::guest::run(),
         Task::Step(step) => steps::one(step),

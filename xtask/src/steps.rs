@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use xshell::{Cmd, Shell, cmd};
+use xshell::Shell;
 
-use crate::workspace::{find, shell};
+use crate::workspace::{cargo, find, shell};
 use crate::{architecture, ebpf, kernels, setup};
 
 /// A check.
@@ -99,12 +99,12 @@ impl Step {
     fn run(self) -> Result<()> {
         let shell = shell()?;
         match self {
-            Self::Fmt => Ok(cmd!(shell, "cargo fmt --all --check").run()?),
+            Self::Fmt => Ok(cargo(&shell, "fmt --all --check").run()?),
             Self::Lint => lint(&shell),
             Self::Doc => doc(&shell),
             Self::Architecture => architecture::check(),
             Self::Deny => deny(&shell),
-            Self::Advisories => Ok(cmd!(shell, "cargo deny --locked check advisories").run()?),
+            Self::Advisories => Ok(cargo(&shell, "deny --locked check advisories").run()?),
             Self::Unit => test(&shell, &UNIT),
             Self::Kernel => test(&shell, &["--package=podgate-datapath"]),
             Self::Lab => test(&shell, &["--package=podgate-lab", "--package=podgate", "--test=*"]),
@@ -124,13 +124,13 @@ const UNIT: [&str; 7] = [
 ];
 
 fn lint(shell: &Shell) -> Result<()> {
-    cmd!(shell, "cargo clippy --locked --workspace --all-targets -- -D warnings").run()?;
+    cargo(shell, "clippy --locked --workspace --all-targets -- -D warnings").run()?;
     ebpf::lint()
 }
 
 fn doc(shell: &Shell) -> Result<()> {
     shell.set_var("RUSTDOCFLAGS", "-D warnings");
-    Ok(cmd!(shell, "cargo doc --locked --workspace --no-deps").run()?)
+    Ok(cargo(shell, "doc --locked --workspace --no-deps").run()?)
 }
 
 fn deny(shell: &Shell) -> Result<()> {
@@ -138,10 +138,9 @@ fn deny(shell: &Shell) -> Result<()> {
         println!("skipped: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
         return Ok(());
     }
-    Ok(cmd!(shell, "cargo deny --locked check bans licenses sources").run()?)
+    Ok(cargo(shell, "deny --locked check bans licenses sources").run()?)
 }
 
 fn test(shell: &Shell, what: &[&str]) -> Result<()> {
-    let command: Cmd<'_> = cmd!(shell, "cargo test --locked {what...}");
-    Ok(command.run()?)
+    Ok(cargo(shell, "test --locked").args(what).run()?)
 }

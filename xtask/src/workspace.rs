@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use xshell::Shell;
+use xshell::{Cmd, Shell, cmd};
 
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
@@ -21,6 +21,23 @@ pub(crate) fn shell() -> Result<Shell> {
     let shell = Shell::new().context("start a shell")?;
     shell.change_dir(root());
     Ok(shell)
+}
+
+/// A call of cargo, with arguments separated by blanks, that builds the same as one by hand: without what the outer cargo told this program about its own
+/// package, which build scripts of some crates take for a change of theirs.
+pub(crate) fn cargo<'a>(shell: &'a Shell, arguments: &str) -> Cmd<'a> {
+    let told = |name: &str| {
+        let exact = [
+            "CARGO_MANIFEST_DIR",
+            "CARGO_MANIFEST_PATH",
+            "CARGO_BIN_NAME",
+            "CARGO_CRATE_NAME",
+            "CARGO_PRIMARY_PACKAGE",
+        ];
+        name.starts_with("CARGO_PKG_") || exact.contains(&name)
+    };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| told(name));
+    names.fold(cmd!(shell, "cargo").args(arguments.split(' ')), |cargo, name| cargo.env_remove(name))
 }
 
 /// The path of a program, looked for where root finds it.

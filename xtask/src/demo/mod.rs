@@ -12,21 +12,21 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use podgate_lab::{RunningAgent, Seen};
-use xshell::cmd;
 
 use self::phase::PHASES;
 use self::question::{QUESTIONS, Question};
 use self::screen::Screen;
 use self::shop::Shop;
-use crate::{setup, workspace};
+use crate::setup;
+use crate::workspace::{cargo, shell, target};
 
 /// The phase after which a denied probe is explained: all policies are there.
 const EXPLAINED: usize = 5;
 
 /// Runs the demo; `keep` leaves the lab up in the end, as it is before the policies are removed.
-pub(crate) fn run(keep: bool) -> Result<()> {
+pub(crate) fn run(podgate: Option<PathBuf>, keep: bool) -> Result<()> {
     setup::for_lab()?;
-    let podgate = build()?;
+    let podgate = podgate.map_or_else(build, Ok)?;
     let screen = Screen::new();
     screen.title("a node with the shop's pods, wired by the CNI plugins ptp and bridge and by routes");
     let mut shop = Shop::open()?;
@@ -62,9 +62,9 @@ pub(crate) fn remove() -> Result<()> {
 }
 
 fn build() -> Result<PathBuf> {
-    let shell = workspace::shell()?;
-    cmd!(shell, "cargo build --locked --release --package podgate").run().context("build podgate")?;
-    Ok(workspace::target().join("release/podgate"))
+    let shell = shell()?;
+    cargo(&shell, "build --locked --package podgate").run().context("build podgate")?;
+    Ok(target().join("debug/podgate"))
 }
 
 /// Ctrl-C must not leave the lab behind.
@@ -91,7 +91,7 @@ fn ask_all(shop: &Shop, screen: &Screen, phase: usize) -> Result<usize> {
     for (question, seen) in QUESTIONS.iter().zip(seen) {
         ensure!(question.phases() == PHASES.len(), "the table of questions knows other phases than the demo");
         let expected = question.expected(phase);
-        screen.answers(question, expected, seen);
+        screen.answers(question, phase, seen);
         wrong += seen.iter().filter(|seen| **seen != expected).count();
     }
     Ok(wrong)

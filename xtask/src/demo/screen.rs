@@ -38,10 +38,13 @@ impl Screen {
     }
 
     /// One line of the table: the question with what was seen over IPv4 and IPv6.
-    pub(crate) fn answers(&self, question: &Question, expected: Seen, seen: [Seen; 2]) {
+    pub(crate) fn answers(&self, question: &Question, phase: usize, seen: [Seen; 2]) {
+        let expected = question.expected(phase);
+        let changed = phase > 0 && expected != question.expected(phase - 1);
+        let mark = if changed { self.paint("← changed", BOLD) } else { String::new() };
         let ends = format!("{} → {}", question.from, question.to);
         let [v4, v6] = seen.map(|seen| self.answer(expected, seen));
-        println!("   {ends:<38} {:<11} IPv4 {v4}   IPv6 {v6}", question.what.to_string());
+        println!("   {ends:<38} {:<11} IPv4 {v4}   IPv6 {v6} {mark}", question.what.to_string());
     }
 
     fn answer(&self, expected: Seen, seen: Seen) -> String {

@@ -10,11 +10,10 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use xshell::cmd;
 
 use self::boot::Outcome;
 use self::image::Image;
-use crate::workspace::shell;
+use crate::workspace::{cargo, shell};
 
 /// A kernel series, as podgate's documentation names it, and the pattern of its packages' names.
 struct Series {
@@ -57,7 +56,7 @@ fn build() -> Result<Programs> {
     let mut programs = Programs::default();
     for test in TESTS {
         let shell = shell()?;
-        let messages = cmd!(shell, "cargo test --locked --no-run --message-format=json {test...}");
+        let messages = cargo(&shell, "test --locked --no-run --message-format=json").args(test);
         let messages = messages.quiet().read().context("build the tests")?;
         for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             programs.add(&message);

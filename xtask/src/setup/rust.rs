@@ -5,7 +5,7 @@ use xshell::cmd;
 
 use super::{announce, packages};
 use crate::ebpf::{DISTRO, Toolchain};
-use crate::workspace::{find, shell};
+use crate::workspace::{cargo, find, shell};
 
 const BPF_LINKER: &str = "0.10.3";
 
@@ -46,7 +46,9 @@ pub(crate) fn bpf_linker() -> Result<()> {
     }
     announce("installing bpf-linker, which takes about a minute");
     let shell = shell()?;
-    cmd!(shell, "cargo install bpf-linker --version {BPF_LINKER} --locked").run().context("install bpf-linker")?;
+    cargo(&shell, &format!("install bpf-linker --version {BPF_LINKER} --locked"))
+        .run()
+        .context("install bpf-linker")?;
     if find("bpf-linker").is_none() {
         bail!("cargo installed bpf-linker into a directory that is not in PATH: add it, usually ~/.cargo/bin");
     }
