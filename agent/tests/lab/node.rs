@@ -1,1 +1,162 @@
-//! The node's own traffic.
+//! The node's own traffic, and what only looks like it.
+
+use std::net::IpAddr;
+
+use podgate_lab::{Node, Outside, Pod, Result, Seen, Wiring};
+use serde_json::{Value, json};
+
+use crate::support::{Questions, World, deny_all, everything, policy, serve};
+
+/// Addresses that the node has beside the one of its uplink.
+const MORE: [&str; 2] = ["192.0.2.77", "2001:db8:77::77"];
+
+fn addresses(node: &Node) -> [IpAddr; 2] {
+    [node.ip4(), node.ip6()]
+}
+
+/// A node with a pod of each wiring, all of them in the namespace `shop`, where everything is denied, and the agent.
+fn closed_pods(name: &str) -> Result<(World, Vec<Pod>)> {
+    let mut world = World::new(name)?;
+    let mut pods = Vec::new();
+    for wiring in Wiring::ALL {
+        pods.push(world.pod(&format!("shop/{wiring}"), wiring)?);
+    }
+    world.write("policies.yaml", &deny_all("shop", "{}"))?;
+    world.run_agent(&[])?;
+    Ok((world, pods))
+}
+
+/// Lets these addresses in.
+fn allow(addresses: [IpAddr; 2]) -> String {
+    let [ip4, ip6] = addresses;
+    let peers = format!("[{{ipBlock: {{cidr: {ip4}/32}}}}, {{ipBlock: {{cidr: '{ip6}/128'}}}}]");
+    policy("shop", "allow", &format!("podSelector: {{}}\ningress: [{{from: {peers}}}]"))
+}
+
+#[test]
+fn processes_of_the_node_reach_pods_that_deny_everything() -> Result<()> {
+    let (world, pods) = closed_pods("node-to-pods")?;
+    let mut questions = Questions::new();
+    for pod in &pods {
+        questions = questions
+            .answered(&world.node, everything(pod.addresses().both(), 80))
+            .silent(world.lab.outside(), everything(pod.addresses().both(), 80));
+    }
+    questions.ask();
+    Ok(())
+}
+
+#[test]
+fn processes_of_the_node_reach_pods_from_any_address_of_the_node() -> Result<()> {
+    let (world, pods) = closed_pods("any-address")?;
+    world.node.ip(&MORE.map(|address| format!("addr add {address} dev lo")))?;
+    let [more4, more6] = MORE.map(|address| address.parse::<IpAddr>().expect("it is an address"));
+    let mut questions = Questions::new();
+    for (pod, source) in
+        pods.iter().flat_map(|pod| [more4, more6, world.node.ip4(), world.node.ip6()].map(|it| (pod, it)))
+    {
+        let to = pod.addresses().both().into_iter().filter(|to| to.is_ipv4() == source.is_ipv4());
+        for probe in to.flat_map(|to| everything([to; 2], 80)) {
+            questions = questions.expect_from(&world.node, source, probe, Seen::Answered);
+        }
+    }
+    questions.ask();
+    Ok(())
+}
+
+#[test]
+fn traffic_that_the_node_forwards_is_not_the_nodes_own() -> Result<()> {
+    let (mut world, pods) = closed_pods("forwarded")?;
+    let open = world.pod("other/open", Wiring::Bridge)?;
+    let mut questions = Questions::new();
+    for pod in &pods {
+        questions = questions
+            .silent(world.lab.outside(), everything(pod.addresses().both(), 80))
+            .silent(&open, everything(pod.addresses().both(), 80));
+    }
+    questions.ask();
+    Ok(())
+}
+
+#[test]
+fn forwarded_traffic_with_the_nodes_address_as_its_source_is_judged_by_that_address() -> Result<()> {
+    let (mut world, pods) = closed_pods("masqueraded")?;
+    for (family, address) in [("ip", world.node.ip4()), ("ip6", world.node.ip6())] {
+        let rules = format!(
+            "add table {family} nat; add chain {family} nat post {{ type nat hook postrouting priority 100; }}; \
+             add rule {family} nat post iifname eth0 snat to {address}"
+        );
+        world.node.output("nft", &[&rules])?;
+    }
+    let ask = |world: &World, expected| {
+        let questions = pods.iter().fold(Questions::new(), |questions, pod| {
+            questions.expect(world.lab.outside(), everything(pod.addresses().both(), 80), expected)
+        });
+        questions.ask();
+    };
+    ask(&world, Seen::Silence);
+    world.write("allow.yaml", &allow([Outside::IP4, Outside::IP6]))?;
+    ask(&world, Seen::Silence);
+    world.write("allow.yaml", &allow(addresses(&world.node)))?;
+    ask(&world, Seen::Answered);
+    Ok(())
+}
+
+#[test]
+fn another_node_is_judged_by_its_address() -> Result<()> {
+    let (mut world, pods) = closed_pods("other-node")?;
+    let other = world.lab.node("node-2")?;
+    let ask = |expected| {
+        let questions = pods.iter().fold(Questions::new(), |questions, pod| {
+            questions.expect(&other, everything(pod.addresses().both(), 80), expected)
+        });
+        questions.ask();
+    };
+    ask(Seen::Silence);
+    world.write("allow.yaml", &allow(addresses(&world.node)))?;
+    ask(Seen::Silence);
+    world.write("allow.yaml", &allow(addresses(&other)))?;
+    ask(Seen::Answered);
+    Ok(())
+}
+
+/// The object of a host-network pod in the namespace `shop`.
+fn host_pod(name: &str, node: &Node) -> Value {
+    let addresses: Vec<Value> = addresses(node).iter().map(|ip| json!({"ip": ip})).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"namespace": "shop", "name": name, "uid": name, "labels": {"app": "host"}},
+        "spec": {"nodeName": node.name(), "hostNetwork": true, "containers": [{"name": "main", "image": "none"}]},
+        "status": {"phase": "Running", "podIP": node.ip4(), "podIPs": addresses},
+    })
+}
+
+#[test]
+fn a_host_network_pod_is_never_a_subject() -> Result<()> {
+    let (mut world, pods) = closed_pods("host-network")?;
+    world.write("host.yaml", &host_pod("host", &world.node).to_string())?;
+    serve(&world.node)?;
+    serve(world.lab.outside())?;
+    Questions::new()
+        .answered(world.lab.outside(), everything(addresses(&world.node), 80))
+        .answered(&world.node, everything([Outside::IP4, Outside::IP6], 80))
+        .answered(&world.node, everything(pods[0].addresses().both(), 80))
+        .ask();
+    let status = world.status()?;
+    let names: Vec<&Value> = status["pods"].as_array().into_iter().flatten().map(|pod| &pod["name"]).collect();
+    assert_eq!(names, ["bridge", "ptp", "routed"]);
+    Ok(())
+}
+
+#[test]
+fn a_host_network_pod_is_as_a_peer_not_its_nodes_address() -> Result<()> {
+    let (mut world, pods) = closed_pods("host-peer")?;
+    let other = world.lab.node("node-2")?;
+    let from = "[{podSelector: {matchLabels: {app: host}}}]";
+    let allow = policy("shop", "allow", &format!("podSelector: {{}}\ningress: [{{from: {from}}}]"));
+    world.write("allow.yaml", &[allow, host_pod("host", &other).to_string()].join("\n---\n"))?;
+    let pod = &pods[0];
+    Questions::new().silent(&other, everything(pod.addresses().both(), 80)).ask();
+    Ok(())
+}

@@ -1,13 +1,14 @@
 //! A lab with one node and the agent on it, and questions asked many at a time.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use podgate_lab::{
     Agent, Lab, Manifests, Namespace, Node, Pod, PodManifest, Probe, Result, RunningAgent, Seen, Wiring,
 };
+use serde_json::Value;
 
 /// How long an answer may take to come. The machine may be busy.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
@@ -120,6 +121,13 @@ impl World {
         agent.wait_ready()
     }
 
+    /// What `podgate status -o json` prints.
+    pub(crate) fn status(&mut self) -> Result<Value> {
+        let output = self.agent().podgate("status").args(["-o", "json"]).output().expect("the binary can be run");
+        assert!(output.status.success(), "podgate status: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout).expect("podgate status prints JSON"))
+    }
+
     /// The packets of a pod that were denied in a direction, by reason.
     pub(crate) fn denied(&mut self, pod: &Pod, direction: &str) -> Result<BTreeMap<String, u64>> {
         self.verdicts(pod, direction, "denied")
@@ -187,6 +195,8 @@ pub(crate) fn serve(namespace: &Namespace) -> Result<()> {
 /// What [`Questions::ask`] asks.
 struct Question<'a> {
     from: &'a Namespace,
+    /// The address to ask from, where the kernel is not to choose one.
+    source: Option<IpAddr>,
     probe: Probe,
     expected: Seen,
 }
@@ -219,7 +229,14 @@ impl<'a> Questions<'a> {
         probes: impl IntoIterator<Item = Probe>,
         expected: Seen,
     ) -> Self {
-        self.questions.extend(probes.into_iter().map(|probe| Question { from, probe, expected }));
+        let question = |probe| Question { from, source: None, probe, expected };
+        self.questions.extend(probes.into_iter().map(question));
+        self
+    }
+
+    /// One is seen as `expected` if asked from this address.
+    pub(crate) fn expect_from(mut self, from: &'a Namespace, source: IpAddr, probe: Probe, expected: Seen) -> Self {
+        self.questions.push(Question { from, source: Some(source), probe, expected });
         self
     }
 
@@ -236,7 +253,7 @@ impl<'a> Questions<'a> {
         let answers = self.questions.iter().zip(seen);
         let wrong: Vec<String> = answers
             .filter(|(question, seen)| question.expected != *seen)
-            .map(|(Question { from, probe, expected }, seen)| {
+            .map(|(Question { from, probe, expected, .. }, seen)| {
                 format!("{probe} from {}: {seen:?} instead of {expected:?}", from.netns())
             })
             .collect();
@@ -247,7 +264,7 @@ impl<'a> Questions<'a> {
 impl Question<'_> {
     fn ask(&self) -> Seen {
         let patience = if self.expected == Seen::Silence { SILENCE } else { ANSWER };
-        self.from.probe_from(self.probe, None, patience)
+        self.from.probe_from(self.probe, self.source.map(|address| SocketAddr::new(address, 0)), patience)
     }
 }
 

@@ -1,0 +1,160 @@
+//! TC programs of somebody else, which say OK to every packet: no program behind them sees it.
+
+use std::ffi::{CStr, CString, c_int, c_long};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::error::{During, Result};
+use crate::lab::Lab;
+use crate::namespace::Namespace;
+use crate::pod::Interface;
+
+/// A direction as TC sees it, from the side of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Packets that the interface receives.
+    Ingress,
+    /// Packets that it sends.
+    Egress,
+}
+
+impl Hook {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// Where in the chain of a TCX hook a program goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Before all that are there.
+    First,
+    /// Behind all that are there.
+    Last,
+}
+
+/// A program that hangs on an interface by a TCX link, until it is dropped.
+#[derive(Debug)]
+pub struct ForeignLink {
+    _link: OwnedFd,
+}
+
+impl ForeignLink {
+    /// Attaches one.
+    ///
+    /// # Errors
+    /// When the kernel is older than 6.6 or there is no such interface.
+    pub fn attach(namespace: &Namespace, interface: &str, hook: Hook, place: Place) -> Result<Self> {
+        let index = Interface::find(namespace, interface)?.index;
+        // The kernel looks up the index in the namespace of the caller.
+        let link = namespace.run(|| link(&load_ok()?, index, hook, place));
+        link.map(|link| Self { _link: link }).during(|| format!("attach a TCX program to {interface}"))
+    }
+}
+
+/// Adds a clsact filter of this preference with such a program. It goes with the interface.
+///
+/// # Errors
+/// When there is no such interface or the preference is taken by another kind of filter.
+pub fn add_foreign_filter(
+    lab: &Lab,
+    namespace: &Namespace,
+    interface: &str,
+    hook: Hook,
+    preference: u16,
+) -> Result<()> {
+    let path = lab.bpffs()?.join("foreign");
+    if !path.exists() {
+        load_ok().and_then(|program| pin(&program, &path)).during(|| format!("pin a program to {}", path.display()))?;
+    }
+    namespace.output("tc", &["qdisc", "replace", "dev", interface, "clsact"])?;
+    let preference = preference.to_string();
+    let (hook, path) = (hook.name(), path.to_string_lossy());
+    let filter = ["filter", "add", "dev", interface, hook, "pref", &preference, "protocol", "all"];
+    let program = ["bpf", "direct-action", "object-pinned", &path];
+    namespace.output("tc", &[&filter[..], &program].concat()).map(drop)
+}
+
+/// Loads a classifier that returns TC_ACT_OK.
+fn load_ok() -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct ProgLoad {
+        program_type: u32,
+        instruction_count: u32,
+        instructions: u64,
+        license: u64,
+    }
+    const PROG_LOAD: c_int = 5;
+    const SCHED_CLS: u32 = 3;
+    // r0 = 0; exit
+    let instructions: [u64; 2] = [0xb7, 0x95];
+    let license: &CStr = c"GPL";
+    let attributes = ProgLoad {
+        program_type: SCHED_CLS,
+        instruction_count: 2,
+        instructions: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+    };
+    // SAFETY: the attributes are those of the command, and what they point to lives through the call.
+    let file = unsafe { bpf(PROG_LOAD, &attributes) }?;
+    // SAFETY: the command returns a new descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(file) })
+}
+
+fn link(program: &OwnedFd, index: u32, hook: Hook, place: Place) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct LinkCreate {
+        program: c_int,
+        interface: u32,
+        attach_type: u32,
+        flags: u32,
+        relative: u64,
+        expected_revision: u64,
+    }
+    const LINK_CREATE: c_int = 28;
+    let attach_type = match hook {
+        Hook::Ingress => 46,
+        Hook::Egress => 47,
+    };
+    // BPF_F_BEFORE, BPF_F_AFTER: relative to all, where nothing else is named.
+    let flags = match place {
+        Place::First => 1 << 3,
+        Place::Last => 1 << 4,
+    };
+    let program = program.as_raw_fd();
+    let attributes = LinkCreate { program, interface: index, attach_type, flags, relative: 0, expected_revision: 0 };
+    // SAFETY: the attributes are those of the command and hold no pointers.
+    let file = unsafe { bpf(LINK_CREATE, &attributes) }?;
+    // SAFETY: the command returns a new descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(file) })
+}
+
+fn pin(program: &OwnedFd, path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct ObjPin {
+        path: u64,
+        file: c_int,
+        flags: u32,
+    }
+    const OBJ_PIN: c_int = 6;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attributes = ObjPin { path: path.as_ptr() as u64, file: program.as_raw_fd(), flags: 0 };
+    // SAFETY: the attributes are those of the command, and the path lives through the call.
+    unsafe { bpf(OBJ_PIN, &attributes) }.map(drop)
+}
+
+/// # Safety
+/// `A` is laid out as a beginning of `union bpf_attr` for this command, without padding, and its pointers are valid.
+unsafe fn bpf<A>(command: c_int, attributes: &A) -> io::Result<c_int> {
+    // SAFETY: the kernel reads the structure, whose size it is told, and what it points to.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, c_long::from(command), &raw const *attributes, size_of::<A>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { c_int::try_from(result).map_err(io::Error::other) }
+}
