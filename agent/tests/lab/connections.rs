@@ -1,6 +1,6 @@
 //! TCP connections of which the test holds both ends, under policies that change.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use podgate_lab::{Connection, Pod, Result, Wiring};
@@ -61,8 +61,9 @@ spec:
   egress: [{}]
 ";
 
-/// A client and a server on one node.
+/// A client and a server on one node. The server goes on listening, as servers do.
 pub(crate) struct Pair {
+    pub(crate) listener: TcpListener,
     pub(crate) world: World,
     pub(crate) client: Pod,
     pub(crate) server: Pod,
@@ -73,12 +74,12 @@ impl Pair {
         let mut world = World::started(name, arguments)?;
         let client = world.pod("shop/client", Wiring::Ptp)?;
         let server = world.pod("shop/server", Wiring::Ptp)?;
-        Ok(Self { world, client, server })
+        Ok(Self { listener: server.listen(PORT)?, world, client, server })
     }
 
     /// A connection from the client to the server for each family.
     pub(crate) fn connect(&self) -> Result<Vec<Connection>> {
-        self.addresses().map(|to| Connection::open(&self.client, &self.server, to)).collect()
+        self.addresses().map(|to| Connection::open_to(&self.client, &self.listener, to, 0)).collect()
     }
 
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
@@ -152,9 +153,8 @@ fn a_source_port_can_be_used_again_at_once_after_a_close_and_after_a_reset() -> 
     let mut pair = Pair::new("reuse", &[])?;
     pair.world.write("policies.yaml", CLIENT_TO_SERVER)?;
     for to in pair.addresses() {
-        let listener = pair.server.listen(to.port())?;
         for reset in [true, false, true, true] {
-            let mut connection = Connection::open_to(&pair.client, &listener, to, 40_000)?;
+            let mut connection = Connection::open_to(&pair.client, &pair.listener, to, 40_000)?;
             assert!(connection.client_reaches_server(ARRIVES) && connection.server_reaches_client(ARRIVES));
             if reset {
                 // A close with linger 0 resets, and leaves no TIME_WAIT that would keep the port.
