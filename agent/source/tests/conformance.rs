@@ -61,9 +61,9 @@ fn pod(pod: &CasePod) -> Value {
 }
 
 fn cluster(step: &Step) -> Cluster {
-    let namespaces = step.namespaces.iter().map(|(name, labels)| {
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    });
+    let namespaces = step.namespaces.iter().map(
+        |(name, labels)| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
+    );
     let items: Vec<_> = namespaces.chain(step.pods.iter().map(pod)).chain(step.policies.iter().cloned()).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     let loaded = manifests::parse(Path::new("step.json"), &list.to_string());
@@ -107,7 +107,8 @@ fn evaluated(cluster: &Cluster) -> Allowed {
 
 fn in_matrix(cluster: &Cluster) -> Allowed {
     let mut allowed = nothing_allowed();
-    for row in matrix(cluster, &PortChoice::Listed(asked())).into_iter().filter(|row| row.allowed && row.from != row.to) {
+    for row in matrix(cluster, &PortChoice::Listed(asked())).into_iter().filter(|row| row.allowed && row.from != row.to)
+    {
         let pair = format!("{}->{}", row.from, row.to);
         allowed.entry(format!("{}/{}", row.protocol, row.port)).or_default().insert(pair);
     }

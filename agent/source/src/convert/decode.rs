@@ -6,7 +6,9 @@ use k8s_openapi::serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path as ErrorPath, Segment};
 
+use super::path::quote;
 use super::report::Report;
+use crate::object::Kind;
 
 /// What to do about fields that the API doesn't have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,20 +19,31 @@ pub(super) enum UnknownFields {
     Ignore,
 }
 
-/// Reads a value as an API type. Whatever has a wrong type is reported and then taken as absent; none if even that doesn't
+/// Reads an object as an API type. Whatever has a wrong type is reported and then taken as absent; none if even that doesn't
 /// help.
-pub(super) fn decode<T: DeserializeOwned>(value: &Value, unknown: UnknownFields, report: &mut Report) -> Option<T> {
+pub(super) fn decode<T: DeserializeOwned>(
+    kind: Kind,
+    value: &Value,
+    unknown: UnknownFields,
+    report: &mut Report,
+) -> Option<T> {
+    let value = as_kind(kind, value, report);
+    decode_part(value, report).map(|(decoded, fields)| {
+        if unknown == UnknownFields::Report {
+            report_unknown(kind, fields, report);
+        }
+        decoded
+    })
+}
+
+/// Reads a part of an object, and names the fields that it doesn't have, as [`decode`] does.
+pub(super) fn decode_part<T: DeserializeOwned>(value: Cow<'_, Value>, report: &mut Report) -> Option<(T, Vec<String>)> {
     /// A value with more type errors than this is not meant to be this type.
     const MAX_TYPE_ERRORS: usize = 20;
-    let mut value = Cow::Borrowed(value);
+    let mut value = value;
     for _ in 0..MAX_TYPE_ERRORS {
         match attempt(&value) {
-            Ok((decoded, fields)) => {
-                if unknown == UnknownFields::Report {
-                    report_unknown(fields, report);
-                }
-                return Some(decoded);
-            }
+            Ok(decoded) => return Some(decoded),
             Err(error) => {
                 report.unreadable(render(error.path()), plain_words(&error.inner().to_string()));
                 blank_out(value.to_mut(), error.path())?;
@@ -38,6 +51,23 @@ pub(super) fn decode<T: DeserializeOwned>(value: &Value, unknown: UnknownFields,
         }
     }
     None
+}
+
+/// The object with its right kind and version, which are reported if they differ. Lists leave them out.
+fn as_kind<'v>(kind: Kind, value: &'v Value, report: &mut Report) -> Cow<'v, Value> {
+    let mut value = Cow::Borrowed(value);
+    for (field, expected) in [("apiVersion", kind.api_version()), ("kind", kind.as_str())] {
+        let given = value.get(field).filter(|given| given.as_str() != Some(expected)).cloned();
+        let Some(given) = given else { continue };
+        let message = match given.as_str() {
+            Some("") => format!("missing: expected {expected}"),
+            Some(given) => format!("{}: expected {expected}", quote(given)),
+            None => format!("no text: expected {expected}"),
+        };
+        report.unreadable(field.to_owned(), message);
+        value.to_mut()[field] = expected.into();
+    }
+    value
 }
 
 type Attempt<T> = Result<(T, Vec<String>), serde_path_to_error::Error<serde_json::Error>>;
@@ -53,9 +83,11 @@ fn attempt<T: DeserializeOwned>(value: &Value) -> Attempt<T> {
     }
 }
 
-fn report_unknown(fields: Vec<String>, report: &mut Report) {
-    for field in fields {
-        let message = match siblings(&field) {
+fn report_unknown(kind: Kind, fields: Vec<String>, report: &mut Report) {
+    // Servers of 1.24 to 1.27 gave policies a status, which is no part of their meaning.
+    for field in fields.into_iter().filter(|field| field != "status") {
+        let known = if kind == Kind::NetworkPolicy { siblings(&field) } else { None };
+        let message = match known {
             Some(expected) => format!("unknown field: expected one of {expected}"),
             None => "unknown field".to_owned(),
         };
@@ -84,24 +116,35 @@ fn siblings(field: &str) -> Option<&'static str> {
 
 /// serde's words for types, in those of the API.
 fn plain_words(message: &str) -> String {
-    message.replace("IntOrString", "a number or a string").replace("expected struct", "expected an object:")
+    message.replace("IntOrString", "a number or a string")
 }
 
-/// Puts null in the place of what can't be read; none if there is nothing to replace.
+/// Takes away what can't be read: an entry of a mapping, or, since other items keep their numbers, an item of a list made null and
+/// the list itself if that can't be read either. None if there is nothing to take away.
 fn blank_out(value: &mut Value, path: &ErrorPath) -> Option<()> {
-    let mut place = value;
-    for segment in path.iter() {
-        place = match segment {
-            Segment::Map { key } => place.get_mut(key)?,
-            Segment::Seq { index } => place.get_mut(*index)?,
-            Segment::Enum { .. } | Segment::Unknown => return None,
+    let segments: Vec<_> = path.iter().collect();
+    for depth in (0..segments.len()).rev() {
+        let parent = segments[..depth].iter().try_fold(&mut *value, |place, segment| descend(place, segment));
+        let taken = match (parent, segments[depth]) {
+            (Some(Value::Object(fields)), Segment::Map { key }) => fields.remove(key).is_some(),
+            (Some(Value::Array(items)), Segment::Seq { index }) => {
+                items.get_mut(*index).is_some_and(|item| !item.take().is_null())
+            }
+            _ => false,
         };
+        if taken {
+            return Some(());
+        }
     }
-    if place.is_null() {
-        return None;
+    None
+}
+
+fn descend<'v>(place: &'v mut Value, segment: &&Segment) -> Option<&'v mut Value> {
+    match segment {
+        Segment::Map { key } => place.get_mut(key),
+        Segment::Seq { index } => place.get_mut(*index),
+        Segment::Enum { .. } | Segment::Unknown => None,
     }
-    *place = Value::Null;
-    Some(())
 }
 
 fn render(path: &ErrorPath) -> String {
@@ -141,7 +184,7 @@ pub(crate) fn push_field(path: &mut String, key: &str) {
     let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if !plain || key.len() > 100 {
         path.push('[');
-        path.push_str(&super::path::quote(key));
+        path.push_str(&quote(key));
         path.push(']');
         return;
     }
@@ -168,7 +211,7 @@ mod tests {
 
     fn mistakes(value: &Value) -> Vec<(String, String)> {
         let mut report = Report::new(Effect::Isolated);
-        decode::<NetworkPolicy>(value, UnknownFields::Report, &mut report);
+        decode::<NetworkPolicy>(Kind::NetworkPolicy, value, UnknownFields::Report, &mut report);
         report.finish().into_iter().map(|issue| (issue.field.unwrap_or_default(), issue.message)).collect()
     }
 
@@ -210,7 +253,7 @@ mod tests {
     fn null_in_a_list_is_no_rule() {
         let value = json!({"spec": {"ingress": [null]}});
         let mut report = Report::new(Effect::Isolated);
-        assert_eq!(decode::<NetworkPolicy>(&value, UnknownFields::Report, &mut report), None);
+        decode::<NetworkPolicy>(Kind::NetworkPolicy, &value, UnknownFields::Report, &mut report);
         assert_eq!(report.finish()[0].field.as_deref(), Some("spec.ingress[0]"));
     }
 }

@@ -1,10 +1,12 @@
 //! The policy that stands in for an invalid one.
 
+use std::borrow::Cow;
+
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use podgate_policy::model::{Isolation, ObjectKey, Policy};
 use serde_json::Value;
 
-use super::decode::{UnknownFields, decode};
+use super::decode::decode_part;
 use super::path::Path;
 use super::policy::Affected;
 use super::report::Report;
@@ -44,9 +46,9 @@ fn certain_spec(raw: Raw<'_>, scope: &mut Scope<'_>) -> Option<NetworkPolicySpec
     fields.remove("ingress");
     let has_egress =
         fields.remove("egress").is_some_and(|rules| rules.as_array().is_none_or(|rules| !rules.is_empty()));
-    let mut spec: NetworkPolicySpec = decode(&spec, UnknownFields::Report, &mut scope.report)?;
+    let (mut spec, unknown): (NetworkPolicySpec, _) = decode_part(Cow::Owned(spec), &mut scope.report)?;
     spec.egress = has_egress.then(|| vec![Default::default()]);
-    scope.report.is_clean().then_some(spec)
+    (scope.report.is_clean() && unknown.is_empty()).then_some(spec)
 }
 
 fn key(value: &Value, scope: &mut Scope<'_>) -> ObjectKey {

@@ -117,12 +117,14 @@ pub(crate) fn object(kind: Kind, raw: Raw<'_>, origin: Origin, unnamed: &str, st
             Parsed::Valid(policy) => (Outcome::Good(Object::Policy(policy.into())), vec![]),
             Parsed::Invalid { fallback, issues } => (Outcome::StandIn(Object::Policy(fallback.into())), issues),
         },
-        Kind::Namespace => other(raw, scope, |from, scope| Object::Namespace(cluster::namespace(from, scope).into())),
-        Kind::Node => other(raw, scope, |from, scope| Object::Node(cluster::node(from, scope).into())),
-        Kind::Pod => other(raw, scope, |from, scope| Object::Pod(pod::pod(from, scope).into())),
-        Kind::Service => other(raw, scope, |from, scope| Object::Service(service::service(from, scope).into())),
+        Kind::Namespace => {
+            other(kind, raw, scope, |from, scope| Object::Namespace(cluster::namespace(from, scope).into()))
+        }
+        Kind::Node => other(kind, raw, scope, |from, scope| Object::Node(cluster::node(from, scope).into())),
+        Kind::Pod => other(kind, raw, scope, |from, scope| Object::Pod(pod::pod(from, scope).into())),
+        Kind::Service => other(kind, raw, scope, |from, scope| Object::Service(service::service(from, scope).into())),
         Kind::EndpointSlice => {
-            other(raw, scope, |from, scope| Object::EndpointSlice(service::endpoint_slice(from, scope).into()))
+            other(kind, raw, scope, |from, scope| Object::EndpointSlice(service::endpoint_slice(from, scope).into()))
         }
     };
     Converted { name, outcome, issues }
@@ -130,11 +132,12 @@ pub(crate) fn object(kind: Kind, raw: Raw<'_>, origin: Origin, unnamed: &str, st
 
 /// Converts an object of which a part can be used even if another is wrong.
 fn other<T: DeserializeOwned>(
+    kind: Kind,
     raw: Raw<'_>,
     mut scope: Scope<'_>,
     convert: impl FnOnce(&T, &mut Scope<'_>) -> Object,
 ) -> (Outcome, Vec<Issue>) {
-    let decoded = decode(raw.value, scope.origin.unknown_fields(), &mut scope.report);
+    let decoded = decode(kind, raw.value, scope.origin.unknown_fields(), &mut scope.report);
     let object = decoded.map(|decoded| convert(&decoded, &mut scope)).filter(|_| name(raw.value).is_some());
     let doubtful = scope.report.is_doubtful();
     let mut issues = scope.report.finish();

@@ -10,6 +10,7 @@ use super::fallback::fallback;
 use super::path::{Path, quote};
 use super::report::Issue;
 use super::{Raw, Scope, meta, rule, selector};
+use crate::object::Kind;
 
 /// What became of a NetworkPolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub enum Parsed {
 }
 
 pub(super) fn policy(raw: Raw<'_>, mut scope: Scope<'_>) -> Parsed {
-    let decoded: Option<NetworkPolicy> = decode(raw.value, UnknownFields::Report, &mut scope.report);
+    let decoded: Option<NetworkPolicy> =
+        decode(Kind::NetworkPolicy, raw.value, UnknownFields::Report, &mut scope.report);
     let valid = decoded.map(|decoded| {
         let key = meta::namespaced(&decoded.metadata, &mut scope);
         meta::labels(&decoded.metadata, &mut scope);
