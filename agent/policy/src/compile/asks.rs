@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::compile::terms::{Ask, AskId};
 
 /// More unused asks than this, and than a quarter of those in use, are let go.
-const UNUSED: usize = 32;
+const UNUSED: usize = 4;
 
 /// Asks by id. An ask is *held* by the compiled policies that have it, *used* by the specs in force; from its first use
 /// on it is *active*, which means that peers are compared with it. It stays active for a while after its last use: a

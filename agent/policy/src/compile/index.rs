@@ -139,6 +139,9 @@ impl Index {
     /// Takes a pod's state, `None` if it is gone.
     pub(crate) fn set_pod(&mut self, key: &ObjectKey, pod: Option<&Arc<Pod>>) {
         let pod = pod.filter(|pod| pod.is_networked() && !pod.addresses.is_empty());
+        if self.pods.get(key).map(|known| &known.pod) == pod {
+            return;
+        }
         let profile = pod.map(|pod| self.hold_profile(self.mentions.profile(pod)));
         let before = self.pods.remove(key);
         if let Some(known) = &before {
@@ -150,6 +153,13 @@ impl Index {
             let known = Known { id, pod: Arc::clone(pod), profile };
             self.claim(&known, Some(profile));
             self.pods.insert(key.clone(), known);
+        }
+    }
+
+    /// Looks at every pod anew, so that those that are no longer told apart come together.
+    pub(crate) fn coarsen(&mut self) {
+        for key in self.pods.keys().cloned().collect::<Vec<_>>() {
+            self.profile_again(&key);
         }
     }
 

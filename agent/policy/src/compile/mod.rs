@@ -114,6 +114,14 @@ impl Compiler {
         Desired { wants, peers: self.index.settle(), ..Desired::default() }
     }
 
+    /// Makes as few groups as possible: lets go of what only unused specs ask, and of differences that nothing asks
+    /// for any more.
+    pub(crate) fn coarsen(&mut self, in_force: InForce<'_>) -> Desired {
+        self.deactivate(in_force);
+        self.index.coarsen();
+        Desired { peers: self.index.settle(), ..Desired::default() }
+    }
+
     /// The specs that were refused.
     pub(crate) fn refused(&self) -> &BTreeSet<SpecId> {
         self.subjects.specs().refused()

@@ -41,7 +41,8 @@ pub(crate) struct Subjects {
 #[derive(Debug)]
 struct Endpoint {
     pod: ObjectKey,
-    specs: [Option<SpecId>; 2],
+    /// By direction; `None`: open. Nothing before it is compiled for the first time.
+    specs: Option<[Option<SpecId>; 2]>,
     policies: BTreeSet<ObjectKey>,
 }
 
@@ -122,7 +123,7 @@ impl Subjects {
     /// The slots and directions that have a spec.
     pub(crate) fn users(&self, spec: SpecId) -> Vec<(u32, Direction)> {
         let of = |(&slot, endpoint): (&u32, &Endpoint)| {
-            let pairs = Direction::ALL.into_iter().zip(endpoint.specs);
+            let pairs = Direction::ALL.into_iter().zip(endpoint.specs.into_iter().flatten());
             pairs.filter(|(_, it)| *it == Some(spec)).map(|(direction, _)| (slot, direction)).collect::<Vec<_>>()
         };
         self.endpoints.iter().flat_map(of).collect()
@@ -135,7 +136,7 @@ impl Subjects {
 
     fn bind(&mut self, slot: u32, pod: ObjectKey) {
         self.by_namespace.entry(Arc::clone(&pod.namespace)).or_default().insert(slot);
-        self.endpoints.insert(slot, Endpoint { pod, specs: [None; 2], policies: BTreeSet::new() });
+        self.endpoints.insert(slot, Endpoint { pod, specs: None, policies: BTreeSet::new() });
     }
 
     fn slots_of(&self, pod: &ObjectKey) -> impl Iterator<Item = u32> {
@@ -148,7 +149,7 @@ impl Subjects {
         for key in &endpoint.policies {
             self.deselect(key, slot);
         }
-        for spec in endpoint.specs.into_iter().flatten() {
+        for spec in endpoint.specs.into_iter().flatten().flatten() {
             self.specs.release(spec, &mut self.asks);
         }
         if let Some(slots) = self.by_namespace.get_mut(&endpoint.pod.namespace) {
@@ -256,11 +257,13 @@ impl Subjects {
             let pod = cluster.pods.get(&endpoint.pod).cloned();
             let specs = Direction::ALL
                 .map(|direction| self.spec(slot, direction, pod.as_deref(), &mut alike, &mut outcome.activated));
-            for spec in before.into_iter().flatten() {
+            for spec in before.into_iter().flatten().flatten() {
                 self.specs.release(spec, &mut self.asks);
             }
-            self.endpoints.entry(slot).and_modify(|endpoint| endpoint.specs = specs);
-            outcome.wants.insert(slot, self.want(specs));
+            self.endpoints.entry(slot).and_modify(|endpoint| endpoint.specs = Some(specs));
+            if before != Some(specs) {
+                outcome.wants.insert(slot, self.want(specs));
+            }
         }
         outcome
     }
@@ -303,9 +306,9 @@ impl Subjects {
     }
 
     fn wants_of(&self, specs: &BTreeSet<SpecId>) -> BTreeMap<u32, Wants> {
-        let has = |endpoint: &Endpoint| endpoint.specs.iter().flatten().any(|spec| specs.contains(spec));
-        let concerned = self.endpoints.iter().filter(|(_, endpoint)| has(endpoint));
-        concerned.map(|(&slot, endpoint)| (slot, self.want(endpoint.specs))).collect()
+        let compiled = self.endpoints.iter().filter_map(|(&slot, endpoint)| Some((slot, endpoint.specs?)));
+        let concerned = compiled.filter(|(_, of)| of.iter().flatten().any(|spec| specs.contains(spec)));
+        concerned.map(|(slot, specs)| (slot, self.want(specs))).collect()
     }
 }
 

@@ -50,6 +50,9 @@ pub enum Subject {
     Addresses(usize),
 }
 
+/// What a policy leaves behind in the kernel is gone two plans later; what finds no room by then finds none.
+const RETRIES: u32 = 3;
+
 /// Compiler and tables together: takes changes of the cluster, gives plans. Pure; every plan must be applied, whole
 /// and in order, before the next one is.
 #[derive(Debug)]
@@ -59,8 +62,11 @@ pub struct Planner {
     limits: Limits,
     /// Specs that found no room, with the table that was full.
     refused: BTreeMap<SpecId, Overflow>,
-    /// Whether something has changed that may have made room for them.
-    reconsider: bool,
+    /// What the last plan found no room for.
+    unfit: Vec<Unfit>,
+    /// Whether the last plan made room, and how often in a row that has not helped.
+    freed: bool,
+    vain: u32,
 }
 
 impl Planner {
@@ -68,7 +74,7 @@ impl Planner {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let (compiler, tables) = (Compiler::new(), Tables::new(limits));
-        Self { compiler, tables, limits, refused: BTreeMap::new(), reconsider: false }
+        Self { compiler, tables, limits, refused: BTreeMap::new(), unfit: Vec::new(), freed: false, vain: 0 }
     }
 
     /// Plans what the changes ask for. The first update must name every object and endpoint; `cluster` is the state
@@ -78,19 +84,16 @@ impl Planner {
         if !self.refused.is_empty() || self.is_tight() {
             self.tables.make_room(&mut ops);
         }
-        let desired = self.compiler.update(cluster, changes, &|ask| self.tables.in_force(ask));
-        let regrouped = !desired.wants.is_empty() || !desired.peers.groups.is_empty();
-        self.tables.stage(desired);
-        if std::mem::take(&mut self.reconsider) || (regrouped && !self.refused.is_empty()) {
-            self.refused.clear();
-            self.tables.stage(self.compiler.reconsider());
-        }
+        self.stage(cluster, changes);
         while let Some(overflow) = self.tables.overflow() {
+            if self.tables.abandon_leaving() {
+                continue;
+            }
             let Some(victim) = self.victim(overflow.table) else { break };
             self.refuse(victim, overflow);
         }
-        let freed = self.tables.write(&mut ops);
-        self.plan(ops, freed)
+        self.freed = self.tables.write(&mut ops);
+        self.plan(ops, *changes == Changes::default())
     }
 
     /// The rule with an id, also for a while after it is gone.
@@ -109,6 +112,19 @@ impl Planner {
     #[must_use]
     pub fn mirror(&self) -> Mirror {
         self.tables.mirror()
+    }
+
+    fn stage(&mut self, cluster: &Cluster, changes: &Changes) {
+        let desired = self.compiler.update(cluster, changes, &|ask| self.tables.in_force(ask));
+        let regrouped = !desired.wants.is_empty() || !desired.peers.groups.is_empty();
+        self.tables.stage(desired);
+        if !self.refused.is_empty() && (self.freed || regrouped) {
+            self.refused.clear();
+            self.tables.stage(self.compiler.reconsider());
+        }
+        if self.tables.lacks_groups() && (self.freed || regrouped) {
+            self.tables.stage(self.compiler.coarsen(&|ask| self.tables.in_force(ask)));
+        }
     }
 
     /// Whether a table is so full that nothing should stand in it for later.
@@ -136,13 +152,15 @@ impl Planner {
         self.tables.tidy();
     }
 
-    fn plan(&mut self, ops: Vec<Op>, freed: bool) -> Plan {
+    fn plan(&mut self, ops: Vec<Op>, retry: bool) -> Plan {
         let alive = self.compiler.refused();
         self.refused.retain(|spec, _| alive.contains(spec));
         let unfit = self.unfit();
-        let again = freed && !unfit.is_empty();
-        self.reconsider = again && !self.refused.is_empty();
-        Plan { ops, unfit, again }
+        let subjects = |unfit: &[Unfit]| unfit.iter().map(|unfit| unfit.subject).collect::<Vec<_>>();
+        let in_vain = retry && subjects(&unfit) == subjects(&self.unfit);
+        self.vain = if in_vain { self.vain + 1 } else { 0 };
+        self.unfit.clone_from(&unfit);
+        Plan { ops, again: self.freed && !unfit.is_empty() && self.vain < RETRIES, unfit }
     }
 
     fn unfit(&self) -> Vec<Unfit> {

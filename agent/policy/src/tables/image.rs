@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Image<K, V> {
     entries: BTreeMap<K, Entry<V>>,
     touched: BTreeSet<K>,
+    wanted: usize,
 }
 
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(crate) struct Put<K, V> {
 
 impl<K, V> Default for Image<K, V> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), touched: BTreeSet::new() }
+        Self { entries: BTreeMap::new(), touched: BTreeSet::new(), wanted: 0 }
     }
 }
 
@@ -36,7 +37,7 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
     /// Wants an entry.
     pub(crate) fn set(&mut self, key: K, value: V) {
         let entry = self.entries.entry(key).or_insert(Entry { kernel: None, wanted: None });
-        entry.wanted = Some(value);
+        self.wanted += usize::from(entry.wanted.replace(value).is_none());
         if entry.kernel != entry.wanted {
             self.touched.insert(key);
         }
@@ -45,7 +46,7 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
     /// Wants no entry.
     pub(crate) fn unset(&mut self, key: K) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        entry.wanted = None;
+        self.wanted -= usize::from(entry.wanted.take().is_some());
         if entry.kernel.is_some() {
             self.touched.insert(key);
         } else {
@@ -55,7 +56,8 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
 
     /// Takes an entry for absent from the kernel and not wanted.
     pub(crate) fn forget(&mut self, key: K) {
-        self.entries.remove(&key);
+        let wanted = self.entries.remove(&key).is_some_and(|entry| entry.wanted.is_some());
+        self.wanted -= usize::from(wanted);
         self.touched.remove(&key);
     }
 
@@ -72,6 +74,11 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
     /// How many entries the kernel holds between now and the next deletions.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many entries are wanted, which is how many there will be.
+    pub(crate) fn wanted_len(&self) -> usize {
+        self.wanted
     }
 
     /// The entries to write, ascending. They count as written from now on.
@@ -130,6 +137,7 @@ mod tests {
         image.unset(1);
         image.set(4, 'd');
         let puts = vec![put(2, Some('b'), 'c'), put(4, None, 'd')];
+        assert_eq!(image.wanted_len(), 2);
         assert_eq!((image.len(), image.puts(), image.deletes()), (3, puts, vec![(1, 'a')]));
         assert_eq!(image.held().collect::<Vec<_>>(), [(2, 'c'), (4, 'd')]);
         assert_eq!((image.puts(), image.deletes()), (vec![], vec![]));

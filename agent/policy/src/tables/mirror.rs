@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::evaluate::Traffic;
 use crate::model::{Direction, Protocol};
 use crate::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader, RuleId};
+use crate::tables::Table;
 
 /// What the tables say of a new flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,23 @@ impl Mirror {
             header.protocols[protocol as usize].or_else(|| self.row_ports.get(&(row, protocol, class)).copied())
         };
         header.any.or_else(|| port.and_then(by_port))
+    }
+
+    /// How many entries of a table are taken; of an array, up to the last.
+    #[must_use]
+    pub fn used(&self, table: Table) -> usize {
+        let length = |last: Option<u32>| last.map_or(0, |last| last as usize + 1);
+        match table {
+            Table::Addresses4 => self.addresses.keys().filter(|address| address.is_ipv4()).count(),
+            Table::Addresses6 => self.addresses.keys().filter(|address| address.is_ipv6()).count(),
+            Table::Groups => length(self.groups.keys().next_back().copied()),
+            Table::Blocks4 => self.blocks.keys().filter(|block| block.network().is_ipv4()).count(),
+            Table::Blocks6 => self.blocks.keys().filter(|block| block.network().is_ipv6()).count(),
+            Table::ClassRows => self.class_rows.len(),
+            Table::Rows => length(self.rows.keys().next_back().copied()),
+            Table::RowPorts => self.row_ports.len(),
+            Table::PortClasses => length(self.ports.values().flatten().max().map(|&class| u32::from(class))),
+        }
     }
 
     /// Without what no packet can meet: groups that no address is in, and ports in no class.

@@ -171,7 +171,9 @@ impl Tables {
 
     /// Takes what is wanted.
     pub(crate) fn stage(&mut self, desired: Desired) {
-        self.policies.rows.prune(false);
+        if !desired.wants.is_empty() {
+            self.prune_ranges();
+        }
         for &slot in &desired.released {
             self.forget(slot);
         }
@@ -221,10 +223,30 @@ impl Tables {
         self.policies.abandon(spec);
     }
 
+    /// The same for all policies that are about to go: between now and then they may allow less than they did. Returns
+    /// whether that made room.
+    pub(crate) fn abandon_leaving(&mut self) -> bool {
+        let before = self.policies.class_rows.len();
+        for spec in self.policies.leaving() {
+            self.policies.abandon(spec);
+        }
+        self.tidy();
+        self.policies.class_rows.len() < before
+    }
+
     /// Drops what was prepared for policies that nothing is to have after all.
     pub(crate) fn tidy(&mut self) {
-        self.policies.rows.prune(true);
+        for protocol in Protocol::ALL {
+            for range in self.policies.rows.classes[protocol as usize].pointless() {
+                self.policies.rows.remove_range(protocol, range);
+            }
+        }
         self.drop_unwritten_port_classes();
+    }
+
+    /// Whether there are more groups than room.
+    pub(crate) fn lacks_groups(&self) -> bool {
+        self.peers.lacks_places()
     }
 
     /// How many addresses are left out, by the table that has no room for them.
@@ -239,9 +261,7 @@ impl Tables {
             Table::Rows => self.policies.rows.headers.len() + 1,
             Table::RowPorts => self.policies.rows.row_ports.len(),
             Table::PortClasses => {
-                let needed =
-                    |protocol| self.places.classes_needed(protocol, &self.policies.rows.classes[protocol as usize]);
-                Protocol::ALL.into_iter().map(needed).max().unwrap_or(0) + 1
+                Protocol::ALL.map(|protocol| self.port_classes(protocol)).into_iter().max().unwrap_or(0)
             }
             Table::Groups => self.peers.used(table) + 1,
             _ => self.peers.used(table),
@@ -269,6 +289,21 @@ impl Tables {
             row_ports: rows.row_ports.held().map(row_port).collect(),
             ports: places.held_ports().collect(),
         }
+    }
+
+    /// Lets go of ranges that no row has, as far as there is room for the port classes that this makes.
+    fn prune_ranges(&mut self) {
+        for protocol in Protocol::ALL {
+            for (range, classes) in self.policies.rows.classes[protocol as usize].superfluous() {
+                if self.port_classes(protocol) + classes <= self.limits.port_classes as usize {
+                    self.policies.rows.remove_range(protocol, range);
+                }
+            }
+        }
+    }
+
+    fn port_classes(&self, protocol: Protocol) -> usize {
+        self.places.classes_needed(protocol, &self.policies.rows.classes[protocol as usize]) + 1
     }
 
     /// Takes a slot for empty.

@@ -78,8 +78,12 @@ impl Peers {
         self.stage_addresses(touched);
     }
 
-    /// Writes blocks, groups and addresses, and after each what must be judged again for it.
+    /// Writes blocks, groups and addresses, and after each what must be judged again for it. Of blocks nothing must:
+    /// an ask that comes or goes with its blocks is asked by no endpoint then, and to all others the addresses of the
+    /// block are what they were.
     pub(crate) fn write(&mut self, policies: &mut Policies, ops: &mut Vec<Op>) {
+        let gone = self.blocks.iter_mut().flat_map(Image::deletes);
+        ops.extend(gone.map(|(block, _)| Op::DeleteBlock { block }));
         for put in self.blocks.iter_mut().flat_map(Image::puts) {
             policies.mark_written(put.value);
             ops.push(Op::PutBlock { block: put.key, class: put.value });
@@ -91,12 +95,6 @@ impl Peers {
         shorten_invalidations(ops, start);
     }
 
-    /// Deletes the blocks that nothing wants.
-    pub(crate) fn delete_blocks(&mut self, ops: &mut Vec<Op>) {
-        let gone = self.blocks.iter_mut().flat_map(Image::deletes);
-        ops.extend(gone.map(|(block, _)| Op::DeleteBlock { block }));
-    }
-
     /// The ids of groups that were given back can be given out again.
     pub(crate) fn thaw(&mut self) {
         self.places.thaw();
@@ -104,7 +102,12 @@ impl Peers {
 
     /// Whether ids of groups are short for want of a grace period.
     pub(crate) fn wants_thaw(&self) -> bool {
-        self.places.wants_thaw() || (!self.left_out.is_empty() && self.places.has_frozen())
+        self.places.wants_thaw() || (self.lacks_places() && self.places.has_frozen())
+    }
+
+    /// Whether some groups have no place.
+    pub(crate) fn lacks_places(&self) -> bool {
+        !self.unplaced.is_empty()
     }
 
     /// How many addresses are left out, by the table that has no room for them.
@@ -125,11 +128,11 @@ impl Peers {
     /// Entries in use.
     pub(crate) fn used(&self, table: Table) -> usize {
         match table {
-            Table::Addresses4 => self.addresses[0].len(),
-            Table::Addresses6 => self.addresses[1].len(),
+            Table::Addresses4 => self.addresses[0].wanted_len(),
+            Table::Addresses6 => self.addresses[1].wanted_len(),
             Table::Groups => self.places.used(),
-            Table::Blocks4 => self.blocks[0].len(),
-            Table::Blocks6 => self.blocks[1].len(),
+            Table::Blocks4 => self.blocks[0].wanted_len(),
+            Table::Blocks6 => self.blocks[1].wanted_len(),
             _ => 0,
         }
     }
@@ -266,7 +269,8 @@ impl Peers {
         for (address, place) in here {
             let Some(place) = place else { continue };
             let (addresses, limit) = (&mut self.addresses[family(address)], self.limits[family(address)]);
-            if addresses.len() < limit || addresses.kernel(address).is_some() || addresses.wanted(address).is_some() {
+            // Those that go are deleted before those that come are written.
+            if addresses.wanted_len() < limit || addresses.wanted(address).is_some() {
                 addresses.set(address, place);
             } else {
                 self.left_out.insert(address);

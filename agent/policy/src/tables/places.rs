@@ -93,6 +93,7 @@ impl Places {
     /// Writes the ports whose class is another than the kernel's.
     pub(crate) fn write_ports(&mut self, rows: &mut Rows, ops: &mut Vec<Op>) {
         let mut changed = Vec::new();
+        rows.classes.iter_mut().for_each(PortClasses::mark_written);
         for (protocol, span) in std::mem::take(&mut rows.reshaped) {
             for (first, last, class) in rows.classes[protocol as usize].stretches_in(span) {
                 let place = self.class(protocol, class);

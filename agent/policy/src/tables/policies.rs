@@ -119,6 +119,11 @@ impl Policies {
         }
     }
 
+    /// The policies that endpoints in the kernel have and none is to have.
+    pub(crate) fn leaving(&self) -> Vec<SpecId> {
+        self.idle_policies.iter().copied().filter(|id| self.policies.get(id).is_some_and(|it| it.wanted == 0)).collect()
+    }
+
     /// The class with these atoms, for one more user.
     pub(crate) fn hold_class(&mut self, atoms: &Atoms) -> ClassId {
         if let Some(&id) = self.class_ids.get(atoms) {

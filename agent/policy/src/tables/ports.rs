@@ -12,7 +12,7 @@ pub(crate) type PortClassId = u32;
 pub(crate) type Span = (u16, u16);
 
 /// More ranges without rows than this, and than a quarter of the others, are let go.
-const UNUSED: usize = 32;
+const UNUSED: usize = 4;
 
 /// The ranges of one protocol and the classes that they divide its ports into.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct PortClasses {
     classes: BTreeMap<PortClassId, Class>,
     ids: HashMap<Vec<Span>, PortClassId>,
     unused: BTreeSet<Span>,
+    /// Ranges that no plan has written yet.
+    fresh: BTreeSet<Span>,
     empty: BTreeSet<PortClassId>,
     last: PortClassId,
 }
@@ -59,6 +61,7 @@ impl PortClasses {
             classes: BTreeMap::from([(0, Class { ranges: Vec::new(), stretches: 1 })]),
             ids: HashMap::from([(Vec::new(), 0)]),
             unused: BTreeSet::new(),
+            fresh: BTreeSet::new(),
             empty: BTreeSet::new(),
             last: 0,
         }
@@ -68,6 +71,7 @@ impl PortClasses {
     pub(crate) fn add_row(&mut self, range: Span, row: RowId, reshaped: &mut Reshaped) {
         if let Entry::Vacant(entry) = self.ranges.entry(range) {
             entry.insert(Range::default());
+            self.fresh.insert(range);
             self.reshape(range, reshaped, |ranges| {
                 let at = ranges.partition_point(|other| *other < range);
                 ranges.insert(at, range);
@@ -77,7 +81,7 @@ impl PortClasses {
         self.ranges.entry(range).or_default().rows.insert(row);
     }
 
-    /// Notes that a row with a range is gone. The range stays until [`Self::prune`].
+    /// Notes that a row with a range is gone. The range stays until [`Self::remove_range`].
     pub(crate) fn remove_row(&mut self, range: Span, row: RowId) {
         let Some(state) = self.ranges.get_mut(&range) else { return };
         state.rows.remove(&row);
@@ -86,17 +90,29 @@ impl PortClasses {
         }
     }
 
-    /// Whether so many ranges have no rows that it is time to let go of them.
-    pub(crate) fn crowded(&self) -> bool {
-        self.unused.len() > UNUSED && self.unused.len() > self.ranges.len() / 4
+    /// Ranges without rows that it is time to let go of, each with the number of classes that its ports may newly need.
+    pub(crate) fn superfluous(&self) -> Vec<(Span, usize)> {
+        let crowded = self.unused.len() > UNUSED && self.unused.len() > self.ranges.len() / 4;
+        let unused = self.unused.iter().filter(|_| crowded);
+        unused.map(|&range| (range, self.classes_of(range).count())).collect()
     }
 
-    /// Lets go of ranges without rows.
-    pub(crate) fn prune(&mut self, reshaped: &mut Reshaped) {
-        for range in std::mem::take(&mut self.unused) {
-            self.reshape(range, reshaped, |ranges| ranges.retain(|other| *other != range));
-            self.ranges.remove(&range);
-        }
+    /// Ranges without rows that no plan has written.
+    pub(crate) fn pointless(&self) -> Vec<Span> {
+        self.unused.intersection(&self.fresh).copied().collect()
+    }
+
+    /// Notes that a plan has written every range.
+    pub(crate) fn mark_written(&mut self) {
+        self.fresh.clear();
+    }
+
+    /// Lets go of a range without rows.
+    pub(crate) fn remove_range(&mut self, range: Span, reshaped: &mut Reshaped) {
+        self.reshape(range, reshaped, |ranges| ranges.retain(|other| *other != range));
+        self.ranges.remove(&range);
+        self.unused.remove(&range);
+        self.fresh.remove(&range);
     }
 
     /// A class.

@@ -113,13 +113,9 @@ impl Rows {
         }
     }
 
-    /// Lets go of ranges that no row has, where they are too many or if it must be.
-    pub(crate) fn prune(&mut self, all: bool) {
-        for protocol in Protocol::ALL {
-            if all || self.classes[protocol as usize].crowded() {
-                self.reshape(protocol, PortClasses::prune);
-            }
-        }
+    /// Lets go of a range that no row has.
+    pub(crate) fn remove_range(&mut self, protocol: Protocol, range: Span) {
+        self.reshape(protocol, |classes, reshaped| classes.remove_range(range, reshaped));
     }
 
     /// Removes a port class that no port has.

@@ -8,7 +8,7 @@ use crate::tables::places::Places;
 use crate::tables::ports::PortClassId;
 
 /// More classes that nothing has than this, and than a quarter of the others, are removed.
-const IDLE_CLASSES: usize = 256;
+const IDLE_CLASSES: usize = 8;
 
 impl Tables {
     /// Writes what is staged. Until an endpoint is switched, nothing that is written changes what it is allowed, save
@@ -21,12 +21,14 @@ impl Tables {
     /// 3. endpoints, each in one store;
     /// 4. when no program runs that saw it otherwise, what nothing refers to is deleted.
     ///
-    /// Returns whether there is more room than before.
+    /// Returns whether that makes room that was not there before.
     pub(crate) fn write(&mut self, ops: &mut Vec<Op>) -> bool {
         self.write_rows(ops);
+        let start = ops.len();
         self.peers.write(&mut self.policies, ops);
+        let unblocked = ops[start..].iter().any(|op| matches!(op, Op::DeleteBlock { .. }));
         let switched = self.write_endpoints(ops);
-        self.clean(switched, ops)
+        self.clean(switched, ops) || unblocked
     }
 
     /// Deletes what nothing has, classes that may be wanted again included. Only between plans, when the kernel holds
@@ -115,7 +117,6 @@ impl Tables {
         for (row, _) in self.policies.rows.headers.deletes() {
             ops.push(Op::DeleteRow { row: self.places.free_row(row) });
         }
-        self.peers.delete_blocks(&mut ops);
         ops
     }
 }

@@ -2,4 +2,5 @@
 
 mod properties;
 mod races;
+mod room;
 mod support;

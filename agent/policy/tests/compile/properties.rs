@@ -3,7 +3,7 @@
 use crate::support::generate::{beginning, history, remotes};
 use crate::support::judge::{Probe, allowing, expected, meanwhile, probes};
 use crate::support::world::World;
-use crate::support::{ROOMY, allowed};
+use crate::support::{ROOMY, allowed, cases};
 use podgate_policy::plan::{Plan, Planner};
 use podgate_policy::tables::{Judgement, Mirror};
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ fn apply_all(mirror: &mut Mirror, plan: &Plan) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn tables_say_what_the_evaluator_says(edits in beginning()) {
@@ -67,7 +67,7 @@ fn check_mirror(planner: &Planner, mirror: &Mirror) -> Result<(), TestCaseError>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn no_step_of_a_plan_mixes_old_and_new(steps in history(6)) {
@@ -85,7 +85,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn changes_lead_where_starting_over_leads(steps in history(40)) {

@@ -1,9 +1,10 @@
 //! Programs run while a plan is being applied, and flows outlive it: what either may see.
 
+use crate::support::build::{ingress, key, namespace, pod, pods};
 use crate::support::generate::{history, remotes};
 use crate::support::judge::{Expected, Probe, meanwhile, probes};
 use crate::support::world::{Edit, World};
-use crate::support::{ROOMY, allowed};
+use crate::support::{ROOMY, allowed, cases};
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicy, Op};
 use podgate_policy::plan::{Plan, Planner};
@@ -118,7 +119,7 @@ fn play(steps: Vec<Vec<Edit>>, check: Check) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn a_program_that_runs_across_operations_mixes_nothing(steps in history(8)) {
@@ -129,4 +130,59 @@ proptest! {
     fn no_flow_outlives_the_allow_that_it_began_with(steps in history(8)) {
         play(steps, check_flows)?;
     }
+}
+
+const IN_1: [(&str, &str); 1] = [("tier", "1")];
+const IN_2: [(&str, &str); 1] = [("tier", "2")];
+const X: [(&str, &str); 1] = [("app", "x")];
+const Y: [(&str, &str); 1] = [("app", "y")];
+
+/// An endpoint that x in tier 1 and y in tier 2 may reach, and two pods of one group.
+fn two_of_a_group() -> Vec<Edit> {
+    vec![
+        namespace("b", &IN_1),
+        pod("a/p", &[], "10.0.0.1"),
+        pod("b/p", &X, "10.0.0.2"),
+        pod("b/q", &X, "10.0.0.5"),
+        ingress("a/n", vec![pods(&IN_1, &X), pods(&IN_2, &Y)]),
+        Edit::Bind(1, key("a/p")),
+    ]
+}
+
+/// Plays a step in every way that can go wrong.
+fn play_every_way(step: Vec<Edit>) {
+    for check in [check_programs, check_flows] {
+        play(vec![two_of_a_group(), step.clone()], check).expect("no mixture");
+    }
+}
+
+#[test]
+fn one_leaves_a_group_while_its_namespace_changes() {
+    play_every_way(vec![namespace("b", &IN_2), pod("b/q", &Y, "10.0.0.5")]);
+}
+
+#[test]
+fn two_groups_exchange_members_while_their_namespace_changes() {
+    let both = vec![namespace("b", &IN_2), pod("b/q", &Y, "10.0.0.5"), pod("b/r", &X, "10.0.0.8")];
+    let mut first = two_of_a_group();
+    first.extend([pod("b/r", &Y, "10.0.0.8")]);
+    for check in [check_programs, check_flows] {
+        play(vec![first.clone(), both.clone()], check).expect("no mixture");
+    }
+}
+
+#[test]
+fn flows_end_when_a_namespace_loses_its_label() {
+    play_every_way(vec![namespace("b", &[])]);
+}
+
+#[test]
+fn flows_end_when_a_pod_loses_its_label() {
+    play_every_way(vec![pod("b/q", &[], "10.0.0.5")]);
+}
+
+#[test]
+fn flows_end_when_a_pod_is_gone_or_another_has_its_address() {
+    play_every_way(vec![Edit::NoPod(key("b/q"))]);
+    play_every_way(vec![Edit::NoPod(key("b/q")), pod("b/r", &Y, "10.0.0.5")]);
 }

@@ -1,0 +1,116 @@
+//! Tables that are too small.
+
+use podgate_policy::compile::Changes;
+use podgate_policy::plan::{Plan, Planner, Subject};
+use podgate_policy::tables::{Limits, Mirror, Table};
+use proptest::prelude::*;
+
+use crate::support::generate::{history, remotes};
+use crate::support::judge::{expected, meanwhile, probes};
+use crate::support::world::World;
+use crate::support::{allowed, cases};
+
+/// Limits of which some are far too small for what the generator makes.
+fn tight() -> impl Strategy<Value = Limits> {
+    let or = |few: std::ops::Range<u32>, many: u32| prop_oneof![2 => few, 3 => Just(many)];
+    let peers = (or(1..6, 1000), or(1..6, 1000), or(2..8, 1000), or(1..5, 1000), or(1..5, 1000));
+    let rows = (or(1..8, 1000), or(2..6, 1000), or(1..12, 1000), or(2..6, 1000));
+    (peers, rows).prop_map(
+        |((addresses4, addresses6, groups, blocks4, blocks6), (class_rows, rows, row_ports, port_classes))| Limits {
+            addresses4,
+            addresses6,
+            groups,
+            blocks4,
+            blocks6,
+            class_rows,
+            rows,
+            row_ports,
+            port_classes,
+        },
+    )
+}
+
+/// No operation may need room that is not there, and none may allow what neither the old nor the new state allows.
+fn check_steps(
+    before: &World,
+    after: &World,
+    plan: &Plan,
+    limits: &Limits,
+    mirror: &mut Mirror,
+) -> Result<(), TestCaseError> {
+    let stays = |slot: &u32| before.endpoints.get(slot) == after.endpoints.get(slot);
+    let probes: Vec<_> = probes(after.endpoints.keys().copied().filter(stays), &remotes())
+        .into_iter()
+        .filter(|&probe| !meanwhile(before, after, probe).iter().any(|answer| answer.permits(true)))
+        .collect();
+    for (step, op) in plan.ops.iter().enumerate() {
+        mirror.apply(op);
+        for table in Table::ALL {
+            prop_assert!(mirror.used(table) <= limits.of(table) as usize, "{table} at {step} of {:?}", plan.ops);
+        }
+        for &probe in &probes {
+            prop_assert!(!allowed(mirror, probe), "step {step} {op:?} of {:?} allows {probe:?}", plan.ops);
+        }
+    }
+    Ok(())
+}
+
+/// What is said to fit is judged as it should be, what is not is denied.
+fn check_end(world: &World, plan: &Plan, mirror: &Mirror) -> Result<(), TestCaseError> {
+    let subjects: Vec<_> = plan.unfit.iter().map(|unfit| unfit.subject).collect();
+    let addresses_fit = !subjects.iter().any(|subject| matches!(subject, Subject::Addresses(_)));
+    for probe in probes(world.endpoints.keys().copied(), &remotes()) {
+        let (answer, allowed) = (expected(world, probe), allowed(mirror, probe));
+        if subjects.contains(&Subject::Endpoint { slot: probe.slot, direction: probe.direction }) {
+            prop_assert!(!allowed, "{probe:?} is allowed though its policy has no room");
+        } else if addresses_fit || allowed {
+            prop_assert!(answer.permits(allowed), "{probe:?}: {allowed}, unfit: {subjects:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Plans until no plan asks for another.
+fn settle(world: &World, planner: &mut Planner, mut plan: Plan, mirror: &mut Mirror) -> Plan {
+    for _ in 0..8 {
+        plan.ops.iter().for_each(|op| mirror.apply(op));
+        if !plan.again {
+            return plan;
+        }
+        plan = planner.update(&world.cluster, &Changes::default());
+    }
+    panic!("eight plans did not settle: {plan:?}");
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn what_does_not_fit_is_denied_and_listed(limits in tight(), steps in history(6)) {
+        let (mut world, mut planner, mut mirror) = (World::default(), Planner::new(limits), Mirror::default());
+        for edits in steps {
+            let before = world.clone();
+            let changes = world.apply(&edits);
+            let plan = planner.update(&world.cluster, &changes);
+            changes.released.iter().for_each(|&slot| mirror.release(slot));
+            check_steps(&before, &world, &plan, &limits, &mut mirror)?;
+            check_end(&world, &plan, &mirror)?;
+            prop_assert_eq!(planner.mirror().tidied(), mirror.tidied());
+        }
+    }
+
+    #[test]
+    fn what_has_room_again_is_enforced_again(limits in tight(), steps in history(12)) {
+        let (mut world, mut planner, mut mirror) = (World::default(), Planner::new(limits), Mirror::default());
+        let mut last = Plan::default();
+        for edits in steps {
+            let changes = world.apply(&edits);
+            changes.released.iter().for_each(|&slot| mirror.release(slot));
+            let plan = planner.update(&world.cluster, &changes);
+            last = settle(&world, &mut planner, plan, &mut mirror);
+            check_end(&world, &last, &mirror)?;
+        }
+        let afresh = Planner::new(limits).update(&world.cluster, &world.everything());
+        prop_assert!(last.unfit.is_empty() || !afresh.unfit.is_empty(), "{:?} though everything fits", last.unfit);
+    }
+}
