@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use podgate_lab::{
-    Agent, Lab, Manifests, Namespace, Node, Pod, PodManifest, Probe, Result, RunningAgent, Seen, Wiring,
+    Addresses, Agent, Lab, Manifests, Namespace, Node, Pod, PodManifest, Probe, Result, RunningAgent, Seen, Wiring,
 };
 use serde_json::Value;
 
@@ -74,6 +74,16 @@ impl World {
     /// enforced if the agent runs.
     pub(crate) fn pod(&mut self, name: &str, wiring: Wiring) -> Result<Pod> {
         let pod = self.node.pod(name, wiring)?;
+        self.take_in(pod)
+    }
+
+    /// As [`World::pod`], with addresses that a removed pod had.
+    pub(crate) fn pod_at(&mut self, name: &str, wiring: Wiring, addresses: Addresses) -> Result<Pod> {
+        let pod = self.node.pod_at(name, wiring, addresses)?;
+        self.take_in(pod)
+    }
+
+    fn take_in(&mut self, pod: Pod) -> Result<Pod> {
         serve(&pod)?;
         self.declare(&labelled(&pod), &pod)?;
         Ok(pod)
@@ -113,12 +123,19 @@ impl World {
     fn settle(&mut self) -> Result<()> {
         let expected = self.policies.values().sum::<usize>() as f64;
         let Some(agent) = &mut self.agent else { return Ok(()) };
-        let deadline = Instant::now() + IN_FORCE;
-        while agent.metrics()?.sum("podgate_policies", &[]) != expected {
-            assert!(Instant::now() < deadline, "the agent has not taken in what was written");
-            thread::sleep(Duration::from_millis(10));
-        }
+        until("the agent has taken in what was written", || {
+            Ok(agent.metrics()?.sum("podgate_policies", &[]) == expected)
+        })?;
         agent.wait_ready()
+    }
+
+    /// Waits until the agent is not ready, for a reason with these words.
+    pub(crate) fn wait_not_ready(&mut self, reason: &str) -> Result<()> {
+        let agent = self.agent();
+        until(&format!("the agent is not ready because {reason}"), || {
+            let ready = agent.get("/readyz")?;
+            Ok(ready.status == 503 && ready.body.contains(reason))
+        })
     }
 
     /// What `podgate status -o json` prints.
@@ -146,6 +163,20 @@ impl World {
         let series = metrics.matching("podgate_verdicts_total", &labels).filter(|series| series.value > 0.0);
         Ok(series.map(|series| (series.label("reason").to_owned(), series.value as u64)).collect())
     }
+}
+
+/// Waits until something is so.
+///
+/// # Panics
+/// When it is not within [`IN_FORCE`].
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + IN_FORCE;
+    while !is_so()? {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 /// The agent for a node, with nothing in common with those of other labs and nodes.

@@ -1,1 +1,0 @@
-//! Pods, policies and the agent itself come and go.

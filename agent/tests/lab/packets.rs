@@ -1,1 +1,0 @@
-//! Packets of every kind.
