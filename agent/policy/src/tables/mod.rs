@@ -172,7 +172,7 @@ impl Tables {
     /// Takes what is wanted.
     pub(crate) fn stage(&mut self, desired: Desired) {
         if !desired.wants.is_empty() {
-            self.prune_ranges();
+            self.prune_ranges(false);
         }
         for &slot in &desired.released {
             self.forget(slot);
@@ -292,10 +292,13 @@ impl Tables {
     }
 
     /// Lets go of ranges that no row has, as far as there is room for the port classes that this makes.
-    fn prune_ranges(&mut self) {
+    fn prune_ranges(&mut self, thorough: bool) {
         for protocol in Protocol::ALL {
-            for (range, classes) in self.policies.rows.classes[protocol as usize].superfluous() {
-                if self.port_classes(protocol) + classes <= self.limits.port_classes as usize {
+            let classes = &self.policies.rows.classes[protocol as usize];
+            let unused = if thorough || classes.crowded() { classes.unused() } else { Vec::new() };
+            for range in unused {
+                let more = self.policies.rows.classes[protocol as usize].cost_of_removal(range);
+                if self.port_classes(protocol) + more <= self.limits.port_classes as usize {
                     self.policies.rows.remove_range(protocol, range);
                 }
             }

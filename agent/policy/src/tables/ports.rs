@@ -90,11 +90,23 @@ impl PortClasses {
         }
     }
 
-    /// Ranges without rows that it is time to let go of, each with the number of classes that its ports may newly need.
-    pub(crate) fn superfluous(&self) -> Vec<(Span, usize)> {
-        let crowded = self.unused.len() > UNUSED && self.unused.len() > self.ranges.len() / 4;
-        let unused = self.unused.iter().filter(|_| crowded);
-        unused.map(|&range| (range, self.classes_of(range).count())).collect()
+    /// Whether so many ranges have no rows that it is time to let go of them.
+    pub(crate) fn crowded(&self) -> bool {
+        self.unused.len() > UNUSED && self.unused.len() > self.ranges.len() / 4
+    }
+
+    /// Ranges without rows.
+    pub(crate) fn unused(&self) -> Vec<Span> {
+        self.unused.iter().copied().collect()
+    }
+
+    /// How many classes more there are for a while when a range goes.
+    pub(crate) fn cost_of_removal(&self, range: Span) -> usize {
+        let others = |class| {
+            let ranges = self.classes.get(&class).into_iter().flat_map(|class: &Class| &class.ranges);
+            ranges.copied().filter(|other| *other != range).collect::<Vec<_>>()
+        };
+        self.classes_of(range).filter(|&class| !self.ids.contains_key(&others(class))).count()
     }
 
     /// Ranges without rows that no plan has written.

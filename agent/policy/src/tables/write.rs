@@ -31,10 +31,11 @@ impl Tables {
         self.clean(switched, ops) || unblocked
     }
 
-    /// Deletes what nothing has, classes that may be wanted again included. Only between plans, when the kernel holds
+    /// Deletes what nothing has, things that may be wanted again included. Only between plans, when the kernel holds
     /// what is wanted.
     pub(crate) fn make_room(&mut self, ops: &mut Vec<Op>) {
         self.clean(true, ops);
+        self.prune_ranges(true);
     }
 
     fn write_rows(&mut self, ops: &mut Vec<Op>) {
