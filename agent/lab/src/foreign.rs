@@ -1,4 +1,4 @@
-//! TC programs of somebody else, which say OK to every packet: no program behind them sees it.
+//! TC programs of somebody else.
 
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::io;
@@ -32,6 +32,24 @@ impl Hook {
     }
 }
 
+/// What such a program does to every packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Lets it pass, so that no program behind this one sees it.
+    Ok,
+    /// Drops it.
+    Shot,
+}
+
+impl Answer {
+    fn code(self) -> u64 {
+        match self {
+            Self::Ok => 0,
+            Self::Shot => 2,
+        }
+    }
+}
+
 /// Where in the chain of a TCX hook a program goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -52,15 +70,15 @@ impl ForeignLink {
     ///
     /// # Errors
     /// When the kernel is older than 6.6 or there is no such interface.
-    pub fn attach(namespace: &Namespace, interface: &str, hook: Hook, place: Place) -> Result<Self> {
+    pub fn attach(namespace: &Namespace, interface: &str, hook: Hook, place: Place, answer: Answer) -> Result<Self> {
         let index = Interface::find(namespace, interface)?.index;
         // The kernel looks up the index in the namespace of the caller.
-        let link = namespace.run(|| link(&load_ok()?, index, hook, place));
+        let link = namespace.run(|| link(&load(answer)?, index, hook, place));
         link.map(|link| Self { _link: link }).during(|| format!("attach a TCX program to {interface}"))
     }
 }
 
-/// Adds a clsact filter of this preference with such a program. It goes with the interface.
+/// Adds a clsact filter of this preference with a program that answers OK. It goes with the interface.
 ///
 /// # Errors
 /// When there is no such interface or the preference is taken by another kind of filter.
@@ -73,7 +91,9 @@ pub fn add_foreign_filter(
 ) -> Result<()> {
     let path = lab.bpffs()?.join("foreign");
     if !path.exists() {
-        load_ok().and_then(|program| pin(&program, &path)).during(|| format!("pin a program to {}", path.display()))?;
+        load(Answer::Ok)
+            .and_then(|program| pin(&program, &path))
+            .during(|| format!("pin a program to {}", path.display()))?;
     }
     namespace.output("tc", &["qdisc", "replace", "dev", interface, "clsact"])?;
     let preference = preference.to_string();
@@ -83,8 +103,8 @@ pub fn add_foreign_filter(
     namespace.output("tc", &[&filter[..], &program].concat()).map(drop)
 }
 
-/// Loads a classifier that returns TC_ACT_OK.
-fn load_ok() -> io::Result<OwnedFd> {
+/// Loads a classifier.
+fn load(answer: Answer) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct ProgLoad {
         program_type: u32,
@@ -94,8 +114,8 @@ fn load_ok() -> io::Result<OwnedFd> {
     }
     const PROG_LOAD: c_int = 5;
     const SCHED_CLS: u32 = 3;
-    // r0 = 0; exit
-    let instructions: [u64; 2] = [0xb7, 0x95];
+    // r0 = code; exit
+    let instructions: [u64; 2] = [0xb7 | answer.code() << 32, 0x95];
     let license: &CStr = c"GPL";
     let attributes = ProgLoad {
         program_type: SCHED_CLS,

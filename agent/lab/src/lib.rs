@@ -51,7 +51,7 @@ pub use agent::{Agent, RunningAgent};
 pub use capability::Capability;
 pub use connection::{Connection, End};
 pub use error::{Error, Result};
-pub use foreign::{ForeignLink, Hook, Place, add_foreign_filter};
+pub use foreign::{Answer, ForeignLink, Hook, Place, add_foreign_filter};
 pub use http::Response;
 pub use lab::{Lab, kept, remove};
 pub use link::LinkSocket;

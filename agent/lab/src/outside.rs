@@ -28,8 +28,9 @@ impl Outside {
         let namespace = shared.namespace("outside")?;
         namespace.set("ipv4/ip_forward", "1")?;
         namespace.set("ipv6/conf/all/forwarding", "1")?;
-        let addresses = [Self::IP4, Self::OTHER_IP4, Self::IP6, Self::OTHER_IP6];
-        namespace.ip(&addresses.map(|address| format!("addr add {address} dev lo")))?;
+        namespace.ip(&[Self::IP4, Self::OTHER_IP4].map(|address| format!("addr add {address} dev lo")))?;
+        // Without nodad the address would be tentative for a moment, in which no route may have it as its source.
+        namespace.ip(&[Self::IP6, Self::OTHER_IP6].map(|address| format!("addr add {address} dev lo nodad")))?;
         Ok(Self { namespace })
     }
 }

@@ -1,7 +1,7 @@
 //! Somebody else's TC programs beside ours. One that says OK hides the packet from all programs behind it, so ours must
 //! come first, wherever the other one wants to be.
 
-use podgate_lab::{ForeignLink, Hook, Place, Pod, Result, Wiring, add_foreign_filter};
+use podgate_lab::{Answer, ForeignLink, Hook, Place, Pod, Result, Wiring, add_foreign_filter};
 
 use crate::support::{Questions, World, deny_all, everything};
 
@@ -22,7 +22,8 @@ impl Pair {
     }
 
     fn link(&self, place: Place) -> Result<Vec<ForeignLink>> {
-        let attach = |hook| ForeignLink::attach(&self.world.node, &self.closed.host_interface().name, hook, place);
+        let attach =
+            |hook| ForeignLink::attach(&self.world.node, &self.closed.host_interface().name, hook, place, Answer::Ok);
         Hook::ALL.into_iter().map(attach).collect()
     }
 
@@ -109,14 +110,13 @@ fn a_foreign_clsact_filter_says_nothing_against_tcx() -> Result<()> {
 }
 
 #[test]
-fn filters_of_others_see_the_packets_that_ours_allows() -> Result<()> {
+fn programs_of_others_still_run_on_the_packets_that_ours_allows() -> Result<()> {
     let mut pair = Pair::new("next")?;
-    let interface = pair.open.host_interface().name.clone();
-    // Answers come out of the pod, so they pass the ingress hook of its interface, where a filter now drops them.
-    pair.world.node.output("tc", &["qdisc", "add", "dev", &interface, "clsact"])?;
-    let filter = ["filter", "add", "dev", &interface, "ingress", "pref", "2", "protocol", "all", "matchall"];
-    pair.world.node.output("tc", &[&filter[..], &["action", "drop"]].concat())?;
-    pair.world.run_agent(&["--hook", "clsact"])?;
-    Questions::new().silent(&pair.world.node, everything(pair.open.addresses().both(), 80)).ask();
+    pair.world.run_agent(&["--hook", "tcx"])?;
+    let open = pair.open.addresses().both();
+    Questions::new().answered(&pair.world.node, everything(open, 80)).ask();
+    let interface = &pair.open.host_interface().name;
+    let _link = ForeignLink::attach(&pair.world.node, interface, Hook::Egress, Place::Last, Answer::Shot)?;
+    Questions::new().silent(&pair.world.node, everything(open, 80)).ask();
     Ok(())
 }

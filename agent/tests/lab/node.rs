@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use podgate_lab::{Node, Outside, Pod, Result, Seen, Wiring};
 use serde_json::{Value, json};
 
-use crate::support::{Questions, World, deny_all, everything, policy, serve};
+use crate::support::{Questions, World, deny_all, everything, ping, policy, serve, tcp};
 
+const OUTSIDE: [IpAddr; 2] = [Outside::IP4, Outside::IP6];
 /// Addresses that the node has beside the one of its uplink.
 const MORE: [&str; 2] = ["192.0.2.77", "2001:db8:77::77"];
 
@@ -49,7 +50,7 @@ fn processes_of_the_node_reach_pods_that_deny_everything() -> Result<()> {
 #[test]
 fn processes_of_the_node_reach_pods_from_any_address_of_the_node() -> Result<()> {
     let (world, pods) = closed_pods("any-address")?;
-    world.node.ip(&MORE.map(|address| format!("addr add {address} dev lo")))?;
+    world.node.ip(&[format!("addr add {} dev lo", MORE[0]), format!("addr add {} dev lo nodad", MORE[1])])?;
     let [more4, more6] = MORE.map(|address| address.parse::<IpAddr>().expect("it is an address"));
     let mut questions = Questions::new();
     for (pod, source) in
@@ -95,7 +96,7 @@ fn forwarded_traffic_with_the_nodes_address_as_its_source_is_judged_by_that_addr
         questions.ask();
     };
     ask(&world, Seen::Silence);
-    world.write("allow.yaml", &allow([Outside::IP4, Outside::IP6]))?;
+    world.write("allow.yaml", &allow(OUTSIDE))?;
     ask(&world, Seen::Silence);
     world.write("allow.yaml", &allow(addresses(&world.node)))?;
     ask(&world, Seen::Answered);
@@ -140,7 +141,7 @@ fn a_host_network_pod_is_never_a_subject() -> Result<()> {
     serve(world.lab.outside())?;
     Questions::new()
         .answered(world.lab.outside(), everything(addresses(&world.node), 80))
-        .answered(&world.node, everything([Outside::IP4, Outside::IP6], 80))
+        .answered(&world.node, [tcp(OUTSIDE, 80), ping(OUTSIDE)].concat())
         .answered(&world.node, everything(pods[0].addresses().both(), 80))
         .ask();
     let status = world.status()?;

@@ -1,6 +1,7 @@
 //! The agent ends and comes back; enforcement goes on all the time.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use podgate_lab::{Connection, Pod, Result, Wiring};
 
 use super::Shop;
+use super::command::dead_api;
 use crate::connections::assert_alive;
-use crate::support::{ANSWER, Questions, everything};
+use crate::support::{ANSWER, Questions, agent_of, everything, until};
 
 /// Between two datagrams.
 const PACE: Duration = Duration::from_millis(2);
@@ -44,32 +46,34 @@ fn knock(shop: &Shop, done: &AtomicBool) -> usize {
     sent
 }
 
-/// Asks the server for the client, in one flow of each family, until `done`; questions asked and answers.
+/// Asks the server for the client, over one connection of each family, until `done`; questions asked and answered.
 fn talk(shop: &Shop, done: &AtomicBool) -> (usize, usize) {
-    let sockets = sockets(&shop.client, 0);
+    let connect = |to| shop.client.run(|| TcpStream::connect_timeout(&SocketAddr::new(to, 80), ANSWER));
+    let mut streams = shop.server.addresses().both().map(|to| connect(to).expect("it may connect"));
     let (mut asked, mut answered) = (0, 0);
-    for (socket, to) in sockets.iter().zip(shop.server.addresses().both()) {
-        socket.connect(SocketAddr::new(to, 80)).expect("there is a route");
-        socket.set_read_timeout(Some(ANSWER)).expect("the limit is not zero");
-    }
     while !done.load(Ordering::Relaxed) {
-        for socket in &sockets {
+        for stream in &mut streams {
             asked += 1;
-            answered += usize::from(socket.send(b"still there?").and_then(|_| socket.recv(&mut [0; 64])).is_ok());
+            answered += usize::from(ask(stream).is_ok());
         }
         thread::sleep(PACE);
     }
     (asked, answered)
 }
 
+fn ask(stream: &mut TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(b"still there?")?;
+    stream.read_exact(&mut [0; 12])
+}
+
 /// Lets the stranger knock and the client talk while the agent is killed, restarted, ended and restarted.
 fn survive(name: &str, hook: &str, wiring: Wiring) -> Result<()> {
     let mut shop = Shop::new(name, wiring)?;
     shop.world.run_agent(&["--hook", hook])?;
-    let mut connections = Vec::new();
-    for to in shop.server.addresses().both() {
-        connections.push(Connection::open(&shop.client, &shop.server, SocketAddr::new(to, 8080))?);
-    }
+    let listener = shop.server.listen(8080)?;
+    let connect = |to| Connection::open_to(&shop.client, &listener, SocketAddr::new(to, 8080), 0);
+    let mut silent = shop.server.addresses().both().into_iter().map(connect).collect::<Result<Vec<_>>>()?;
     let watched = sockets(&shop.server, WATCHED);
     let agent = shop.world.take_agent();
     let (start, lab, node) = (shop.world.start.clone(), &shop.world.lab, &shop.world.node);
@@ -94,7 +98,7 @@ fn survive(name: &str, hook: &str, wiring: Wiring) -> Result<()> {
         socket.set_nonblocking(true).expect("a socket option");
         assert!(socket.recv(&mut [0; 64]).is_err(), "nothing of {sent} datagrams arrived");
     }
-    assert_alive(&mut connections, "after all that");
+    assert_alive(&mut silent, "after all that");
     assert_enforced(&shop);
     Ok(())
 }
@@ -129,15 +133,17 @@ fn what_changed_while_the_agent_was_dead_is_in_force_when_it_is_ready_again() ->
 }
 
 #[test]
-fn counters_go_on_after_a_restart() -> Result<()> {
-    let mut shop = Shop::started("counters", Wiring::Ptp)?;
-    let server = shop.server.clone();
-    for packets in [6, 12] {
-        Questions::new().silent(&shop.stranger, everything(server.addresses().both(), 80)).ask();
-        assert_eq!(shop.world.denied(&server, "ingress")?, [("no_rule".to_owned(), packets)].into());
-        shop.world.take_agent().kill()?;
-        shop.world.restart()?;
-    }
+fn an_agent_that_returns_while_the_api_server_is_away_leaves_enforcement_as_it_was() -> Result<()> {
+    let mut shop = Shop::started("api-away", Wiring::Ptp)?;
+    shop.world.take_agent().kill()?;
+    let (lab, node) = (&shop.world.lab, &shop.world.node);
+    let agent = agent_of(lab, node).arg("--kubeconfig").arg(dead_api(lab)).start(lab, node)?;
+    until("the agent knows nothing", || {
+        Ok(agent.get("/readyz").is_ok_and(|ready| ready.body.contains("not read yet")))
+    })?;
+    assert_enforced(&shop);
+    agent.terminate()?;
+    assert_enforced(&shop);
     Ok(())
 }
 
