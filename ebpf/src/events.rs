@@ -1,5 +1,6 @@
 //! Counters, which are exact, and samples of dropped packets, which are not.
 
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use podgate_common::{Counter, Direction, DropEvent, NetPort, Reason, counter_index, protocol};
 
@@ -25,11 +26,21 @@ fn add(counter: *mut Counter, packets: u64, bytes: u64) {
 }
 
 /// Emits an event for a dropped packet, or counts that it did not.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn sample(packet: &Packet<'_>, slot: u32, generation: u32, direction: Direction, reason: Reason) {
-    if !is_within_budget(slot) || !emit(packet, slot, generation, direction as u8, reason as u8) {
+    podgate_sample(packet.context(), slot, generation, direction as u32, reason as u32);
+}
+
+/// A global function, as are its like in this crate: the verifier looks at it once, for any arguments, instead of once
+/// for each way that leads here. Kernels before 6.4 need that to get through with the programs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_sample(context: *mut __sk_buff, slot: u32, generation: u32, direction: u32, reason: u32) -> u32 {
+    let packet = Packet::new(context);
+    if !is_within_budget(slot) || !emit(&packet, slot, generation, direction as u8, reason as u8) {
         count_lost();
     }
+    0
 }
 
 #[inline(always)]

@@ -10,6 +10,7 @@ use podgate_common::{
 use crate::maps;
 use crate::packet::Packet;
 use crate::parse::{self, Embedded, Headers};
+use crate::verdict;
 
 /// One of the two families, by its address type.
 pub(crate) trait Family: Copy + PartialEq + 'static {
@@ -32,6 +33,8 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn addresses() -> &'static HashMap<Self, u32>;
     fn blocks() -> &'static LpmTrie<Self, u32>;
     fn epoch_index(self) -> u32;
+    /// The class of an address, by [`verdict`].
+    fn class(&self) -> u32;
     fn is_unspecified(self) -> bool;
     /// Whether a pod's DHCP client may send from this address before it has one of its own.
     fn is_dhcp_source(self) -> bool;
@@ -49,9 +52,20 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     }
 }
 
+#[inline(always)]
+fn class4(address: Addr4) -> u32 {
+    verdict::podgate_class4(u32::from_ne_bytes(address.octets()))
+}
+
+#[inline(always)]
+fn class6(address: Addr6) -> u32 {
+    let [first, second, third, fourth] = address.words();
+    verdict::podgate_class6(first, second, third, fourth)
+}
+
 macro_rules! family {
     ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $plain:path, $epoch:ident,
-     $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident, $dhcp:expr) => {
+     $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident, $class:expr, $dhcp:expr) => {
         impl Family for $address {
             type FlowKey = $flow_key;
             type FragmentKey = $fragment_key;
@@ -116,6 +130,11 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn class(&self) -> u32 {
+                $class(*self)
+            }
+
+            #[inline(always)]
             fn is_unspecified(self) -> bool {
                 <$address>::is_unspecified(self)
             }
@@ -164,6 +183,7 @@ family!(
     ipv4,
     ends4,
     embedded4,
+    class4,
     Addr4::is_unspecified
 );
 family!(
@@ -182,5 +202,6 @@ family!(
     ipv6,
     ends6,
     embedded6,
+    class6,
     Addr6::is_link_local
 );

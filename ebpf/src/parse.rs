@@ -183,7 +183,7 @@ pub fn ipv6(packet: &Packet<'_>) -> Result<Headers, Reason> {
     }
     let mut walk = Walk::new(next_header, L4_PLAIN6);
     if is_extension(next_header) {
-        follow_extensions(packet, end, &mut walk)?;
+        walk = follow_extensions(packet, next_header, L4_PLAIN6, end)?;
     }
     Ok(Headers { protocol: walk.protocol, hop_limit, l4: walk.l4, end, fragment: walk.fragment() })
 }
@@ -211,8 +211,8 @@ mod extension {
     pub(super) const DESTINATION: u8 = 60;
 }
 
-/// Where a walk along extension headers has come to. Integers, because it is passed in memory: the verifier does not know
-/// what values an enum has there.
+/// Where a walk along extension headers has come to.
+#[derive(Clone, Copy)]
 struct Walk {
     l4: u32,
     id: u32,
@@ -242,21 +242,83 @@ impl Walk {
     }
 }
 
+/// A finished walk in one word, so that it crosses a function call of the BPF machine: the identification, how far it
+/// came in units of four bytes, both protocols, which part of a packet; or that mark of failure and a reason.
+#[derive(Clone, Copy)]
+struct Walked(u64);
+
+impl Walked {
+    const FAILED: u64 = 3;
+
+    #[inline(always)]
+    fn of(walk: Result<Walk, Reason>, from: u32) -> Self {
+        match walk {
+            Ok(walk) => Self(
+                u64::from(walk.id) << 32
+                    | u64::from((walk.l4 - from) / 4 & 0x1fff) << 18
+                    | u64::from(walk.protocol) << 10
+                    | u64::from(walk.id_protocol) << 2
+                    | u64::from(walk.part),
+            ),
+            Err(Reason::FragmentTiny) => Self(1 << 2 | Self::FAILED),
+            Err(_) => Self(Self::FAILED),
+        }
+    }
+
+    #[inline(always)]
+    const fn walk(self, from: u32) -> Result<Walk, Reason> {
+        if self.0 & 3 == Self::FAILED {
+            return Err(if self.0 == Self::FAILED { Reason::Malformed } else { Reason::FragmentTiny });
+        }
+        Ok(Walk {
+            l4: from + (self.0 >> 18 & 0x1fff) as u32 * 4,
+            id: (self.0 >> 32) as u32,
+            protocol: (self.0 >> 10) as u8,
+            id_protocol: (self.0 >> 2) as u8,
+            part: (self.0 & 3) as u8,
+        })
+    }
+}
+
 const fn is_extension(next_header: u8) -> bool {
     use extension::*;
     matches!(next_header, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
 }
 
-/// Follows extension headers up to the transport header, or to a fragment header behind which there is none.
+/// Follows extension headers from `from`, where one of this protocol stands, up to the transport header, or to a
+/// fragment header behind which there is none.
+#[inline(always)]
+fn follow_extensions(packet: &Packet<'_>, protocol: u8, from: u32, end: u32) -> Result<Walk, Reason> {
+    #[cfg(target_arch = "bpf")]
+    let walked = podgate_extensions(packet.context(), u32::from(protocol), from, end);
+    #[cfg(not(target_arch = "bpf"))]
+    let walked = Walked::of(walk_extensions(packet, protocol, from, end), from).0;
+    Walked(walked).walk(from)
+}
+
+/// A global function: see `events::podgate_sample`.
+#[cfg(target_arch = "bpf")]
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn follow_extensions(packet: &Packet<'_>, end: u32, walk: &mut Walk) -> Result<(), Reason> {
+extern "C" fn podgate_extensions(
+    context: *mut aya_ebpf::bindings::__sk_buff,
+    protocol: u32,
+    from: u32,
+    end: u32,
+) -> u64 {
+    Walked::of(walk_extensions(&Packet::new(context), protocol as u8, from, end), from).0
+}
+
+#[inline(always)]
+fn walk_extensions(packet: &Packet<'_>, protocol: u8, from: u32, end: u32) -> Result<Walk, Reason> {
+    let mut walk = Walk::new(protocol, from);
     for step in 0..EXTENSIONS {
         if !is_extension(walk.protocol) || walk.part == Walk::LATER {
-            return Ok(());
+            return Ok(walk);
         }
-        follow_extension(packet, end, walk, step)?;
+        follow_extension(packet, end, &mut walk, step)?;
     }
-    if is_extension(walk.protocol) { Err(Reason::Malformed) } else { Ok(()) }
+    if is_extension(walk.protocol) { Err(Reason::Malformed) } else { Ok(walk) }
 }
 
 #[inline(always)]
@@ -366,7 +428,18 @@ impl Bytes {
     /// Reads them at an offset that is not known at compile time, or outside of linear memory.
     #[inline(always)]
     fn load(packet: &Packet<'_>, at: u32, protocol: u8) -> Self {
-        Self(load_bytes(packet, at, protocol))
+        #[cfg(target_arch = "bpf")]
+        return Self(podgate_load_transport(packet.context(), at, u32::from(protocol)));
+        #[cfg(not(target_arch = "bpf"))]
+        Self::load_here(packet, at, protocol)
+    }
+
+    #[inline(always)]
+    fn load_here(packet: &Packet<'_>, at: u32, protocol: u8) -> Self {
+        match protocol {
+            protocol::TCP => packet.load(at).map_or(Self(0), Self::of_tcp),
+            _ => packet.load(at).map_or(Self(0), Self::of_others),
+        }
     }
 
     #[inline(always)]
@@ -390,14 +463,13 @@ impl Bytes {
     }
 }
 
-/// A function of its own, so that the compiler can't merge its reads from the stack with reads from the packet, which
-/// the verifier refuses.
+/// A global function: see `events::podgate_sample`. It also keeps the compiler from merging reads from the stack with
+/// reads from the packet, which the verifier refuses.
+#[cfg(target_arch = "bpf")]
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn load_bytes(packet: &Packet<'_>, at: u32, protocol: u8) -> u64 {
-    match protocol {
-        protocol::TCP => packet.load(at).map_or(0, |words| Bytes::of_tcp(words).0),
-        _ => packet.load(at).map_or(0, |words| Bytes::of_others(words).0),
-    }
+extern "C" fn podgate_load_transport(context: *mut aya_ebpf::bindings::__sk_buff, at: u32, protocol: u32) -> u64 {
+    Bytes::load_here(&Packet::new(context), at, protocol as u8).0
 }
 
 /// Fills in what the bytes say; false: they contradict the IP header.
@@ -511,7 +583,7 @@ pub fn embedded6(packet: &Packet<'_>, error: &Headers) -> Result<Embedded<Addr6>
     }
     let mut walk = Walk::new(next_header, at + 40);
     if is_extension(next_header) {
-        follow_extensions(packet, error.end, &mut walk)?;
+        walk = follow_extensions(packet, next_header, at + 40, error.end)?;
     }
     if walk.part == Walk::LATER {
         return Err(Reason::IcmpUnrelated);

@@ -1,6 +1,8 @@
 //! The verdict of policy for a packet that opens a flow: a fixed number of lookups, whatever the policies.
 
-use podgate_common::{ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_NONE, flags, protocol};
+use podgate_common::{
+    Addr4, Addr6, ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_NONE, flags, protocol,
+};
 
 use crate::family::Family;
 use crate::maps;
@@ -62,13 +64,13 @@ pub(crate) fn verdict<F: Family>(
         return Err(Reason::Internal);
     };
     let row = row(policy, default_row, remote)?;
-    allowed_by_row(row, protocol, port).rule()
+    Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port))).rule()
 }
 
 /// The row of a policy for a remote address.
 #[inline(always)]
 fn row<F: Family>(policy: u32, default_row: u32, remote: &F) -> Result<u32, Reason> {
-    let class = class(remote);
+    let class = remote.class();
     if class == UNKNOWN_CLASS {
         return Err(Reason::Internal);
     }
@@ -83,8 +85,8 @@ fn row<F: Family>(policy: u32, default_row: u32, remote: &F) -> Result<u32, Reas
 const UNKNOWN_CLASS: u32 = u32::MAX;
 
 /// The class of an address: that of its group, else that of the longest prefix around it, else 0.
-#[inline(never)]
-fn class<F: Family>(address: &F) -> u32 {
+#[inline(always)]
+fn class<F: Family>(address: F) -> u32 {
     // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
     if let Some(&group) = unsafe { F::addresses().get(address) } {
         return maps::GROUPS.get(group).copied().unwrap_or(UNKNOWN_CLASS);
@@ -92,8 +94,28 @@ fn class<F: Family>(address: &F) -> u32 {
     F::blocks().get(address.block_key()).copied().unwrap_or(0)
 }
 
-/// What a row says of a port.
+/// The class of an IPv4 address, which is passed as a number in network byte order.
+#[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn podgate_class4(address: u32) -> u32 {
+    class(Addr4::from_octets(address.to_ne_bytes()))
+}
+
+/// The class of an IPv6 address, which is passed as its four words in network byte order.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn podgate_class6(first: u32, second: u32, third: u32, fourth: u32) -> u32 {
+    class(Addr6::from_words([first, second, third, fourth]))
+}
+
+/// What a row says of a protocol's port, as the word of a [`Verdict`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_row_verdict(row: u32, protocol: u32, port: u32) -> u64 {
+    allowed_by_row(row, protocol as u8, port as u16).0
+}
+
+#[inline(always)]
 fn allowed_by_row(row: u32, protocol: u8, port: u16) -> Verdict {
     let Some(header) = maps::ROWS.get(row) else { return Verdict::denied(Reason::Internal) };
     if header.any != VERDICT_NONE {
