@@ -41,7 +41,7 @@ maps! {
     /// Longest-prefix trie: IPv6 block → class (u32), likewise.
     BLOCKS6 = 65_536;
     /// Hash: [`crate::ClassRowKey`] → row (u32).
-    CLASS_ROWS = 131_072;
+    CLASS_ROWS = 65_536;
     /// Array by row → [`crate::Row`]. Row 0 is empty: it allows nothing.
     ROWS = 16_384;
     /// Hash: [`crate::RowPortKey`] → rule (u32).
