@@ -1,12 +1,14 @@
 //! What must hold of the tables for every cluster and every history of changes.
 
-use crate::support::generate::{beginning, history, remotes};
-use crate::support::judge::{Probe, allowing, expected, meanwhile, probes};
-use crate::support::world::World;
-use crate::support::{ROOMY, allowed, cases};
 use podgate_policy::plan::{Plan, Planner};
 use podgate_policy::tables::{Judgement, Mirror};
 use proptest::prelude::*;
+
+use crate::support::build::{ingress, key, pod, pods};
+use crate::support::generate::{beginning, history, remotes};
+use crate::support::judge::{Probe, allowing, expected, meanwhile, probes};
+use crate::support::world::{Edit, World};
+use crate::support::{ROOMY, allowed, cases};
 
 fn all_probes(world: &World) -> Vec<Probe> {
     probes(world.endpoints.keys().copied(), &remotes())
@@ -104,4 +106,34 @@ proptest! {
         }
         prop_assert_eq!(planner.update(&world.cluster, &world.objects()).ops, vec![]);
     }
+}
+
+/// Plays steps, and compares tables and evaluator after each.
+fn play(steps: &[Vec<Edit>]) {
+    let (mut world, mut planner, mut mirror) = (World::default(), Planner::new(ROOMY), Mirror::default());
+    for edits in steps {
+        let changes = world.apply(edits);
+        changes.released.iter().for_each(|&slot| mirror.release(slot));
+        apply_all(&mut mirror, &planner.update(&world.cluster, &changes));
+        check(&world, &planner, &mirror).expect("tables and evaluator agree");
+    }
+}
+
+#[test]
+fn a_class_that_comes_back_knows_the_policies_of_today() {
+    let peer = || vec![pods(&[], &[("app", "x")])];
+    play(&[
+        vec![pod("a/p", &[], "10.0.0.1"), pod("b/p", &[("app", "x")], "10.0.0.2"), Edit::Bind(1, key("a/p"))],
+        vec![ingress("a/n", peer())],
+        vec![Edit::NoPod(key("b/p"))],
+        vec![ingress("a/m", peer()), pod("b/p", &[("app", "x")], "10.0.0.2")],
+    ]);
+}
+
+#[test]
+fn a_new_policy_reaches_old_endpoints_when_it_comes_with_a_new_one() {
+    play(&[
+        vec![pod("a/p", &[], "10.0.0.1"), pod("a/q", &[], "10.0.0.4"), Edit::Bind(1, key("a/p"))],
+        vec![ingress("a/n", vec![]), Edit::Bind(2, key("a/q"))],
+    ]);
 }

@@ -1,15 +1,16 @@
 //! Programs run while a plan is being applied, and flows outlive it: what either may see.
 
-use crate::support::build::{ingress, key, namespace, pod, pods};
-use crate::support::generate::{history, remotes};
-use crate::support::judge::{Expected, Probe, meanwhile, probes};
-use crate::support::world::{Edit, World};
-use crate::support::{ROOMY, allowed, cases};
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicy, Op};
 use podgate_policy::plan::{Plan, Planner};
 use podgate_policy::tables::{Mirror, Place};
 use proptest::prelude::*;
+
+use crate::support::build::{ingress, key, namespace, pod, pods};
+use crate::support::generate::{history, remotes};
+use crate::support::judge::{Expected, Probe, meanwhile, probes};
+use crate::support::world::{Edit, World};
+use crate::support::{ROOMY, allowed, cases};
 
 /// A protocol, and the class of one of its ports.
 type PortClass = (Protocol, u16);
