@@ -6,6 +6,7 @@ mod ebpf;
 mod kernels;
 mod setup;
 mod steps;
+mod tests;
 mod workspace;
 
 use std::path::PathBuf;

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use xshell::Shell;
 
+use crate::tests::Need;
 use crate::workspace::{cargo, find, shell};
-use crate::{architecture, ebpf, kernels, setup};
+use crate::{architecture, ebpf, kernels, setup, tests};
 
 /// A check.
 #[derive(Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,23 +106,13 @@ impl Step {
             Self::Architecture => architecture::check(),
             Self::Deny => deny(&shell),
             Self::Advisories => Ok(cargo(&shell, "deny --locked check advisories").run()?),
-            Self::Unit => test(&shell, &UNIT),
-            Self::Kernel => test(&shell, &["--package=podgate-datapath"]),
-            Self::Lab => test(&shell, &["--package=podgate-lab", "--package=podgate", "--test=*"]),
+            Self::Unit => tests::run(Need::Nothing).and_then(|()| tests::documentation()),
+            Self::Kernel => tests::run(Need::Kernel),
+            Self::Lab => tests::run(Need::Namespaces),
             Self::TestKernels => kernels::run(),
         }
     }
 }
-
-const UNIT: [&str; 7] = [
-    "--package=podgate-common",
-    "--package=podgate-ebpf",
-    "--package=podgate-policy",
-    "--package=podgate-source",
-    "--package=xtask",
-    "--package=podgate",
-    "--lib",
-];
 
 fn lint(shell: &Shell) -> Result<()> {
     cargo(shell, "clippy --locked --workspace --all-targets -- -D warnings").run()?;
@@ -139,8 +130,4 @@ fn deny(shell: &Shell) -> Result<()> {
         return Ok(());
     }
     Ok(cargo(shell, "deny --locked check bans licenses sources").run()?)
-}
-
-fn test(shell: &Shell, what: &[&str]) -> Result<()> {
-    Ok(cargo(shell, "test --locked").args(what).run()?)
 }

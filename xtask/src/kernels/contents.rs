@@ -29,7 +29,7 @@ pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
     let init = std::env::current_exe().context("find the path of this program")?;
     archive.file("init", &stripped(&shell, &init)?);
     add_libraries(&shell, &mut archive, &init)?;
-    for program in programs.tests.iter().chain(&programs.binaries).map(Path::new) {
+    for program in programs.tests.iter().chain([&programs.podgate]) {
         archive.file(&program.to_string_lossy(), &stripped(&shell, program)?);
         add_libraries(&shell, &mut archive, program)?;
     }
@@ -38,7 +38,8 @@ pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
         archive.file(&format!("bin/{tool}"), &read(&path)?);
         add_libraries(&shell, &mut archive, &path)?;
     }
-    archive.file(guest::TESTS, programs.tests.join("\n").as_bytes());
+    let tests: Vec<_> = programs.tests.iter().map(|test| test.to_string_lossy()).collect();
+    archive.file(guest::TESTS, tests.join("\n").as_bytes());
     Ok(archive.finish())
 }
 

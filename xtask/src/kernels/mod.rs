@@ -6,14 +6,14 @@ mod contents;
 pub(crate) mod guest;
 mod image;
 
+use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 
 use self::boot::Outcome;
 use self::image::Image;
-use crate::workspace::{cargo, shell};
+use crate::tests::{self, Built, Program};
 
 /// A kernel series, as podgate's documentation names it, and the pattern of its packages' names.
 struct Series {
@@ -28,11 +28,11 @@ const SERIES: [Series; 2] = [
 ];
 
 /// The tests that run on every kernel. They use nothing but the podgate binary and `ip`.
-const TESTS: [&[&str]; 1] = [&["--package=podgate-lab", "--test=routed"]];
+const TESTS: [(&str, &str); 2] = [("agent/lab", "routed"), ("agent", "core")];
 
 /// Boots each kernel that the distribution offers and runs the tests there.
 pub(crate) fn run() -> Result<()> {
-    let tests = build()?;
+    let programs = Programs::choose(&tests::build()?)?;
     let mut images = Vec::new();
     for series in &SERIES {
         match Image::find(series)? {
@@ -42,7 +42,7 @@ pub(crate) fn run() -> Result<()> {
     }
     ensure!(!images.is_empty(), "the package lists offer none of the kernels to test");
     let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
-        let booted: Vec<_> = images.iter().map(|(_, image)| scope.spawn(|| boot::run(image, &tests))).collect();
+        let booted: Vec<_> = images.iter().map(|(_, image)| scope.spawn(|| boot::run(image, &programs))).collect();
         booted.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("the boot panicked"))).collect()
     });
     for ((name, _), outcome) in images.iter().zip(outcomes) {
@@ -51,37 +51,19 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Builds the tests and returns the programs to run, and those that they need.
-fn build() -> Result<Programs> {
-    let mut programs = Programs::default();
-    for test in TESTS {
-        let shell = shell()?;
-        let messages = cargo(&shell, "test --locked --no-run --message-format=json").args(test);
-        let messages = messages.quiet().read().context("build the tests")?;
-        for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            programs.add(&message);
-        }
-    }
-    ensure!(programs.tests.len() == TESTS.len(), "cargo built {:?} instead of {TESTS:?}", programs.tests);
-    Ok(programs)
-}
-
-/// What goes into the guest at the path where cargo built it.
-#[derive(Clone, Debug, Default)]
+/// What goes into the guest, at the path where cargo built it.
+#[derive(Clone, Debug)]
 pub(crate) struct Programs {
-    pub(crate) tests: Vec<String>,
-    pub(crate) binaries: Vec<String>,
+    pub(crate) tests: Vec<PathBuf>,
+    pub(crate) podgate: PathBuf,
 }
 
 impl Programs {
-    /// Takes note of an executable that cargo tells of.
-    fn add(&mut self, message: &Value) {
-        let Some(executable) = message["executable"].as_str() else { return };
-        let of_kind = |kind: &str| message["target"]["kind"][0] == kind;
-        if of_kind("test") {
-            self.tests.push(executable.to_owned());
-        } else if of_kind("bin") {
-            self.binaries.push(executable.to_owned());
-        }
+    fn choose(built: &Built) -> Result<Self> {
+        let is_chosen = |program: &&Program| TESTS.contains(&(program.package.as_str(), program.target.as_str()));
+        let tests: Vec<PathBuf> =
+            built.programs.iter().filter(is_chosen).map(|program| program.executable.clone()).collect();
+        ensure!(tests.len() == TESTS.len(), "cargo built {tests:?} instead of {TESTS:?}");
+        Ok(Self { tests, podgate: built.podgate.clone() })
     }
 }

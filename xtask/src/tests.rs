@@ -1,0 +1,149 @@
+//! The workspace's tests: built all at once, so that no dependency is built twice with other features, and run in groups by
+//! what they need.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use xshell::cmd;
+
+use crate::workspace::{cargo, root, shell};
+
+/// What a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing.
+    Nothing,
+    /// Root and eBPF: the kernel runs the programs.
+    Kernel,
+    /// Root and network namespaces.
+    Namespaces,
+}
+
+/// A built test program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// The directory of its package below the root of the repository.
+    pub(crate) package: String,
+    /// The name of its target.
+    pub(crate) target: String,
+    /// Where it is.
+    pub(crate) executable: PathBuf,
+}
+
+/// All that was built.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Built {
+    /// The test programs.
+    pub(crate) programs: Vec<Program>,
+    /// The podgate that they run.
+    pub(crate) podgate: PathBuf,
+}
+
+impl Program {
+    fn need(&self) -> Need {
+        match (self.package.as_str(), self.target.as_str()) {
+            ("agent/datapath", _) | ("agent", "kernel") => Need::Kernel,
+            ("agent/lab", _) | ("agent", "lab" | "core") => Need::Namespaces,
+            _ => Need::Nothing,
+        }
+    }
+
+    fn run(&self) -> Result<()> {
+        let shell = shell()?;
+        shell.change_dir(&self.package);
+        shell.set_var("CARGO_MANIFEST_DIR", root().join(&self.package));
+        println!("\n-- {}: {}", self.package, self.target);
+        let executable = &self.executable;
+        let outcome = cmd!(shell, "{executable}").quiet().run();
+        outcome.with_context(|| format!("{} of {}", self.target, self.package))
+    }
+}
+
+/// Builds and runs the tests that have this need.
+pub(crate) fn run(need: Need) -> Result<()> {
+    let built = build()?;
+    built.programs.iter().filter(|program| program.need() == need).try_for_each(Program::run)
+}
+
+/// Runs the examples in the documentation.
+pub(crate) fn documentation() -> Result<()> {
+    let shell = shell()?;
+    Ok(cargo(&shell, "test --locked --workspace --doc").run()?)
+}
+
+/// Builds all tests of the workspace.
+pub(crate) fn build() -> Result<Built> {
+    let shell = shell()?;
+    let command = cargo(&shell, "test --locked --workspace --no-run --message-format=json-render-diagnostics");
+    let messages = command.read().context("build the tests")?;
+    let mut built = Built::default();
+    for message in messages.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+        built.add(&message);
+    }
+    ensure!(built.podgate.is_file(), "cargo did not say where it built podgate");
+    Ok(built)
+}
+
+impl Built {
+    /// Takes note of an executable that cargo tells of.
+    fn add(&mut self, message: &Value) {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let manifest = text(&message["manifest_path"]).map(PathBuf::from);
+        let package = manifest.as_deref().and_then(Path::parent).and_then(|path| path.strip_prefix(root()).ok());
+        let target = &message["target"];
+        let (Some(executable), Some(package)) = (text(&message["executable"]), package) else { return };
+        let (executable, package) = (PathBuf::from(executable), package.to_string_lossy().into_owned());
+        if message["profile"]["test"] == true {
+            let target = text(&target["name"]).unwrap_or_default();
+            self.programs.push(Program { package, target, executable });
+        } else if package == "agent" && target["kind"][0] == "bin" {
+            self.podgate = executable;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn message(package: &str, target: &str, kind: &str, test: bool) -> Value {
+        json!({
+            "reason": "compiler-artifact",
+            "manifest_path": root().join(package).join("Cargo.toml"),
+            "target": { "kind": [kind], "name": target },
+            "profile": { "test": test },
+            "executable": format!("/target/{target}"),
+        })
+    }
+
+    #[test]
+    fn test_programs_are_told_from_the_podgate_that_they_run() {
+        let mut built = Built::default();
+        built.add(&message("agent/lab", "routed", "test", true));
+        built.add(&message("ebpf", "podgate", "bin", false));
+        built.add(&message("agent", "podgate", "bin", false));
+        built.add(&json!({ "reason": "build-finished", "success": true }));
+        let executable = PathBuf::from("/target/routed");
+        let routed = Program { package: "agent/lab".to_owned(), target: "routed".to_owned(), executable };
+        assert_eq!((built.programs, built.podgate), (vec![routed], PathBuf::from("/target/podgate")));
+    }
+
+    #[test]
+    fn a_test_of_which_nothing_is_known_needs_nothing() {
+        let program = |package: &str, target: &str| Program {
+            package: package.to_owned(),
+            target: target.to_owned(),
+            executable: PathBuf::new(),
+        };
+        let needs = [
+            program("agent", "cli_explain").need(),
+            program("agent/policy", "compile").need(),
+            program("agent/datapath", "podgate_datapath").need(),
+            program("agent", "core").need(),
+        ];
+        assert_eq!(needs, [Need::Nothing, Need::Nothing, Need::Kernel, Need::Namespaces]);
+    }
+}
