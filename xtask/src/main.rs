@@ -29,6 +29,8 @@ enum Task {
     Setup,
     /// Run every check, as continuous integration does
     Test,
+    /// Measure: the programs over an empty one, the planner on large clusters. Takes minutes; for a machine at rest
+    Bench,
     /// Show enforcement at work: the three-tier example in a lab of network namespaces, policy by policy
     Demo {
         /// Leave the lab up, and print how to look around
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup => setup::all(),
         Task::Test => steps::all(),
+        Task::Bench => steps::bench(),
         Task::Demo { remove: true, .. } => demo::remove(),
         Task::Demo { keep, podgate, .. } => demo::run(podgate, keep),
         Task::Serve { tcp, udp } => podgate_lab::serve_here(&tcp, &udp).map_err(Into::into),

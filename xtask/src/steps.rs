@@ -61,6 +61,15 @@ pub(crate) fn all() -> Result<()> {
     Ok(())
 }
 
+/// Measures what docs/performance.md reports.
+pub(crate) fn bench() -> Result<()> {
+    setup::for_build()?;
+    let shell = shell()?;
+    cargo(&shell, "bench --locked --package podgate-datapath --bench program").run()?;
+    cargo(&shell, "bench --locked --package podgate-policy --bench planner").run()?;
+    Ok(())
+}
+
 /// Runs one check.
 pub(crate) fn one(step: Step) -> Result<()> {
     match step {

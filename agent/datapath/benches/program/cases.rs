@@ -13,7 +13,7 @@ use crate::rig::{Ends, Rig, Side, V4, V6};
 const FLOWS: u16 = 60_000;
 
 /// All cases, in the order of the table.
-pub fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case> {
     let mut cases = vec![open_pod()];
     for (family, ends) in [("IPv4", V4), ("IPv6", V6)] {
         let rig = Rc::new(Rig::new(Side::Web, Side::Web));

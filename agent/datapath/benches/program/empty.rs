@@ -21,10 +21,10 @@ struct ProgLoad {
 }
 
 /// A loaded empty program.
-pub struct Empty(OwnedFd);
+pub(crate) struct Empty(OwnedFd);
 
 impl Empty {
-    pub fn load() -> io::Result<Self> {
+    pub(crate) fn load() -> io::Result<Self> {
         let attr = ProgLoad {
             prog_type: BPF_PROG_TYPE_SCHED_CLS,
             insn_cnt: INSTRUCTIONS.len() as u32,
@@ -43,7 +43,7 @@ impl Empty {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
     }
 
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }

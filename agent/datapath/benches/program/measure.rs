@@ -9,19 +9,19 @@ use crate::empty::Empty;
 use crate::rig::Rig;
 
 /// One thing to measure: frames that are run in turn.
-pub struct Case {
-    pub name: String,
-    pub rig: std::rc::Rc<Rig>,
-    pub direction: Direction,
-    pub frames: Vec<Vec<u8>>,
-    pub expected: Verdict,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) rig: std::rc::Rc<Rig>,
+    pub(crate) direction: Direction,
+    pub(crate) frames: Vec<Vec<u8>>,
+    pub(crate) expected: Verdict,
 }
 
 /// Nanoseconds per packet over the empty program.
-pub struct Figure {
-    pub median: f64,
-    pub lower: f64,
-    pub upper: f64,
+pub(crate) struct Figure {
+    pub(crate) median: f64,
+    pub(crate) lower: f64,
+    pub(crate) upper: f64,
 }
 
 /// The interface by which packets came.
@@ -33,7 +33,7 @@ fn setting(name: &str, default: u32) -> u32 {
 
 impl Case {
     /// Runs program and empty program by turns.
-    pub fn measure(&self) -> Figure {
+    pub(crate) fn measure(&self) -> Figure {
         let empty = Empty::load().expect("root");
         let rounds = setting("PODGATE_BENCH_ROUNDS", 11);
         let program = self.rig.datapath.program(self.direction);

@@ -8,14 +8,14 @@ use etherparse::{
 };
 
 /// TCP flags by letter.
-pub const SYN: &str = "S";
-pub const SYN_ACK: &str = "SA";
-pub const ACK: &str = "A";
-pub const FIN: &str = "FA";
-pub const RST: &str = "R";
+pub(crate) const SYN: &str = "S";
+pub(crate) const SYN_ACK: &str = "SA";
+pub(crate) const ACK: &str = "A";
+pub(crate) const FIN: &str = "FA";
+pub(crate) const RST: &str = "R";
 
 /// An IP header without extensions.
-pub fn ip_header(from: IpAddr, to: IpAddr) -> IpHeaders {
+pub(crate) fn ip_header(from: IpAddr, to: IpAddr) -> IpHeaders {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let header = Ipv4Header::new(0, 64, IpNumber(0), from.octets(), to.octets()).expect("no payload");
@@ -37,7 +37,7 @@ pub fn ip_header(from: IpAddr, to: IpAddr) -> IpHeaders {
     }
 }
 
-pub fn ip(from: IpAddr, to: IpAddr) -> PacketBuilderStep<IpHeaders> {
+pub(crate) fn ip(from: IpAddr, to: IpAddr) -> PacketBuilderStep<IpHeaders> {
     PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ip(ip_header(from, to))
 }
 
@@ -48,7 +48,7 @@ fn build(write: impl FnOnce(&mut Vec<u8>) -> Result<(), BuildWriteError>) -> Vec
 }
 
 /// A TCP segment with the flags of some letters.
-pub fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), flags: &str) -> Vec<u8> {
+pub(crate) fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), flags: &str) -> Vec<u8> {
     let mut step = ip(from.0, to.0).tcp(from.1, to.1, 1000, 65_000);
     for flag in flags.chars() {
         step = match flag {
@@ -63,44 +63,44 @@ pub fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), flags: &str) -> Vec<u8> {
     build(|frame| step.write(frame, b""))
 }
 
-pub fn udp(from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
+pub(crate) fn udp(from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
     build(|frame| ip(from.0, to.0).udp(from.1, to.1).write(frame, b"payload"))
 }
 
 /// A packet of any protocol.
-pub fn raw(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn raw(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     build(|frame| ip(from, to).write(frame, IpNumber(protocol), payload))
 }
 
-pub fn sctp(from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
+pub(crate) fn sctp(from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
     let mut payload = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
     payload.extend([0; 24]);
     raw(from.0, to.0, 132, &payload)
 }
 
 /// An ICMP message of the addresses' family.
-pub fn icmp(from: IpAddr, to: IpAddr, kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp(from: IpAddr, to: IpAddr, kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
     let mut message = vec![kind, code, 0, 0];
     message.extend(rest);
     raw(from, to, if from.is_ipv4() { 1 } else { 58 }, &message)
 }
 
-pub fn echo_request(from: IpAddr, to: IpAddr, id: u16) -> Vec<u8> {
+pub(crate) fn echo_request(from: IpAddr, to: IpAddr, id: u16) -> Vec<u8> {
     icmp(from, to, if from.is_ipv4() { 8 } else { 128 }, 0, &[id.to_be_bytes(), [0, 1]].concat())
 }
 
-pub fn echo_reply(from: IpAddr, to: IpAddr, id: u16) -> Vec<u8> {
+pub(crate) fn echo_reply(from: IpAddr, to: IpAddr, id: u16) -> Vec<u8> {
     icmp(from, to, if from.is_ipv4() { 0 } else { 129 }, 0, &[id.to_be_bytes(), [0, 1]].concat())
 }
 
 /// "Fragmentation needed" or "packet too big" about a frame, as a router would send it.
-pub fn too_big(router: IpAddr, to: IpAddr, about: &[u8]) -> Vec<u8> {
+pub(crate) fn too_big(router: IpAddr, to: IpAddr, about: &[u8]) -> Vec<u8> {
     let (kind, code) = if to.is_ipv4() { (3, 4) } else { (2, 0) };
     icmp(router, to, kind, code, &[&[0, 0, 5, 0], &about[14..]].concat())
 }
 
 /// Cuts the IP payload of a frame into fragments of so many bytes, a multiple of eight, all but the last.
-pub fn fragments(frame: &[u8], size: usize, id: u16) -> Vec<Vec<u8>> {
+pub(crate) fn fragments(frame: &[u8], size: usize, id: u16) -> Vec<Vec<u8>> {
     let header = if frame[12..14] == [0x08, 0x00] { 34 } else { 54 };
     let payload = &frame[header..];
     let parts = payload.chunks(size).count();
@@ -132,7 +132,7 @@ fn fragment6(frame: &[u8], chunk: &[u8], id: u16, offset: usize, more: bool) -> 
 }
 
 /// A frame that is not IP.
-pub fn of_type(ethertype: EtherType, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn of_type(ethertype: EtherType, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
     frame.extend(ethertype.0.to_be_bytes());
     frame.extend(payload);

@@ -9,33 +9,33 @@ use podgate_datapath::{CounterKey, Datapath, Hook, Identity, Options, TestContex
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
 
-pub const SLOT: u32 = 1;
+pub(crate) const SLOT: u32 = 1;
 /// The interface by which a packet came that another host, or another pod, has sent.
 const ELSEWHERE: u32 = 77;
 
 /// The addresses of one family: the pod's, a peer's that policies know, and one that they don't.
 #[derive(Clone, Copy, Debug)]
-pub struct Ends {
-    pub pod: IpAddr,
-    pub friend: IpAddr,
-    pub stranger: IpAddr,
+pub(crate) struct Ends {
+    pub(crate) pod: IpAddr,
+    pub(crate) friend: IpAddr,
+    pub(crate) stranger: IpAddr,
 }
 
-pub const V4: Ends = Ends {
+pub(crate) const V4: Ends = Ends {
     pod: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
     friend: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
     stranger: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
 };
-pub const V6: Ends = Ends {
+pub(crate) const V6: Ends = Ends {
     pod: IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
     friend: IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),
     stranger: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)),
 };
-pub const FAMILIES: [Ends; 2] = [V4, V6];
+pub(crate) const FAMILIES: [Ends; 2] = [V4, V6];
 
 /// What holds for the pod in one direction.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Side {
+pub(crate) enum Side {
     /// Not isolated.
     Open,
     /// Nothing is allowed.
@@ -92,17 +92,17 @@ fn tables() -> Vec<Op> {
 }
 
 /// One endpoint under the real programs.
-pub struct Rig {
-    pub datapath: Datapath,
+pub(crate) struct Rig {
+    pub(crate) datapath: Datapath,
 }
 
 impl Rig {
     /// An endpoint with these policies, in a network namespace that ends with this thread.
-    pub fn new(ingress: Side, egress: Side) -> Self {
+    pub(crate) fn new(ingress: Side, egress: Side) -> Self {
         Self::with(identity(), ingress, egress)
     }
 
-    pub fn with(identity: Identity, ingress: Side, egress: Side) -> Self {
+    pub(crate) fn with(identity: Identity, ingress: Side, egress: Side) -> Self {
         unshare(CloneFlags::CLONE_NEWNET).expect("root, to make a network namespace");
         let options = Options { bpffs: None, hook: Hook::Auto, ..Options::default() };
         let mut datapath = Datapath::load(&options).expect("the programs load");
@@ -114,33 +114,33 @@ impl Rig {
         rig
     }
 
-    pub fn apply(&mut self, ops: &[Op]) {
+    pub(crate) fn apply(&mut self, ops: &[Op]) {
         self.datapath.apply(ops).expect("operations on tables with room");
     }
 
     /// Changes the pod's policies.
-    pub fn switch(&mut self, ingress: Side, egress: Side) {
+    pub(crate) fn switch(&mut self, ingress: Side, egress: Side) {
         let policies = EndpointPolicies { ingress: ingress.policy(), egress: egress.policy() };
         self.apply(&[Op::Switch { slot: SLOT, policies }]);
     }
 
     /// What happens to a frame that leaves the pod.
-    pub fn egress(&self, frame: &[u8]) -> Reason {
+    pub(crate) fn egress(&self, frame: &[u8]) -> Reason {
         self.run(Direction::Egress, frame, &TestContext::default())
     }
 
     /// What happens to a frame from elsewhere that enters the pod.
-    pub fn ingress(&self, frame: &[u8]) -> Reason {
+    pub(crate) fn ingress(&self, frame: &[u8]) -> Reason {
         self.run(Direction::Ingress, frame, &TestContext { ingress_ifindex: ELSEWHERE, ..TestContext::default() })
     }
 
     /// What happens to a frame made on this node that enters the pod.
-    pub fn from_node(&self, frame: &[u8]) -> Reason {
+    pub(crate) fn from_node(&self, frame: &[u8]) -> Reason {
         self.run(Direction::Ingress, frame, &TestContext::default())
     }
 
     /// Runs a program and finds the one counter that moved; the action must be what the reason says.
-    pub fn run(&self, direction: Direction, frame: &[u8], context: &TestContext) -> Reason {
+    pub(crate) fn run(&self, direction: Direction, frame: &[u8], context: &TestContext) -> Reason {
         let before = self.counters();
         let run = test_run(self.datapath.program(direction), frame, context, 1).expect("a test run");
         let moved: Vec<_> = self
@@ -160,13 +160,13 @@ impl Rig {
         key.reason
     }
 
-    pub fn counters(&self) -> BTreeMap<CounterKey, Counter> {
+    pub(crate) fn counters(&self) -> BTreeMap<CounterKey, Counter> {
         self.datapath.counters().expect("counters are readable")
     }
 }
 
 /// The pod's identity: loopback is its interface, no namespace whose sockets could be asked.
-pub fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     let (IpAddr::V4(address4), IpAddr::V6(address6)) = (V4.pod, V6.pod) else { unreachable!("by definition") };
     Identity {
         ifindex: 1,
