@@ -255,7 +255,7 @@ impl Walked {
         match walk {
             Ok(walk) => Self(
                 u64::from(walk.id) << 32
-                    | u64::from((walk.l4 - from) / 4 & 0x1fff) << 18
+                    | u64::from(((walk.l4 - from) / 4) & 0x1fff) << 18
                     | u64::from(walk.protocol) << 10
                     | u64::from(walk.id_protocol) << 2
                     | u64::from(walk.part),
