@@ -104,7 +104,7 @@ impl Built {
 }
 
 #[cfg(test)]
-mod tests {
+mod cases {
     use serde_json::json;
 
     use super::*;
