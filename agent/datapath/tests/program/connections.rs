@@ -276,13 +276,17 @@ fn what_the_node_sends_passes_whatever_it_is_and_is_answered() {
     for ends in FAMILIES {
         let (pod, node) = ((ends.pod, 8080), (ends.stranger, 4000));
         assert_eq!(rig.egress(&tcp(pod, node, SYN_ACK)), Reason::NoRule, "nobody asked");
-        assert_eq!(rig.from_node(&tcp(node, pod, SYN)), Reason::Node);
+        assert_eq!(rig.ingress_of_node(&tcp(node, pod, SYN)), Reason::Node);
         assert_eq!(rig.egress(&tcp(pod, node, SYN_ACK)), Reason::Established);
-        assert_eq!(rig.from_node(&udp(node, pod)), Reason::Node);
+        assert_eq!(rig.ingress_of_node(&udp(node, pod)), Reason::Node);
         assert_eq!(rig.egress(&udp(pod, node)), Reason::Established);
-        assert_eq!(rig.from_node(&echo_request(ends.stranger, ends.pod, 3)), Reason::Node);
+        assert_eq!(rig.ingress_of_node(&echo_request(ends.stranger, ends.pod, 3)), Reason::Node);
         assert_eq!(rig.egress(&echo_reply(ends.pod, ends.stranger, 3)), Reason::Established);
-        assert_eq!(rig.from_node(&raw(ends.stranger, ends.pod, 6, &[0; 3])), Reason::Node, "even what is malformed");
+        assert_eq!(
+            rig.ingress_of_node(&raw(ends.stranger, ends.pod, 6, &[0; 3])),
+            Reason::Node,
+            "even what is malformed"
+        );
         assert_eq!(rig.ingress(&tcp(node, (ends.pod, 8081), SYN)), Reason::NoRule, "its address is no licence");
         rig.switch(Side::Web, Side::Deny);
         assert_eq!(rig.egress(&tcp(pod, node, ACK)), Reason::Established, "nor does a change of policy end it");

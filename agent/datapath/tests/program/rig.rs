@@ -135,7 +135,7 @@ impl Rig {
     }
 
     /// What happens to a frame made on this node that enters the pod.
-    pub(crate) fn from_node(&self, frame: &[u8]) -> Reason {
+    pub(crate) fn ingress_of_node(&self, frame: &[u8]) -> Reason {
         self.run(Direction::Ingress, frame, &TestContext::default())
     }
 
