@@ -1,4 +1,5 @@
 //! Invalid and hostile input to the command line: one line for each problem, exit status 2, no verdict, no panic.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::fs;
 use std::path::Path;
