@@ -24,7 +24,8 @@ use crate::stop::TICK;
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9417);
 /// Loading the programs takes seconds on an emulated machine.
 const READY: Duration = Duration::from_secs(60);
-const END: Duration = Duration::from_secs(10);
+/// On a busy machine the kernel takes long to free what the process held.
+const END: Duration = Duration::from_secs(30);
 
 static LOGS: AtomicU32 = AtomicU32::new(1);
 
@@ -184,7 +185,7 @@ impl RunningAgent {
     /// Asks it to end by SIGTERM and waits for that.
     ///
     /// # Errors
-    /// When it still runs after ten seconds. The error shows its log.
+    /// When it still runs after half a minute. The error shows its log.
     pub fn terminate(mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;
         self.wait()
@@ -206,7 +207,7 @@ impl RunningAgent {
     /// Waits for its end, which the caller has brought about.
     ///
     /// # Errors
-    /// When it still runs after ten seconds. The error shows its log.
+    /// When it still runs after half a minute. The error shows its log.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let deadline = Instant::now() + END;
         while Instant::now() < deadline {

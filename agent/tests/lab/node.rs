@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use podgate_lab::{Node, Outside, Pod, Result, Seen, Wiring};
+use podgate_lab::{Node, Outside, Pod, Probe, Result, Seen, Wiring};
 use serde_json::{Value, json};
 
 use crate::support::{Questions, World, deny_all, everything, ping, policy, serve, tcp};
@@ -51,13 +51,14 @@ fn processes_of_the_node_reach_pods_that_deny_everything() -> Result<()> {
 fn processes_of_the_node_reach_pods_from_any_address_of_the_node() -> Result<()> {
     let (world, pods) = closed_pods("any-address")?;
     world.node.ip(&[format!("addr add {} dev lo", MORE[0]), format!("addr add {} dev lo nodad", MORE[1])])?;
-    let [more4, more6] = MORE.map(|address| address.parse::<IpAddr>().expect("it is an address"));
+    let more = MORE.map(|address| address.parse::<IpAddr>().expect("it is an address"));
+    // The kernel makes the route of a new IPv6 address in the background.
+    more.iter().try_for_each(|address| world.node.expect(Probe::ping(*address), Seen::Answered))?;
+    let sources = [more, addresses(&world.node)].concat();
     let mut questions = Questions::new();
-    for (pod, source) in
-        pods.iter().flat_map(|pod| [more4, more6, world.node.ip4(), world.node.ip6()].map(|it| (pod, it)))
-    {
-        let to = pod.addresses().both().into_iter().filter(|to| to.is_ipv4() == source.is_ipv4());
-        for probe in to.flat_map(|to| everything([to; 2], 80)) {
+    for (pod, &source) in pods.iter().flat_map(|pod| sources.iter().map(move |source| (pod, source))) {
+        let to = if source.is_ipv4() { pod.ip4() } else { pod.ip6() };
+        for probe in [Probe::tcp(to, 80), Probe::udp(to, 80), Probe::ping(to)] {
             questions = questions.expect_from(&world.node, source, probe, Seen::Answered);
         }
     }
