@@ -9,6 +9,13 @@
 //! action. [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests run; what needs maps
 //! and helpers exists in the BPF build alone.
 #![cfg_attr(target_arch = "bpf", no_std)]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(
+        clippy::needless_borrows_for_generic_args,
+        reason = "a key given by value is copied once more, on a stack of 512 bytes"
+    )
+)]
 
 pub mod packet;
 pub mod parse;
