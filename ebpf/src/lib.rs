@@ -5,7 +5,7 @@
 //!    └──► count, sample an event                              ICMP errors ──► related ──┘      └──► sockets (pick-up)
 //! ```
 //!
-//! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only [`program`] turns it into an
+//! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only `program` turns it into an
 //! action. [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests run; what needs maps
 //! and helpers exists in the BPF build alone.
 #![cfg_attr(target_arch = "bpf", no_std)]
