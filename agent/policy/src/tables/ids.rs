@@ -43,7 +43,7 @@ impl Ids {
     /// Whether some ids wait for a thaw and few others are left.
     pub(crate) fn wants_thaw(&self) -> bool {
         let available = self.free.len() + (self.capacity - self.next.min(self.capacity)) as usize;
-        !self.frozen.is_empty() && available < (self.capacity / 4) as usize
+        !self.frozen.is_empty() && available <= (self.capacity / 4) as usize
     }
 
     /// Whether some ids wait for a thaw.
