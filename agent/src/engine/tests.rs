@@ -176,7 +176,7 @@ fn former_programs_stay_while_a_pod_has_no_interface_but_not_for_ever() {
     let mut state = state(8);
     state.take_view(host(&[]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
-    assert_eq!(short(&run(&mut state, now, never)), Vec::<String>::new());
+    assert_eq!(short(&run(&mut state, now, never)), ["apply"]);
     assert_eq!(short(&run(&mut state, now + Duration::from_secs(59), never)), Vec::<String>::new());
     assert_eq!(short(&run(&mut state, now + Duration::from_secs(60), never)), ["finish takeover"]);
 }
