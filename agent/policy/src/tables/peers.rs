@@ -66,7 +66,7 @@ impl Peers {
         for (block, atoms) in delta.blocks {
             self.stage_block(block, atoms.as_ref(), policies);
         }
-        let mut touched: Vec<_> = std::mem::take(&mut self.left_out).into_iter().collect();
+        let mut touched = std::mem::take(&mut self.left_out);
         let left = self.move_members(&delta.addresses, &mut touched);
         for (id, atoms) in delta.groups {
             match atoms {
@@ -75,9 +75,7 @@ impl Peers {
             }
         }
         touched.extend(self.place_groups());
-        touched.sort_unstable();
-        touched.dedup();
-        self.stage_addresses(&touched);
+        self.stage_addresses(touched);
     }
 
     /// Writes blocks, groups and addresses, and after each what must be judged again for it. Of blocks nothing must:
@@ -169,11 +167,11 @@ impl Peers {
     /// Notes who is where. Returns the groups that the kernel's table has members of who left.
     fn move_members(
         &mut self,
-        addresses: &[(IpAddr, Option<GroupId>)],
-        touched: &mut Vec<IpAddr>,
+        addresses: &BTreeMap<IpAddr, Option<GroupId>>,
+        touched: &mut BTreeSet<IpAddr>,
     ) -> BTreeSet<GroupId> {
         let mut left = BTreeSet::new();
-        for &(address, to) in addresses {
+        for (&address, &to) in addresses {
             let from = match to {
                 Some(to) => self.homes.insert(address, to),
                 None => self.homes.remove(&address),
@@ -185,7 +183,7 @@ impl Peers {
             if let Some(to) = to {
                 self.enter(to, address);
             }
-            touched.push(address);
+            touched.insert(address);
         }
         left
     }
@@ -206,7 +204,7 @@ impl Peers {
         id: GroupId,
         atoms: &Atoms,
         left: bool,
-        touched: &mut Vec<IpAddr>,
+        touched: &mut BTreeSet<IpAddr>,
         policies: &mut Policies,
     ) {
         let class = policies.hold_class(atoms);
@@ -258,7 +256,7 @@ impl Peers {
         touched
     }
 
-    fn stage_addresses(&mut self, touched: &[IpAddr]) {
+    fn stage_addresses(&mut self, touched: BTreeSet<IpAddr>) {
         let place = |address: &IpAddr| self.homes.get(address).and_then(|home| self.groups[home].place);
         let (here, gone): (Vec<_>, Vec<_>) =
             touched.iter().map(|&address| (address, place(&address))).partition(|(_, place)| place.is_some());

@@ -1,6 +1,5 @@
 //! The compiler and its tables against the evaluator.
 
-mod churn;
 mod properties;
 mod races;
 mod room;
