@@ -19,7 +19,7 @@ pub(crate) const IN_FORCE: Duration = Duration::from_secs(10);
 /// The ports that [`serve`] serves.
 pub(crate) const PORTS: [u16; 2] = [80, 81];
 
-/// A lab with the node `node-1`, a directory of manifests, and the agent once [`World::start`] was called. Dropped, it
+/// A lab with the node `node-1`, a directory of manifests, and the agent once [`World::run_agent`] was called. Dropped, it
 /// ends the agent and removes the lab.
 pub(crate) struct World {
     agent: Option<RunningAgent>,

@@ -67,25 +67,28 @@ fn ask(stream: &mut TcpStream) -> io::Result<()> {
     stream.read_exact(&mut [0; 12])
 }
 
-/// Lets the stranger knock and the client talk while the agent is killed, restarted, ended and restarted.
-fn survive(name: &str, hook: &str, wiring: Wiring) -> Result<()> {
+/// Lets the stranger knock and the client talk while the agent is killed, restarted, ended and restarted, each time with
+/// the next of these hooks.
+fn survive(name: &str, hooks: [&str; 3], wiring: Wiring) -> Result<()> {
     let mut shop = Shop::new(name, wiring)?;
-    shop.world.run_agent(&["--hook", hook])?;
+    let [first, second, third] = hooks.map(|hook| shop.world.start.clone().arg("--hook").arg(hook));
+    shop.world.start = first;
+    shop.world.run_agent(&[])?;
     let listener = shop.server.listen(8080)?;
     let connect = |to| Connection::open_to(&shop.client, &listener, SocketAddr::new(to, 8080), 0);
     let mut silent = shop.server.addresses().both().into_iter().map(connect).collect::<Result<Vec<_>>>()?;
     let watched = sockets(&shop.server, WATCHED);
     let agent = shop.world.take_agent();
-    let (start, lab, node) = (shop.world.start.clone(), &shop.world.lab, &shop.world.node);
+    let (lab, node) = (&shop.world.lab, &shop.world.node);
     let done = AtomicBool::new(false);
     let (sent, (asked, answered)) = thread::scope(|scope| -> Result<_> {
         let knocking = scope.spawn(|| knock(&shop, &done));
         let talking = scope.spawn(|| talk(&shop, &done));
         let ends_and_returns = || -> Result<()> {
             agent.kill()?;
-            let agent = start.start_ready(lab, node)?;
+            let agent = second.start_ready(lab, node)?;
             agent.terminate()?;
-            start.start_ready(lab, node)?.kill()
+            third.start_ready(lab, node)?.kill()
         };
         let outcome = ends_and_returns();
         done.store(true, Ordering::Relaxed);
@@ -105,12 +108,17 @@ fn survive(name: &str, hook: &str, wiring: Wiring) -> Result<()> {
 
 #[test]
 fn with_tcx_the_agent_may_die_and_return_without_a_denied_packet_passing_or_an_allowed_one_lost() -> Result<()> {
-    survive("survive-tcx", "tcx", Wiring::Ptp)
+    survive("survive-tcx", ["tcx"; 3], Wiring::Ptp)
 }
 
 #[test]
 fn with_clsact_the_agent_may_die_and_return_without_a_denied_packet_passing_or_an_allowed_one_lost() -> Result<()> {
-    survive("survive-clsact", "clsact", Wiring::Bridge)
+    survive("survive-clsact", ["clsact"; 3], Wiring::Bridge)
+}
+
+#[test]
+fn the_hook_may_be_another_at_each_start_without_a_denied_packet_passing_or_an_allowed_one_lost() -> Result<()> {
+    survive("survive-hooks", ["clsact", "tcx", "clsact"], Wiring::Routed)
 }
 
 #[test]
