@@ -151,9 +151,21 @@ fn classifier<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Sc
 
 fn load_program(object: &mut Ebpf, name: &'static str) -> Result<OwnedFd, Error> {
     let program = classifier(object, name)?;
-    program.load().map_err(|error| refused(name, &error))?;
+    load_uninterrupted(program).map_err(|error| refused(name, &error))?;
     let fd = program.fd().map_err(|error| refused(name, &error))?;
     fd.as_fd().try_clone_to_owned().map_err(|error| refused(name, &ProgramError::IOError(error)))
+}
+
+/// Loads a program, again where a signal interrupted the verifier, which then gives up with EAGAIN.
+fn load_uninterrupted(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+    const ATTEMPTS: usize = 10;
+    for _ in 1..ATTEMPTS {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == io::ErrorKind::WouldBlock => {}
+            outcome => return outcome,
+        }
+    }
+    program.load()
 }
 
 /// One line about a program that the kernel did not take; the verifier's whole log goes to the debug log.

@@ -1,3 +1,6 @@
+use std::thread;
+use std::time::Duration;
+
 use podgate_common::{Addr4, Flow, FlowKey4, InterfaceSlot, NetPort, SlotWord, Stamp, map};
 use podgate_policy::op::{EndpointPolicies, Op};
 
@@ -78,5 +81,30 @@ fn when_generations_run_out_all_flows_are_forgotten_and_endpoints_born_anew() {
         // The restart switches the endpoint with the policies it has, then come the new ones.
         let word: SlotWord = datapath.maps.slots.read(&1).unwrap();
         assert_eq!((word.generation(), datapath.birth(1), flows(&mut datapath)), (2, Some(1), 0));
+    });
+}
+
+#[test]
+fn signals_do_not_keep_the_programs_from_loading() {
+    extern "C" fn ignore(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = ignore;
+    // SAFETY: the handler does nothing; the signal is one that nothing else in this process uses.
+    unsafe { libc::signal(libc::SIGURG, handler as libc::sighandler_t) };
+    sandbox(|| {
+        // SAFETY: asks for the calling thread.
+        let thread = unsafe { libc::pthread_self() };
+        thread::scope(|scope| {
+            let over = scope.spawn(move || {
+                // Fewer than the attempts, so that the load ends; close enough to meet the verifier at work.
+                for _ in 0..9 {
+                    thread::sleep(Duration::from_millis(30));
+                    // SAFETY: the thread waits for this one, so it lives.
+                    unsafe { libc::pthread_kill(thread, libc::SIGURG) };
+                }
+            });
+            let loaded = Datapath::load(&unpinned(Hook::Auto)).map(drop);
+            over.join().unwrap();
+            loaded.unwrap();
+        });
     });
 }
