@@ -40,9 +40,9 @@ fn both_directions_are_enforced_on_real_packets() {
         let mut datapath = Datapath::load(&pinned(hook)).unwrap();
         let (isolated, open) = (Pod::new(1), Pod::new(2));
         enforce(&mut datapath, 2, &open, EndpointPolicies::default());
-        assert_eq!([open.reaches(&isolated), isolated.reaches(&open)], [true, true]);
+        assert_eq!([open.reaches(&isolated, &datapath), isolated.reaches(&open, &datapath)], [true, true]);
         enforce(&mut datapath, 1, &isolated, deny_all());
-        assert_eq!([open.reaches(&isolated), isolated.reaches(&open)], [false, false]);
+        assert_eq!([open.reaches(&isolated, &datapath), isolated.reaches(&open, &datapath)], [false, false]);
     });
 }
 
@@ -55,7 +55,7 @@ fn a_strangers_program_that_was_there_first_runs_after_ours() {
         enforce(&mut datapath, 1, &pod, deny_all());
         let expected = [0, 1].map(|side| vec![our_id(&datapath, Direction::ALL[side]), strangers[side].id()]);
         assert_eq!(order(hook, pod.ifindex), expected);
-        assert_eq!([open.reaches(&pod), pod.reaches(&open)], [false, false]);
+        assert_eq!([open.reaches(&pod, &datapath), pod.reaches(&open, &datapath)], [false, false]);
     });
 }
 
@@ -67,9 +67,13 @@ fn a_strangers_program_that_put_itself_in_front_is_overtaken_when_we_attach_agai
         enforce(&mut datapath, 1, &pod, deny_all());
         for round in 0..3 {
             let strangers = Direction::ALL.map(|direction| Foreign::in_front(hook, pod.ifindex, direction));
-            assert_eq!([open.reaches(&pod), pod.reaches(&open)], [true, true], "the stranger hides packets from us");
+            assert_eq!(
+                [open.reaches(&pod, &datapath), pod.reaches(&open, &datapath)],
+                [true, true],
+                "the stranger hides packets from us"
+            );
             datapath.attach(1).unwrap();
-            assert_eq!([open.reaches(&pod), pod.reaches(&open)], [false, false], "round {round}");
+            assert_eq!([open.reaches(&pod, &datapath), pod.reaches(&open, &datapath)], [false, false], "round {round}");
             let ids = strangers.each_ref().map(Foreign::id);
             let order = order(hook, pod.ifindex);
             let places = [0, 1].map(|side| order[side].iter().position(|&id| id == ids[side]));
