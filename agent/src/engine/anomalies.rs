@@ -5,6 +5,16 @@ use podgate_datapath::netlink::{HostView, Unsupported};
 
 use crate::status::AnomalyStatus;
 
+/// Every kind of anomaly, as metrics count them.
+pub(crate) const KINDS: [&str; 6] = [
+    "address_elsewhere",
+    "duplicate_address",
+    "extra_interface",
+    "interface_without_pod",
+    "pod_without_interface",
+    "unsupported_interface",
+];
+
 /// An anomaly for the status.
 pub(super) fn describe(anomaly: &Anomaly, view: &HostView) -> AnomalyStatus {
     let device = |ifindex: u32| device(view, ifindex);

@@ -25,6 +25,7 @@ pub(crate) mod testing;
 mod tests;
 mod upkeep;
 
+pub(crate) use anomalies::KINDS as ANOMALY_KINDS;
 #[cfg(test)]
 use handle::StatusRequest;
 pub(crate) use handle::{Handle, Pulse};

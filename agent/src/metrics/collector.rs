@@ -12,7 +12,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::names::{self, Metric};
-use crate::status::{CounterStatus, PodState, PodStatus, Status};
+use crate::engine::ANOMALY_KINDS;
+use crate::status::{AnomalyStatus, CounterStatus, PodState, PodStatus, Status};
 
 /// The reasons that have a series for every pod from its start, so that a rate sees the first packet.
 pub(super) const CORE: [Reason; 6] =
@@ -66,7 +67,7 @@ impl StatusCollector {
         )?;
         single(encoder, &names::UNFIT, unfit as u64)?;
         single(encoder, &names::WITHOUT_INTERFACE, without as u64)?;
-        let anomalies = counted(self.status.anomalies.iter().map(|anomaly| anomaly.kind.as_str()));
+        let anomalies = by_kind(&self.status.anomalies);
         family(encoder, &names::ANOMALIES, anomalies.into_iter().map(|(kind, n)| (vec![("kind", kind)], n)))
     }
 
@@ -154,10 +155,11 @@ fn by_isolation(pods: &[PodStatus]) -> BTreeMap<&'static str, u64> {
     counts
 }
 
-fn counted<'a>(kinds: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, u64> {
-    let mut counts = BTreeMap::new();
-    for kind in kinds {
-        *counts.entry(kind).or_default() += 1;
+/// Anomalies by kind, every kind present.
+fn by_kind(anomalies: &[AnomalyStatus]) -> BTreeMap<&str, u64> {
+    let mut counts: BTreeMap<&str, u64> = ANOMALY_KINDS.into_iter().map(|kind| (kind, 0)).collect();
+    for anomaly in anomalies {
+        *counts.entry(&anomaly.kind).or_default() += 1;
     }
     counts
 }

@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::collector::CORE;
 use super::names;
 use super::*;
-use crate::status::{CounterStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, SourceStatus, TableStatus};
+use crate::status::{
+    AnomalyStatus, CounterStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, SourceStatus, TableStatus,
+};
 
 fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
     PodStatus {
@@ -47,6 +49,7 @@ fn full_status() -> Status {
             error: None,
         }],
         problem_counts: vec![ProblemCount { kind: "invalid".to_owned(), current: 2, met: 5 }],
+        anomalies: vec![AnomalyStatus { kind: "extra_interface".to_owned(), message: String::new() }],
         tables: vec![TableStatus { name: "groups".to_owned(), entries: 5, capacity: 10 }],
         ..Status::default()
     }
@@ -122,6 +125,8 @@ fn state_is_mirrored() {
         (r#"podgate_endpoints{isolation="ingress"}"#, 1.0),
         (r#"podgate_endpoints{isolation="both"}"#, 0.0),
         ("podgate_pods_without_interface", 0.0),
+        (r#"podgate_anomalies{kind="extra_interface"}"#, 1.0),
+        (r#"podgate_anomalies{kind="duplicate_address"}"#, 0.0),
         ("podgate_apply_errors_total", 0.0),
         ("podgate_apply_duration_seconds_count", 1.0),
         (r#"podgate_source_synced{resource="Pod"}"#, 1.0),
