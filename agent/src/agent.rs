@@ -84,6 +84,9 @@ impl Engine {
         let source = open_source(args).await?;
         let api_servers = api_servers(&source.status.borrow().source.clone()).await;
         let watcher = netlink::watch(netlink::Options { api_servers, ..netlink::Options::default() })?;
+        if !watcher.hears_namespaces() {
+            tracing::info!("without CAP_NET_BROADCAST addresses of new pods are looked for at intervals");
+        }
         let memory = Memory::new(&args.bindings());
         let enforced = memory.recall().unwrap_or_else(|error| {
             tracing::warn!(%error, path = %args.bindings().display(), "cannot read what the former agent enforced");

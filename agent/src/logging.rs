@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, stderr};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -14,6 +14,9 @@ pub(crate) enum LogFormat {
     /// One JSON object per line
     Json,
 }
+
+/// Whoever wants to debug podgate does not want to read how aya relocates programs, unless they say so.
+const QUIET: &str = "aya=info,aya_obj=info";
 
 /// The target under which the eBPF programs log.
 const DATAPATH: &str = "podgate_ebpf=trace";
@@ -34,14 +37,16 @@ pub(crate) fn init(format: LogFormat, filter: Option<&str>, datapath: bool) -> a
         LogFormat::Text => builder.with_ansi(stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    result.map_err(|error| anyhow::anyhow!(error)).context("cannot set up logging")
+    result.map_err(|error| anyhow!(error)).context("cannot set up logging")
 }
 
 /// The filter that was asked for, else the one of `RUST_LOG`, else `info`.
 fn parse_filter(filter: Option<&str>) -> anyhow::Result<EnvFilter> {
     let from_environment = std::env::var("RUST_LOG").ok();
     let text = filter.or(from_environment.as_deref()).filter(|text| !text.is_empty()).unwrap_or("info");
-    EnvFilter::try_new(text).with_context(|| format!("--log-level: {text:?} is not a log filter; try `info`"))
+    // What follows for the same target counts instead.
+    EnvFilter::try_new(format!("{QUIET},{text}"))
+        .map_err(|error| anyhow!("--log-level: {text:?} is no log filter ({error}); try `info`"))
 }
 
 #[cfg(test)]

@@ -24,10 +24,10 @@ const ABOUT: &str = "Enforces Kubernetes NetworkPolicy with eBPF on any CNI whos
 const LONG_ABOUT: &str = "\
 Enforces Kubernetes NetworkPolicy with eBPF on any CNI whose pods hang on veth pairs.
 
-One agent runs on each node (`podgate agent`). It reads policies and pods from the Kubernetes API, or from a directory of
-YAML files, and drops in the kernel what the policies do not allow. `podgate status` shows what the agent of this node
-does. `podgate explain` and `podgate matrix` answer what a set of policies allows, from YAML files alone: they need no
-cluster, no kernel support and no root.";
+One agent runs on each node (`podgate agent`). It reads policies and pods from the Kubernetes API, or from a directory \
+of YAML files, and drops in the kernel what the policies do not allow. `podgate status` shows what the agent of this \
+node does. `podgate explain` and `podgate matrix` answer what a set of policies allows, from YAML files alone: they \
+need no cluster, no kernel support and no root.";
 
 const EXAMPLES: &str = "\
 Examples:
