@@ -38,8 +38,8 @@ struct Group {
 /// What became of addresses and groups.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
-    /// Addresses with their new group, if any.
-    pub(crate) addresses: BTreeMap<IpAddr, Option<GroupId>>,
+    /// Addresses with their new group, if any; each once.
+    pub(crate) addresses: Vec<(IpAddr, Option<GroupId>)>,
     /// Groups that have another key now, with the key before.
     pub(crate) renamed: Vec<(GroupId, Key)>,
     /// New groups.
@@ -116,7 +116,7 @@ impl Groups {
                 Some(group) => self.addresses.insert(address, group),
                 None => self.addresses.remove(&address),
             };
-            moves.addresses.insert(address, to);
+            moves.addresses.push((address, to));
         }
         if let Some(from) = from {
             self.leave(from, left, moves);

@@ -47,7 +47,7 @@ struct Known {
 #[derive(Debug, Default)]
 struct Dirty {
     peers: Vec<PeerId>,
-    addresses: BTreeSet<IpAddr>,
+    addresses: Vec<IpAddr>,
     profiles: BTreeSet<ProfileId>,
     blocks: Touched,
 }
@@ -55,8 +55,8 @@ struct Dirty {
 /// What changed for addresses.
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
-    /// Addresses with their new group, if any.
-    pub(crate) addresses: BTreeMap<IpAddr, Option<GroupId>>,
+    /// Addresses with their new group, if any; each once.
+    pub(crate) addresses: Vec<(IpAddr, Option<GroupId>)>,
     /// Groups with the atoms they fulfil; `None`: no address is in it any more.
     pub(crate) groups: BTreeMap<GroupId, Option<Atoms>>,
     /// Prefixes with the atoms that their addresses fulfil; `None`: the prefix is none of any block.
@@ -169,6 +169,8 @@ impl Index {
         for &prefix in &dirty.blocks.moved {
             dirty.addresses.extend(self.groups.addresses_in(prefix));
         }
+        dirty.addresses.sort_unstable();
+        dirty.addresses.dedup();
         let moves = self.place(&dirty.addresses);
         let mut groups: BTreeSet<_> =
             moves.made.iter().chain(moves.renamed.iter().map(|(id, _)| id)).copied().collect();
@@ -258,11 +260,11 @@ impl Index {
                 Some(profile) => self.claims.insert((address, known.id), profile),
                 None => self.claims.remove(&(address, known.id)),
             };
-            self.dirty.addresses.insert(address);
+            self.dirty.addresses.push(address);
         }
     }
 
-    fn place(&mut self, addresses: &BTreeSet<IpAddr>) -> Moves {
+    fn place(&mut self, addresses: &[IpAddr]) -> Moves {
         let (claims, blocks) = (&self.claims, &self.blocks);
         let key = |address: IpAddr| {
             let mut profiles: Vec<_> =

@@ -1,12 +1,12 @@
 //! A table of the kernel: what it holds, and what it shall hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Entries as the kernel has them and as they are wanted, with a note of those that may differ.
 #[derive(Debug)]
 pub(crate) struct Image<K, V> {
     entries: BTreeMap<K, Entry<V>>,
-    touched: BTreeSet<K>,
+    touched: Vec<K>,
     wanted: usize,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Put<K, V> {
 
 impl<K, V> Default for Image<K, V> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), touched: BTreeSet::new(), wanted: 0 }
+        Self { entries: BTreeMap::new(), touched: Vec::new(), wanted: 0 }
     }
 }
 
@@ -39,7 +39,7 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
         let entry = self.entries.entry(key).or_insert(Entry { kernel: None, wanted: None });
         self.wanted += usize::from(entry.wanted.replace(value).is_none());
         if entry.kernel != entry.wanted {
-            self.touched.insert(key);
+            self.touched.push(key);
         }
     }
 
@@ -48,7 +48,7 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         self.wanted -= usize::from(entry.wanted.take().is_some());
         if entry.kernel.is_some() {
-            self.touched.insert(key);
+            self.touched.push(key);
         } else {
             self.entries.remove(&key);
         }
@@ -58,7 +58,6 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
     pub(crate) fn forget(&mut self, key: K) {
         let wanted = self.entries.remove(&key).is_some_and(|entry| entry.wanted.is_some());
         self.wanted -= usize::from(wanted);
-        self.touched.remove(&key);
     }
 
     /// What the kernel holds under a key.
@@ -84,6 +83,7 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
     /// The entries to write, ascending. They count as written from now on.
     pub(crate) fn puts(&mut self) -> Vec<Put<K, V>> {
         let mut puts = Vec::new();
+        self.sort();
         let entries = &mut self.entries;
         self.touched.retain(|&key| {
             let Some(entry) = entries.get_mut(&key) else { return false };
@@ -101,6 +101,7 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
     /// write stays so.
     pub(crate) fn deletes(&mut self) -> Vec<(K, V)> {
         let mut deletes = Vec::new();
+        self.sort();
         let entries = &mut self.entries;
         self.touched.retain(|&key| {
             let unwanted = entries.get(&key).is_some_and(|entry| entry.wanted.is_none());
@@ -110,6 +111,11 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
             !unwanted
         });
         deletes
+    }
+
+    fn sort(&mut self) {
+        self.touched.sort_unstable();
+        self.touched.dedup();
     }
 
     /// What the kernel holds, ascending.

@@ -66,7 +66,7 @@ impl Peers {
         for (block, atoms) in delta.blocks {
             self.stage_block(block, atoms.as_ref(), policies);
         }
-        let mut touched = std::mem::take(&mut self.left_out);
+        let mut touched: Vec<_> = std::mem::take(&mut self.left_out).into_iter().collect();
         let left = self.move_members(&delta.addresses, &mut touched);
         for (id, atoms) in delta.groups {
             match atoms {
@@ -75,7 +75,9 @@ impl Peers {
             }
         }
         touched.extend(self.place_groups());
-        self.stage_addresses(touched);
+        touched.sort_unstable();
+        touched.dedup();
+        self.stage_addresses(&touched);
     }
 
     /// Writes blocks, groups and addresses, and after each what must be judged again for it. Of blocks nothing must:
@@ -167,11 +169,11 @@ impl Peers {
     /// Notes who is where. Returns the groups that the kernel's table has members of who left.
     fn move_members(
         &mut self,
-        addresses: &BTreeMap<IpAddr, Option<GroupId>>,
-        touched: &mut BTreeSet<IpAddr>,
+        addresses: &[(IpAddr, Option<GroupId>)],
+        touched: &mut Vec<IpAddr>,
     ) -> BTreeSet<GroupId> {
         let mut left = BTreeSet::new();
-        for (&address, &to) in addresses {
+        for &(address, to) in addresses {
             let from = match to {
                 Some(to) => self.homes.insert(address, to),
                 None => self.homes.remove(&address),
@@ -183,7 +185,7 @@ impl Peers {
             if let Some(to) = to {
                 self.enter(to, address);
             }
-            touched.insert(address);
+            touched.push(address);
         }
         left
     }
@@ -204,7 +206,7 @@ impl Peers {
         id: GroupId,
         atoms: &Atoms,
         left: bool,
-        touched: &mut BTreeSet<IpAddr>,
+        touched: &mut Vec<IpAddr>,
         policies: &mut Policies,
     ) {
         let class = policies.hold_class(atoms);
@@ -256,7 +258,7 @@ impl Peers {
         touched
     }
 
-    fn stage_addresses(&mut self, touched: BTreeSet<IpAddr>) {
+    fn stage_addresses(&mut self, touched: &[IpAddr]) {
         let place = |address: &IpAddr| self.homes.get(address).and_then(|home| self.groups[home].place);
         let (here, gone): (Vec<_>, Vec<_>) =
             touched.iter().map(|&address| (address, place(&address))).partition(|(_, place)| place.is_some());

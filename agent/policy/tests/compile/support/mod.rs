@@ -10,7 +10,7 @@ pub(crate) mod world;
 
 /// Room for everything that the generator makes.
 pub(crate) const ROOMY: Limits = Limits {
-    addresses4: 1000,
+    addresses4: 2000,
     addresses6: 1000,
     groups: 1000,
     blocks4: 1000,
