@@ -55,3 +55,58 @@ async fn from_file(path: &Path) -> Result<Config, ConnectError> {
     let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(wrong)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A certificate of nobody, for the form alone.
+    const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBRDCB96ADAgECAhQmGvUBL/mfj187QwP3hq8vmv8r3jAFBgMrZXAwFzEVMBMG
+A1UEAwwMcG9kZ2F0ZSB0ZXN0MCAXDTI2MTEyMTEzMjUyOFoYDzIxMjYxMDI4MTMy
+NTI4WjAXMRUwEwYDVQQDDAxwb2RnYXRlIHRlc3QwKjAFBgMrZXADIQCFsiyqr720
+7bKampIkNttR/4KCC0PD4IuNcv0wozLeqaNTMFEwHQYDVR0OBBYEFFBcIfTn5kLn
+L9zS7GVWxp8kwErBMB8GA1UdIwQYMBaAFFBcIfTn5kLnL9zS7GVWxp8kwErBMA8G
+A1UdEwEB/wQFMAMBAf8wBQYDK2VwA0EAnmY8S2YxCz9pg+K9KTcDEZ3xEAGIwoGW
+C1BLDhCoVDcukpnulM6Q+AR6PN7WkJLHJmG13vpCUrjq/HyBmGmfBg==
+-----END CERTIFICATE-----
+";
+
+    async fn with_kubeconfig(text: &str) -> Result<String, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config");
+        fs::write(directory.path().join("ca.pem"), CERTIFICATE).expect("written");
+        fs::write(&path, text).expect("written");
+        let connected = client(&Options { kubeconfig: Some(path) }).await;
+        let prefix = format!("{}/", directory.path().display());
+        connected.map(|(_, server)| server).map_err(|error| error.to_string().replace(&prefix, ""))
+    }
+
+    fn kubeconfig(server: &str) -> String {
+        format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: k, user: u}}}}], \
+             clusters: [{{name: k, cluster: {{server: \"{server}\", certificate-authority: ca.pem}}}}], \
+             users: [{{name: u, user: {{token: t}}}}]}}"
+        )
+    }
+
+    #[tokio::test]
+    async fn kubeconfig_with_its_own_authority_makes_a_client() {
+        let server = with_kubeconfig(&kubeconfig("https://192.0.2.1:6443")).await;
+        assert_eq!(server.as_deref(), Ok("https://192.0.2.1:6443/"));
+    }
+
+    #[tokio::test]
+    async fn kubeconfig_that_cannot_be_used_is_named() {
+        for text in ["", "[", "{current-context: none}", &kubeconfig("not an URL")] {
+            let error = with_kubeconfig(text).await.expect_err(text);
+            assert!(error.starts_with("can't use kubeconfig config: "), "{error}");
+        }
+        let options = Options { kubeconfig: Some("/nonexistent/config".into()) };
+        let error = client(&options).await.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.starts_with("can't use kubeconfig /nonexistent/config: "), "{error}");
+    }
+}

@@ -64,7 +64,7 @@ fn as_kind<'v>(kind: Kind, value: &'v Value, report: &mut Report) -> Cow<'v, Val
             Some(given) => format!("{}: expected {expected}", quote(given)),
             None => format!("no text: expected {expected}"),
         };
-        report.unreadable(field.to_owned(), message);
+        report.mistaken(field, message);
         value.to_mut()[field] = expected.into();
     }
     value

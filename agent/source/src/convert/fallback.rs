@@ -52,9 +52,16 @@ fn certain_spec(raw: Raw<'_>, scope: &mut Scope<'_>) -> Option<NetworkPolicySpec
 }
 
 fn key(value: &Value, scope: &mut Scope<'_>) -> ObjectKey {
-    let text = |field: &str| value["metadata"][field].as_str().filter(|text| !text.is_empty());
-    let namespace = text("namespace").or(scope.origin.default_namespace()).unwrap_or_default();
-    ObjectKey { namespace: scope.strings.share(namespace), name: text("name").unwrap_or(scope.unnamed).into() }
+    // A number without quotes is meant as the name that it would be with them.
+    let text = |field: &str| match &value["metadata"][field] {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let namespace =
+        text("namespace").or_else(|| scope.origin.default_namespace().map(str::to_owned)).unwrap_or_default();
+    let name = text("name").unwrap_or_else(|| scope.unnamed.to_owned());
+    ObjectKey { namespace: scope.strings.share(&namespace), name: name.into() }
 }
 
 #[cfg(test)]
@@ -141,6 +148,13 @@ mod tests {
         assert!(selects_all(&stand_in(spec.clone(), &["spec.podSelector"])));
         assert!(selects_all(&stand_in(spec.clone(), &["spec.podSelector.matchLabels"])));
         assert!(!selects_all(&stand_in(spec, &["spec.ingress[0].from"])));
+    }
+
+    #[test]
+    fn namespace_that_looks_like_a_number_is_isolated_under_its_name() {
+        let value = json!({"metadata": {"name": "p", "namespace": 7}, "spec": {"podSelector": {}}});
+        let Parsed::Invalid { fallback, .. } = policy(Raw::new(&value)) else { panic!("should be invalid") };
+        assert_eq!(fallback.key, ObjectKey::new("7", "p"));
     }
 
     #[test]

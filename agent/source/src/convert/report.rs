@@ -59,6 +59,11 @@ impl Report {
         self.add(field, ProblemKind::Schema, message, self.unless_isolated(Effect::Used));
     }
 
+    /// A kind or version other than the one that is meant.
+    pub(super) fn mistaken(&mut self, field: &str, message: String) {
+        self.add(field.to_owned(), ProblemKind::Schema, message, self.unless_isolated(Effect::Used));
+    }
+
     /// A key that is given twice.
     pub(super) fn repeated(&mut self, field: String) {
         let message = "the key is given twice: keep one".to_owned();

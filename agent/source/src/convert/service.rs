@@ -149,7 +149,8 @@ fn of_family(address: IpAddr, family: AddressFamily) -> Result<IpAddr, String> {
     if address.is_ipv4() == (family == AddressFamily::Ipv4) {
         return Ok(address);
     }
-    Err(format!("{address} is not of the slice's addressType: expected {family:?} addresses only"))
+    let expected = if family == AddressFamily::Ipv4 { "IPv4" } else { "IPv6" };
+    Err(format!("{address} is not of the slice's addressType: expected {expected} addresses only"))
 }
 
 fn endpoint_port(from: &discovery::EndpointPort, path: &Path<'_>, scope: &mut Scope<'_>) -> Option<EndpointPort> {

@@ -264,7 +264,7 @@ fn endpoint_slice_keeps_its_endpoints() {
     assert_eq!(
         problems(text),
         ["net.yaml, document 1: EndpointSlice shop/web-1: endpoints[1].addresses[1]: \
-          fd00::2 is not of the slice's addressType: expected Ipv4 addresses only; this item is left out"]
+          fd00::2 is not of the slice's addressType: expected IPv4 addresses only; this item is left out"]
     );
 }
 
@@ -279,7 +279,7 @@ fn documents_that_are_no_objects_are_named_and_the_others_count() {
         said[..3],
         [
             "net.yaml, document 1: no Kubernetes object: expected a mapping with apiVersion, kind and metadata; left out",
-            "net.yaml, document 2: Pod default/a: apiVersion: missing: expected v1; this item is left out",
+            "net.yaml, document 2: Pod default/a: apiVersion: missing: expected v1; the rest of the object counts",
             "net.yaml, document 3: kind: missing: expected the object's kind, such as NetworkPolicy; left out",
         ]
     );
