@@ -1,8 +1,8 @@
 //! The pure part of podgate.
 //!
 //! ```text
-//! Cluster ──► compile ──► Desired ──► Tables::plan ──► Vec<Op>
-//!    └──────► evaluate (independent of the compiler: the oracle of tests, the engine of explain)
+//! Cluster, Changes ──► Planner: compile (what addresses fulfil, what endpoints allow) ──► tables (ids, rows) ──► [Op]
+//!    └────────────────► evaluate (independent of the compiler: the oracle of tests, the engine of explain)
 //! ```
 //!
 //! Plain data in, plain data out: no Kubernetes client, no kernel, no clock, no logging.

@@ -63,3 +63,38 @@ impl Rules {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Direction, ObjectKey};
+
+    fn rule(index: usize) -> RuleRef {
+        RuleRef { policy: ObjectKey::new("a", "n"), direction: Direction::Ingress, index }
+    }
+
+    #[test]
+    fn a_rule_that_comes_back_has_its_id_again() {
+        let mut rules = Rules::default();
+        let (first, second) = (rules.hold(rule(0)), rules.hold(rule(1)));
+        rules.release(first);
+        assert_eq!(rules.get(first), Some(&rule(0)), "events about it may still come");
+        assert_eq!((rules.hold(rule(0)), rules.hold(rule(2)), second), (1, 3, 2));
+    }
+
+    #[test]
+    fn rules_that_are_gone_for_long_are_forgotten_and_held_ones_are_not() {
+        let mut rules = Rules::default();
+        let held = rules.hold(rule(0));
+        rules.release(held);
+        rules.hold(rule(0));
+        let gone = rules.hold(rule(1));
+        rules.release(gone);
+        for index in 2..REMEMBERED + 10 {
+            let id = rules.hold(rule(index));
+            rules.release(id);
+        }
+        assert_eq!((rules.get(held), rules.get(gone)), (Some(&rule(0)), None));
+        assert_eq!((rules.ids.len(), rules.rules.len()), (REMEMBERED + 1, REMEMBERED + 1));
+    }
+}

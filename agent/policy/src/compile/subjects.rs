@@ -282,23 +282,30 @@ impl Subjects {
             self.specs.share(DENY);
             return Some(DENY);
         };
+        let (likeness, fixed) = self.terms(slot, direction, pod)?;
+        if let Some(&spec) = alike.get(&likeness) {
+            self.specs.share(spec);
+            return Some(spec);
+        }
+        let terms = [fixed, likeness.2.clone()].concat();
+        let (spec, active) = self.specs.hold(terms, &mut self.asks);
+        activated.extend(active);
+        alike.insert(likeness, spec);
+        Some(spec)
+    }
+
+    /// What an endpoint's policies allow in a direction, in two parts: what depends on its ports, with what else makes
+    /// endpoints alike, and what does not. `None`: it is not isolated.
+    fn terms(&self, slot: u32, direction: Direction, pod: &Pod) -> Option<(Likeness, Vec<Term>)> {
         let policies = self.endpoints[&slot].policies.iter().map(|key| &self.policies[key].compiled);
         let isolating: Vec<_> = policies.filter_map(|it| Some((it.id, it.terms(direction)?))).collect();
         if isolating.is_empty() {
             return None;
         }
-        let resolved: Vec<_> = isolating.iter().flat_map(|(_, terms)| terms.resolve(pod)).collect();
-        let likeness = (direction, isolating.iter().map(|(id, _)| *id).collect(), resolved);
-        if let Some(&spec) = alike.get(&likeness) {
-            self.specs.share(spec);
-            return Some(spec);
-        }
-        let fixed = isolating.iter().flat_map(|(_, terms)| &terms.fixed).copied();
-        let terms = fixed.chain(likeness.2.iter().copied()).collect();
-        let (spec, active) = self.specs.hold(terms, &mut self.asks);
-        activated.extend(active);
-        alike.insert(likeness, spec);
-        Some(spec)
+        let ids = isolating.iter().map(|(id, _)| *id).collect();
+        let resolved = isolating.iter().flat_map(|(_, terms)| terms.resolve(pod)).collect();
+        let fixed = isolating.iter().flat_map(|(_, terms)| &terms.fixed).copied().collect();
+        Some(((direction, ids, resolved), fixed))
     }
 
     fn want(&self, specs: [Option<SpecId>; 2]) -> Wants {

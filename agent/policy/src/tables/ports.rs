@@ -246,3 +246,50 @@ impl PortClasses {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ranges of each stretch from port 0 on.
+    fn stretches(classes: &PortClasses) -> Vec<(u16, u16, Vec<Span>)> {
+        let all = classes.stretches_in((0, u16::MAX)).into_iter();
+        all.map(|(first, last, class)| (first, last, classes.classes[&class].ranges.clone())).collect()
+    }
+
+    fn with(ranges: &[Span]) -> PortClasses {
+        let mut classes = PortClasses::new();
+        for (&range, row) in ranges.iter().zip(1..) {
+            classes.add_row(range, row, &mut Reshaped::default());
+        }
+        classes
+    }
+
+    #[test]
+    fn ports_in_the_same_ranges_share_a_class() {
+        let classes = with(&[(10, 20), (15, 30), (17, 17), (65535, 65535)]);
+        let (a, b, c, last) = ((10, 20), (15, 30), (17, 17), (65535, 65535));
+        let expected = vec![
+            (0, 9, vec![]),
+            (10, 14, vec![a]),
+            (15, 16, vec![a, b]),
+            (17, 17, vec![a, b, c]),
+            (18, 20, vec![a, b]),
+            (21, 30, vec![b]),
+            (31, 65534, vec![]),
+            (65535, 65535, vec![last]),
+        ];
+        assert_eq!((stretches(&classes), classes.len()), (expected, 5));
+    }
+
+    #[test]
+    fn removing_ranges_joins_what_they_divided() {
+        let mut classes = with(&[(10, 20), (15, 30), (1, 65535)]);
+        for (range, row) in [((15, 30), 2), ((10, 20), 1)] {
+            classes.remove_row(range, row);
+            classes.remove_range(range, &mut Reshaped::default());
+        }
+        assert_eq!(stretches(&classes), [(0, 0, vec![]), (1, 65535, vec![(1, 65535)])]);
+        assert_eq!(classes.len(), 1);
+    }
+}
