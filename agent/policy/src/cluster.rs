@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{Namespace, ObjectKey, Pod, Policy};
+use crate::services::{EndpointSlice, Node, Service};
 
 /// Every object that policy depends on. A pod whose namespace is unknown is in a namespace without labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,4 +15,10 @@ pub struct Cluster {
     pub pods: BTreeMap<ObjectKey, Arc<Pod>>,
     /// NetworkPolicies.
     pub policies: BTreeMap<ObjectKey, Arc<Policy>>,
+    /// Services. Policies never name them; they tell where a connection to a Service ends.
+    pub services: BTreeMap<ObjectKey, Arc<Service>>,
+    /// EndpointSlices.
+    pub endpoint_slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
 }

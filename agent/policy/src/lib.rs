@@ -16,4 +16,5 @@ pub mod matrix;
 pub mod model;
 pub mod op;
 pub mod plan;
+pub mod services;
 pub mod tables;

@@ -6,7 +6,7 @@
 //! Kubernetes API ──► api ────┘
 //! ```
 //!
-//! Kubernetes objects become small validated types ([`podgate_policy::model`] and [`services`]) at this edge, with a
+//! Kubernetes objects become small validated types ([`podgate_policy::model`] and [`podgate_policy::services`]) at this edge, with a
 //! [`Problem`] for everything that the API server would have rejected. Nothing behind a [`Source`] knows whether files or
 //! the API fed it.
 //!
@@ -20,10 +20,11 @@ pub mod manifests;
 mod object;
 mod problem;
 mod publish;
-pub mod services;
 mod source;
 mod status;
 mod store;
+
+pub use podgate_policy::services;
 
 pub use object::{Change, Kind, Object, ObjectRef, Update};
 pub use problem::{Effect, Origin, Problem, ProblemKind};

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::{Namespace, ObjectKey, Pod, Policy};
+use podgate_policy::services::{EndpointSlice, Node, Service};
 use serde::Serialize;
-
-use crate::services::{EndpointSlice, Node, Service};
 
 /// The kinds of objects that podgate reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -147,8 +146,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// Makes the change in a cluster's state; whether that state differs now. Services, EndpointSlices and nodes are no part
-    /// of it.
+    /// Makes the change in a cluster's state; whether that state differs now.
     pub fn apply_to(self, cluster: &mut Cluster) -> bool {
         match self {
             Self::Apply(object) => insert(cluster, object),
@@ -162,7 +160,11 @@ fn insert(cluster: &mut Cluster, object: Object) -> bool {
         Object::Namespace(new) => cluster.namespaces.insert(new.name.clone(), new.clone()).as_ref() != Some(&new),
         Object::Pod(new) => cluster.pods.insert(new.key.clone(), new.clone()).as_ref() != Some(&new),
         Object::Policy(new) => cluster.policies.insert(new.key.clone(), new.clone()).as_ref() != Some(&new),
-        Object::Node(_) | Object::Service(_) | Object::EndpointSlice(_) => false,
+        Object::Service(new) => cluster.services.insert(new.key.clone(), new.clone()).as_ref() != Some(&new),
+        Object::EndpointSlice(new) => {
+            cluster.endpoint_slices.insert(new.key.clone(), new.clone()).as_ref() != Some(&new)
+        }
+        Object::Node(new) => cluster.nodes.insert(new.name.clone(), new.clone()).as_ref() != Some(&new),
     }
 }
 
@@ -171,7 +173,9 @@ fn remove(cluster: &mut Cluster, reference: &ObjectRef) -> bool {
         ObjectRef::Namespace(name) => cluster.namespaces.remove(name).is_some(),
         ObjectRef::Pod(key) => cluster.pods.remove(key).is_some(),
         ObjectRef::Policy(key) => cluster.policies.remove(key).is_some(),
-        ObjectRef::Node(_) | ObjectRef::Service(_) | ObjectRef::EndpointSlice(_) => false,
+        ObjectRef::Service(key) => cluster.services.remove(key).is_some(),
+        ObjectRef::EndpointSlice(key) => cluster.endpoint_slices.remove(key).is_some(),
+        ObjectRef::Node(name) => cluster.nodes.remove(name).is_some(),
     }
 }
 

@@ -8,7 +8,7 @@ use podgate_policy::model::Namespace;
 
 use super::path::Path;
 use super::{Scope, meta, syntax};
-use crate::services::Node;
+use podgate_policy::services::Node;
 
 /// The label with its name that the API server gives every namespace.
 pub(crate) const NAME_LABEL: &str = "kubernetes.io/metadata.name";

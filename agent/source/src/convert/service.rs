@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::{self as core, ServiceSpec};
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use podgate_policy::model::{Labels, ObjectKey};
+use podgate_policy::services::{
+    AddressFamily, Endpoint, EndpointPort, EndpointSlice, Service, ServiceForm, ServicePort, TargetPort,
+};
 
 use super::path::{Path, quote};
 use super::{Scope, meta, protocol, syntax};
-use crate::services::{
-    AddressFamily, Endpoint, EndpointPort, EndpointSlice, Service, ServiceForm, ServicePort, TargetPort,
-};
 
 pub(super) fn service(from: &core::Service, scope: &mut Scope<'_>) -> Service {
     let path = Path::Root.field("spec");

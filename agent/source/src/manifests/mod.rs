@@ -22,31 +22,22 @@ mod tree;
 mod watch;
 mod yaml;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
-use podgate_policy::model::ObjectKey;
 
 pub use self::directory::spawn;
 use self::file::Content;
 use crate::convert::Strings;
-use crate::object::{Change, Object};
+use crate::object::Change;
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
-use crate::services::{EndpointSlice, Node, Service};
 
 /// What a set of files holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Namespaces, pods and policies. For an invalid NetworkPolicy: the policy without rules that stands in for it.
+    /// The objects. For an invalid NetworkPolicy: the policy without rules that stands in for it.
     pub cluster: Cluster,
-    /// Services.
-    pub services: BTreeMap<ObjectKey, Arc<Service>>,
-    /// EndpointSlices.
-    pub endpoint_slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
-    /// Nodes by name.
-    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
     /// Everything that is wrong, sorted by origin.
     pub problems: Vec<Problem>,
 }
@@ -106,19 +97,8 @@ impl Loaded {
         problems.sort();
         let mut loaded = Self { problems, ..Self::default() };
         for object in objects.into_values() {
-            loaded.insert(object);
+            Change::Apply(object).apply_to(&mut loaded.cluster);
         }
         loaded
-    }
-
-    fn insert(&mut self, object: Object) {
-        match object {
-            Object::Service(service) => drop(self.services.insert(service.key.clone(), service)),
-            Object::EndpointSlice(slice) => drop(self.endpoint_slices.insert(slice.key.clone(), slice)),
-            Object::Node(node) => drop(self.nodes.insert(node.name.clone(), node)),
-            Object::Namespace(_) | Object::Pod(_) | Object::Policy(_) => {
-                Change::Apply(object).apply_to(&mut self.cluster);
-            }
-        }
     }
 }

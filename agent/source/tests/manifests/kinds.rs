@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use podgate_policy::model::{ContainerPort, Labels, Namespace, ObjectKey, Phase, Pod, Protocol};
-use podgate_source::manifests;
-use podgate_source::services::{
+use podgate_policy::services::{
     AddressFamily, Endpoint, EndpointPort, EndpointSlice, Node, Service, ServiceForm, ServicePort, TargetPort,
 };
+use podgate_source::manifests;
 
 use crate::{parse, problems, sound};
 
@@ -181,9 +181,9 @@ fn node_keeps_addresses_and_pod_blocks() {
         addresses: vec![ip("192.0.2.1"), ip("198.51.100.1")],
         pod_cidrs: ["10.1.0.0/24", "fd01::/64"].map(|text| text.parse().expect("a block")).to_vec(),
     };
-    assert_eq!(*sound(text).nodes["n1"], expected);
+    assert_eq!(*sound(text).cluster.nodes["n1"], expected);
     let broken = parse(&text.replace("'fd01::/64'", "fd01"));
-    assert_eq!(broken.nodes["n1"].pod_cidrs, expected.pod_cidrs[..1]);
+    assert_eq!(broken.cluster.nodes["n1"].pod_cidrs, expected.pod_cidrs[..1]);
     assert_eq!(
         broken.problems.iter().filter_map(|problem| problem.field.as_deref()).collect::<Vec<_>>(),
         ["spec.podCIDRs[1]"]
@@ -217,7 +217,7 @@ fn service_keeps_addresses_and_ports() {
         ],
         selector: labels(&[("app", "web")]),
     };
-    assert_eq!(*sound(text).services[&key], expected);
+    assert_eq!(*sound(text).cluster.services[&key], expected);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn headless_and_external_services_have_no_addresses() {
         ("{type: ExternalName, externalName: example.com}", ServiceForm::ExternalName),
     ] {
         let loaded = sound(&format!("{{apiVersion: v1, kind: Service, metadata: {{name: s}}, spec: {spec}}}"));
-        let service = &loaded.services[&ObjectKey::new("default", "s")];
+        let service = &loaded.cluster.services[&ObjectKey::new("default", "s")];
         assert_eq!((service.form, service.cluster_ips.len()), (form, 0), "{spec}");
     }
 }
@@ -260,7 +260,7 @@ fn endpoint_slice_keeps_its_endpoints() {
         ],
     };
     let loaded = parse(text);
-    assert_eq!(*loaded.endpoint_slices[&key], expected);
+    assert_eq!(*loaded.cluster.endpoint_slices[&key], expected);
     assert_eq!(
         problems(text),
         ["net.yaml, document 1: EndpointSlice shop/web-1: endpoints[1].addresses[1]: \

@@ -1,10 +1,11 @@
-//! Services, their endpoints, and nodes: what podgate keeps of them, validated.
+//! What podgate keeps of Services, their endpoints, and nodes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use podgate_policy::model::{Labels, ObjectKey, Protocol};
+
+use crate::model::{Labels, ObjectKey, Protocol};
 
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,9 @@
+//! Services: what they are, at which addresses clients reach them, and where a connection to one of these ends.
+
+mod frontends;
+mod object;
+
+pub use frontends::Frontends;
+pub use object::{
+    AddressFamily, Endpoint, EndpointPort, EndpointSlice, Node, Service, ServiceForm, ServicePort, TargetPort,
+};
