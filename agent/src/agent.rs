@@ -93,7 +93,7 @@ impl Engine {
             Enforced::new()
         });
         let limits = limits(&args.table_entries());
-        let state = State::new(config(args, node), limits, datapath.last_slot() + 1, enforced);
+        let state = State::new(config(args, node), limits, datapath.last_slot() + 1, deferring(args), enforced);
         let (inputs, handle, stop) = channels(source, &watcher);
         let (ending, ended) = oneshot::channel();
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
@@ -160,6 +160,13 @@ fn limits(entries: &BTreeMap<String, u32>) -> Limits {
         row_ports: of(map::ROW_PORTS, capacity::ROW_PORTS),
         port_classes: PORT_CLASSES,
     }
+}
+
+/// How many addresses of each family the programs have room for that are Services' or this host's own.
+fn deferring(args: &AgentArgs) -> usize {
+    let entries = args.table_entries();
+    let of = |name: &str, default: u32| entries.get(name).copied().unwrap_or(default);
+    of(map::DEFERRING4, capacity::DEFERRING4).min(of(map::DEFERRING6, capacity::DEFERRING6)) as usize
 }
 
 async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {

@@ -18,8 +18,8 @@ macro_rules! flow_key {
             pub remote_port: NetPort,
             /// The IP protocol.
             pub protocol: u8,
-            /// Zero.
-            pub reserved: u8,
+            /// Where it is seen: [`place::POD`] or [`place::EXIT`].
+            pub place: u8,
             /// The endpoint's slot.
             pub slot: u16,
         }
@@ -28,6 +28,14 @@ macro_rules! flow_key {
 
 flow_key!(FlowKey4, Addr4, "[`crate::map::FLOWS4`] and [`crate::map::PENDING4`]");
 flow_key!(FlowKey6, Addr6, "[`crate::map::FLOWS6`] and [`crate::map::PENDING6`]");
+
+/// Values of [`FlowKey4::place`].
+pub mod place {
+    /// At the hooks of the pod's own interface.
+    pub const POD: u8 = 0;
+    /// At the exit hooks, where `local` and `remote` are what they became on the way through the host.
+    pub const EXIT: u8 = 1;
+}
 
 /// Under which state of policy and addresses a flow was last allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +88,8 @@ pub struct Flow {
     pub seen: u64,
     /// Bits of [`state`].
     pub state: u32,
-    /// The rule that allowed it; [`crate::VERDICT_NONE`] where no rule was asked (node, direction not isolated).
+    /// The rule that allowed it; [`crate::VERDICT_NONE`] where no rule was asked (node, direction not isolated);
+    /// [`crate::VERDICT_DEFERRED`] where the exit hook asks.
     pub rule: u32,
 }
 

@@ -13,16 +13,18 @@ mod flow;
 pub mod map;
 mod policy;
 mod reason;
+mod tag;
 
 pub use address::{Addr4, Addr6, Block4, Block6, EPOCHS, NetPort, epoch_index4, epoch_index6};
 pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, SlotWord, flags};
 pub use event::DropEvent;
-pub use flow::{Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Stamp, state};
-pub use policy::{ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_NONE};
+pub use flow::{Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Stamp, place, state};
+pub use policy::{ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_DEFERRED, VERDICT_NONE, deferring, exits};
 pub use reason::{Reason, Verdict, counter_index};
+pub use tag::Tag;
 
 /// The version of everything in this crate. Maps pinned by an agent with another version are not adopted.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// The way a packet goes, seen from the pod, in NetworkPolicy's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

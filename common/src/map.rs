@@ -51,6 +51,10 @@ maps! {
     /// Array of u32 by [`crate::epoch_index4`] or [`crate::epoch_index6`] of a remote address: counts the changes that
     /// may have taken an allow away from an address with this index. Flows carry the value they were allowed under.
     EPOCHS = crate::EPOCHS;
+    /// Hash: [`crate::Addr4`] → bits of [`crate::deferring`]. Egress to these addresses is judged at the exit hook.
+    DEFERRING4 = 32_768;
+    /// Hash: [`crate::Addr6`] → bits of [`crate::deferring`], likewise.
+    DEFERRING6 = 32_768;
     /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], flows that both ends have spoken in.
     FLOWS4 = 65_536;
     /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
@@ -72,6 +76,8 @@ maps! {
     EVENT_BUDGET = super::ENDPOINTS;
     /// Per-CPU array with one u64: drops whose event was not emitted, for the rate limit or for a full ring.
     EVENTS_LOST = 1;
+    /// Per-CPU array of u64 by the indexes in [`crate::exits`]: packets at exit hooks.
+    EXITS = 3;
 }
 
 /// Names of the programs in the eBPF object.
@@ -80,6 +86,12 @@ pub mod program {
     pub const INGRESS: &str = "podgate_ingress";
     /// Attached to the TC ingress hook of a pod's host-side veth: judges what leaves the pod.
     pub const EGRESS: &str = "podgate_egress";
+    /// Attached to the TC egress hook of the devices that are no pod's: judges what pods sent to addresses that defer.
+    pub const EXIT: &str = "podgate_exit";
+    /// The same for devices without link-layer headers, as many tunnels are.
+    pub const EXIT_BARE: &str = "podgate_exit_bare";
+    /// Attached to the TC ingress hook of the devices that are no pod's: takes off tags that are not this host's.
+    pub const ENTRY: &str = "podgate_entry";
     /// Never attached: returns the lower half of jiffies, for calibrating HZ by BPF_PROG_TEST_RUN.
     pub const JIFFIES: &str = "podgate_jiffies";
 }

@@ -3,6 +3,27 @@
 /// "No rule": the value of a field that would otherwise hold a rule's id.
 pub const VERDICT_NONE: u32 = 0;
 
+/// In place of a rule's id: the exit hook finds the rule, by the address that the packet really goes to.
+pub const VERDICT_DEFERRED: u32 = u32::MAX;
+
+/// Bits of the values of [`crate::map::DEFERRING4`] and [`crate::map::DEFERRING6`].
+pub mod deferring {
+    /// This host owns the address.
+    pub const HOST: u32 = 1 << 0;
+    /// The address is a Service's.
+    pub const SERVICE: u32 = 1 << 1;
+}
+
+/// Indexes of [`crate::map::EXITS`].
+pub mod exits {
+    /// Deferred packets that were judged and went on.
+    pub const ALLOWED: u32 = 0;
+    /// Deferred packets that were judged and dropped.
+    pub const DENIED: u32 = 1;
+    /// Packets of pods that came without their tag.
+    pub const UNTAGGED: u32 = 2;
+}
+
 /// A key of [`crate::map::CLASS_ROWS`]: which row a policy has for the peers of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(C)]

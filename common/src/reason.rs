@@ -9,6 +9,9 @@ pub enum Verdict {
     Allowed,
     /// It was dropped.
     Denied,
+    /// It left its pod undecided: the exit hook has the verdict, unless this host itself is the receiver, which every
+    /// pod may reach.
+    Deferred,
 }
 
 impl Verdict {
@@ -18,6 +21,7 @@ impl Verdict {
         match self {
             Self::Allowed => "allowed",
             Self::Denied => "denied",
+            Self::Deferred => "deferred",
         }
     }
 }
@@ -98,6 +102,11 @@ reasons! {
     Internal = 18, Denied, "internal";
     /// It would open a flow, but the flow table took no entry.
     FlowTable = 19, Denied, "flow_table";
+
+    /// Its destination is a Service's address or one of this host's: where it really goes is known at the exit hook only.
+    Deferred = 20, Deferred, "deferred";
+    /// The pod reaches itself, through a Service of which it is a backend.
+    Itself = 21, Allowed, "itself";
 }
 
 impl Reason {

@@ -70,7 +70,7 @@ fn keys_have_the_layout_the_kernel_compares() {
         local_port: NetPort::new(0x0102),
         remote_port: NetPort::new(0x0304),
         protocol: 6,
-        reserved: 0,
+        place: 0,
         slot: u16::from_ne_bytes([5, 6]),
     };
     assert_eq!(bytes(&key), [10, 0, 0, 1, 10, 0, 0, 2, 1, 2, 3, 4, 6, 0, 5, 6]);
@@ -80,4 +80,18 @@ fn keys_have_the_layout_the_kernel_compares() {
     assert_eq!(std::mem::offset_of!(EndpointConfig, address4), 28);
     assert_eq!(std::mem::offset_of!(EndpointConfig, address6), 32);
     assert_eq!(std::mem::offset_of!(DropEvent, direction), 56);
+}
+
+#[test]
+fn a_tag_tells_whose_the_packet_is_and_what_is_left_to_do() {
+    let told = |tag: Tag| (tag.slot(), [tag.is_present(), tag.is_judged(), tag.is_established(), tag.is_inward()]);
+    for slot in [0, 1, map::ENDPOINTS - 1] {
+        assert_eq!(told(Tag::judged(slot)), (slot, [true, true, false, false]));
+        assert_eq!(told(Tag::deferred(slot, false)), (slot, [true, false, false, false]));
+        assert_eq!(told(Tag::deferred(slot, true)), (slot, [true, false, true, false]));
+        assert_eq!(told(Tag::inward(slot)), (slot, [true, false, false, true]));
+        assert_eq!(Tag::from_raw(Tag::inward(slot).raw()), Tag::inward(slot));
+    }
+    let none = Tag::from_raw(0);
+    assert_eq!((none.is_present(), none.slot() < map::ENDPOINTS), (false, false));
 }

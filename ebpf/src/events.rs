@@ -2,16 +2,17 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::maps::PerCpuArray;
 use podgate_common::{Counter, Direction, DropEvent, NetPort, Reason, counter_index, protocol};
 
 use crate::flow;
 use crate::maps;
-use crate::packet::Packet;
+use crate::packet::{Frame, Packet};
 use crate::parse::{self, ethertype};
 
 /// Counts a verdict. Per CPU, so no other writer; TC programs don't interrupt each other on a CPU.
 #[inline(always)]
-pub(crate) fn count(packet: &Packet<'_>, slot: u32, direction: Direction, reason: Reason) {
+pub(crate) fn count<const L3: u32>(packet: &Packet<'_, L3>, slot: u32, direction: Direction, reason: Reason) {
     let Some(counter) = maps::COUNTERS.get_ptr_mut(counter_index(slot, direction, reason)) else { return };
     add(counter, u64::from(packet.segments()), u64::from(packet.length()));
 }
@@ -27,17 +28,23 @@ fn add(counter: *mut Counter, packets: u64, bytes: u64) {
 
 /// Emits an event for a dropped packet, or counts that it did not.
 #[inline(always)]
-pub(crate) fn sample(packet: &Packet<'_>, slot: u32, generation: u32, direction: Direction, reason: Reason) {
-    podgate_sample(packet.context(), slot, generation, direction as u32, reason as u32);
+pub(crate) fn sample<const L3: u32>(
+    packet: &Packet<'_, L3>,
+    slot: u32,
+    generation: u32,
+    direction: Direction,
+    reason: Reason,
+) {
+    podgate_sample(packet.context(), slot, generation, (direction as u32) << 8 | reason as u32, L3);
 }
 
 /// A global function, as are its like in this crate: the verifier looks at it once, for any arguments, instead of once
 /// for each way that leads here. Kernels before 6.4 need that to get through with the programs.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn podgate_sample(context: *mut __sk_buff, slot: u32, generation: u32, direction: u32, reason: u32) -> u32 {
-    let packet = Packet::new(context);
-    if !is_within_budget(slot) || !emit(&packet, slot, generation, direction as u8, reason as u8) {
+extern "C" fn podgate_sample(context: *mut __sk_buff, slot: u32, generation: u32, what: u32, l3: u32) -> u32 {
+    let packet = Frame::new(context);
+    if !is_within_budget(slot) || !emit(&packet, slot, generation, what, l3) {
         count_lost();
     }
     0
@@ -45,9 +52,20 @@ extern "C" fn podgate_sample(context: *mut __sk_buff, slot: u32, generation: u32
 
 #[inline(always)]
 fn count_lost() {
-    if let Some(lost) = maps::EVENTS_LOST.get_ptr_mut(0) {
+    count_up(&maps::EVENTS_LOST, 0);
+}
+
+/// Counts a packet at an exit hook, by an index of [`podgate_common::exits`].
+#[inline(always)]
+pub(crate) fn count_exit(index: u32) {
+    count_up(&maps::EXITS, index);
+}
+
+#[inline(always)]
+fn count_up(counters: &PerCpuArray<u64>, index: u32) {
+    if let Some(counter) = counters.get_ptr_mut(index) {
         // SAFETY: this CPU's element of the map.
-        unsafe { *lost += 1 };
+        unsafe { *counter += 1 };
     }
 }
 
@@ -74,17 +92,18 @@ fn is_within_budget(slot: u32) -> bool {
 
 /// Writes an event without waking the reader, who drains the ring by the clock. False: the ring is full.
 #[inline(always)]
-fn emit(packet: &Packet<'_>, slot: u32, generation: u32, direction: u8, reason: u8) -> bool {
+fn emit(packet: &Packet<'_>, slot: u32, generation: u32, what: u32, l3: u32) -> bool {
     const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
     let Some(mut entry) = maps::EVENTS.reserve::<DropEvent>(0) else { return false };
     // SAFETY: reads a clock.
     let time = unsafe { bpf_ktime_get_boot_ns() };
+    let (direction, reason) = ((what >> 8) as u8, what as u8);
     let event =
         DropEvent { time, slot, generation, length: packet.length(), direction, reason, ..DropEvent::default() };
     // SAFETY: a pointer to the reserved record, which is as large as the event.
     unsafe {
         entry.as_mut_ptr().write(event);
-        describe(packet, &mut *entry.as_mut_ptr());
+        describe(packet, l3, &mut *entry.as_mut_ptr());
     }
     entry.submit(NO_WAKEUP);
     true
@@ -92,10 +111,10 @@ fn emit(packet: &Packet<'_>, slot: u32, generation: u32, direction: u8, reason: 
 
 /// Fills in addresses and ports as far as they can be read.
 #[inline(always)]
-fn describe(packet: &Packet<'_>, event: &mut DropEvent) {
-    let l4 = match packet.load::<u16>(12).map(u16::from_be) {
-        Some(ethertype::IPV4) => describe4(packet, event),
-        Some(ethertype::IPV6) => describe6(packet, event),
+fn describe(packet: &Packet<'_>, l3: u32, event: &mut DropEvent) {
+    let l4 = match packet.ethertype() {
+        ethertype::IPV4 => describe4(packet, l3, event),
+        ethertype::IPV6 => describe6(packet, l3, event),
         _ => None,
     };
     let Some(l4) = l4 else { return };
@@ -117,8 +136,8 @@ fn describe(packet: &Packet<'_>, event: &mut DropEvent) {
 
 /// Where the transport header begins, if this fragment has one.
 #[inline(always)]
-fn describe4(packet: &Packet<'_>, event: &mut DropEvent) -> Option<u32> {
-    let words = packet.load::<[u32; 5]>(parse::L3)?;
+fn describe4(packet: &Packet<'_>, l3: u32, event: &mut DropEvent) -> Option<u32> {
+    let words = packet.load::<[u32; 5]>(l3)?;
     let [version_ihl, ..] = words[0].to_ne_bytes();
     let [_, _, offset_high, offset_low] = words[1].to_ne_bytes();
     event.family = 4;
@@ -126,18 +145,18 @@ fn describe4(packet: &Packet<'_>, event: &mut DropEvent) -> Option<u32> {
     event.source = first_bytes(words[3]);
     event.destination = first_bytes(words[4]);
     let is_later_fragment = u16::from_be_bytes([offset_high, offset_low]) & 0x1fff != 0;
-    (!is_later_fragment).then_some(parse::L3 + u32::from(version_ihl & 0xf) * 4)
+    (!is_later_fragment).then_some(l3 + u32::from(version_ihl & 0xf) * 4)
 }
 
 /// Where the transport header begins, if no extension header stands before it.
 #[inline(always)]
-fn describe6(packet: &Packet<'_>, event: &mut DropEvent) -> Option<u32> {
-    let words = packet.load::<[u32; 10]>(parse::L3)?;
+fn describe6(packet: &Packet<'_>, l3: u32, event: &mut DropEvent) -> Option<u32> {
+    let words = packet.load::<[u32; 10]>(l3)?;
     event.family = 6;
     event.protocol = words[1].to_ne_bytes()[2];
     event.source = podgate_common::Addr6::from_words([words[2], words[3], words[4], words[5]]).octets();
     event.destination = podgate_common::Addr6::from_words([words[6], words[7], words[8], words[9]]).octets();
-    Some(parse::L4_PLAIN6)
+    Some(l3 + parse::HEADER6)
 }
 
 #[inline(always)]

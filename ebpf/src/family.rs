@@ -17,12 +17,20 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     type FlowKey: Copy;
     type FragmentKey;
 
-    /// Where the transport header begins when nothing stands before it but the fixed IP header.
-    const L4_PLAIN: u32;
+    /// Bytes of the fixed IP header.
+    const HEADER: u32;
     const BITS: u32;
     const UNSPECIFIED: Self;
 
-    fn flow_key(local: Self, remote: Self, ports: (NetPort, NetPort), protocol: u8, slot: u16) -> Self::FlowKey;
+    fn flow_key(
+        local: Self,
+        remote: Self,
+        ports: (NetPort, NetPort),
+        protocol: u8,
+        place: u8,
+        slot: u16,
+    ) -> Self::FlowKey;
+    fn slot(key: &Self::FlowKey) -> u32;
     fn local(key: &Self::FlowKey) -> &Self;
     fn remote(key: &Self::FlowKey) -> &Self;
     fn ports(key: &Self::FlowKey) -> (NetPort, NetPort);
@@ -35,13 +43,15 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn epoch_index(self) -> u32;
     /// The class of an address, by [`verdict`].
     fn class(&self) -> u32;
+    /// Why egress to this address is judged at the exit hook, bits of [`podgate_common::deferring`]; 0: it is not.
+    fn deferring(&self) -> u32;
     fn is_unspecified(self) -> bool;
     /// Whether a pod's DHCP client may send from this address before it has one of its own.
     fn is_dhcp_source(self) -> bool;
     /// The IP headers of a packet of this family.
-    fn headers(packet: &Packet<'_>) -> Result<Headers, Reason>;
+    fn headers<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason>;
     /// The addresses of a packet of this family, the source first.
-    fn ends(packet: &Packet<'_>) -> Result<(Self, Self), Reason>;
+    fn ends<const L3: u32>(packet: &Packet<'_, L3>) -> Result<(Self, Self), Reason>;
     /// The packet that an ICMP error is about.
     fn embedded(packet: &Packet<'_>, error: &Headers) -> Result<Embedded<Self>, Reason>;
     /// The address of a pod.
@@ -63,20 +73,44 @@ fn class6(address: Addr6) -> u32 {
     verdict::podgate_class6(first, second, third, fourth)
 }
 
+#[inline(always)]
+fn deferring4(address: Addr4) -> u32 {
+    verdict::podgate_deferring4(u32::from_ne_bytes(address.octets()))
+}
+
+#[inline(always)]
+fn deferring6(address: Addr6) -> u32 {
+    let [first, second, third, fourth] = address.words();
+    verdict::podgate_deferring6(first, second, third, fourth)
+}
+
 macro_rules! family {
-    ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $plain:path, $epoch:ident,
-     $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident, $class:expr, $dhcp:expr) => {
+    ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $header:path, $epoch:ident,
+     $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident,
+     $class:expr, $deferring:expr, $dhcp:expr) => {
         impl Family for $address {
             type FlowKey = $flow_key;
             type FragmentKey = $fragment_key;
 
-            const L4_PLAIN: u32 = $plain;
+            const HEADER: u32 = $header;
             const BITS: u32 = $bits;
             const UNSPECIFIED: Self = <$address>::from_octets([0; $bits / 8]);
 
             #[inline(always)]
-            fn flow_key(local: Self, remote: Self, ports: (NetPort, NetPort), protocol: u8, slot: u16) -> $flow_key {
-                $flow_key { local, remote, local_port: ports.0, remote_port: ports.1, protocol, reserved: 0, slot }
+            fn flow_key(
+                local: Self,
+                remote: Self,
+                ports: (NetPort, NetPort),
+                protocol: u8,
+                place: u8,
+                slot: u16,
+            ) -> $flow_key {
+                $flow_key { local, remote, local_port: ports.0, remote_port: ports.1, protocol, place, slot }
+            }
+
+            #[inline(always)]
+            fn slot(key: &$flow_key) -> u32 {
+                u32::from(key.slot)
             }
 
             #[inline(always)]
@@ -135,6 +169,11 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn deferring(&self) -> u32 {
+                $deferring(*self)
+            }
+
+            #[inline(always)]
             fn is_unspecified(self) -> bool {
                 <$address>::is_unspecified(self)
             }
@@ -145,12 +184,12 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn headers(packet: &Packet<'_>) -> Result<Headers, Reason> {
+            fn headers<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
                 parse::$headers(packet)
             }
 
             #[inline(always)]
-            fn ends(packet: &Packet<'_>) -> Result<(Self, Self), Reason> {
+            fn ends<const L3: u32>(packet: &Packet<'_, L3>) -> Result<(Self, Self), Reason> {
                 parse::$ends(packet)
             }
 
@@ -173,7 +212,7 @@ family!(
     FragmentKey4,
     address4,
     32,
-    parse::L4_PLAIN4,
+    parse::HEADER4,
     epoch_index4,
     FLOWS4,
     PENDING4,
@@ -184,6 +223,7 @@ family!(
     ends4,
     embedded4,
     class4,
+    deferring4,
     Addr4::is_unspecified
 );
 family!(
@@ -192,7 +232,7 @@ family!(
     FragmentKey6,
     address6,
     128,
-    parse::L4_PLAIN6,
+    parse::HEADER6,
     epoch_index6,
     FLOWS6,
     PENDING6,
@@ -203,5 +243,6 @@ family!(
     ends6,
     embedded6,
     class6,
+    deferring6,
     Addr6::is_link_local
 );

@@ -1,14 +1,17 @@
 //! Flows: which packets need no verdict of their own, and which verdict decides for the others.
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
-use podgate_common::{Direction, EndpointConfig, Flow, Reason, Stamp, VERDICT_NONE, flags, protocol, state};
+use podgate_common::{
+    Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_DEFERRED, VERDICT_NONE, deferring, flags, protocol,
+    state,
+};
 
 use crate::family::Family;
 use crate::maps;
 use crate::packet::Packet;
 use crate::rules::{self, tcp};
 use crate::sockets::{self, Connection};
-use crate::verdict::verdict;
+use crate::verdict::{is_isolated, verdict};
 
 /// Jiffies of the running kernel.
 #[inline(always)]
@@ -39,12 +42,17 @@ pub(crate) struct Scene<'a, F: Family> {
     pub(crate) from_node: bool,
     /// May license packets of the other end: false for an echo reply that nobody asked for.
     pub(crate) opens_flow: bool,
+    /// The packet is at an exit hook: its destination is the real one.
+    pub(crate) at_exit: bool,
 }
 
 impl<F: Family> Scene<'_, F> {
     /// What policy says of this flow if it was opened in a direction.
     #[inline(always)]
-    fn verdict(&self, opened: Direction) -> Result<u32, Reason> {
+    pub(crate) fn verdict(&self, opened: Direction) -> Result<u32, Reason> {
+        if opened == Direction::Egress && self.defers() && F::remote(&self.key).deferring() != 0 {
+            return Ok(VERDICT_DEFERRED);
+        }
         let (local_port, remote_port) = F::ports(&self.key);
         let port = match opened {
             Direction::Ingress => local_port,
@@ -53,20 +61,51 @@ impl<F: Family> Scene<'_, F> {
         verdict(self.config, opened, F::remote(&self.key), self.protocol, port.number())
     }
 
-    fn keeps(&self) -> bool {
+    /// Whether egress to some addresses is left to the exit hook.
+    #[inline(always)]
+    fn defers(&self) -> bool {
+        !self.at_exit && is_isolated(self.config, Direction::Egress)
+    }
+
+    /// The reason of a packet that may go on by a rule, or for want of any policy in its direction, or as far as the
+    /// exit hook. `established`: both ends of its flow have spoken.
+    #[inline(always)]
+    fn passed(&self, rule: u32, established: bool) -> Reason {
+        match rule {
+            VERDICT_DEFERRED => self.deferred(Tag::deferred(F::slot(&self.key), established)),
+            VERDICT_NONE => Reason::DirectionNotIsolated,
+            _ => Reason::Rule,
+        }
+    }
+
+    /// Leaves a packet to the exit hook. What enters the pod is an answer to such a packet.
+    #[inline(always)]
+    fn deferred(&self, tag: Tag) -> Reason {
+        if self.direction == Direction::Ingress {
+            return Reason::Established;
+        }
+        self.packet.set_tag(tag);
+        Reason::Deferred
+    }
+
+    /// The reason of a packet whose flow was allowed.
+    #[inline(always)]
+    fn established(&self, rule: u32, table: Table) -> Reason {
+        match rule {
+            VERDICT_DEFERRED => self.passed(rule, table == Table::Lasting),
+            _ => Reason::Established,
+        }
+    }
+
+    pub(crate) fn keeps(&self) -> bool {
         self.config.flags & flags::KEEP != 0
     }
 
     #[inline(always)]
-    fn is_usable(&self, flow: &Flow) -> bool {
+    pub(crate) fn is_usable(&self, flow: &Flow) -> bool {
         rules::is_of_this_pod(flow.stamp.generation(), self.config.birth)
             && !rules::is_expired(self.protocol, flow.state, flow.seen, self.now, hz())
     }
-}
-
-/// The reason of a packet that was allowed by a rule, or for want of any policy in its direction.
-const fn allowed_by(rule: u32) -> Reason {
-    if rule == VERDICT_NONE { Reason::DirectionNotIsolated } else { Reason::Rule }
 }
 
 /// What happens to a packet. The direction is the scene's, and known at compile time where this is called.
@@ -81,7 +120,10 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
         if scene.is_usable(flow) {
             if flow.stamp == scene.stamp {
                 touch(scene, flow, direction);
-                return Reason::Established;
+                return match direction {
+                    Direction::Ingress => Reason::Established,
+                    Direction::Egress => scene.established(flow.rule, Table::Lasting),
+                };
             }
             return outdated(scene, flow, Table::Lasting);
         }
@@ -91,7 +133,7 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
 
 /// Which table a flow stands in.
 #[derive(Clone, Copy, PartialEq)]
-enum Table {
+pub(crate) enum Table {
     Lasting,
     Pending,
 }
@@ -117,21 +159,20 @@ fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
 fn pending<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
     if !rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags) {
         touch(scene, flow, scene.direction);
-        return Reason::Established;
+        return scene.established(flow.rule, Table::Pending);
     }
     promote(scene, *flow)
 }
 
 /// Moves a flow among the lasting ones.
 #[inline(never)]
-fn promote<F: Family>(scene: &Scene<'_, F>, flow: Flow) -> Reason {
+pub(crate) fn promote<F: Family>(scene: &Scene<'_, F>, flow: Flow) -> Reason {
     let promoted = Flow { seen: scene.now, state: scene.next_state(flow.state), ..flow };
-    if F::flows().insert(&scene.key, &promoted, 0).is_err() {
-        // It stays where it is: allowed, and promoted by its next packet.
-        return Reason::Established;
+    // If it fails, the flow stays where it is: allowed, and promoted by its next packet.
+    if F::flows().insert(&scene.key, &promoted, 0).is_ok() {
+        forget(F::pending(), &scene.key);
     }
-    forget(F::pending(), &scene.key);
-    Reason::Established
+    scene.established(flow.rule, Table::Lasting)
 }
 
 impl<F: Family> Scene<'_, F> {
@@ -152,7 +193,7 @@ fn forget<K>(table: &aya_ebpf::maps::LruHashMap<K, Flow>, key: &K) {
 /// Two packets at once may lose a mark of the state, which then comes with the next packet, or never comes: a finished
 /// connection whose entry lives on licenses nothing that its opening did not.
 #[inline(always)]
-fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Direction) {
+pub(crate) fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Direction) {
     let next = rules::next_state(flow.state, scene.protocol, direction, scene.tcp_flags);
     if next != flow.state {
         // SAFETY: an aligned u32 of the map's element, stored whole.
@@ -168,9 +209,8 @@ fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Direction) {
 /// the direction in which the flow was opened. Denied, the entry stays as it is, so that every later packet of either
 /// end ends here too.
 #[inline(never)]
-fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Reason {
-    let by_node = flow.state & state::NODE != 0;
-    match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(flow.opened()) } {
+pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Reason {
+    match scene.verdict_again(flow) {
         Ok(rule) => renew(scene, flow, rule, table),
         Err(Reason::NoRule) if scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) => {
             touch(scene, flow, scene.direction);
@@ -182,6 +222,21 @@ fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Reaso
     }
 }
 
+impl<F: Family> Scene<'_, F> {
+    /// What policy says now of a flow that was allowed. One that was left to the exit hook stays so, though the Service
+    /// that its address belonged to may be gone.
+    #[inline(always)]
+    fn verdict_again(&self, flow: &Flow) -> Result<u32, Reason> {
+        if flow.state & state::NODE != 0 {
+            return Ok(VERDICT_NONE);
+        }
+        if flow.rule == VERDICT_DEFERRED && self.defers() {
+            return Ok(VERDICT_DEFERRED);
+        }
+        self.verdict(flow.opened())
+    }
+}
+
 /// Stamps a flow that is still allowed. The whole entry is written anew, because the element may meanwhile be another
 /// flow's, which must not get our stamp.
 #[inline(always)]
@@ -189,9 +244,9 @@ fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, table: Table) 
     let promoted = rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags);
     let renewed = scene.flow(scene.next_state(flow.state), rule);
     if table == Table::Pending && !promoted {
-        return store(F::pending(), scene, &renewed, Reason::Established);
+        return store(F::pending(), scene, &renewed, scene.established(rule, Table::Pending));
     }
-    let reason = store(F::flows(), scene, &renewed, Reason::Established);
+    let reason = store(F::flows(), scene, &renewed, scene.established(rule, Table::Lasting));
     if table == Table::Pending {
         forget(F::pending(), &scene.key);
     }
@@ -200,7 +255,7 @@ fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, table: Table) 
 
 /// Writes a flow's entry; without one its later packets would be dropped, so a failure is this packet's drop.
 #[inline(always)]
-fn store<F: Family>(
+pub(crate) fn store<F: Family>(
     table: &aya_ebpf::maps::LruHashMap<F::FlowKey, Flow>,
     scene: &Scene<'_, F>,
     flow: &Flow,
@@ -212,7 +267,7 @@ fn store<F: Family>(
 /// A packet that opens a TCP connection: always judged in its own direction, whatever flow has its key. Denied, it
 /// leaves that flow alone.
 #[inline(never)]
-fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
+pub(crate) fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
     if scene.from_node {
         forget(F::flows(), &scene.key);
         return store(F::pending(), scene, &scene.opened(state::NODE, VERDICT_NONE), Reason::Node);
@@ -220,7 +275,7 @@ fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
     match scene.verdict(scene.direction) {
         Ok(rule) => {
             forget(F::flows(), &scene.key);
-            store(F::pending(), scene, &scene.opened(0, rule), allowed_by(rule))
+            store(F::pending(), scene, &scene.opened(0, rule), scene.passed(rule, false))
         }
         Err(reason) => reason,
     }
@@ -235,7 +290,7 @@ impl<F: Family> Scene<'_, F> {
 
     /// An entry that is current.
     #[inline(always)]
-    fn flow(&self, flow_state: u32, rule: u32) -> Flow {
+    pub(crate) fn flow(&self, flow_state: u32, rule: u32) -> Flow {
         Flow { stamp: self.stamp, seen: self.now, state: flow_state, rule }
     }
 }
@@ -256,7 +311,7 @@ fn miss<F: Family>(scene: &Scene<'_, F>) -> Reason {
         && sockets::is_connected_udp(scene)
     {
         let flow = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
-        return store(F::flows(), scene, &flow, allowed_by(rule));
+        return store(F::flows(), scene, &flow, scene.passed(rule, true));
     }
     in_own_direction(scene)
 }
@@ -268,20 +323,34 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
     let by_node = scene.from_node && opened == Direction::Ingress;
     let rule = match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(opened) } {
         Ok(rule) => rule,
-        Err(Reason::NoRule) => return if scene.keeps() { Reason::Kept } else { Reason::Cut },
+        Err(Reason::NoRule) => return not_picked_up(scene, opened),
         Err(reason) => return reason,
     };
     let mut flow_state = rules::opening_state(opened);
     if by_node {
         flow_state |= state::NODE;
     }
-    let reason = if by_node { Reason::Node } else { allowed_by(rule) };
+    let reason = if by_node { Reason::Node } else { scene.passed(rule, !half_open) };
     if half_open {
         let flow = scene.flow(scene.next_state(flow_state), rule);
         return store(F::pending(), scene, &flow, reason);
     }
     let flow = scene.flow(scene.next_state(flow_state | state::ANSWERED), rule);
     store(F::flows(), scene, &flow, reason)
+}
+
+/// A packet of a connection that policy no longer allows. Where an address of this host opened it, nobody can tell here
+/// whether that was a process of the host or somebody behind it: so it may reach the host, and nobody behind it.
+#[inline(always)]
+fn not_picked_up<F: Family>(scene: &Scene<'_, F>, opened: Direction) -> Reason {
+    if scene.keeps() {
+        return Reason::Kept;
+    }
+    let by_host = opened == Direction::Ingress && F::remote(&scene.key).deferring() & deferring::HOST != 0;
+    if by_host && scene.direction == Direction::Egress {
+        return scene.deferred(Tag::inward(F::slot(&scene.key)));
+    }
+    Reason::Cut
 }
 
 /// A packet judged in its own direction, which licenses nothing back.
@@ -291,14 +360,14 @@ fn without_entry<F: Family>(scene: &Scene<'_, F>) -> Reason {
         return Reason::Node;
     }
     match scene.verdict(scene.direction) {
-        Ok(rule) => allowed_by(rule),
+        Ok(rule) => scene.passed(rule, false),
         Err(reason) => reason,
     }
 }
 
 /// A packet judged in its own direction, which opens a flow.
 #[inline(never)]
-fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
+pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
     if !scene.opens_flow {
         return without_entry(scene);
     }
@@ -306,7 +375,7 @@ fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
         return store(F::pending(), scene, &scene.opened(state::NODE, VERDICT_NONE), Reason::Node);
     }
     match scene.verdict(scene.direction) {
-        Ok(rule) => store(F::pending(), scene, &scene.opened(0, rule), allowed_by(rule)),
+        Ok(rule) => store(F::pending(), scene, &scene.opened(0, rule), scene.passed(rule, false)),
         Err(reason) => reason,
     }
 }
@@ -321,8 +390,7 @@ pub(crate) fn is_allowed<F: Family>(scene: &Scene<'_, F>) -> bool {
             let flow = unsafe { &*flow };
             if scene.is_usable(flow) {
                 return flow.stamp == scene.stamp
-                    || flow.state & state::NODE != 0
-                    || scene.verdict(flow.opened()).is_ok()
+                    || scene.verdict_again(flow).is_ok()
                     || scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch());
             }
         }

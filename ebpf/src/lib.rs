@@ -5,6 +5,9 @@
 //!    └──► count, sample an event                              ICMP errors ──► related ──┘      └──► sockets (pick-up)
 //! ```
 //!
+//! What leaves a pod for an address that defers is judged at the exit hooks, which stand before every other pod and at
+//! every other device: see [`exit`].
+//!
 //! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only `program` turns it into an
 //! action. [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests run; what needs maps
 //! and helpers exists in the BPF build alone.
@@ -23,6 +26,8 @@ pub mod rules;
 
 #[cfg(target_arch = "bpf")]
 mod events;
+#[cfg(target_arch = "bpf")]
+pub mod exit;
 #[cfg(target_arch = "bpf")]
 mod family;
 #[cfg(target_arch = "bpf")]

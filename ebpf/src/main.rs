@@ -7,7 +7,7 @@ mod object {
     use aya_ebpf::macros::classifier;
     use aya_ebpf::programs::TcContext;
     use podgate_common::Direction;
-    use podgate_ebpf::program;
+    use podgate_ebpf::{exit, packet, program};
 
     /// TC egress hook of a pod's veth: what enters the pod.
     #[classifier]
@@ -19,6 +19,24 @@ mod object {
     #[classifier]
     pub(crate) fn podgate_egress(ctx: TcContext) -> i32 {
         program::run(&ctx, Direction::Egress)
+    }
+
+    /// TC egress hook of a device that is no pod's: what leaves the host, or goes to another part of it.
+    #[classifier]
+    pub(crate) fn podgate_exit(ctx: TcContext) -> i32 {
+        exit::leave::<{ packet::ETHERNET }>(&ctx)
+    }
+
+    /// The same of a device without link-layer headers.
+    #[classifier]
+    pub(crate) fn podgate_exit_bare(ctx: TcContext) -> i32 {
+        exit::leave::<{ packet::BARE }>(&ctx)
+    }
+
+    /// TC ingress hook of a device that is no pod's.
+    #[classifier]
+    pub(crate) fn podgate_entry(ctx: TcContext) -> i32 {
+        exit::enter(&ctx)
     }
 
     /// Never attached: test-run by the agent to calibrate HZ.

@@ -54,6 +54,11 @@ pub(crate) static PORTS: Array<PortClasses> = Array::with_max_entries(capacity::
 pub(crate) static EPOCHS: Array<u32> = Array::with_max_entries(capacity::EPOCHS, 0);
 
 #[map]
+pub(crate) static DEFERRING4: HashMap<Addr4, u32> = HashMap::with_max_entries(capacity::DEFERRING4, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static DEFERRING6: HashMap<Addr6, u32> = HashMap::with_max_entries(capacity::DEFERRING6, BPF_F_NO_PREALLOC);
+
+#[map]
 pub(crate) static FLOWS4: LruHashMap<FlowKey4, Flow> = LruHashMap::with_max_entries(capacity::FLOWS4, 0);
 #[map]
 pub(crate) static FLOWS6: LruHashMap<FlowKey6, Flow> = LruHashMap::with_max_entries(capacity::FLOWS6, 0);
@@ -76,8 +81,10 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(capacity::EVENTS, 0)
 pub(crate) static EVENT_BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::EVENT_BUDGET, 0);
 #[map]
 pub(crate) static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::EVENTS_LOST, 0);
+#[map]
+pub(crate) static EXITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::EXITS, 0);
 
-/// The slot of an interface, if it has one.
+/// The slot of an interface, if it is known; 0: it is no pod's.
 #[inline(always)]
 pub(crate) fn slot_of(ifindex: u32) -> Option<u32> {
     let place = INTERFACES.get(ifindex & (capacity::INTERFACES - 1))?;

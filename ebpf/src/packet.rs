@@ -1,5 +1,11 @@
 //! The packet under judgement: the one place that touches its bytes.
 
+/// Where the IP header begins behind an Ethernet header.
+pub const ETHERNET: u32 = 14;
+
+/// Where the IP header begins on a device without link-layer headers, as many tunnels are.
+pub const BARE: u32 = 0;
+
 /// A type whose every bit pattern is a value, so that it may be read from a packet.
 ///
 /// # Safety
@@ -24,20 +30,21 @@ mod imp {
 
     use aya_ebpf::bindings::__sk_buff;
     use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_skb_pull_data};
+    use podgate_common::Tag;
 
-    use super::Wire;
+    use super::{ETHERNET, Wire};
 
-    /// Bytes that are made linear: the fixed headers of Ethernet and IPv6, or of Ethernet, IPv4 and TCP.
-    const LINEAR: u32 = 54;
+    /// Bytes that are made linear behind the link layer's header: the fixed headers of IPv6, or of IPv4 and TCP.
+    const LINEAR: u32 = 40;
 
-    /// A packet at a TC hook.
+    /// A packet at a TC hook, whose IP header begins at the offset `L3`.
     #[derive(Clone, Copy)]
-    pub struct Packet<'a> {
+    pub struct Packet<'a, const L3: u32 = ETHERNET> {
         skb: *mut __sk_buff,
         context: PhantomData<&'a __sk_buff>,
     }
 
-    impl Packet<'_> {
+    impl<const L3: u32> Packet<'_, L3> {
         /// The packet of a program's context, which must be valid.
         #[inline(always)]
         pub fn new(skb: *mut __sk_buff) -> Self {
@@ -71,6 +78,41 @@ mod imp {
             unsafe { (*self.skb).ingress_ifindex }
         }
 
+        /// What kind of packet the link layer says it is, an EtherType.
+        #[inline(always)]
+        pub fn ethertype(&self) -> u16 {
+            // SAFETY: see `length`.
+            u16::from_be(unsafe { (*self.skb).protocol } as u16)
+        }
+
+        /// The tag that it carries.
+        #[inline(always)]
+        pub fn tag(&self) -> Tag {
+            // SAFETY: see `length`.
+            Tag::from_raw(unsafe { (*self.skb).tc_index } as u16)
+        }
+
+        /// Gives it a tag. Written to `tc_classid` too, from where TCX restores it when a later program returns OK.
+        #[inline(always)]
+        pub fn set_tag(&self, tag: Tag) {
+            self.write_tag(u32::from(tag.raw()));
+        }
+
+        /// Takes its tag away.
+        #[inline(always)]
+        pub fn clear_tag(&self) {
+            self.write_tag(0);
+        }
+
+        #[inline(always)]
+        fn write_tag(&self, raw: u32) {
+            // SAFETY: see `length`; TC programs may write both fields.
+            unsafe {
+                (&raw mut (*self.skb).tc_index).write_volatile(raw);
+                (&raw mut (*self.skb).tc_classid).write_volatile(raw);
+            }
+        }
+
         /// Whether a VLAN tag stands in its metadata.
         #[inline(always)]
         pub fn has_vlan_metadata(&self) -> bool {
@@ -96,9 +138,9 @@ mod imp {
         /// Makes the headers readable by [`Self::read`], where the driver left them outside of linear memory.
         #[inline(always)]
         pub fn linearise(&self) {
-            if !self.is_linear(LINEAR as usize) {
+            if !self.is_linear((L3 + LINEAR) as usize) {
                 let length = self.length();
-                let wanted = if length < LINEAR { length } else { LINEAR };
+                let wanted = if length < L3 + LINEAR { length } else { L3 + LINEAR };
                 // SAFETY: valid context. If it fails, what was not linear stays unreadable, which `read` tells.
                 unsafe { bpf_skb_pull_data(self.skb, wanted) };
             }
@@ -150,15 +192,15 @@ mod imp {
 
 #[cfg(not(target_arch = "bpf"))]
 mod imp {
-    use super::Wire;
+    use super::{ETHERNET, Wire};
 
     /// A packet in memory, for tests on the host.
     #[derive(Clone, Copy, Debug)]
-    pub struct Packet<'a> {
+    pub struct Packet<'a, const L3: u32 = ETHERNET> {
         bytes: &'a [u8],
     }
 
-    impl<'a> Packet<'a> {
+    impl<'a, const L3: u32> Packet<'a, L3> {
         /// The packet with these bytes, from the Ethernet header on.
         #[must_use]
         pub const fn new(bytes: &'a [u8]) -> Self {
@@ -194,3 +236,6 @@ mod imp {
 }
 
 pub use imp::Packet;
+
+/// A packet that begins with an Ethernet header.
+pub type Frame<'a> = Packet<'a, ETHERNET>;

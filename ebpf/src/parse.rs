@@ -5,7 +5,7 @@
 
 use podgate_common::{Addr4, Addr6, Direction, NetPort, Reason, protocol};
 
-use crate::packet::Packet;
+use crate::packet::{Frame, Packet};
 
 /// EtherTypes that are told apart, in host byte order.
 pub mod ethertype {
@@ -21,12 +21,10 @@ pub mod ethertype {
     pub const QINQ: u16 = 0x88a8;
 }
 
-/// Where the IP header begins.
-pub const L3: u32 = 14;
-/// Where the transport header begins behind an IPv4 header without options.
-pub const L4_PLAIN4: u32 = L3 + 20;
-/// Where the transport header begins behind an IPv6 header without extensions.
-pub const L4_PLAIN6: u32 = L3 + 40;
+/// Bytes of an IPv4 header without options.
+pub const HEADER4: u32 = 20;
+/// Bytes of an IPv6 header without extensions.
+pub const HEADER6: u32 = 40;
 /// More extension headers than this are not followed.
 const EXTENSIONS: u32 = 8;
 
@@ -132,7 +130,7 @@ pub fn ethertype_of(packet: &Packet<'_>) -> Result<u16, Reason> {
 
 /// The IPv4 header.
 #[inline(always)]
-pub fn ipv4(packet: &Packet<'_>) -> Result<Headers, Reason> {
+pub fn ipv4<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
     let [first, second, third] = packet.read::<[u32; 3]>(L3 as usize).ok_or(Reason::Malformed)?;
     let [version_ihl, _tos, length_high, length_low] = first.to_ne_bytes();
     let [id_0, id_1, offset_high, offset_low] = second.to_ne_bytes();
@@ -168,36 +166,36 @@ const fn is_overwriting(offset: u16, protocol: u8) -> bool {
 /// Where the packet ends by the length field of its header, which counts from `from`. BIG TCP leaves it 0 in packets
 /// that a later device cuts into segments.
 #[inline(always)]
-fn end_of_packet(packet: &Packet<'_>, length: u32, from: u32) -> u32 {
+fn end_of_packet<const L3: u32>(packet: &Packet<'_, L3>, length: u32, from: u32) -> u32 {
     if length == 0 && packet.is_gso() { packet.length() } else { from + length }
 }
 
 /// The IPv6 header with its extensions.
 #[inline(always)]
-pub fn ipv6(packet: &Packet<'_>) -> Result<Headers, Reason> {
+pub fn ipv6<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
     let [first, second] = packet.read::<[u32; 2]>(L3 as usize).ok_or(Reason::Malformed)?;
     let [length_high, length_low, next_header, hop_limit] = second.to_ne_bytes();
-    let end = end_of_packet(packet, u32::from(u16::from_be_bytes([length_high, length_low])), L4_PLAIN6);
+    let end = end_of_packet(packet, u32::from(u16::from_be_bytes([length_high, length_low])), L3 + HEADER6);
     if first.to_ne_bytes()[0] >> 4 != 6 || end > packet.length() {
         return Err(Reason::Malformed);
     }
-    let mut walk = Walk::new(next_header, L4_PLAIN6);
+    let mut walk = Walk::new(next_header, L3 + HEADER6);
     if is_extension(next_header) {
-        walk = follow_extensions(packet, next_header, L4_PLAIN6, end)?;
+        walk = follow_extensions(packet, next_header, L3 + HEADER6, end)?;
     }
     Ok(Headers { protocol: walk.protocol, hop_limit, l4: walk.l4, end, fragment: walk.fragment() })
 }
 
 /// The addresses of an IPv4 packet, the source first.
 #[inline(always)]
-pub fn ends4(packet: &Packet<'_>) -> Result<(Addr4, Addr4), Reason> {
+pub fn ends4<const L3: u32>(packet: &Packet<'_, L3>) -> Result<(Addr4, Addr4), Reason> {
     let [source, destination] = packet.read::<[u32; 2]>(L3 as usize + 12).ok_or(Reason::Malformed)?;
     Ok((Addr4::from_octets(source.to_ne_bytes()), Addr4::from_octets(destination.to_ne_bytes())))
 }
 
 /// The addresses of an IPv6 packet, the source first.
 #[inline(always)]
-pub fn ends6(packet: &Packet<'_>) -> Result<(Addr6, Addr6), Reason> {
+pub fn ends6<const L3: u32>(packet: &Packet<'_, L3>) -> Result<(Addr6, Addr6), Reason> {
     let [a, b, c, d, e, f, g, h] = packet.read::<[u32; 8]>(L3 as usize + 8).ok_or(Reason::Malformed)?;
     Ok((Addr6::from_words([a, b, c, d]), Addr6::from_words([e, f, g, h])))
 }
@@ -288,7 +286,12 @@ const fn is_extension(next_header: u8) -> bool {
 /// Follows extension headers from `from`, where one of this protocol stands, up to the transport header, or to a
 /// fragment header behind which there is none.
 #[inline(always)]
-fn follow_extensions(packet: &Packet<'_>, protocol: u8, from: u32, end: u32) -> Result<Walk, Reason> {
+fn follow_extensions<const L3: u32>(
+    packet: &Packet<'_, L3>,
+    protocol: u8,
+    from: u32,
+    end: u32,
+) -> Result<Walk, Reason> {
     #[cfg(target_arch = "bpf")]
     let walked = podgate_extensions(packet.context(), u32::from(protocol), from, end);
     #[cfg(not(target_arch = "bpf"))]
@@ -306,11 +309,11 @@ extern "C" fn podgate_extensions(
     from: u32,
     end: u32,
 ) -> u64 {
-    Walked::of(walk_extensions(&Packet::new(context), protocol as u8, from, end), from).0
+    Walked::of(walk_extensions(&Frame::new(context), protocol as u8, from, end), from).0
 }
 
 #[inline(always)]
-fn walk_extensions(packet: &Packet<'_>, protocol: u8, from: u32, end: u32) -> Result<Walk, Reason> {
+fn walk_extensions<const L3: u32>(packet: &Packet<'_, L3>, protocol: u8, from: u32, end: u32) -> Result<Walk, Reason> {
     let mut walk = Walk::new(protocol, from);
     for step in 0..EXTENSIONS {
         if !is_extension(walk.protocol) || walk.part == Walk::LATER {
@@ -322,7 +325,12 @@ fn walk_extensions(packet: &Packet<'_>, protocol: u8, from: u32, end: u32) -> Re
 }
 
 #[inline(always)]
-fn follow_extension(packet: &Packet<'_>, end: u32, walk: &mut Walk, step: u32) -> Result<(), Reason> {
+fn follow_extension<const L3: u32>(
+    packet: &Packet<'_, L3>,
+    end: u32,
+    walk: &mut Walk,
+    step: u32,
+) -> Result<(), Reason> {
     let [first, second, third, fourth] = packet.load::<[u16; 4]>(walk.l4).ok_or(Reason::Malformed)?;
     let [next_header, length] = first.to_ne_bytes();
     let size = match walk.protocol {
@@ -361,17 +369,17 @@ const fn fragment6(field: u16, next_header: u8) -> Result<u8, Reason> {
     }
 }
 
-/// Reads the transport header of a packet that is whole or a first fragment into `transport`. `plain` is where it begins
-/// when nothing stands between it and the fixed IP header.
+/// Reads the transport header of a packet that is whole or a first fragment into `transport`. `header` is the length of
+/// the fixed IP header, behind which it mostly begins.
 ///
 /// Fills in a place instead of returning a value, as do the functions below: the compiler packs small fields of a
 /// `Result` into words and takes them apart again, which costs more than all the rest of parsing.
 #[inline(always)]
-pub fn read_transport(
-    packet: &Packet<'_>,
+pub fn read_transport<const L3: u32>(
+    packet: &Packet<'_, L3>,
     headers: &Headers,
     direction: Direction,
-    plain: u32,
+    header: u32,
     transport: &mut Transport,
 ) -> Result<(), Reason> {
     let truncated = if headers.fragment == Fragment::Whole { Reason::Malformed } else { Reason::FragmentTiny };
@@ -389,8 +397,8 @@ pub fn read_transport(
         return Err(truncated);
     }
     let mut bytes = Bytes(0);
-    if headers.l4 == plain {
-        let at = plain as usize;
+    if headers.l4 == L3 + header {
+        let at = (L3 + header) as usize;
         bytes = match headers.protocol {
             protocol::TCP => packet.read(at).map_or(Bytes(0), Bytes::of_tcp),
             _ => packet.read(at).map_or(Bytes(0), Bytes::of_others),
@@ -427,7 +435,7 @@ impl Bytes {
 
     /// Reads them at an offset that is not known at compile time, or outside of linear memory.
     #[inline(always)]
-    fn load(packet: &Packet<'_>, at: u32, protocol: u8) -> Self {
+    fn load<const L3: u32>(packet: &Packet<'_, L3>, at: u32, protocol: u8) -> Self {
         #[cfg(target_arch = "bpf")]
         return Self(podgate_load_transport(packet.context(), at, u32::from(protocol)));
         #[cfg(not(target_arch = "bpf"))]
@@ -435,7 +443,7 @@ impl Bytes {
     }
 
     #[inline(always)]
-    fn load_here(packet: &Packet<'_>, at: u32, protocol: u8) -> Self {
+    fn load_here<const L3: u32>(packet: &Packet<'_, L3>, at: u32, protocol: u8) -> Self {
         match protocol {
             protocol::TCP => packet.load(at).map_or(Self(0), Self::of_tcp),
             _ => packet.load(at).map_or(Self(0), Self::of_others),
@@ -469,7 +477,7 @@ impl Bytes {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn podgate_load_transport(context: *mut aya_ebpf::bindings::__sk_buff, at: u32, protocol: u32) -> u64 {
-    Bytes::load_here(&Packet::new(context), at, protocol as u8).0
+    Bytes::load_here(&Frame::new(context), at, protocol as u8).0
 }
 
 /// Fills in what the bytes say; false: they contradict the IP header.

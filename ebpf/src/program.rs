@@ -5,14 +5,16 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
-    Addr4, Addr6, Direction, EndpointConfig, FragmentPorts, NetPort, Reason, SlotWord, Stamp, Verdict, flags, protocol,
+    Addr4, Addr6, Direction, EndpointConfig, FragmentPorts, NetPort, Reason, SlotWord, Stamp, Tag, Verdict, flags,
+    place, protocol,
 };
 
 use crate::events;
+use crate::exit::{self, Origin};
 use crate::family::Family;
 use crate::flow::{self, Scene};
 use crate::maps;
-use crate::packet::Packet;
+use crate::packet::{self, Frame, Packet};
 use crate::parse::{self, Fragment, FragmentId, Headers, Kind, Transport, ethertype};
 use crate::related;
 use crate::rules::{self, tcp};
@@ -24,20 +26,31 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) generation: u32,
     pub(crate) config: &'a EndpointConfig,
     pub(crate) direction: Direction,
-    from_node: bool,
+    pub(crate) from_node: bool,
 }
 
 /// Judges a packet, counts it and acts.
 #[inline(always)]
 pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
-    let packet = Packet::new(ctx.skb.skb);
-    let Some(slot) = maps::slot_of(packet.ifindex()) else {
+    let packet = Frame::new(ctx.skb.skb);
+    let Some(slot) = maps::slot_of(packet.ifindex()).filter(|&slot| slot != 0) else {
         return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
     };
     let Some(word) = maps::slot_word(slot).map(SlotWord::from_raw) else {
         return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
     };
-    let reason = judge(&packet, slot, word, direction);
+    let origin = match direction {
+        Direction::Ingress => exit::arrive(&packet, slot),
+        Direction::Egress => {
+            // Unless something below says otherwise.
+            packet.set_tag(Tag::judged(slot));
+            Origin::Elsewhere
+        }
+    };
+    if origin == Origin::Refused {
+        return TC_ACT_SHOT;
+    }
+    let reason = judge(&packet, slot, word, direction, origin);
     finish(ctx, &packet, slot, word.generation(), direction, reason)
 }
 
@@ -61,7 +74,7 @@ fn finish(
         trace(ctx, slot, direction, reason);
     }
     match reason.verdict() {
-        Verdict::Allowed => TC_ACT_UNSPEC,
+        Verdict::Allowed | Verdict::Deferred => TC_ACT_UNSPEC,
         Verdict::Denied => {
             events::sample(packet, slot, generation, direction, reason);
             TC_ACT_SHOT
@@ -70,26 +83,29 @@ fn finish(
 }
 
 #[inline(never)]
-fn trace(ctx: &TcContext, slot: u32, direction: Direction, reason: Reason) {
+pub(crate) fn trace(ctx: &TcContext, slot: u32, direction: Direction, reason: Reason) {
     aya_log_ebpf::trace!(
         ctx,
         "slot={} direction={} reason={} length={}",
         slot,
         direction as u8,
         reason as u8,
-        Packet::new(ctx.skb.skb).length()
+        Frame::new(ctx.skb.skb).length()
     );
 }
 
 #[inline(always)]
-fn judge(packet: &Packet<'_>, slot: u32, word: SlotWord, direction: Direction) -> Reason {
+fn judge(packet: &Packet<'_>, slot: u32, word: SlotWord, direction: Direction, origin: Origin) -> Reason {
     if word.config() == 0 {
         return Reason::NotIsolated;
     }
     let Some(config) = maps::CONFIGS.get(word.config()) else { return Reason::Internal };
-    let from_node = direction == Direction::Ingress && packet.ingress_ifindex() == 0;
+    let from_node = matches!(origin, Origin::Node | Origin::Itself);
     let endpoint = Endpoint { slot, generation: word.generation(), config, direction, from_node };
     let reason = frame(packet, &endpoint);
+    if origin == Origin::Itself && (reason == Reason::Node || reason.verdict() == Verdict::Denied) {
+        return Reason::Itself;
+    }
     if from_node && reason.verdict() == Verdict::Denied {
         return Reason::Node;
     }
@@ -166,7 +182,7 @@ const fn direction(out: bool) -> Direction {
 
 /// Why a packet has no scene to be judged in.
 #[derive(Clone, Copy)]
-enum NoScene {
+pub(crate) enum NoScene {
     /// Its fate is known without asking flows and policies.
     Fate(Reason),
     /// It is an error about another packet.
@@ -187,10 +203,21 @@ fn read<'a, F: Family, const OUT: bool>(
     endpoint: &Endpoint<'a>,
     scene: &mut MaybeUninit<Scene<'a, F>>,
 ) -> Result<(), NoScene> {
-    let direction = direction(OUT);
+    read_at::<F, { packet::ETHERNET }>(packet, endpoint, scene, direction(OUT), place::POD)
+}
+
+/// Reads an IP packet at any hook and fills in the scene, in place.
+#[inline(always)]
+pub(crate) fn read_at<'a, F: Family, const L3: u32>(
+    packet: &Packet<'a, L3>,
+    endpoint: &Endpoint<'a>,
+    scene: &mut MaybeUninit<Scene<'a, F>>,
+    direction: Direction,
+    place: u8,
+) -> Result<(), NoScene> {
     let headers = F::headers(packet)?;
     let mut ports = Ports::NONE;
-    read_ports::<F>(packet, endpoint, &headers, direction, &mut ports)?;
+    read_ports::<F, L3>(packet, endpoint, &headers, direction, &mut ports)?;
     if ports.kind == Kind::Discovery {
         return Err(NoScene::Fate(Reason::Discovery));
     }
@@ -199,7 +226,7 @@ fn read<'a, F: Family, const OUT: bool>(
         Direction::Ingress => (destination, source),
         Direction::Egress => (source, destination),
     };
-    if direction == Direction::Egress && is_spoofed(endpoint.config, local, &ports) {
+    if direction == Direction::Egress && place == place::POD && is_spoofed(endpoint.config, local, &ports) {
         return Err(NoScene::Fate(Reason::Spoofed));
     }
     if ports.kind == Kind::IcmpError {
@@ -209,13 +236,14 @@ fn read<'a, F: Family, const OUT: bool>(
     // SAFETY: fields of a live place, all of them. Written one by one: the compiler would copy a whole value in pieces,
     // and the verifier takes no pieces of the pointers in it.
     unsafe {
-        (&raw mut (*scene).packet).write(*packet);
+        (&raw mut (*scene).packet).write(Packet::new(packet.context()));
         (&raw mut (*scene).config).write(endpoint.config);
         (&raw mut (*scene).key).write(F::flow_key(
             local,
             remote,
             (ports.local, ports.remote),
             ports.protocol,
+            place,
             endpoint.slot as u16,
         ));
         (&raw mut (*scene).stamp).write(Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())));
@@ -225,6 +253,7 @@ fn read<'a, F: Family, const OUT: bool>(
         (&raw mut (*scene).tcp_flags).write(ports.tcp_flags);
         (&raw mut (*scene).from_node).write(direction == Direction::Ingress && endpoint.from_node);
         (&raw mut (*scene).opens_flow).write(ports.kind != Kind::EchoReply);
+        (&raw mut (*scene).at_exit).write(place == place::EXIT);
     }
     Ok(())
 }
@@ -263,18 +292,18 @@ impl Ports {
 
 /// Reads the ports of a packet. A first fragment leaves them for the later ones.
 #[inline(always)]
-fn read_ports<F: Family>(
-    packet: &Packet<'_>,
+fn read_ports<F: Family, const L3: u32>(
+    packet: &Packet<'_, L3>,
     endpoint: &Endpoint<'_>,
     headers: &Headers,
     direction: Direction,
     ports: &mut Ports,
 ) -> Result<(), Reason> {
     if let Fragment::Later(id) = headers.fragment {
-        return ports_of_first::<F>(packet, endpoint, &id).lend(ports);
+        return ports_of_first::<F, L3>(packet, endpoint, &id).lend(ports);
     }
     let mut transport = Transport::PORTLESS;
-    parse::read_transport(packet, headers, direction, F::L4_PLAIN, &mut transport)?;
+    parse::read_transport(packet, headers, direction, F::HEADER, &mut transport)?;
     ports.kind = transport.kind;
     ports.protocol = headers.protocol;
     ports.tcp_flags = transport.tcp_flags;
@@ -283,7 +312,7 @@ fn read_ports<F: Family>(
     match headers.fragment {
         Fragment::First(id) => {
             let first = FirstFragment::new(ports.local, ports.remote, ports.protocol);
-            remember_first::<F>(packet, endpoint, &id, first)
+            remember_first::<F, L3>(packet, endpoint, &id, first)
         }
         _ => Ok(()),
     }
@@ -334,8 +363,8 @@ impl FirstFragment {
 }
 
 #[inline(always)]
-fn fragment_key<F: Family>(
-    packet: &Packet<'_>,
+fn fragment_key<F: Family, const L3: u32>(
+    packet: &Packet<'_, L3>,
     endpoint: &Endpoint<'_>,
     id: &FragmentId,
 ) -> Result<F::FragmentKey, Reason> {
@@ -343,8 +372,12 @@ fn fragment_key<F: Family>(
 }
 
 #[inline(never)]
-fn ports_of_first<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>, id: &FragmentId) -> FirstFragment {
-    let Ok(key) = fragment_key::<F>(packet, endpoint, id) else { return FirstFragment(0) };
+fn ports_of_first<F: Family, const L3: u32>(
+    packet: &Packet<'_, L3>,
+    endpoint: &Endpoint<'_>,
+    id: &FragmentId,
+) -> FirstFragment {
+    let Ok(key) = fragment_key::<F, L3>(packet, endpoint, id) else { return FirstFragment(0) };
     // SAFETY: copied at once; in the worst case the element is another packet's by now, whose ports are then judged.
     let Some(first) = (unsafe { F::fragments().get(key) }) else { return FirstFragment(0) };
     if (flow::jiffies() as u32).wrapping_sub(first.seen) >= rules::FRAGMENT * maps::HZ.load() {
@@ -354,8 +387,8 @@ fn ports_of_first<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>, id: &
 }
 
 #[inline(never)]
-fn remember_first<F: Family>(
-    packet: &Packet<'_>,
+fn remember_first<F: Family, const L3: u32>(
+    packet: &Packet<'_, L3>,
     endpoint: &Endpoint<'_>,
     id: &FragmentId,
     first: FirstFragment,
@@ -367,6 +400,6 @@ fn remember_first<F: Family>(
         protocol: first.protocol(),
         reserved: [0; 3],
     };
-    let key = fragment_key::<F>(packet, endpoint, id)?;
+    let key = fragment_key::<F, L3>(packet, endpoint, id)?;
     F::fragments().insert(key, ports, 0).map_err(|_| Reason::FlowTable)
 }

@@ -1,6 +1,6 @@
 //! ICMP errors: the flow of the packet that they are about decides.
 
-use podgate_common::{Direction, NetPort, Reason, Stamp};
+use podgate_common::{Direction, NetPort, Reason, Stamp, place};
 
 use crate::family::Family;
 use crate::flow::{self, Scene};
@@ -48,7 +48,7 @@ fn scene<'a, F: Family>(
     Scene::<F> {
         packet: *packet,
         config: endpoint.config,
-        key: F::flow_key(local, remote, ports, about.protocol, endpoint.slot as u16),
+        key: F::flow_key(local, remote, ports, about.protocol, place::POD, endpoint.slot as u16),
         stamp: Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())),
         now: flow::jiffies(),
         direction: endpoint.direction,
@@ -56,5 +56,6 @@ fn scene<'a, F: Family>(
         tcp_flags: 0,
         from_node: false,
         opens_flow: false,
+        at_exit: false,
     }
 }

@@ -108,6 +108,23 @@ pub(crate) extern "C" fn podgate_class6(first: u32, second: u32, third: u32, fou
     class(Addr6::from_words([first, second, third, fourth]))
 }
 
+/// Why egress to an IPv4 address is judged at the exit hook, bits of [`podgate_common::deferring`]. The address is passed
+/// as a number in network byte order.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn podgate_deferring4(address: u32) -> u32 {
+    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
+    unsafe { maps::DEFERRING4.get(Addr4::from_octets(address.to_ne_bytes())) }.copied().unwrap_or(0)
+}
+
+/// The same of an IPv6 address, which is passed as its four words in network byte order.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn podgate_deferring6(first: u32, second: u32, third: u32, fourth: u32) -> u32 {
+    // SAFETY: as above.
+    unsafe { maps::DEFERRING6.get(Addr6::from_words([first, second, third, fourth])) }.copied().unwrap_or(0)
+}
+
 /// What a row says of a protocol's port, as the word of a [`Verdict`].
 #[unsafe(no_mangle)]
 #[inline(never)]

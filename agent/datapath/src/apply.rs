@@ -59,7 +59,7 @@ impl Datapath {
     }
 
     /// Counts epochs up. Nobody else writes them, so the kernel's values are the mirror's.
-    fn bump(&mut self, mut indexes: Vec<u32>) -> Result<(), Partial> {
+    pub(crate) fn bump(&mut self, mut indexes: Vec<u32>) -> Result<(), Partial> {
         indexes.sort_unstable();
         indexes.dedup();
         for &index in &indexes {

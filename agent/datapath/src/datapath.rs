@@ -14,7 +14,7 @@ use podgate_policy::op::EndpointPolicies;
 use crate::attach::Hooks;
 use crate::identity::Identity;
 use crate::interfaces::{Interfaces, Place};
-use crate::load::{self, Loaded, Programs};
+use crate::load::{self, Classifier, Loaded, Programs};
 use crate::maps::{Grace, Maps};
 use crate::pins::Pins;
 use crate::slots::{Exhausted, Identified, Slots, Switch};
@@ -35,10 +35,10 @@ pub struct Datapath {
     pub(crate) messages: Option<EbpfLogger<&'static dyn Log>>,
     /// Entries of the tables that the programs write, and when they were counted.
     pub(crate) flow_counts: Option<(Instant, Vec<u64>)>,
-    interfaces: Interfaces,
+    pub(crate) interfaces: Interfaces,
     grace: Grace,
-    programs: Programs,
-    hooks: Hooks,
+    pub(crate) programs: Programs,
+    pub(crate) hooks: Hooks,
 }
 
 impl fmt::Debug for Datapath {
@@ -58,7 +58,7 @@ impl Datapath {
         let pins = options.bpffs.as_deref().map(Pins::open).transpose()?;
         let Loaded { maps, programs, events, messages } = load::load(options)?;
         if let Some(pins) = &pins {
-            let classifiers = Direction::ALL.map(|direction| (load::name(direction), programs.get(direction)));
+            let classifiers = Classifier::ALL.map(|classifier| (classifier.name(), programs.get(classifier)));
             pins.pin_set(programs.maps(), classifiers.into_iter())?;
             pins.remove_former_sets()?;
         }
@@ -92,7 +92,7 @@ impl Datapath {
     /// The program that judges a direction, for test runs and measurements.
     #[must_use]
     pub fn program(&self, direction: Direction) -> BorrowedFd<'_> {
-        self.programs.get(direction)
+        self.programs.get(Classifier::of_pod(direction))
     }
 
     /// How many slots there are: endpoints have slots 1 to this number.
@@ -205,12 +205,9 @@ impl Datapath {
     /// The slot has no identity, the interface is gone, or something of another program is in the way.
     pub fn attach(&mut self, slot: u32) -> Result<(), Error> {
         let ifindex = self.slots.endpoint(slot)?.identity.ifindex;
-        match self.interfaces.add(ifindex) {
-            Place::Array(index) => self.maps.interfaces.put_one(index, InterfaceSlot::new(ifindex, slot))?,
-            Place::More => self.maps.interfaces_more.put_one(ifindex, slot)?,
-        }
+        self.enter_interface(ifindex, slot)?;
         for direction in Direction::ALL {
-            self.hooks.attach(&mut self.programs, ifindex, direction)?;
+            self.hooks.attach(&mut self.programs, ifindex, Classifier::of_pod(direction))?;
         }
         Ok(())
     }
@@ -224,17 +221,29 @@ impl Datapath {
         let Ok(endpoint) = self.slots.endpoint(slot) else { return Ok(()) };
         let ifindex = endpoint.identity.ifindex;
         self.hooks.detach(ifindex)?;
-        match self.interfaces.remove(ifindex) {
-            Some(Place::Array(index)) => {
-                self.maps.interfaces.clear::<InterfaceSlot>(&[index]).map_err(|(_, error)| error)?;
-            }
-            Some(Place::More) => self.maps.interfaces_more.delete(&[ifindex]).map_err(|(_, error)| error)?,
-            None => {}
-        }
+        self.strike_interface(ifindex)?;
         let open = self.prepare(slot, EndpointPolicies::default())?;
         self.write_word(slot, open.word)?;
         self.slots.release(&open);
         Ok(())
+    }
+
+    /// Tells the programs which slot an interface has; 0: it is no pod's.
+    pub(crate) fn enter_interface(&mut self, ifindex: u32, slot: u32) -> Result<(), Error> {
+        match self.interfaces.add(ifindex) {
+            Place::Array(index) => self.maps.interfaces.put_one(index, InterfaceSlot::new(ifindex, slot)),
+            Place::More => self.maps.interfaces_more.put_one(ifindex, slot),
+        }
+    }
+
+    /// Lets the programs forget an interface.
+    pub(crate) fn strike_interface(&mut self, ifindex: u32) -> Result<(), Error> {
+        let struck = match self.interfaces.remove(ifindex) {
+            Some(Place::Array(index)) => self.maps.interfaces.clear::<InterfaceSlot>(&[index]),
+            Some(Place::More) => self.maps.interfaces_more.delete(&[ifindex]),
+            None => Ok(()),
+        };
+        struck.map_err(|(_, error)| error)
     }
 
     /// Takes the programs of former starts off the interfaces that no slot has now; returns those interfaces. To be

@@ -14,6 +14,10 @@
 //! [`Datapath::identify`] → [`Datapath::apply`] with an `Op::Switch` of its slot → [`Datapath::attach`]; at its end
 //! [`Datapath::release`]. A slot that is attached before it is switched lets everything pass.
 //!
+//! # Services
+//! [`Datapath::guard`] every device that is no pod's, then tell with [`Datapath::defer`] which addresses are Services' and
+//! the host's own: egress to them is judged where the packet leaves the host or enters a pod.
+//!
 //! # Restarts
 //! With [`Options::bpffs`] set, hooks stay at work when the process ends. The next [`Datapath::load`] makes maps and
 //! programs of its own; [`Datapath::attach`] puts them in the place of the former, interface by interface, in one step
@@ -29,7 +33,9 @@ mod apply;
 mod attach;
 pub mod binding;
 mod datapath;
+mod deferring;
 mod error;
+mod guard;
 mod hz;
 mod identity;
 mod interfaces;
@@ -49,8 +55,10 @@ mod test_run;
 mod tests;
 
 pub use datapath::Datapath;
+pub use deferring::Deferring;
 pub use error::{ApplyError, Error};
+pub use guard::{Guard, LinkLayer};
 pub use identity::Identity;
 pub use options::{DEFAULT_BPFFS, Hook, Options};
-pub use read::{CounterKey, TableUsage};
+pub use read::{CounterKey, Exits, TableUsage};
 pub use test_run::{TestContext, TestRun, test_run};

@@ -19,7 +19,7 @@ use crate::{Error, Options, hz};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
 
 /// Maps whose size the programs, or the layout of what is in them, depend on.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 9] = [
     map::INTERFACES,
     map::SLOTS,
     map::CONFIGS,
@@ -28,6 +28,7 @@ const FIXED: [&str; 8] = [
     map::COUNTERS,
     map::EVENT_BUDGET,
     map::EVENTS_LOST,
+    map::EXITS,
 ];
 
 /// Maps and programs, loaded and attached to nothing.
@@ -39,12 +40,59 @@ pub(crate) struct Loaded {
     pub(crate) messages: Option<EbpfLogger<&'static dyn Log>>,
 }
 
+/// A program that is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Classifier {
+    /// [`program::INGRESS`]
+    Ingress,
+    /// [`program::EGRESS`]
+    Egress,
+    /// [`program::EXIT`]
+    Exit,
+    /// [`program::EXIT_BARE`]
+    ExitBare,
+    /// [`program::ENTRY`]
+    Entry,
+}
+
+impl Classifier {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [Self::Ingress, Self::Egress, Self::Exit, Self::ExitBare, Self::Entry];
+
+    /// The program that judges a direction at a pod's interface.
+    pub(crate) const fn of_pod(direction: Direction) -> Self {
+        match direction {
+            Direction::Ingress => Self::Ingress,
+            Direction::Egress => Self::Egress,
+        }
+    }
+
+    /// Its name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => program::INGRESS,
+            Self::Egress => program::EGRESS,
+            Self::Exit => program::EXIT,
+            Self::ExitBare => program::EXIT_BARE,
+            Self::Entry => program::ENTRY,
+        }
+    }
+
+    /// Its hook: that of the packets that go this way at a pod's interface.
+    pub(crate) const fn direction(self) -> Direction {
+        match self {
+            Self::Ingress | Self::Exit | Self::ExitBare => Direction::Ingress,
+            Self::Egress | Self::Entry => Direction::Egress,
+        }
+    }
+}
+
 /// The classifiers.
 pub(crate) struct Programs {
     /// Also holds the maps under the descriptors by which its instructions name them.
     object: Ebpf,
-    ingress: OwnedFd,
-    egress: OwnedFd,
+    /// In the order of [`Classifier::ALL`].
+    loaded: [OwnedFd; 5],
 }
 
 /// Loads everything.
@@ -55,42 +103,36 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
     let messages = messages.map_err(|error| Error::BadObject(error.to_string()))?;
     let jiffies = load_program(&mut object, program::JIFFIES)?;
     hz::confirm(jiffies.as_fd(), hz::of_this_kernel())?;
-    let ingress = load_program(&mut object, program::INGRESS)?;
-    let egress = load_program(&mut object, program::EGRESS)?;
+    let loaded = load_all(&mut object)?;
     let mut descriptors = descriptors(&object)?;
     let events = ring_buffer(&mut descriptors)?;
     let maps = descriptors.sort(capacities)?;
-    Ok(Loaded { maps, programs: Programs { object, ingress, egress }, events, messages })
+    Ok(Loaded { maps, programs: Programs { object, loaded }, events, messages })
+}
+
+fn load_all(object: &mut Ebpf) -> Result<[OwnedFd; 5], Error> {
+    let [ingress, egress, exit, exit_bare, entry] =
+        Classifier::ALL.map(|classifier| load_program(object, classifier.name()));
+    Ok([ingress?, egress?, exit?, exit_bare?, entry?])
 }
 
 impl Programs {
-    /// The program that judges a direction.
-    pub(crate) fn get(&self, direction: Direction) -> BorrowedFd<'_> {
-        match direction {
-            Direction::Ingress => self.ingress.as_fd(),
-            Direction::Egress => self.egress.as_fd(),
-        }
+    /// A program.
+    pub(crate) fn get(&self, classifier: Classifier) -> BorrowedFd<'_> {
+        self.loaded[classifier as usize].as_fd()
     }
 
-    /// Loads the program of a direction once more, over the same maps: a hook takes each program only once, so that
-    /// moving ours ahead of others without a gap needs a second one.
-    pub(crate) fn another(&mut self, direction: Direction) -> Result<OwnedFd, Error> {
-        let name = name(direction);
-        classifier(&mut self.object, name)?.unload().map_err(|error| refused(name, &error))?;
+    /// Loads a program once more, over the same maps: a hook takes each program only once, so that moving ours ahead of
+    /// others without a gap needs a second one.
+    pub(crate) fn another(&mut self, classifier: Classifier) -> Result<OwnedFd, Error> {
+        let name = classifier.name();
+        self::classifier(&mut self.object, name)?.unload().map_err(|error| refused(name, &error))?;
         load_program(&mut self.object, name)
     }
 
     /// The maps by name.
     pub(crate) fn maps(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
         self.object.maps().filter_map(|(name, map)| Some((name, data(map)?.fd().as_fd())))
-    }
-}
-
-/// The name of the program that judges a direction.
-pub(crate) const fn name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ingress => program::INGRESS,
-        Direction::Egress => program::EGRESS,
     }
 }
 

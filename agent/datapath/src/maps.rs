@@ -30,9 +30,12 @@ pub(crate) struct Maps {
     pub(crate) row_ports: Table<RowPortKey>,
     pub(crate) ports: Table<u32>,
     pub(crate) epochs: Table<u32>,
+    pub(crate) deferring4: Table<Addr4>,
+    pub(crate) deferring6: Table<Addr6>,
     pub(crate) flows: [FlowTable; 6],
     counters: OwnedFd,
     events_lost: OwnedFd,
+    exits: OwnedFd,
     /// Entries by map name.
     pub(crate) capacities: BTreeMap<&'static str, u32>,
 }
@@ -46,6 +49,11 @@ impl Maps {
     /// [`map::EVENTS_LOST`]
     pub(crate) fn events_lost(&self) -> BorrowedFd<'_> {
         self.events_lost.as_fd()
+    }
+
+    /// [`map::EXITS`]
+    pub(crate) fn exits(&self) -> BorrowedFd<'_> {
+        self.exits.as_fd()
     }
 }
 
@@ -112,6 +120,8 @@ impl Descriptors {
             row_ports: self.table(map::ROW_PORTS)?,
             ports: self.table(map::PORTS)?,
             epochs: self.table(map::EPOCHS)?,
+            deferring4: self.table(map::DEFERRING4)?,
+            deferring6: self.table(map::DEFERRING6)?,
             flows: [
                 FlowTable::new::<FlowKey4, Flow>(map::FLOWS4, &mut self)?,
                 FlowTable::new::<FlowKey6, Flow>(map::FLOWS6, &mut self)?,
@@ -122,6 +132,7 @@ impl Descriptors {
             ],
             counters: self.take(map::COUNTERS)?,
             events_lost: self.take(map::EVENTS_LOST)?,
+            exits: self.take(map::EXITS)?,
             capacities,
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use podgate_common::{Counter, Direction, DropEvent, Reason, counter_index, map};
+use podgate_common::{Counter, Direction, DropEvent, Reason, counter_index, exits, map};
 
 use crate::maps::per_cpu;
 use crate::sys::Walk;
@@ -29,6 +29,18 @@ pub struct TableUsage {
     pub used: u64,
     /// Entries it has room for.
     pub capacity: u64,
+}
+
+/// Packets at the exit hooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exits {
+    /// Deferred ones that were judged and went on.
+    pub allowed: u64,
+    /// Deferred ones that were judged and dropped.
+    pub denied: u64,
+    /// Those that came without their pod's tag, which another program on their way clears. They were judged by the
+    /// interface that they came from.
+    pub untagged: u64,
 }
 
 /// The programs' tables are walked over to count their entries, so not at every scrape of an eager scraper.
@@ -80,7 +92,7 @@ impl Datapath {
     }
 
     /// Entries of the tables that only user space writes.
-    fn written(&self) -> [(&'static str, usize); 13] {
+    fn written(&self) -> [(&'static str, usize); 15] {
         let maps = &self.maps;
         let (slots, configs) = self.slots.used();
         let (interfaces, interfaces_more) = self.interfaces_used();
@@ -98,6 +110,8 @@ impl Datapath {
             (map::ROWS, maps.rows.used()),
             (map::ROW_PORTS, maps.row_ports.used()),
             (map::PORTS, maps.ports.used()),
+            (map::DEFERRING4, maps.deferring4.used()),
+            (map::DEFERRING6, maps.deferring6.used()),
         ]
     }
 
@@ -137,6 +151,16 @@ impl Datapath {
     /// The kernel refused to read.
     pub fn events_lost(&self) -> Result<u64, Error> {
         Ok(per_cpu::<u64>(self.maps.events_lost(), map::EVENTS_LOST, 0, 1, self.cpus)?.iter().sum())
+    }
+
+    /// What the exit hooks have seen since the datapath was loaded.
+    ///
+    /// # Errors
+    /// The kernel refused to read.
+    pub fn exits(&self) -> Result<Exits, Error> {
+        let values: Vec<u64> = per_cpu(self.maps.exits(), map::EXITS, 0, map::capacity::EXITS, self.cpus)?;
+        let at = |index: u32| values.iter().skip(index as usize * self.cpus).take(self.cpus).sum();
+        Ok(Exits { allowed: at(exits::ALLOWED), denied: at(exits::DENIED), untagged: at(exits::UNTAGGED) })
     }
 }
 

@@ -3,11 +3,12 @@
 use podgate_datapath::binding::{Anomaly, NoVeth};
 use podgate_datapath::netlink::{HostView, Unsupported};
 
-use crate::status::AnomalyStatus;
+use crate::status::{AnomalyStatus, DeviceStatus};
 
 /// Every kind of anomaly, as metrics count them.
-pub(crate) const KINDS: [&str; 6] = [
+pub(crate) const KINDS: [&str; 7] = [
     "address_elsewhere",
+    "device_not_hooked",
     "duplicate_address",
     "extra_interface",
     "interface_without_pod",
@@ -50,6 +51,13 @@ pub(super) fn describe_unsupported(unsupported: &Unsupported) -> AnomalyStatus {
     }
 }
 
+/// A device by which packets leave the host unjudged, for the status.
+pub(super) fn describe_unhooked(device: &DeviceStatus) -> AnomalyStatus {
+    let error = device.error.as_deref().unwrap_or("not yet");
+    let message = format!("what pods send to Services is not judged where it leaves by {}: {error}", device.name);
+    AnomalyStatus { kind: "device_not_hooked".to_owned(), message }
+}
+
 /// Why a pod has no interface.
 pub(super) fn no_veth(cause: &NoVeth, view: &HostView) -> String {
     match cause {
@@ -64,7 +72,7 @@ pub(super) fn no_veth(cause: &NoVeth, view: &HostView) -> String {
 }
 
 /// The name of a device, or its index once it is gone.
-fn device(view: &HostView, ifindex: u32) -> String {
+pub(super) fn device(view: &HostView, ifindex: u32) -> String {
     let veth = view.veths.get(&ifindex).map(|veth| &veth.name);
     let name = veth.or_else(|| view.devices.get(&ifindex).map(|device| &device.name));
     name.cloned().unwrap_or_else(|| format!("interface {ifindex}"))

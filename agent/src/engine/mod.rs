@@ -1,7 +1,7 @@
 //! The engine: one thread that owns the cluster's state, the bindings, the tables and the datapath.
 //!
 //! ```text
-//!  source: Update ─────┐                                   ┌─► Release, Identify, Apply, Attach ─► datapath
+//!  source: Update ─────┐                                   ┌─► Guard, Release, Identify, … ────► datapath
 //!  netlink: HostView ──┼─► State (pure): what to do next? ─┤                                          │
 //!  datapath: outcome ──┘                                   └─► readiness, status ◄── counters, events ┘
 //! ```
@@ -10,8 +10,10 @@
 
 mod anomalies;
 mod backoff;
+mod deferral;
 mod drops;
 mod endpoints;
+mod guards;
 mod handle;
 mod memory;
 mod names;

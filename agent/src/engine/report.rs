@@ -5,19 +5,19 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use podgate_common::Counter;
-use podgate_datapath::CounterKey;
 use podgate_datapath::binding::{Anomaly, PodId};
+use podgate_datapath::{CounterKey, Exits};
 use podgate_policy::evaluate::isolating;
 use podgate_policy::model::{self, Pod};
 use podgate_policy::plan::Subject;
 use podgate_source::{ProblemKind, ResourceStatus};
 
-use super::anomalies::{describe, describe_unsupported, no_veth};
+use super::anomalies::{describe, describe_unhooked, describe_unsupported, device, no_veth};
 use super::endpoints::{Endpoint, Stage};
 use super::state::State;
 use crate::status::{
-    AnomalyStatus, ApplyStatus, CounterStatus, InterfaceStatus, PodState, PodStatus, PolicyStatus, ProblemCount,
-    ProblemStatus, SourceStatus, Status, TableStatus,
+    AnomalyStatus, ApplyStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, PolicyStatus,
+    ProblemCount, ProblemStatus, ServicesStatus, SourceStatus, Status, TableStatus,
 };
 
 /// What the kernel counted for one slot, direction and reason.
@@ -38,6 +38,8 @@ pub(super) struct Reading {
     pub(super) tables: Vec<TableStatus>,
     /// Events that were not emitted.
     pub(super) events_lost: u64,
+    /// What the exit hooks have seen.
+    pub(super) exits: Exits,
 }
 
 impl State {
@@ -61,6 +63,7 @@ impl State {
             tables: self.tables(reading.tables),
             anomalies: self.anomalies(),
             apply: ApplyStatus { pending: self.ops.len(), errors: self.errors, error: self.apply_error.clone() },
+            services: self.services(reading.exits),
             events_lost: reading.events_lost,
             ..Status::default()
         }
@@ -149,7 +152,7 @@ impl State {
     }
 
     fn interface(&self, index: u32) -> InterfaceStatus {
-        let name = self.view.as_ref().and_then(|view| view.veths.get(&index)).map(|veth| veth.name.clone());
+        let name = self.view.as_ref().map(|view| device(view, index));
         InterfaceStatus { name: name.unwrap_or_else(|| format!("interface {index}")), index }
     }
 
@@ -206,7 +209,31 @@ impl State {
     fn anomalies(&self) -> Vec<AnomalyStatus> {
         let Some(view) = &self.view else { return Vec::new() };
         let bindings = self.bindings.anomalies().iter().map(|anomaly| describe(anomaly, view));
-        bindings.chain(view.unsupported().iter().map(describe_unsupported)).collect()
+        let unhooked = self.devices().filter(|device| device.error.is_some());
+        let unhooked = unhooked.map(|device| describe_unhooked(&device));
+        bindings.chain(view.unsupported().iter().map(describe_unsupported)).chain(unhooked).collect()
+    }
+
+    fn services(&self, exits: Exits) -> ServicesStatus {
+        let (addresses, host_addresses) = self.deferral.counts();
+        ServicesStatus {
+            addresses,
+            host_addresses,
+            left_out: self.deferral.left_out(),
+            devices: self.devices().collect(),
+            allowed: exits.allowed,
+            denied: exits.denied,
+            untagged: exits.untagged,
+        }
+    }
+
+    fn devices(&self) -> impl Iterator<Item = DeviceStatus> {
+        self.guards.iter().map(|(index, guarded)| DeviceStatus {
+            name: self.interface(index).name,
+            index,
+            hooked: guarded.held.is_some(),
+            error: guarded.error.clone(),
+        })
     }
 }
 

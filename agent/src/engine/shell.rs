@@ -125,6 +125,9 @@ impl Engine {
             Command::Release { slot } => self.datapath.release(*slot),
             Command::Identify { slot, identity } => self.datapath.identify(*slot, identity),
             Command::Attach { slot } => self.datapath.attach(*slot),
+            Command::Guard { ifindex, guard: Some(guard) } => self.datapath.guard(*ifindex, *guard),
+            Command::Guard { ifindex, guard: None } => self.datapath.unguard(*ifindex),
+            Command::Defer { changes } => self.datapath.defer(changes),
             Command::FinishTakeover => self.datapath.finish_takeover().map(|interfaces| {
                 if !interfaces.is_empty() {
                     tracing::info!(?interfaces, "took a former agent's programs off interfaces without a pod");
@@ -163,7 +166,8 @@ impl Engine {
             entries: usage.used,
             capacity: usage.capacity,
         });
-        Ok(Reading { counts, tables: tables.collect(), events_lost: self.datapath.events_lost()? })
+        let tables = tables.collect();
+        Ok(Reading { counts, tables, events_lost: self.datapath.events_lost()?, exits: self.datapath.exits()? })
     }
 
     fn drain_events(&mut self) {
@@ -192,17 +196,20 @@ fn hook_name(hook: Hook) -> &'static str {
 }
 
 fn log(command: &Command, outcome: &Outcome) {
-    let (what, slot, ops) = match command {
-        Command::Release { slot } => ("release", Some(*slot), None),
-        Command::Identify { slot, .. } => ("identify", Some(*slot), None),
-        Command::Attach { slot } => ("attach", Some(*slot), None),
-        Command::Apply { ops } => ("apply", None, Some(ops.len())),
-        Command::FinishTakeover => ("finish takeover", None, None),
+    let (what, slot, ifindex, changes) = match command {
+        Command::Release { slot } => ("release", Some(*slot), None, None),
+        Command::Identify { slot, .. } => ("identify", Some(*slot), None, None),
+        Command::Attach { slot } => ("attach", Some(*slot), None, None),
+        Command::Apply { ops } => ("apply", None, None, Some(ops.len())),
+        Command::Guard { ifindex, guard: Some(_) } => ("guard", None, Some(*ifindex), None),
+        Command::Guard { ifindex, guard: None } => ("unguard", None, Some(*ifindex), None),
+        Command::Defer { changes } => ("defer", None, None, Some(changes.len())),
+        Command::FinishTakeover => ("finish takeover", None, None, None),
     };
     match outcome {
-        Outcome::Done => tracing::debug!(command = what, slot, ops, "done"),
+        Outcome::Done => tracing::debug!(command = what, slot, ifindex, changes, "done"),
         Outcome::Failed { applied, error } => {
-            tracing::warn!(command = what, slot, ops, applied, error, "failed; will be tried again");
+            tracing::warn!(command = what, slot, ifindex, changes, applied, error, "failed; will be tried again");
         }
     }
 }

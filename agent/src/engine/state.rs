@@ -5,23 +5,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use podgate_datapath::Identity;
 use podgate_datapath::binding::{Bindings, Decision, NodeFacts};
 use podgate_datapath::netlink::HostView;
+use podgate_datapath::{Guard, Identity};
 use podgate_policy::cluster::Cluster;
 use podgate_policy::compile::{Changes, Endpoint};
 use podgate_policy::model::{ObjectKey, Pod};
 use podgate_policy::op::Op;
 use podgate_policy::plan::{Planner, Unfit};
+use podgate_policy::services::Frontends;
+use podgate_policy::services::{Node, Service};
 use podgate_policy::tables::Limits;
-use podgate_source::services::Node;
 use podgate_source::{Change, Object, ObjectRef, SourceStatus, Update};
 
 use super::backoff::Backoff;
+use super::deferral::{Changes as DeferralChanges, Deferral};
 use super::endpoints::{Endpoints, Stage, identity};
+use super::guards::Guards;
 use super::memory::Enforced;
 use super::names::Names;
-use super::upkeep::Upkeep;
+use super::upkeep::{Check, Upkeep};
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +61,18 @@ pub(crate) enum Command {
     Attach {
         /// The slot.
         slot: u32,
+    },
+    /// Judge what pods send by a device that is no pod's, or, with `None`, do so no longer.
+    Guard {
+        /// The device.
+        ifindex: u32,
+        /// How.
+        guard: Option<Guard>,
+    },
+    /// Change which addresses are judged where packets leave the host, not where they leave the pod.
+    Defer {
+        /// How.
+        changes: DeferralChanges,
     },
     /// Take what a former agent left off the interfaces that have no slot.
     FinishTakeover,
@@ -104,6 +119,13 @@ pub(crate) struct State {
     /// What of the last plan is not applied yet.
     pub(super) ops: Vec<Op>,
     pub(super) unfit: Vec<Unfit>,
+    pub(super) guards: Guards,
+    /// Whether the guards may differ from what the host looks like.
+    reguard: bool,
+    pub(super) frontends: Frontends,
+    pub(super) deferral: Deferral,
+    /// Whether Services or the host's addresses have changed.
+    redefer: bool,
     apply_backoff: Backoff,
     upkeep: Upkeep,
     pub(super) errors: u64,
@@ -113,7 +135,8 @@ pub(crate) struct State {
 impl State {
     /// A state that knows nothing yet. `slots` counts slot 0, which is never given.
     /// `enforced` is what the agent before this one enforced.
-    pub(crate) fn new(config: Config, limits: Limits, slots: u32, enforced: Enforced) -> Self {
+    /// `addresses` is how many Services' and own addresses there is room for, of each family.
+    pub(crate) fn new(config: Config, limits: Limits, slots: u32, addresses: usize, enforced: Enforced) -> Self {
         Self {
             config,
             cluster: Cluster::default(),
@@ -132,6 +155,11 @@ impl State {
             plan_again: false,
             ops: Vec::new(),
             unfit: Vec::new(),
+            guards: Guards::default(),
+            reguard: false,
+            frontends: Frontends::default(),
+            deferral: Deferral::new(addresses),
+            redefer: false,
             apply_backoff: Backoff::default(),
             upkeep: Upkeep::default(),
             errors: 0,
@@ -147,6 +175,7 @@ impl State {
         if !self.synced {
             self.synced = true;
             self.rebind = true;
+            self.redefer = true;
         }
     }
 
@@ -154,6 +183,8 @@ impl State {
     pub(crate) fn take_view(&mut self, view: Arc<HostView>) {
         self.view = Some(view);
         self.rebind = true;
+        self.reguard = true;
+        self.redefer = true;
     }
 
     /// Takes in how the source is doing.
@@ -167,8 +198,12 @@ impl State {
             return None;
         }
         self.rebind();
+        self.reguard();
+        self.redefer();
         let attach = |state: &Self| state.endpoints.next_unattached(now).map(|slot| Command::Attach { slot });
-        let command = self.release(now).or_else(|| self.identify(now)).or_else(|| self.apply(now));
+        // What defers must find exit hooks on its way, so the devices come first.
+        let command = self.release(now).or_else(|| self.guard(now)).or_else(|| self.defer(now));
+        let command = command.or_else(|| self.identify(now)).or_else(|| self.apply(now));
         command.or_else(|| attach(self)).or_else(|| self.upkeep(now))
     }
 
@@ -192,7 +227,8 @@ impl State {
     /// When something that failed is to be tried again.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let retries = [self.apply_backoff.deadline(now), self.endpoints.deadline(now)];
-        retries.into_iter().chain([self.upkeep.deadline(now)]).flatten().min()
+        let retries = retries.into_iter().chain([self.guards.deadline(now), self.deferral.deadline(now)]);
+        retries.chain([self.upkeep.deadline(now)]).flatten().min()
     }
 
     /// Takes in how a command ended.
@@ -203,10 +239,17 @@ impl State {
         match (command, outcome) {
             (Command::Apply { .. }, Outcome::Done) => self.applied(),
             (Command::Apply { ops }, Outcome::Failed { applied, error }) => self.not_applied(ops, applied, error, now),
-            (Command::Release { slot }, Outcome::Done) => self.endpoints.released(slot),
+            (Command::Release { slot }, Outcome::Done) => {
+                self.endpoints.released(slot);
+                self.reguard = true;
+            }
             (Command::Release { slot }, Outcome::Failed { .. }) => self.endpoints.not_released(slot, now),
             (Command::FinishTakeover, Outcome::Done) => self.upkeep.finished(),
             (Command::FinishTakeover, Outcome::Failed { .. }) => self.upkeep.not_finished(now),
+            (Command::Guard { ifindex, guard }, Outcome::Done) => self.guards.done(ifindex, guard),
+            (Command::Guard { ifindex, .. }, Outcome::Failed { error, .. }) => self.guards.failed(ifindex, error, now),
+            (Command::Defer { changes }, Outcome::Done) => self.deferral.done(changes),
+            (Command::Defer { .. }, Outcome::Failed { .. }) => self.deferral.failed(now),
             (Command::Identify { slot, .. }, Outcome::Done) => self.identified(slot),
             (Command::Attach { slot }, Outcome::Done) => self.attached(slot),
             (Command::Identify { slot, .. } | Command::Attach { slot }, Outcome::Failed { error, .. }) => {
@@ -230,7 +273,9 @@ impl State {
             (_, ObjectRef::Node(name)) => self.take_node(&name, None),
             (_, ObjectRef::Namespace(name)) => drop(self.changes.namespaces.insert(name)),
             (_, ObjectRef::Policy(key)) => drop(self.changes.policies.insert(key)),
-            (_, ObjectRef::Service(_) | ObjectRef::EndpointSlice(_)) => {}
+            (Change::Apply(Object::Service(service)), _) => self.take_service(&service.key, Some(service)),
+            (_, ObjectRef::Service(key)) => self.take_service(&key, None),
+            (_, ObjectRef::EndpointSlice(_)) => {}
         }
         change.apply_to(&mut self.cluster);
     }
@@ -245,6 +290,12 @@ impl State {
         }
         self.rebind |= was_local || is_local;
         self.changes.pods.insert(key.clone());
+    }
+
+    /// A Service is new, changed or gone.
+    fn take_service(&mut self, key: &ObjectKey, service: Option<&Service>) {
+        let former = self.cluster.services.get(key).map(|former| &**former);
+        self.redefer |= self.frontends.update(former, service);
     }
 
     /// A node is new, changed or gone.
@@ -282,6 +333,30 @@ impl State {
         self.changes.released.insert(slot);
     }
 
+    /// Brings the guards of devices up to date. Interfaces of pods, attached or about to be, are not their business.
+    fn reguard(&mut self) {
+        let Some(view) = self.view.as_ref().filter(|_| self.reguard) else { return };
+        self.reguard = false;
+        let bindings = self.endpoints.iter().map(|(_, endpoint)| &endpoint.binding).chain(self.endpoints.waiting());
+        let of_pods = bindings.map(|binding| binding.ifindex).collect();
+        self.guards.update(view, &of_pods);
+    }
+
+    /// Brings the addresses that defer up to date.
+    fn redefer(&mut self) {
+        let Some(view) = self.view.as_ref().filter(|_| self.redefer) else { return };
+        self.redefer = false;
+        self.deferral.update(view, self.frontends.addresses());
+    }
+
+    fn guard(&self, now: Instant) -> Option<Command> {
+        self.guards.next(now).map(|(ifindex, guard)| Command::Guard { ifindex, guard })
+    }
+
+    fn defer(&self, now: Instant) -> Option<Command> {
+        self.deferral.next(now).map(|changes| Command::Defer { changes })
+    }
+
     fn release(&self, now: Instant) -> Option<Command> {
         self.endpoints.next_release(now).map(|slot| Command::Release { slot })
     }
@@ -298,7 +373,10 @@ impl State {
         if self.upkeep.may_finish_takeover(settled, now) {
             return Some(Command::FinishTakeover);
         }
-        self.upkeep.next_check(&self.endpoints, now).map(|slot| Command::Attach { slot })
+        self.upkeep.next_check(&self.endpoints, &self.guards, now).map(|check| match check {
+            Check::Pod(slot) => Command::Attach { slot },
+            Check::Device(ifindex, guard) => Command::Guard { ifindex, guard: Some(guard) },
+        })
     }
 
     /// The rest of the last plan, else a new one. A plan is never made before the last one is applied.
@@ -357,6 +435,7 @@ impl State {
         if let Some(endpoint) = self.endpoints.get_mut(slot) {
             endpoint.stage = Stage::Attached;
             endpoint.succeed();
+            self.guards.taken(endpoint.binding.ifindex);
         }
     }
 

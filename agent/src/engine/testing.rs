@@ -37,7 +37,7 @@ pub(super) const NODE: &str = "node-a";
 /// A state of [`NODE`] with room for `slots` - 1 pods.
 pub(super) fn state(slots: u32) -> State {
     let config = Config { node: NODE.into(), keep: false, routing: BTreeSet::new() };
-    State::new(config, limits(1024), slots, Enforced::new())
+    State::new(config, limits(1024), slots, 1024, Enforced::new())
 }
 
 /// The same room in every table.
@@ -152,6 +152,9 @@ pub(super) fn short(commands: &[Command]) -> Vec<String> {
         Command::Identify { slot, identity } => format!("identify {slot} on {}", identity.ifindex),
         Command::Apply { .. } => "apply".to_owned(),
         Command::Attach { slot } => format!("attach {slot}"),
+        Command::Guard { ifindex, guard: Some(_) } => format!("guard {ifindex}"),
+        Command::Guard { ifindex, guard: None } => format!("unguard {ifindex}"),
+        Command::Defer { changes } => format!("defer {}", changes.len()),
         Command::FinishTakeover => "finish takeover".to_owned(),
     };
     commands.iter().map(short).collect()

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use podgate_datapath::Guard;
+
 use super::backoff::Backoff;
 use super::endpoints::{Endpoints, Stage};
+use super::guards::Guards;
 
 /// A former agent's programs stay at most this long on interfaces that have no pod, while some pod has no interface:
 /// one of them may be that pod's.
@@ -12,14 +15,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two checks that no other program has come before ours on an interface.
 const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Hooks to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Those of the pod in a slot.
+    Pod(u32),
+    /// Those of a device that is no pod's.
+    Device(u32, Guard),
+}
+
 /// What is to be done from time to time.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
     started: Option<Instant>,
     takeover_done: bool,
     takeover_backoff: Backoff,
-    /// The slot that was checked last in this round.
-    checked: u32,
+    /// The slot, and the device, that were checked last in this round.
+    slot: u32,
+    device: u32,
     next_round: Option<Instant>,
 }
 
@@ -41,21 +54,24 @@ impl Upkeep {
         self.takeover_backoff.fail(now);
     }
 
-    /// The next slot whose hooks to check.
-    pub(super) fn next_check(&mut self, endpoints: &Endpoints, now: Instant) -> Option<u32> {
+    /// The next hooks to check.
+    pub(super) fn next_check(&mut self, endpoints: &Endpoints, guards: &Guards, now: Instant) -> Option<Check> {
         let next_round = *self.next_round.get_or_insert(now + CHECK_INTERVAL);
         if now < next_round {
             return None;
         }
-        let mut due = endpoints.iter().filter(|(slot, it)| *slot > self.checked && it.stage == Stage::Attached);
-        match due.next() {
-            Some((slot, _)) => self.checked = slot,
-            None => {
-                self.checked = 0;
-                self.next_round = Some(now + CHECK_INTERVAL);
-            }
+        let mut pods = endpoints.iter().filter(|(slot, it)| *slot > self.slot && it.stage == Stage::Attached);
+        if let Some((slot, _)) = pods.next() {
+            self.slot = slot;
+            return Some(Check::Pod(slot));
         }
-        (self.checked > 0).then_some(self.checked)
+        if let Some((ifindex, guard)) = guards.next_check(self.device) {
+            self.device = ifindex;
+            return Some(Check::Device(ifindex, guard));
+        }
+        (self.slot, self.device) = (0, 0);
+        self.next_round = Some(now + CHECK_INTERVAL);
+        None
     }
 
     /// When something is to be done.

@@ -36,6 +36,7 @@ impl Collector for StatusCollector {
         self.tables(encoder)?;
         self.endpoints(encoder)?;
         self.apply(encoder)?;
+        self.services(encoder)?;
         self.sources(encoder)?;
         self.agent(encoder)
     }
@@ -75,6 +76,18 @@ impl StatusCollector {
         single(encoder, &names::APPLY_ERRORS, self.status.apply.errors)?;
         single(encoder, &names::APPLY_PENDING, self.status.apply.pending as u64)?;
         self.apply_duration.encode(descriptor(encoder, &names::APPLY_DURATION)?)
+    }
+
+    fn services(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let services = &self.status.services;
+        single(encoder, &names::SERVICE_ADDRESSES, services.addresses as u64)?;
+        single(encoder, &names::SERVICE_ADDRESSES_LEFT_OUT, services.left_out as u64)?;
+        let hooked = services.devices.iter().filter(|device| device.hooked).count() as u64;
+        let devices = [("true", hooked), ("false", services.devices.len() as u64 - hooked)];
+        family(encoder, &names::DEVICES, devices.into_iter().map(|(hooked, n)| (vec![("hooked", hooked)], n)))?;
+        let exits = [("allowed", services.allowed), ("denied", services.denied)];
+        family(encoder, &names::EXITS, exits.into_iter().map(|(verdict, n)| (vec![("verdict", verdict)], n)))?;
+        single(encoder, &names::EXITS_UNTAGGED, services.untagged)
     }
 
     fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

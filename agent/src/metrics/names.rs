@@ -45,6 +45,16 @@ metrics! {
     SOURCE_SYNCED = Gauge "podgate_source_synced", "Whether the objects of a resource are complete: 1 or 0.";
     PROBLEMS = Gauge "podgate_problems", "Objects that are left out or held at their last good version, by kind of problem.";
     PROBLEMS_MET = Counter "podgate_problems_met", "Problems met in objects since the start, by kind.";
+    SERVICE_ADDRESSES = Gauge "podgate_service_addresses",
+        "Addresses of Services: egress to them is judged by the backend that a packet really goes to.";
+    SERVICE_ADDRESSES_LEFT_OUT = Gauge "podgate_service_addresses_left_out",
+        "Addresses of Services that the tables have no room for: egress to them is judged as to any other address.";
+    DEVICES = Gauge "podgate_devices",
+        "Devices by which packets leave the node, without pods' interfaces: whether egress to Services is judged there.";
+    EXITS = Counter "podgate_exit_judgements",
+        "Packets to Services judged where they leave the node or enter a pod, by verdict.";
+    EXITS_UNTAGGED = Counter "podgate_exit_untagged",
+        "Packets of pods that came to an exit hook without podgate's tag: another program on the node clears it.";
     READY = Gauge "podgate_ready", "Whether the agent is ready, as /readyz says: 1 or 0.";
     EVENTS_LOST = Counter "podgate_events_lost",
         "Dropped packets that were counted but not reported one by one, for the rate limit or a full ring.";

@@ -43,6 +43,8 @@ pub(crate) struct Status {
     pub(crate) anomalies: Vec<AnomalyStatus>,
     /// How applying to the kernel goes.
     pub(crate) apply: ApplyStatus,
+    /// What is judged where packets leave the host.
+    pub(crate) services: ServicesStatus,
     /// Drop events that the kernel did not emit, for the rate limit or a full ring. The drops are counted all the same.
     pub(crate) events_lost: u64,
     /// The last dropped packets that were reported, oldest first.
@@ -115,7 +117,7 @@ pub(crate) struct PolicyStatus {
 pub(crate) struct CounterStatus {
     /// `ingress` or `egress`.
     pub(crate) direction: String,
-    /// `allowed` or `denied`.
+    /// `allowed`, `denied` or `deferred`.
     pub(crate) verdict: String,
     /// Why.
     pub(crate) reason: String,
@@ -196,6 +198,39 @@ pub(crate) struct ApplyStatus {
     /// Failures since the agent started.
     pub(crate) errors: u64,
     /// The last failure, until everything is applied again.
+    pub(crate) error: Option<String>,
+}
+
+/// Egress to Services and to the host's own addresses: judged where packets leave the host or enter a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServicesStatus {
+    /// Addresses of Services: cluster IPs, external IPs, load balancers'.
+    pub(crate) addresses: usize,
+    /// Addresses of the host, at which NodePorts and hostPorts are served too.
+    pub(crate) host_addresses: usize,
+    /// Addresses that the tables have no room for: egress to them is judged as to any other address.
+    pub(crate) left_out: usize,
+    /// The devices by which packets leave the host, without the interfaces of pods.
+    pub(crate) devices: Vec<DeviceStatus>,
+    /// Packets that were judged there and went on.
+    pub(crate) allowed: u64,
+    /// Packets that were judged there and dropped.
+    pub(crate) denied: u64,
+    /// Packets that came there without their pod's tag, which another program clears: they were judged by the interface
+    /// that they came from.
+    pub(crate) untagged: u64,
+}
+
+/// A device that is no pod's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its ifindex.
+    pub(crate) index: u32,
+    /// Whether what leaves by it is judged.
+    pub(crate) hooked: bool,
+    /// Why not.
     pub(crate) error: Option<String>,
 }
 

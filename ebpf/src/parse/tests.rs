@@ -37,15 +37,15 @@ fn transport(packet: &Packet<'_>, headers: &Headers, direction: Direction, plain
 }
 
 fn ports_of(frame: &[u8], headers: &Headers, plain: u32) -> Result<(u16, u16), Reason> {
-    transport(&Packet::new(frame), headers, Egress, plain).map(|t| (t.source.number(), t.destination.number()))
+    transport(&Frame::new(frame), headers, Egress, plain).map(|t| (t.source.number(), t.destination.number()))
 }
 
 fn udp4(frame: &[u8]) -> Result<(u16, u16), Reason> {
-    ports_of(frame, &ipv4(&Packet::new(frame))?, L4_PLAIN4)
+    ports_of(frame, &ipv4(&Frame::new(frame))?, HEADER4)
 }
 
 fn udp6(frame: &[u8]) -> Result<(u16, u16), Reason> {
-    ports_of(frame, &ipv6(&Packet::new(frame))?, L4_PLAIN6)
+    ports_of(frame, &ipv6(&Frame::new(frame))?, HEADER6)
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn too_many_or_misplaced_extension_headers_are_malformed() {
 
 #[test]
 fn fragments_are_told_apart_and_never_lend_payload_as_ports() {
-    let part = |frame: Vec<u8>| ipv4(&Packet::new(&frame)).map(|headers| headers.fragment);
+    let part = |frame: Vec<u8>| ipv4(&Frame::new(&frame)).map(|headers| headers.fragment);
     let id = FragmentId { id: u32::from(u16::from_ne_bytes([0x12, 0x34])), protocol: 17 };
     assert_eq!(part(frame4(&[], 0x4000, 17, &UDP)), Ok(Fragment::Whole), "don't fragment");
     assert_eq!(part(frame4(&[], 0x2000, 17, &UDP)), Ok(Fragment::First(id)));
@@ -106,10 +106,10 @@ fn fragments_are_told_apart_and_never_lend_payload_as_ports() {
 #[test]
 fn ipv6_fragments_carry_the_next_header_of_the_fragment_header() {
     let later = frame6(44, &[&[60, 0, 0, 9, 1, 2, 3, 4]], &[0; 16]);
-    let headers = ipv6(&Packet::new(&later)).expect("a later fragment");
+    let headers = ipv6(&Frame::new(&later)).expect("a later fragment");
     assert_eq!(headers.fragment, Fragment::Later(FragmentId { id: u32::from_ne_bytes([1, 2, 3, 4]), protocol: 60 }));
     let tiny = frame6(44, &[&[6, 0, 0, 8, 1, 2, 3, 4]], &[0; 16]);
-    assert_eq!(ipv6(&Packet::new(&tiny)), Err(Reason::FragmentTiny));
+    assert_eq!(ipv6(&Frame::new(&tiny)), Err(Reason::FragmentTiny));
 }
 
 #[test]
@@ -151,8 +151,8 @@ fn tcp_needs_its_whole_header() {
         let mut segment = vec![0, 80, 0x30, 0x39, 0, 0, 0, 0, 0, 0, 0, 0, offset, 0x02, 0, 0, 0, 0, 0, 0];
         segment.resize(length, 0);
         let frame = frame4(&[], 0, 6, &segment);
-        let headers = ipv4(&Packet::new(&frame)).expect("IPv4");
-        transport(&Packet::new(&frame), &headers, Egress, L4_PLAIN4).map(|t| t.tcp_flags)
+        let headers = ipv4(&Frame::new(&frame)).expect("IPv4");
+        transport(&Frame::new(&frame), &headers, Egress, HEADER4).map(|t| t.tcp_flags)
     };
     assert_eq!([tcp(0x50, 20), tcp(0x60, 24), tcp(0xf0, 60)], [Ok(2); 3]);
     let broken = [tcp(0x50, 19), tcp(0x40, 20), tcp(0x60, 20), tcp(0xf0, 59)];
@@ -163,8 +163,8 @@ fn tcp_needs_its_whole_header() {
 fn echoes_are_keyed_by_identifier_and_by_who_asked() {
     let ports = |icmp_type, direction| {
         let frame = frame4(&[], 0, 1, &[icmp_type, 0, 0, 0, 0x12, 0x34, 0, 1]);
-        let headers = ipv4(&Packet::new(&frame)).expect("IPv4");
-        let transport = transport(&Packet::new(&frame), &headers, direction, L4_PLAIN4).expect("ICMP");
+        let headers = ipv4(&Frame::new(&frame)).expect("IPv4");
+        let transport = transport(&Frame::new(&frame), &headers, direction, HEADER4).expect("ICMP");
         (transport.local_port(direction).number(), transport.remote_port(direction).to_network())
     };
     let (pod_asked, remote_asked) = ((0x1234, 0), (0x1234, 1));
@@ -196,7 +196,7 @@ fn discovery_passes_by_type_direction_and_hop_limit() {
 fn an_icmp_error_leads_to_the_packet_it_is_about() {
     let inner = &frame4(&[1; 4], 0, 17, &UDP)[14..];
     let error = frame4(&[], 0, 1, &[&[3, 4, 0, 0, 0, 0, 5, 0], inner].concat());
-    let packet = Packet::new(&error);
+    let packet = Frame::new(&error);
     let about = embedded4(&packet, &ipv4(&packet).expect("IPv4")).expect("an embedded packet");
     let ports = embedded_transport(&packet, &about.headers).map(|t| (t.source.number(), t.destination.number()));
     assert_eq!((about.source.octets(), about.destination.octets()), ([10, 0, 0, 1], [10, 0, 0, 2]));
@@ -207,7 +207,7 @@ fn an_icmp_error_leads_to_the_packet_it_is_about() {
 fn an_icmp_error_about_a_later_fragment_or_too_short_is_about_nothing() {
     let about = |inner: &[u8]| {
         let error = frame4(&[], 0, 1, &[&[3, 4, 0, 0, 0, 0, 5, 0], inner].concat());
-        let packet = Packet::new(&error);
+        let packet = Frame::new(&error);
         embedded4(&packet, &ipv4(&packet)?).and_then(|about| embedded_transport(&packet, &about.headers))
     };
     assert_eq!(about(&frame4(&[], 7, 17, &UDP)[14..]), Err(Reason::IcmpUnrelated));
@@ -227,8 +227,8 @@ proptest! {
         if let Some(first) = bytes.get_mut(14) { *first = version; }
         let at = if version == 0x60 { 20 } else { 23 };
         if let Some(field) = bytes.get_mut(at) { *field = protocol; }
-        let packet = Packet::new(&bytes);
-        for (headers, plain) in [(ipv4(&packet), L4_PLAIN4), (ipv6(&packet), L4_PLAIN6)] {
+        let packet = Frame::new(&bytes);
+        for (headers, plain) in [(ipv4(&packet), HEADER4), (ipv6(&packet), HEADER6)] {
             let Ok(headers) = headers else { continue };
             prop_assert!(headers.l4 <= headers.end && headers.end as usize <= bytes.len());
             if !matches!(headers.fragment, Fragment::Later(_)) {

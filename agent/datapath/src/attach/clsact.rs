@@ -14,7 +14,7 @@ use podgate_common::Direction;
 
 use super::request::{Failure, request};
 use super::{failed, hook_name};
-use crate::load::name;
+use crate::load::Classifier;
 use crate::{Error, sys};
 
 /// The preference that comes before all others.
@@ -42,7 +42,8 @@ impl Filter {
 }
 
 /// Makes a program the first filter at a hook, and sees that it is.
-pub(super) fn attach_first(program: BorrowedFd<'_>, ifindex: u32, direction: Direction) -> Result<(), Error> {
+pub(super) fn attach_first(program: BorrowedFd<'_>, classifier: Classifier, ifindex: u32) -> Result<(), Error> {
+    let direction = classifier.direction();
     let id = sys::program_id(program).map_err(|error| failed(ifindex, direction, "looking", &error))?;
     ensure_qdisc(ifindex, direction)?;
     let before = filters(ifindex, direction)?;
@@ -53,7 +54,7 @@ pub(super) fn attach_first(program: BorrowedFd<'_>, ifindex: u32, direction: Dir
         Some(first) if first.is_ours() => first.handle,
         _ => spare_handle(&before),
     };
-    put(program, handle, ifindex, direction).map_err(|failure| refused(&failure, &before, ifindex, direction))?;
+    put(program, classifier, handle, ifindex).map_err(|failure| refused(&failure, &before, ifindex, direction))?;
     for other in before.iter().filter(|filter| filter.is_ours() && filter.handle != handle) {
         delete(other.handle, ifindex, direction)?;
     }
@@ -201,11 +202,11 @@ fn our_filter(handle: u32, ifindex: u32, direction: Direction) -> TcMessage {
 }
 
 /// Adds a filter, or replaces the one with this handle in place.
-fn put(program: BorrowedFd<'_>, handle: u32, ifindex: u32, direction: Direction) -> Result<(), Failure> {
-    let mut message = our_filter(handle, ifindex, direction);
+fn put(program: BorrowedFd<'_>, classifier: Classifier, handle: u32, ifindex: u32) -> Result<(), Failure> {
+    let mut message = our_filter(handle, ifindex, classifier.direction());
     message.attributes.push(TcAttribute::Options(vec![
         TcOption::Bpf(TcFilterBpfOption::ProgFd(program.as_raw_fd().cast_unsigned())),
-        TcOption::Bpf(TcFilterBpfOption::ProgName(name(direction).to_owned())),
+        TcOption::Bpf(TcFilterBpfOption::ProgName(classifier.name().to_owned())),
         TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
     ]));
     request(RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE).map(drop)

@@ -9,11 +9,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use podgate_common::Direction;
 
-use crate::load::Programs;
+use crate::load::{Classifier, Programs};
 use crate::pins::Pins;
 use crate::{Error, Hook};
 
-/// The hooks of the endpoints' interfaces.
+/// The hooks of interfaces.
 #[derive(Debug)]
 pub(crate) struct Hooks {
     kind: Kind,
@@ -48,16 +48,22 @@ impl Hooks {
         }
     }
 
-    /// Makes the program of a direction the first at its hook, without a moment in which neither it nor a former
-    /// start's is there. Where it is the first already, nothing changes.
-    pub(crate) fn attach(&mut self, programs: &mut Programs, ifindex: u32, direction: Direction) -> Result<(), Error> {
+    /// Makes a program the first at its hook, without a moment in which neither it nor another one of podgate's, of this
+    /// start or a former one, is there. Where it is the first already, nothing changes.
+    pub(crate) fn attach(
+        &mut self,
+        programs: &mut Programs,
+        ifindex: u32,
+        classifier: Classifier,
+    ) -> Result<(), Error> {
         match self.kind {
-            Kind::Tcx => self.attach_link(programs, ifindex, direction),
-            Kind::Clsact => self.attach_filter(programs, ifindex, direction),
+            Kind::Tcx => self.attach_link(programs, ifindex, classifier),
+            Kind::Clsact => self.attach_filter(programs, ifindex, classifier),
         }
     }
 
-    fn attach_link(&mut self, programs: &mut Programs, ifindex: u32, direction: Direction) -> Result<(), Error> {
+    fn attach_link(&mut self, programs: &mut Programs, ifindex: u32, classifier: Classifier) -> Result<(), Error> {
+        let direction = classifier.direction();
         let place = (ifindex, direction);
         if !self.links.contains_key(&place)
             && let Some(link) = self.pins.as_ref().and_then(|pins| pins.open_link(ifindex, direction))
@@ -65,8 +71,8 @@ impl Hooks {
             self.links.insert(place, link);
         }
         let replacement = match self.links.get(&place) {
-            Some(former) => tcx::take_over(former, programs, ifindex, direction)?,
-            None => Some(tcx::link_first(programs.get(direction), ifindex, direction)?),
+            Some(former) => tcx::take_over(former, programs, ifindex, classifier)?,
+            None => Some(tcx::link_first(programs.get(classifier), ifindex, direction)?),
         };
         if let Some(link) = replacement {
             self.pins.as_ref().map_or(Ok(()), |pins| pins.pin_link(ifindex, direction, link.as_fd()))?;
@@ -85,12 +91,13 @@ impl Hooks {
         }
     }
 
-    fn attach_filter(&mut self, programs: &mut Programs, ifindex: u32, direction: Direction) -> Result<(), Error> {
+    fn attach_filter(&mut self, programs: &mut Programs, ifindex: u32, classifier: Classifier) -> Result<(), Error> {
+        let direction = classifier.direction();
         if let Some(pins) = &self.pins {
             pins.mark_filtered(ifindex)?;
         }
         self.filtered.insert(ifindex);
-        clsact::attach_first(programs.get(direction), ifindex, direction)?;
+        clsact::attach_first(programs.get(classifier), classifier, ifindex)?;
         self.drop_link(ifindex, direction)
     }
 

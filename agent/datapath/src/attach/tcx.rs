@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use podgate_common::Direction;
 
 use super::{failed, hook_name};
-use crate::load::Programs;
+use crate::load::{Classifier, Programs};
 use crate::{Error, sys};
 
 /// Where a link's program stands at a hook.
@@ -43,23 +43,24 @@ pub(super) fn take_over(
     former: &OwnedFd,
     programs: &mut Programs,
     ifindex: u32,
-    direction: Direction,
+    classifier: Classifier,
 ) -> Result<Option<OwnedFd>, Error> {
+    let direction = classifier.direction();
     let look = || -> io::Result<(Standing, bool)> {
         let info = sys::link_info(former.as_fd())?;
-        let ours = sys::program_id(programs.get(direction))? == info.program;
+        let ours = sys::program_id(programs.get(classifier))? == info.program;
         Ok((standing(info, ifindex, direction)?, ours))
     };
     match look().map_err(|error| failed(ifindex, direction, "looking", &error))? {
         (Standing::First, true) => Ok(None),
         (Standing::First, false) => {
-            let updated = sys::link_update(former.as_fd(), programs.get(direction));
+            let updated = sys::link_update(former.as_fd(), programs.get(classifier));
             updated.map(|()| None).map_err(|error| failed(ifindex, direction, "replacing the program", &error))
         }
         // A chain takes each program only once.
-        (Standing::Behind, true) => link_first(programs.another(direction)?.as_fd(), ifindex, direction).map(Some),
+        (Standing::Behind, true) => link_first(programs.another(classifier)?.as_fd(), ifindex, direction).map(Some),
         (Standing::Behind, false) | (Standing::Absent, _) => {
-            link_first(programs.get(direction), ifindex, direction).map(Some)
+            link_first(programs.get(classifier), ifindex, direction).map(Some)
         }
     }
 }

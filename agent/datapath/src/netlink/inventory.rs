@@ -218,6 +218,8 @@ fn device(link: &Link) -> Device {
         name: link.name.clone(),
         kind: link.kind.clone(),
         loopback: link.loopback,
+        ethernet: link.ethernet,
+        lower: (link.netns_id.is_none() && link.peer != 0 && link.peer != link.ifindex).then_some(link.peer),
         up: link.up,
         master: link.master,
     }

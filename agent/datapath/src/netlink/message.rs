@@ -12,7 +12,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeader;
-use netlink_packet_route::link::{LinkFlags, LinkHeader};
+use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType};
 use netlink_packet_route::route::{RouteHeader, RouteProtocol, RouteType};
 
 const LINK_HEADER_LENGTH: usize = 16;
@@ -58,9 +58,12 @@ pub(super) struct Link {
     pub(super) name: String,
     pub(super) kind: Option<String>,
     pub(super) loopback: bool,
+    /// Whether its link layer is Ethernet.
+    pub(super) ethernet: bool,
     pub(super) up: bool,
     pub(super) master: Option<u32>,
-    /// IFLA_LINK: for a veth the peer's ifindex, in the namespace the peer is in.
+    /// IFLA_LINK: for a veth the peer's ifindex, in the namespace the peer is in; for a VLAN and its like the device that
+    /// carries it.
     pub(super) peer: u32,
     /// The namespace the peer is in if that is another one; negative: it is going away.
     pub(super) netns_id: Option<i32>,
@@ -149,6 +152,7 @@ fn link(payload: &[u8]) -> Result<Option<Link>, DecodeError> {
         name: String::new(),
         kind: None,
         loopback: header.flags.contains(LinkFlags::Loopback),
+        ethernet: header.link_layer_type == LinkLayerType::Ether,
         up: header.flags.contains(LinkFlags::Up),
         master: None,
         peer: 0,

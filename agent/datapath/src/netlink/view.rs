@@ -63,6 +63,10 @@ pub struct Device {
     pub kind: Option<String>,
     /// Whether it is the loopback device.
     pub loopback: bool,
+    /// Whether its packets begin with an Ethernet header; those of many tunnels begin with the IP header.
+    pub ethernet: bool,
+    /// The ifindex of the device of this host that it is based on, as a VLAN is on the device that carries it.
+    pub lower: Option<u32>,
     /// Whether it is up.
     pub up: bool,
     /// The ifindex of the device it is a port of.

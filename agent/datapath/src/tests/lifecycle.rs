@@ -1,7 +1,7 @@
 use std::thread;
 use std::time::Duration;
 
-use podgate_common::{Addr4, Flow, FlowKey4, InterfaceSlot, NetPort, SlotWord, Stamp, map};
+use podgate_common::{Addr4, Flow, FlowKey4, InterfaceSlot, NetPort, SlotWord, Stamp, map, place};
 use podgate_policy::op::{EndpointPolicies, Op};
 
 use super::sandbox::{Pod, deny_all, enforce, sandbox, unpinned, with_both_hooks};
@@ -61,7 +61,7 @@ fn when_generations_run_out_all_flows_are_forgotten_and_endpoints_born_anew() {
             local_port: NetPort::new(80),
             remote_port: NetPort::new(1025),
             protocol: 6,
-            reserved: 0,
+            place: place::POD,
             slot: 1,
         };
         let flow = Flow { stamp: Stamp::new(1, 0), ..Flow::default() };

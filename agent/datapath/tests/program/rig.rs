@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::sched::{CloneFlags, unshare};
 use podgate_common::{Counter, Direction, Reason, Verdict};
-use podgate_datapath::{CounterKey, Datapath, Hook, Identity, Options, TestContext, test_run};
+use podgate_datapath::{CounterKey, Datapath, Guard, Hook, Identity, Options, TestContext, test_run};
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
 
@@ -111,6 +111,7 @@ impl Rig {
         rig.apply(&tables());
         rig.switch(ingress, egress);
         rig.datapath.attach(SLOT).expect("loopback takes programs");
+        rig.datapath.guard(ELSEWHERE, Guard { exit: None, entry: false }).expect("a place for another interface");
         rig
     }
 
@@ -152,7 +153,7 @@ impl Rig {
         let [(key, packets)] = moved[..] else { panic!("one counter moves, not {moved:?}") };
         assert_eq!((key.direction, packets), (direction, u64::from(context.gso_segs.max(1))));
         let action = match key.reason.verdict() {
-            Verdict::Allowed => -1,
+            Verdict::Allowed | Verdict::Deferred => -1,
             Verdict::Denied => 2,
         };
         assert_eq!(run.verdict, action, "the action for {:?}", key.reason);

@@ -26,6 +26,7 @@ pub(crate) fn render(status: &Status) -> String {
         push(&mut out, &format!("  ! {reason}"));
     }
     push(&mut out, &about(status));
+    push(&mut out, &services(status));
     section(&mut out, "PODS", pods(status));
     section(&mut out, "DENIED", denied(status));
     section(&mut out, "RECENT DROPS", drops(status));
@@ -60,6 +61,29 @@ fn about(status: &Status) -> String {
         duration(status.uptime_seconds),
         if status.policies == 1 { "1 policy".to_owned() } else { format!("{} policies", status.policies) },
     )
+}
+
+/// What is judged where packets leave the host.
+fn services(status: &Status) -> String {
+    let services = &status.services;
+    let mut line = format!(
+        "  egress to {} and {} of this node is judged at the exit, by the real destination: {} allowed, {} denied",
+        addresses(services.addresses, "of Services"),
+        services.host_addresses,
+        services.allowed,
+        services.denied,
+    );
+    if services.untagged > 0 {
+        let _ = write!(line, "; {} CAME WITHOUT THEIR TAG: another program clears it", services.untagged);
+    }
+    if services.left_out > 0 {
+        let _ = write!(line, "; NO ROOM for {} more addresses", services.left_out);
+    }
+    line
+}
+
+fn addresses(count: usize, whose: &str) -> String {
+    if count == 1 { format!("1 address {whose}") } else { format!("{count} addresses {whose}") }
 }
 
 fn is_enforced(pod: &PodStatus) -> bool {

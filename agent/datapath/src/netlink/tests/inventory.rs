@@ -13,6 +13,7 @@ fn link(ifindex: u32, kind: &str, peer: u32, netns_id: Option<i32>) -> Link {
         name: format!("d{ifindex}"),
         kind: Some(kind.to_owned()),
         loopback: false,
+        ethernet: true,
         up: true,
         master: None,
         peer,
@@ -103,6 +104,8 @@ fn devices_past_which_packets_may_slip_are_listed() {
         name: "d4".to_owned(),
         kind: Some("netkit".to_owned()),
         loopback: false,
+        ethernet: true,
+        lower: None,
         up: true,
         master: None,
     };

@@ -6,7 +6,9 @@ use netlink_packet_core::{
     DefaultNla, DoneMessage, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteNextHop, RouteProtocol, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -34,6 +36,7 @@ fn ip(address: &str) -> IpAddr {
 
 fn veth_message() -> LinkMessage {
     let mut message = LinkMessage::default();
+    message.header.link_layer_type = LinkLayerType::Ether;
     message.header.index = 5;
     message.header.flags = LinkFlags::Up;
     message.attributes = vec![
@@ -52,6 +55,7 @@ fn veth() -> Link {
         name: "v1".to_owned(),
         kind: Some("veth".to_owned()),
         loopback: false,
+        ethernet: true,
         up: true,
         master: Some(9),
         peer: 2,

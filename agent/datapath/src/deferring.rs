@@ -1,0 +1,73 @@
+//! The addresses to which egress is judged at the exit hooks.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use podgate_common::{Addr4, Addr6, deferring, epoch_index4, epoch_index6};
+
+use crate::table::Partial;
+use crate::{Datapath, Error};
+
+/// Why egress to an address is judged where the packet really goes, rather than where it leaves the pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deferring {
+    /// It is this host's own.
+    pub host: bool,
+    /// It is a Service's.
+    pub service: bool,
+}
+
+impl Deferring {
+    const fn bits(self) -> u32 {
+        (if self.host { deferring::HOST } else { 0 }) | (if self.service { deferring::SERVICE } else { 0 })
+    }
+}
+
+/// What one address is to have: nothing, to be forgotten.
+type Entry = (IpAddr, Option<Deferring>);
+
+impl Datapath {
+    /// Changes which addresses defer: `None` for those that do no longer. Flows to an address that begins to are judged
+    /// again; those to one that ceases to stay deferred until they end.
+    ///
+    /// # Errors
+    /// The kernel refused a write; what was written stays. Doing the same again is harmless.
+    pub fn defer(&mut self, changes: &BTreeMap<IpAddr, Option<Deferring>>) -> Result<(), Error> {
+        self.write_deferring(changes).map_err(|(_, error)| error)
+    }
+
+    fn write_deferring(&mut self, changes: &BTreeMap<IpAddr, Option<Deferring>>) -> Result<(), Partial> {
+        let changes = || changes.iter().map(|(&address, &deferring)| (address, deferring));
+        let (keys4, bits4) = puts(changes().filter_map(only4));
+        let (keys6, bits6) = puts(changes().filter_map(only6));
+        // Room first.
+        self.maps.deferring4.delete(&deletions(changes().filter_map(only4)))?;
+        self.maps.deferring6.delete(&deletions(changes().filter_map(only6)))?;
+        self.maps.deferring4.put(&keys4, &bits4)?;
+        self.maps.deferring6.put(&keys6, &bits6)?;
+        let epochs = keys4.iter().map(|&key| epoch_index4(key)).chain(keys6.iter().map(|&key| epoch_index6(key)));
+        self.bump(epochs.collect())
+    }
+}
+
+fn only4((address, deferring): Entry) -> Option<(Addr4, Option<Deferring>)> {
+    match address {
+        IpAddr::V4(address) => Some((Addr4::from_octets(address.octets()), deferring)),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn only6((address, deferring): Entry) -> Option<(Addr6, Option<Deferring>)> {
+    match address {
+        IpAddr::V6(address) => Some((Addr6::from_octets(address.octets()), deferring)),
+        IpAddr::V4(_) => None,
+    }
+}
+
+fn puts<K>(entries: impl Iterator<Item = (K, Option<Deferring>)>) -> (Vec<K>, Vec<u32>) {
+    entries.filter_map(|(key, deferring)| Some((key, deferring?.bits()))).unzip()
+}
+
+fn deletions<K>(entries: impl Iterator<Item = (K, Option<Deferring>)>) -> Vec<K> {
+    entries.filter(|(_, deferring)| deferring.is_none()).map(|(key, _)| key).collect()
+}

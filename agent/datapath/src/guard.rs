@@ -1,0 +1,48 @@
+//! The hooks of devices that are no pod's.
+
+use crate::load::Classifier;
+use crate::{Datapath, Error};
+
+/// What headers the packets of a device begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkLayer {
+    /// Ethernet's.
+    Ethernet,
+    /// None: they begin with the IP header.
+    Bare,
+}
+
+/// What to do at a device that is no pod's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Guard {
+    /// How its packets begin, if what pods send by it is to be judged.
+    pub exit: Option<LinkLayer>,
+    /// Whether tags are to be taken off what comes in by it.
+    pub entry: bool,
+}
+
+impl Datapath {
+    /// Puts the programs that a guard asks for on a device, first at its hooks, or sees that they still are. A slot's
+    /// interface becomes a pod's again with [`Self::attach`].
+    ///
+    /// # Errors
+    /// The device is gone, takes no programs, or something of another program is in the way.
+    pub fn guard(&mut self, ifindex: u32, guard: Guard) -> Result<(), Error> {
+        self.enter_interface(ifindex, 0)?;
+        let exit = guard.exit.map(|layer| match layer {
+            LinkLayer::Ethernet => Classifier::Exit,
+            LinkLayer::Bare => Classifier::ExitBare,
+        });
+        let entry = guard.entry.then_some(Classifier::Entry);
+        exit.into_iter().chain(entry).try_for_each(|program| self.hooks.attach(&mut self.programs, ifindex, program))
+    }
+
+    /// Takes the programs off a device, which may be gone.
+    ///
+    /// # Errors
+    /// The kernel refused something; what was done stays done, and calling again goes on.
+    pub fn unguard(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.hooks.detach(ifindex)?;
+        self.strike_interface(ifindex)
+    }
+}

@@ -1,0 +1,146 @@
+//! Which addresses defer: those of Services, and the host's own.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use podgate_datapath::Deferring;
+use podgate_datapath::netlink::HostView;
+
+use super::backoff::Backoff;
+
+/// What changes: `None` for an address that defers no longer.
+pub(super) type Changes = BTreeMap<IpAddr, Option<Deferring>>;
+
+/// The addresses that the kernel has, and those that it shall have.
+#[derive(Debug)]
+pub(super) struct Deferral {
+    /// Addresses that there is room for, per family.
+    room: usize,
+    held: BTreeMap<IpAddr, Deferring>,
+    wanted: BTreeMap<IpAddr, Deferring>,
+    left_out: usize,
+    backoff: Backoff,
+}
+
+impl Deferral {
+    /// No addresses; `room`: how many there may be of each family.
+    pub(super) fn new(room: usize) -> Self {
+        Self { room, held: BTreeMap::new(), wanted: BTreeMap::new(), left_out: 0, backoff: Backoff::default() }
+    }
+
+    /// Takes in which addresses there are. What there is no room for is judged where it leaves the pod, as any other
+    /// address: the host's own come first.
+    pub(super) fn update(&mut self, view: &HostView, services: impl Iterator<Item = IpAddr>) {
+        let host = view.local_addresses.keys().copied().filter(|address| !address.is_loopback());
+        let mut all: BTreeMap<IpAddr, Deferring> = BTreeMap::new();
+        host.for_each(|address| all.entry(address).or_default().host = true);
+        services.for_each(|address| all.entry(address).or_default().service = true);
+        let before = all.len();
+        self.wanted = fitting(all, self.room);
+        self.left_out = before - self.wanted.len();
+    }
+
+    /// What to change now.
+    pub(super) fn next(&self, now: Instant) -> Option<Changes> {
+        if self.held == self.wanted || !self.backoff.is_over(now) {
+            return None;
+        }
+        let gone = self.held.keys().filter(|address| !self.wanted.contains_key(address));
+        let put = self.wanted.iter().filter(|(address, deferring)| self.held.get(address) != Some(deferring));
+        let put = put.map(|(&address, &deferring)| (address, Some(deferring)));
+        Some(gone.map(|&address| (address, None)).chain(put).collect())
+    }
+
+    /// Notes that changes were made.
+    pub(super) fn done(&mut self, changes: Changes) {
+        for (address, deferring) in changes {
+            match deferring {
+                Some(deferring) => drop(self.held.insert(address, deferring)),
+                None => drop(self.held.remove(&address)),
+            }
+        }
+        self.backoff.succeed();
+    }
+
+    /// Notes that they could not be made.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.backoff.fail(now);
+    }
+
+    /// When to try again.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.backoff.deadline(now)
+    }
+
+    /// How many addresses of Services, and of the host, the kernel has.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let count = |of: fn(&Deferring) -> bool| self.held.values().filter(|deferring| of(deferring)).count();
+        (count(|deferring| deferring.service), count(|deferring| deferring.host))
+    }
+
+    /// How many addresses there is no room for.
+    pub(super) fn left_out(&self) -> usize {
+        self.left_out
+    }
+}
+
+/// The addresses that there is room for.
+fn fitting(all: BTreeMap<IpAddr, Deferring>, room: usize) -> BTreeMap<IpAddr, Deferring> {
+    let (host, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, deferring)| deferring.host);
+    let mut free = [room; 2];
+    let mut fits = |address: &IpAddr| {
+        let free = &mut free[usize::from(address.is_ipv6())];
+        let fits = *free > 0;
+        *free = free.saturating_sub(1);
+        fits
+    };
+    host.into_iter().chain(rest).filter(|(address, _)| fits(address)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const HOST: Deferring = Deferring { host: true, service: false };
+    const SERVICE: Deferring = Deferring { host: false, service: true };
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn view(addresses: &[&str]) -> HostView {
+        let local_addresses = addresses.iter().map(|text| (address(text), BTreeSet::from([2]))).collect();
+        HostView { local_addresses, ..HostView::default() }
+    }
+
+    #[test]
+    fn what_changes_is_told_until_it_is_done() {
+        let now = Instant::now();
+        let mut deferral = Deferral::new(8);
+        deferral.update(&view(&["10.0.0.1", "127.0.0.1", "::1"]), [address("10.96.0.1")].into_iter());
+        let first = [(address("10.0.0.1"), Some(HOST)), (address("10.96.0.1"), Some(SERVICE))];
+        assert_eq!(deferral.next(now), Some(first.into()));
+        deferral.failed(now);
+        assert_eq!(deferral.next(now), None);
+        deferral.done(deferral.next(deferral.deadline(now).unwrap()).unwrap());
+        // As ipvs does: the host now owns the Service's address too.
+        deferral.update(&view(&["10.96.0.1"]), [address("10.96.0.1")].into_iter());
+        let both = Deferring { host: true, service: true };
+        let second = [(address("10.0.0.1"), None), (address("10.96.0.1"), Some(both))];
+        assert_eq!(deferral.next(now), Some(second.into()));
+        deferral.done(second.into());
+        assert_eq!((deferral.next(now), deferral.counts()), (None, (1, 1)));
+    }
+
+    #[test]
+    fn where_room_is_short_the_hosts_own_addresses_come_first() {
+        let mut deferral = Deferral::new(1);
+        let services = ["10.96.0.1", "fd96::1", "fd96::2"].map(address);
+        deferral.update(&view(&["192.0.2.1"]), services.into_iter());
+        assert_eq!(deferral.wanted, [(address("192.0.2.1"), HOST), (address("fd96::1"), SERVICE)].into());
+        assert_eq!(deferral.left_out(), 2);
+    }
+}

@@ -1,0 +1,201 @@
+//! The hooks of devices that are no pod's: what pods send to Services leaves the host by them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use podgate_datapath::netlink::{Device, HostView};
+use podgate_datapath::{Guard, LinkLayer};
+
+use super::backoff::Backoff;
+
+/// A device that is guarded, or should be.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    /// How; `None`: no longer.
+    wanted: Option<Guard>,
+    /// How it is guarded; `None`: not yet.
+    pub(super) held: Option<Guard>,
+    /// Why it is not guarded as it should be.
+    pub(super) error: Option<String>,
+    backoff: Backoff,
+}
+
+impl Guarded {
+    fn is_due(&self, now: Instant) -> bool {
+        (self.wanted.is_none() || self.wanted != self.held) && self.backoff.is_over(now)
+    }
+}
+
+/// All of them, by ifindex.
+#[derive(Debug, Default)]
+pub(super) struct Guards {
+    devices: BTreeMap<u32, Guarded>,
+}
+
+impl Guards {
+    /// Takes in what the host looks like. The interfaces of pods keep the guard they may have: their own programs will
+    /// take its place.
+    pub(super) fn update(&mut self, view: &HostView, of_pods: &BTreeSet<u32>) {
+        let mut wanted = wanted(view);
+        for (ifindex, device) in &mut self.devices {
+            if !of_pods.contains(ifindex) {
+                device.wanted = wanted.remove(ifindex);
+            }
+        }
+        wanted.retain(|ifindex, _| !of_pods.contains(ifindex) && !self.devices.contains_key(ifindex));
+        let new = |guard| Guarded { wanted: Some(guard), held: None, error: None, backoff: Backoff::default() };
+        self.devices.extend(wanted.into_iter().map(|(ifindex, guard)| (ifindex, new(guard))));
+    }
+
+    /// A device to guard, or to guard no longer.
+    pub(super) fn next(&self, now: Instant) -> Option<(u32, Option<Guard>)> {
+        self.devices.iter().find(|(_, device)| device.is_due(now)).map(|(&ifindex, device)| (ifindex, device.wanted))
+    }
+
+    /// The device after this one that is guarded, and how: to see that it still is.
+    pub(super) fn next_check(&self, after: u32) -> Option<(u32, Guard)> {
+        self.devices.range(after + 1..).find_map(|(&ifindex, device)| Some((ifindex, device.held?)))
+    }
+
+    /// Notes that a device is guarded, or no longer.
+    pub(super) fn done(&mut self, ifindex: u32, guard: Option<Guard>) {
+        match (guard, self.devices.get_mut(&ifindex)) {
+            (Some(guard), Some(device)) => {
+                device.held = Some(guard);
+                device.error = None;
+                device.backoff.succeed();
+            }
+            _ => drop(self.devices.remove(&ifindex)),
+        }
+    }
+
+    /// Notes that this failed.
+    pub(super) fn failed(&mut self, ifindex: u32, error: String, now: Instant) {
+        if let Some(device) = self.devices.get_mut(&ifindex) {
+            device.held = None;
+            device.error = Some(error);
+            device.backoff.fail(now);
+        }
+    }
+
+    /// Notes that a device has become a pod's interface.
+    pub(super) fn taken(&mut self, ifindex: u32) {
+        self.devices.remove(&ifindex);
+    }
+
+    /// When something that failed is to be tried again.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.devices.values().filter_map(|device| device.backoff.deadline(now)).min()
+    }
+
+    /// The devices that must be hooked.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Guarded)> {
+        let hooked = |guard: Option<Guard>| guard.is_some_and(|guard| guard.exit.is_some());
+        self.devices.iter().map(|(&ifindex, device)| (ifindex, device)).filter(move |(_, device)| hooked(device.wanted))
+    }
+}
+
+/// What is to be done at each device of the host, were none a pod's.
+fn wanted(view: &HostView) -> BTreeMap<u32, Guard> {
+    let veths = view.veths.keys().map(|&ifindex| (ifindex, Guard { exit: Some(LinkLayer::Ethernet), entry: true }));
+    let devices = view.devices.values().filter(|device| !device.loopback);
+    veths.chain(devices.map(|device| (device.ifindex, guard(view, device)))).collect()
+}
+
+/// Packets that cross a bridge leave it by its ports, and what came in by a port is still on its way at the bridge: so a
+/// bridge has no hooks, and what is based on one does not take tags off.
+fn guard(view: &HostView, device: &Device) -> Guard {
+    if is_bridge(device) {
+        return Guard { exit: None, entry: false };
+    }
+    let layer = if device.ethernet { LinkLayer::Ethernet } else { LinkLayer::Bare };
+    Guard { exit: Some(layer), entry: !is_on_bridge(view, device) }
+}
+
+fn is_bridge(device: &Device) -> bool {
+    device.kind.as_deref() == Some("bridge")
+}
+
+/// Whether a device is based on a bridge, perhaps by way of others.
+fn is_on_bridge(view: &HostView, device: &Device) -> bool {
+    /// A stack of devices is not deeper (MAX_NEST_DEV of Linux).
+    const DEPTH: usize = 8;
+    let lower = |device: &&Device| device.lower.and_then(|lower| view.devices.get(&lower));
+    std::iter::successors(lower(&device), |device| lower(device)).take(DEPTH).any(is_bridge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETHERNET: Guard = Guard { exit: Some(LinkLayer::Ethernet), entry: true };
+
+    fn device(ifindex: u32, kind: Option<&str>) -> Device {
+        Device {
+            ifindex,
+            name: format!("d{ifindex}"),
+            kind: kind.map(str::to_owned),
+            loopback: false,
+            ethernet: true,
+            lower: None,
+            up: true,
+            master: None,
+        }
+    }
+
+    fn view(devices: impl IntoIterator<Item = Device>) -> HostView {
+        let devices = devices.into_iter().map(|device| (device.ifindex, device)).collect();
+        HostView { devices, ..HostView::default() }
+    }
+
+    #[test]
+    fn every_device_but_loopback_and_bridges_is_hooked() {
+        let loopback = Device { loopback: true, ethernet: false, ..device(1, None) };
+        let tunnel = Device { ethernet: false, ..device(4, Some("ipip")) };
+        let on_bridge = Device { lower: Some(3), ..device(5, Some("vlan")) };
+        let on_that = Device { lower: Some(5), ..device(6, Some("macvlan")) };
+        let view = view([loopback, device(2, None), device(3, Some("bridge")), tunnel, on_bridge, on_that]);
+        let expected = [
+            (2, ETHERNET),
+            (3, Guard { exit: None, entry: false }),
+            (4, Guard { exit: Some(LinkLayer::Bare), entry: true }),
+            (5, Guard { entry: false, ..ETHERNET }),
+            (6, Guard { entry: false, ..ETHERNET }),
+        ];
+        assert_eq!(wanted(&view), expected.into());
+    }
+
+    #[test]
+    fn devices_that_refer_to_each_other_end_the_search() {
+        let circular = |ifindex, lower| Device { lower: Some(lower), ..device(ifindex, Some("vlan")) };
+        assert_eq!(wanted(&view([circular(2, 3), circular(3, 2)])), [(2, ETHERNET), (3, ETHERNET)].into());
+    }
+
+    #[test]
+    fn a_device_is_guarded_until_it_is_gone_or_a_pods() {
+        let now = Instant::now();
+        let mut guards = Guards::default();
+        guards.update(&view([device(2, None), device(3, None)]), &BTreeSet::new());
+        assert_eq!(guards.next(now), Some((2, Some(ETHERNET))));
+        guards.done(2, Some(ETHERNET));
+        guards.done(3, Some(ETHERNET));
+        assert_eq!(guards.next(now), None);
+        // While its pod's programs are not in place, the guard stays.
+        guards.update(&view([device(2, None)]), &BTreeSet::from([2]));
+        assert_eq!(guards.next(now), Some((3, None)));
+        guards.done(3, None);
+        guards.taken(2);
+        assert_eq!((guards.next(now), guards.iter().count()), (None, 0));
+    }
+
+    #[test]
+    fn a_device_that_refuses_programs_is_tried_again_and_holds_up_no_other() {
+        let now = Instant::now();
+        let mut guards = Guards::default();
+        guards.update(&view([device(2, None), device(3, None)]), &BTreeSet::new());
+        guards.failed(2, "no room".to_owned(), now);
+        assert_eq!(guards.next(now), Some((3, Some(ETHERNET))));
+        let later = guards.deadline(now).unwrap();
+        assert_eq!(guards.next(later), Some((2, Some(ETHERNET))));
+    }
+}

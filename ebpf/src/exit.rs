@@ -1,0 +1,246 @@
+//! The exit hooks: where what a pod sent to a Service, or to an address of this host, is judged by the address that it
+//! really goes to.
+//!
+//! ```text
+//! pod ──► its hook: tag ──► routing, address translation, bridging ──► exit hook: judge by the tag ──► pod, wire, tunnel
+//!                                                    └──► this host itself, which every pod may reach
+//! ```
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::programs::TcContext;
+use podgate_common::{Addr4, Addr6, Direction, Flow, Reason, SlotWord, Tag, Verdict, exits, place, protocol, state};
+
+use crate::events;
+use crate::family::Family;
+use crate::flow::{self, Scene, Table};
+use crate::maps;
+use crate::packet::{BARE, Frame, Packet};
+use crate::parse::ethertype;
+use crate::program::{self, Endpoint, NoScene};
+use crate::rules::tcp;
+use crate::verdict::is_isolated;
+
+/// Where a packet comes from that is about to enter a pod.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Origin {
+    /// Another pod, or another host.
+    Elsewhere,
+    /// A process of this node.
+    Node,
+    /// The pod itself.
+    Itself,
+    /// A pod whose policies do not allow it to go here. It is counted.
+    Refused,
+}
+
+/// Tells where a packet comes from that is about to enter the pod of a slot, and takes its tag away: a tag must not
+/// get into another network namespace.
+#[inline(always)]
+pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Origin {
+    let tag = packet.tag();
+    if !tag.is_present() {
+        return match packet.ingress_ifindex() {
+            0 => Origin::Node,
+            ifindex => arrive_untagged(packet, slot, ifindex),
+        };
+    }
+    packet.clear_tag();
+    arrive_tagged(packet, slot, tag)
+}
+
+#[inline(always)]
+fn arrive_tagged(packet: &Packet<'_>, slot: u32, tag: Tag) -> Origin {
+    if tag.slot() == slot {
+        if !tag.is_judged() {
+            events::count(packet, slot, Direction::Egress, Reason::Itself);
+        }
+        return Origin::Itself;
+    }
+    if tag.is_judged() || podgate_settle(packet.context(), u32::from(tag.raw())) == 0 {
+        return Origin::Elsewhere;
+    }
+    Origin::Refused
+}
+
+#[inline(always)]
+fn arrive_untagged(packet: &Packet<'_>, slot: u32, ifindex: u32) -> Origin {
+    match lost_tag(ifindex) {
+        None => Origin::Elsewhere,
+        Some(tag) => arrive_tagged(packet, slot, tag),
+    }
+}
+
+/// The tag that a packet should have: one that came in by a pod's interface without having left this host yet.
+#[inline(always)]
+fn lost_tag(ifindex: u32) -> Option<Tag> {
+    let slot = maps::slot_of(ifindex).filter(|&slot| slot != 0)?;
+    events::count_exit(exits::UNTAGGED);
+    Some(Tag::deferred(slot, false))
+}
+
+/// Judges what leaves by a device that is no pod's. What was judged keeps a tag that says so, for the next device on its
+/// way, where it may be part of a tunnel's packet.
+#[inline(always)]
+pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
+    let packet = Packet::<'_, L3>::new(ctx.skb.skb);
+    let mut tag = packet.tag();
+    if !tag.is_present() {
+        let ifindex = packet.ingress_ifindex();
+        let Some(lost) = (if ifindex == 0 { None } else { lost_tag(ifindex) }) else { return TC_ACT_UNSPEC };
+        tag = lost;
+    }
+    if tag.is_judged() {
+        return TC_ACT_UNSPEC;
+    }
+    let settled = match L3 {
+        BARE => podgate_settle_bare(packet.context(), u32::from(tag.raw())),
+        _ => podgate_settle(packet.context(), u32::from(tag.raw())),
+    };
+    if settled != 0 {
+        return TC_ACT_SHOT;
+    }
+    packet.set_tag(Tag::judged(tag.slot()));
+    TC_ACT_UNSPEC
+}
+
+/// Takes off the tag of another host's pod: a packet keeps it on its way into another network namespace.
+#[inline(always)]
+pub fn enter(ctx: &TcContext) -> i32 {
+    let packet = Frame::new(ctx.skb.skb);
+    if packet.tag().is_present() {
+        packet.clear_tag();
+    }
+    TC_ACT_UNSPEC
+}
+
+/// Judges a packet by the policies of the pod that its tag names, and counts it; 0: it goes on. A global function: see
+/// `events::podgate_sample`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_settle(context: *mut __sk_buff, tag: u32) -> u32 {
+    settle(&Frame::new(context), Tag::from_raw(tag as u16))
+}
+
+/// The same on a device without link-layer headers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_settle_bare(context: *mut __sk_buff, tag: u32) -> u32 {
+    settle(&Packet::<'_, BARE>::new(context), Tag::from_raw(tag as u16))
+}
+
+#[inline(always)]
+fn settle<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag) -> u32 {
+    let word = maps::slot_word(tag.slot()).map(SlotWord::from_raw);
+    // A tag beyond the slots is none of ours: it is counted where there is no endpoint.
+    let (slot, word, reason) = match word {
+        Some(word) => (tag.slot(), word, judge(packet, tag, word)),
+        None => (0, SlotWord::default(), Reason::Internal),
+    };
+    events::count(packet, slot, Direction::Egress, reason);
+    if reason.verdict() == Verdict::Denied {
+        events::count_exit(exits::DENIED);
+        events::sample(packet, slot, word.generation(), Direction::Egress, reason);
+        return 1;
+    }
+    events::count_exit(exits::ALLOWED);
+    0
+}
+
+#[inline(always)]
+fn judge<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag, word: SlotWord) -> Reason {
+    if word.config() == 0 {
+        return Reason::NotIsolated;
+    }
+    let Some(config) = maps::CONFIGS.get(word.config()) else { return Reason::Internal };
+    if !is_isolated(config, Direction::Egress) {
+        return Reason::DirectionNotIsolated;
+    }
+    if tag.is_inward() {
+        return Reason::Cut;
+    }
+    let endpoint = Endpoint {
+        slot: tag.slot(),
+        generation: word.generation(),
+        config,
+        direction: Direction::Egress,
+        from_node: false,
+    };
+    packet.linearise();
+    match packet.ethertype() {
+        ethertype::IPV4 => ip::<Addr4, L3>(packet, &endpoint, tag.is_established()),
+        ethertype::IPV6 => ip::<Addr6, L3>(packet, &endpoint, tag.is_established()),
+        _ => Reason::NotIp,
+    }
+}
+
+/// What happens to an IP packet. A function of its own for the sake of the stack, as its like in `program`.
+#[inline(never)]
+fn ip<F: Family, const L3: u32>(packet: &Packet<'_, L3>, endpoint: &Endpoint<'_>, established: bool) -> Reason {
+    let mut scene = MaybeUninit::uninit();
+    match read::<F, L3>(packet, endpoint, &mut scene) {
+        Err(NoScene::Fate(reason)) => reason,
+        // The pod's own hook always judges those itself.
+        Err(NoScene::IcmpError) => Reason::Related,
+        // SAFETY: `read` has filled it in.
+        Ok(()) => by_flow(unsafe { scene.assume_init_ref() }, established),
+    }
+}
+
+#[inline(never)]
+fn read<'a, F: Family, const L3: u32>(
+    packet: &Packet<'a, L3>,
+    endpoint: &Endpoint<'a>,
+    scene: &mut MaybeUninit<Scene<'a, F>>,
+) -> Result<(), NoScene> {
+    program::read_at::<F, L3>(packet, endpoint, scene, Direction::Egress, place::EXIT)
+}
+
+/// What happens to a packet: only the first one of a connection asks policy. Answers do not come by here.
+#[inline(always)]
+fn by_flow<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
+    if scene.protocol == protocol::TCP && tcp::opens(scene.tcp_flags) {
+        return flow::open_tcp(scene);
+    }
+    for (table, flows) in [(Table::Lasting, F::flows()), (Table::Pending, F::pending())] {
+        if let Some(found) = flows.get_ptr_mut(&scene.key) {
+            // SAFETY: the map's element; may be reused by another flow while we look, as in every LRU map of the kernel.
+            let found = unsafe { &*found };
+            if scene.is_usable(found) {
+                return known(scene, found, table, established);
+            }
+        }
+    }
+    unknown(scene, established)
+}
+
+#[inline(always)]
+fn known<F: Family>(scene: &Scene<'_, F>, found: &Flow, table: Table, established: bool) -> Reason {
+    if found.stamp != scene.stamp {
+        return flow::outdated(scene, found, table);
+    }
+    if established && table == Table::Pending {
+        return flow::promote(scene, Flow { state: found.state | state::ANSWERED, ..*found });
+    }
+    flow::touch(scene, found, Direction::Egress);
+    Reason::Established
+}
+
+/// A packet of a flow that has no entry here: its first, or the first since policy isolates its pod, or the entry was
+/// evicted.
+#[inline(never)]
+fn unknown<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
+    if !established || !scene.opens_flow {
+        return flow::in_own_direction(scene);
+    }
+    match scene.verdict(Direction::Egress) {
+        Ok(rule) => {
+            let entry = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
+            flow::store(F::flows(), scene, &entry, Reason::Rule)
+        }
+        Err(Reason::NoRule) if scene.protocol == protocol::TCP && scene.keeps() => Reason::Kept,
+        Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,
+        Err(reason) => reason,
+    }
+}
