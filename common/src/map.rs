@@ -102,6 +102,8 @@ pub mod constant {
     pub const HZ: &str = "HZ";
     /// Events per second, endpoint and CPU (u32); 0: none.
     pub const EVENT_RATE: &str = "EVENT_RATE";
+    /// The number of this set of tables (u32), in the tags of packets.
+    pub const SET: &str = "SET";
     /// 1: the programs log every verdict through aya-log (u32). 0: the kernel's verifier removes that code.
     pub const TRACE: &str = "TRACE";
 }

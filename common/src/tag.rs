@@ -20,25 +20,37 @@ impl Tag {
     /// For this host itself, or the pod itself: goes nowhere else.
     const INWARD: u16 = 3 << 14;
 
+    const SET: u16 = (Self::SETS as u16 - 1) << Self::SET_SHIFT;
+    const SET_SHIFT: u32 = 10;
+    const SLOT: u16 = (1 << Self::SET_SHIFT) - 1;
+
+    /// How many sets of tables are told apart: while one start of the agent takes over from another, packets meet
+    /// programs of both, whose slots differ.
+    pub const SETS: u32 = 16;
+
+    const fn new(fate: u16, set: u32, slot: u32) -> Self {
+        Self(fate | (set as u16) << Self::SET_SHIFT & Self::SET | (slot as u16 + 1) & Self::SLOT)
+    }
+
     /// The tag of a packet that needs no further verdict.
     #[must_use]
     #[inline(always)]
-    pub const fn judged(slot: u32) -> Self {
-        Self(Self::JUDGED | (slot as u16 + 1))
+    pub const fn judged(set: u32, slot: u32) -> Self {
+        Self::new(Self::JUDGED, set, slot)
     }
 
     /// The tag of a packet that the exit hook judges. `established`: of a flow that both ends have spoken in.
     #[must_use]
     #[inline(always)]
-    pub const fn deferred(slot: u32, established: bool) -> Self {
-        Self(if established { Self::ESTABLISHED } else { Self::DEFERRED } | (slot as u16 + 1))
+    pub const fn deferred(set: u32, slot: u32, established: bool) -> Self {
+        Self::new(if established { Self::ESTABLISHED } else { Self::DEFERRED }, set, slot)
     }
 
     /// The tag of a packet that may reach this host or its own pod, and nothing else.
     #[must_use]
     #[inline(always)]
-    pub const fn inward(slot: u32) -> Self {
-        Self(Self::INWARD | (slot as u16 + 1))
+    pub const fn inward(set: u32, slot: u32) -> Self {
+        Self::new(Self::INWARD, set, slot)
     }
 
     /// The tag in a packet's `tc_index`.
@@ -55,11 +67,18 @@ impl Tag {
         self.0
     }
 
-    /// The slot of the pod that sent the packet. Out of the range of slots where there is no tag.
+    /// The set of tables whose program gave it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn set(self) -> u32 {
+        ((self.0 & Self::SET) >> Self::SET_SHIFT) as u32
+    }
+
+    /// The slot, in that set, of the pod that sent the packet. Out of the range of slots where there is no tag.
     #[must_use]
     #[inline(always)]
     pub const fn slot(self) -> u32 {
-        ((self.0 & !Self::FATE) as u32).wrapping_sub(1)
+        ((self.0 & Self::SLOT) as u32).wrapping_sub(1)
     }
 
     /// Whether there is a tag.
@@ -91,4 +110,4 @@ impl Tag {
     }
 }
 
-const _: () = assert!(crate::map::ENDPOINTS < Tag::DEFERRED as u32);
+const _: () = assert!(crate::map::ENDPOINTS < Tag::SLOT as u32);

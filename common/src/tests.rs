@@ -84,14 +84,18 @@ fn keys_have_the_layout_the_kernel_compares() {
 
 #[test]
 fn a_tag_tells_whose_the_packet_is_and_what_is_left_to_do() {
-    let told = |tag: Tag| (tag.slot(), [tag.is_present(), tag.is_judged(), tag.is_established(), tag.is_inward()]);
-    for slot in [0, 1, map::ENDPOINTS - 1] {
-        assert_eq!(told(Tag::judged(slot)), (slot, [true, true, false, false]));
-        assert_eq!(told(Tag::deferred(slot, false)), (slot, [true, false, false, false]));
-        assert_eq!(told(Tag::deferred(slot, true)), (slot, [true, false, true, false]));
-        assert_eq!(told(Tag::inward(slot)), (slot, [true, false, false, true]));
-        assert_eq!(Tag::from_raw(Tag::inward(slot).raw()), Tag::inward(slot));
+    let told = |tag: Tag| {
+        let fate = [tag.is_present(), tag.is_judged(), tag.is_established(), tag.is_inward()];
+        (tag.set(), tag.slot(), fate)
+    };
+    for (set, slot) in [(0, 0), (0, 1), (Tag::SETS - 1, 0), (Tag::SETS - 1, map::ENDPOINTS - 1)] {
+        assert_eq!(told(Tag::judged(set, slot)), (set, slot, [true, true, false, false]));
+        assert_eq!(told(Tag::deferred(set, slot, false)), (set, slot, [true, false, false, false]));
+        assert_eq!(told(Tag::deferred(set, slot, true)), (set, slot, [true, false, true, false]));
+        assert_eq!(told(Tag::inward(set, slot)), (set, slot, [true, false, false, true]));
+        assert_eq!(Tag::from_raw(Tag::inward(set, slot).raw()), Tag::inward(set, slot));
     }
+    assert_eq!(Tag::judged(Tag::SETS, 1), Tag::judged(0, 1));
     let none = Tag::from_raw(0);
     assert_eq!((none.is_present(), none.slot() < map::ENDPOINTS), (false, false));
 }

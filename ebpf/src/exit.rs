@@ -47,7 +47,27 @@ pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Origin {
         };
     }
     packet.clear_tag();
-    arrive_tagged(packet, slot, tag)
+    if tag.set() == maps::SET.load() {
+        return arrive_tagged(packet, slot, tag);
+    }
+    if tag.is_judged() {
+        return Origin::Elsewhere;
+    }
+    match lost_tag(packet.ingress_ifindex()) {
+        Some(tag) => arrive_tagged(packet, slot, tag),
+        None => {
+            refuse_stranger(packet);
+            Origin::Refused
+        }
+    }
+}
+
+/// Drops a deferred packet that a program of another start has tagged, and that came by no pod's interface: whose it is
+/// can't be told. Only while one start takes over from another.
+#[inline(always)]
+fn refuse_stranger<const L3: u32>(packet: &Packet<'_, L3>) {
+    events::count(packet, 0, Direction::Egress, Reason::NoEndpoint);
+    events::count_exit(exits::DENIED);
 }
 
 #[inline(always)]
@@ -75,9 +95,12 @@ fn arrive_untagged(packet: &Packet<'_>, slot: u32, ifindex: u32) -> Origin {
 /// The tag that a packet should have: one that came in by a pod's interface without having left this host yet.
 #[inline(always)]
 fn lost_tag(ifindex: u32) -> Option<Tag> {
+    if ifindex == 0 {
+        return None;
+    }
     let slot = maps::slot_of(ifindex).filter(|&slot| slot != 0)?;
     events::count_exit(exits::UNTAGGED);
-    Some(Tag::deferred(slot, false))
+    Some(Tag::deferred(maps::SET.load(), slot, false))
 }
 
 /// Judges what leaves by a device that is no pod's. What was judged keeps a tag that says so, for the next device on its
@@ -86,13 +109,18 @@ fn lost_tag(ifindex: u32) -> Option<Tag> {
 pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
     let packet = Packet::<'_, L3>::new(ctx.skb.skb);
     let mut tag = packet.tag();
-    if !tag.is_present() {
-        let ifindex = packet.ingress_ifindex();
-        let Some(lost) = (if ifindex == 0 { None } else { lost_tag(ifindex) }) else { return TC_ACT_UNSPEC };
-        tag = lost;
-    }
-    if tag.is_judged() {
+    if tag.is_present() && tag.is_judged() {
         return TC_ACT_UNSPEC;
+    }
+    if !tag.is_present() || tag.set() != maps::SET.load() {
+        match lost_tag(packet.ingress_ifindex()) {
+            Some(lost) => tag = lost,
+            None if !tag.is_present() => return TC_ACT_UNSPEC,
+            None => {
+                refuse_stranger(&packet);
+                return TC_ACT_SHOT;
+            }
+        }
     }
     let settled = match L3 {
         BARE => podgate_settle_bare(packet.context(), u32::from(tag.raw())),
@@ -101,7 +129,7 @@ pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
     if settled != 0 {
         return TC_ACT_SHOT;
     }
-    packet.set_tag(Tag::judged(tag.slot()));
+    packet.set_tag(Tag::judged(maps::SET.load(), tag.slot()));
     TC_ACT_UNSPEC
 }
 

@@ -72,7 +72,7 @@ impl<F: Family> Scene<'_, F> {
     #[inline(always)]
     fn passed(&self, rule: u32, established: bool) -> Reason {
         match rule {
-            VERDICT_DEFERRED => self.deferred(Tag::deferred(F::slot(&self.key), established)),
+            VERDICT_DEFERRED => self.deferred(Tag::deferred(maps::SET.load(), F::slot(&self.key), established)),
             VERDICT_NONE => Reason::DirectionNotIsolated,
             _ => Reason::Rule,
         }
@@ -348,7 +348,7 @@ fn not_picked_up<F: Family>(scene: &Scene<'_, F>, opened: Direction) -> Reason {
     }
     let by_host = opened == Direction::Ingress && F::remote(&scene.key).deferring() & deferring::HOST != 0;
     if by_host && scene.direction == Direction::Egress {
-        return scene.deferred(Tag::inward(F::slot(&scene.key)));
+        return scene.deferred(Tag::inward(maps::SET.load(), F::slot(&scene.key)));
     }
     Reason::Cut
 }

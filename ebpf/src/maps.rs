@@ -16,6 +16,9 @@ pub(crate) static HZ: Global<u32> = Global::new(0);
 /// Events per second, endpoint and CPU; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static EVENT_RATE: Global<u32> = Global::new(0);
+/// The number of this set of tables; set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static SET: Global<u32> = Global::new(0);
 /// Whether verdicts are logged; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static TRACE: Global<u32> = Global::new(0);

@@ -43,7 +43,7 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
         Direction::Ingress => exit::arrive(&packet, slot),
         Direction::Egress => {
             // Unless something below says otherwise.
-            packet.set_tag(Tag::judged(slot));
+            packet.set_tag(Tag::judged(maps::SET.load(), slot));
             Origin::Elsewhere
         }
     };

@@ -56,7 +56,7 @@ impl Datapath {
     pub fn load(options: &Options) -> Result<Self, Error> {
         let kernel_has_tcx = preflight::check()?;
         let pins = options.bpffs.as_deref().map(Pins::open).transpose()?;
-        let Loaded { maps, programs, events, messages } = load::load(options)?;
+        let Loaded { maps, programs, events, messages } = load::load(options, pins.as_ref().map_or(0, Pins::set))?;
         if let Some(pins) = &pins {
             let classifiers = Classifier::ALL.map(|classifier| (classifier.name(), programs.get(classifier)));
             pins.pin_set(programs.maps(), classifiers.into_iter())?;
@@ -93,6 +93,12 @@ impl Datapath {
     #[must_use]
     pub fn program(&self, direction: Direction) -> BorrowedFd<'_> {
         self.programs.get(Classifier::of_pod(direction))
+    }
+
+    /// The program that judges what leaves by a device that is no pod's, for test runs and measurements.
+    #[must_use]
+    pub fn exit_program(&self) -> BorrowedFd<'_> {
+        self.programs.get(Classifier::Exit)
     }
 
     /// How many slots there are: endpoints have slots 1 to this number.

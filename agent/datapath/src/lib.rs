@@ -61,4 +61,4 @@ pub use guard::{Guard, LinkLayer};
 pub use identity::Identity;
 pub use options::{DEFAULT_BPFFS, Hook, Options};
 pub use read::{CounterKey, Exits, TableUsage};
-pub use test_run::{TestContext, TestRun, test_run};
+pub use test_run::{Tagged, TestContext, TestRun, test_run};

@@ -9,8 +9,8 @@ use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use log::Log;
-use podgate_common::Direction;
 use podgate_common::map::{self, constant, program};
+use podgate_common::{Direction, Tag};
 
 use crate::maps::{Descriptors, Maps};
 use crate::{Error, Options, hz};
@@ -95,10 +95,10 @@ pub(crate) struct Programs {
     loaded: [OwnedFd; 5],
 }
 
-/// Loads everything.
-pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
+/// Loads everything; `set` is the number of this set of maps among those of all starts.
+pub(crate) fn load(options: &Options, set: u32) -> Result<Loaded, Error> {
     let capacities = capacities(&options.capacities)?;
-    let mut object = load_object(options, &capacities)?;
+    let mut object = load_object(options, set % Tag::SETS, &capacities)?;
     let messages = options.trace.then(|| EbpfLogger::init(&mut object)).transpose();
     let messages = messages.map_err(|error| Error::BadObject(error.to_string()))?;
     let jiffies = load_program(&mut object, program::JIFFIES)?;
@@ -155,12 +155,13 @@ fn capacities(changed: &BTreeMap<String, u32>) -> Result<BTreeMap<&'static str, 
     Ok(capacities)
 }
 
-fn load_object(options: &Options, capacities: &BTreeMap<&'static str, u32>) -> Result<Ebpf, Error> {
+fn load_object(options: &Options, set: u32, capacities: &BTreeMap<&'static str, u32>) -> Result<Ebpf, Error> {
     let (hz, trace) = (hz::of_this_kernel(), u32::from(options.trace));
     let mut loader = EbpfLoader::new();
     loader
         .override_global(constant::HZ, &hz, true)
         .override_global(constant::EVENT_RATE, &options.event_rate, true)
+        .override_global(constant::SET, &set, true)
         .override_global(constant::TRACE, &trace, true);
     for (&name, &entries) in capacities {
         loader.map_max_entries(name, entries);

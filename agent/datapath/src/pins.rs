@@ -42,6 +42,11 @@ impl Pins {
         Ok(Self { set, ..pins })
     }
 
+    /// The number of this start's set of maps.
+    pub(crate) const fn set(&self) -> u32 {
+        self.set
+    }
+
     /// Pins the maps and programs of this start.
     pub(crate) fn pin_set<'a>(
         &self,

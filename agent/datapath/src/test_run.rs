@@ -1,8 +1,10 @@
 //! Runs of the programs on frames that never were on a wire (BPF_PROG_TEST_RUN).
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
+
+use podgate_common::Tag;
 
 use crate::sys::{self, TestRunBuffers};
 
@@ -23,6 +25,48 @@ pub struct TestContext {
     pub gso_size: u32,
 }
 
+/// A program that gives each packet a tag and hands it to another program: a test run's context can carry no tag.
+#[derive(Debug)]
+pub struct Tagged {
+    program: OwnedFd,
+    /// Its entry would go with its last descriptor.
+    _next: OwnedFd,
+}
+
+impl Tagged {
+    /// Gives `tag` and hands over to `program`.
+    ///
+    /// # Errors
+    /// The kernel refused to load it.
+    pub fn new(program: BorrowedFd<'_>, tag: Tag) -> io::Result<Self> {
+        let next = sys::map_create(sys::MAP_TYPE_PROG_ARRAY, 1, None)?;
+        sys::map_update(next.as_fd(), &0_u32, &program.as_raw_fd())?;
+        let map = u64::from(next.as_raw_fd().cast_unsigned()) << 32;
+        let tag = u64::from(tag.raw()) << 32;
+        let program = sys::classifier_load(&[
+            0x02b4 | tag,                       // w2 = tag
+            0x2163 | (TC_INDEX as u64) << 16,   // context.tc_index = w2
+            0x2163 | (TC_CLASSID as u64) << 16, // context.tc_classid = w2
+            0x1218 | map,                       // r2 = the map of programs
+            0,                                  // its upper half
+            0x03b4,                             // w3 = 0
+            0x0085 | 12 << 32,                  // bpf_tail_call(r1, r2, r3)
+            0x00b4 | FAILED << 32,              // w0 = FAILED
+            0x0095,                             // return
+        ])?;
+        Ok(Self { program, _next: next })
+    }
+
+    /// The program to run.
+    #[must_use]
+    pub fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+}
+
+/// The verdict of [`Tagged`] if the other program was not reached; no `TC_ACT_*`.
+const FAILED: u64 = 99;
+
 /// What came of a test run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
@@ -41,6 +85,8 @@ const SK_BUFF: usize = 192;
 const MARK: usize = 8;
 const INGRESS_IFINDEX: usize = 36;
 const IFINDEX: usize = 40;
+const TC_INDEX: usize = 44;
+const TC_CLASSID: usize = 72;
 const GSO_SEGS: usize = 164;
 const GSO_SIZE: usize = 176;
 

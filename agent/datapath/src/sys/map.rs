@@ -18,6 +18,8 @@ const MAP_DELETE_BATCH: u32 = 27;
 
 /// `BPF_MAP_TYPE_ARRAY`
 pub(crate) const MAP_TYPE_ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_PROG_ARRAY`
+pub(crate) const MAP_TYPE_PROG_ARRAY: u32 = 3;
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`
 pub(crate) const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 

@@ -1,10 +1,11 @@
 //! Programs.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::{bpf, object_info, raw};
+use super::{bpf, bpf_fd, object_info, raw};
 
+const PROG_LOAD: u32 = 5;
 const PROG_TEST_RUN: u32 = 10;
 
 /// The id of a program.
@@ -13,6 +14,33 @@ pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     let mut info = [0_u32; 2];
     object_info(program, &mut info)?;
     Ok(info[1])
+}
+
+/// Loads a classifier from instructions of the BPF machine.
+pub(crate) fn classifier_load(instructions: &[u64]) -> io::Result<OwnedFd> {
+    /// `BPF_PROG_TYPE_SCHED_CLS`
+    const SCHED_CLS: u32 = 3;
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+        kernel_version: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        kind: SCHED_CLS,
+        count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        ..Attr::default()
+    };
+    bpf_fd(PROG_LOAD, &mut attr)
 }
 
 /// Input and outcome of a test run.

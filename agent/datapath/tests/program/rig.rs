@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
 
 use nix::sched::{CloneFlags, unshare};
-use podgate_common::{Counter, Direction, Reason, Verdict};
-use podgate_datapath::{CounterKey, Datapath, Guard, Hook, Identity, Options, TestContext, test_run};
+use podgate_common::{Counter, Direction, Reason, Tag, Verdict};
+use podgate_datapath::{CounterKey, Datapath, Guard, Hook, Identity, Options, Tagged, TestContext, test_run};
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
 
 pub(crate) const SLOT: u32 = 1;
 /// The interface by which a packet came that another host, or another pod, has sent.
-const ELSEWHERE: u32 = 77;
+pub(crate) const ELSEWHERE: u32 = 77;
 
 /// The addresses of one family: the pod's, a peer's that policies know, and one that they don't.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +126,19 @@ impl Rig {
         self.apply(&[Op::Switch { slot: SLOT, policies }]);
     }
 
+    /// A second endpoint, on no interface, with an egress policy.
+    pub(crate) fn second_pod(&mut self, egress: Side) {
+        let identity = Identity { ifindex: ELSEWHERE + 1, address4: None, address6: None, ..identity() };
+        self.datapath.identify(SLOT + 1, &identity).expect("a free slot");
+        self.switch_second(egress);
+    }
+
+    /// Changes the second endpoint's egress policy.
+    pub(crate) fn switch_second(&mut self, egress: Side) {
+        let policies = EndpointPolicies { ingress: EndpointPolicy::Open, egress: egress.policy() };
+        self.apply(&[Op::Switch { slot: SLOT + 1, policies }]);
+    }
+
     /// What happens to a frame that leaves the pod.
     pub(crate) fn egress(&self, frame: &[u8]) -> Reason {
         self.run(Direction::Egress, frame, &TestContext::default())
@@ -140,25 +154,47 @@ impl Rig {
         self.run(Direction::Ingress, frame, &TestContext::default())
     }
 
-    /// Runs a program and finds the one counter that moved; the action must be what the reason says.
+    /// What happens to a frame with a tag that enters the pod; the last counter that moved tells.
+    pub(crate) fn ingress_tagged(&self, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
+        self.run_tagged(self.datapath.program(Direction::Ingress), frame, tag)
+    }
+
+    /// What happens to a frame with a tag that leaves the host.
+    pub(crate) fn exit(&self, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
+        self.run_tagged(self.datapath.exit_program(), frame, tag)
+    }
+
+    fn run_tagged(&self, program: BorrowedFd<'_>, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
+        let tagged = Tagged::new(program, tag).expect("the kernel takes a small program");
+        let context = TestContext { ingress_ifindex: ELSEWHERE, ..TestContext::default() };
+        self.run_program(tagged.program(), frame, &context)
+    }
+
+    /// Runs a program and finds the one counter that moved.
     pub(crate) fn run(&self, direction: Direction, frame: &[u8], context: &TestContext) -> Reason {
+        let moved = self.run_program(self.datapath.program(direction), frame, context);
+        let [(moved, reason)] = moved[..] else { panic!("one counter moves, not {moved:?}") };
+        assert_eq!(moved, direction);
+        reason
+    }
+
+    /// Runs a program and finds the counters that moved; the action must be what their reasons say.
+    pub(crate) fn run_program(
+        &self,
+        program: BorrowedFd<'_>,
+        frame: &[u8],
+        context: &TestContext,
+    ) -> Vec<(Direction, Reason)> {
         let before = self.counters();
-        let run = test_run(self.datapath.program(direction), frame, context, 1).expect("a test run");
-        let moved: Vec<_> = self
-            .counters()
-            .into_iter()
-            .filter(|(key, counter)| before.get(key) != Some(counter))
-            .map(|(key, counter)| (key, counter.packets - before[&key].packets))
-            .collect();
-        let [(key, packets)] = moved[..] else { panic!("one counter moves, not {moved:?}") };
-        assert_eq!((key.direction, packets), (direction, u64::from(context.gso_segs.max(1))));
-        let action = match key.reason.verdict() {
-            Verdict::Allowed | Verdict::Deferred => -1,
-            Verdict::Denied => 2,
-        };
-        assert_eq!(run.verdict, action, "the action for {:?}", key.reason);
+        let run = test_run(program, frame, context, 1).expect("a test run");
+        let moved = self.counters().into_iter().filter(|(key, counter)| before.get(key) != Some(counter));
+        let moved: Vec<_> = moved.map(|(key, counter)| (key, counter.packets - before[&key].packets)).collect();
+        let segments = u64::from(context.gso_segs.max(1));
+        assert!(moved.iter().all(|&(_, packets)| packets == segments), "{moved:?}");
+        let denied = moved.iter().any(|(key, _)| key.reason.verdict() == Verdict::Denied);
+        assert_eq!(run.verdict, if denied { 2 } else { -1 }, "the action for {moved:?}");
         assert_eq!(run.packet, frame, "the frame is left alone");
-        key.reason
+        moved.iter().map(|(key, _)| (key.direction, key.reason)).collect()
     }
 
     pub(crate) fn counters(&self) -> BTreeMap<CounterKey, Counter> {
