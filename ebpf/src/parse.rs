@@ -5,7 +5,7 @@
 
 use podgate_common::{Addr4, Addr6, Direction, NetPort, Reason, protocol};
 
-use crate::packet::{Frame, Packet};
+use crate::packet::Packet;
 
 /// EtherTypes that are told apart, in host byte order.
 pub mod ethertype {
@@ -309,7 +309,7 @@ extern "C" fn podgate_extensions(
     from: u32,
     end: u32,
 ) -> u64 {
-    Walked::of(walk_extensions(&Frame::new(context), protocol as u8, from, end), from).0
+    Walked::of(walk_extensions(&crate::packet::Frame::new(context), protocol as u8, from, end), from).0
 }
 
 #[inline(always)]
@@ -477,7 +477,7 @@ impl Bytes {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn podgate_load_transport(context: *mut aya_ebpf::bindings::__sk_buff, at: u32, protocol: u32) -> u64 {
-    Bytes::load_here(&Frame::new(context), at, protocol as u8).0
+    Bytes::load_here(&crate::packet::Frame::new(context), at, protocol as u8).0
 }
 
 /// Fills in what the bytes say; false: they contradict the IP header.

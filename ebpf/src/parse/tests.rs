@@ -2,6 +2,7 @@ use podgate_common::Direction::{Egress, Ingress};
 use proptest::prelude::*;
 
 use super::*;
+use crate::packet::Frame;
 
 /// An IPv4 frame with these options, flags and offset field, protocol and payload.
 fn frame4(options: &[u8], fragment: u16, protocol: u8, payload: &[u8]) -> Vec<u8> {
