@@ -51,6 +51,9 @@ impl SlotWord {
 pub struct InterfaceSlot(u64);
 
 impl InterfaceSlot {
+    /// In place of a slot: a bridge, or based on one, so that packets of several pods may come by it.
+    pub const BRIDGE: u32 = u32::MAX;
+
     /// The value for an interface.
     #[must_use]
     pub const fn new(ifindex: u32, slot: u32) -> Self {
@@ -63,7 +66,7 @@ impl InterfaceSlot {
         (self.0 >> 32) as u32
     }
 
-    /// Its slot, an index into [`crate::map::SLOTS`]; never 0.
+    /// Its slot, an index into [`crate::map::SLOTS`]; 0: it is no pod's; [`Self::BRIDGE`].
     #[must_use]
     pub const fn slot(self) -> u32 {
         self.0 as u32

@@ -55,6 +55,10 @@ maps! {
     DEFERRING4 = 32_768;
     /// Hash: [`crate::Addr6`] → bits of [`crate::deferring`], likewise.
     DEFERRING6 = 32_768;
+    /// Hash: [`crate::Addr4`] → slot (u32) of the pod of this node that has the address.
+    ORIGINS4 = super::ENDPOINTS;
+    /// Hash: [`crate::Addr6`] → slot (u32), likewise.
+    ORIGINS6 = super::ENDPOINTS;
     /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], flows that both ends have spoken in.
     FLOWS4 = 65_536;
     /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.

@@ -10,7 +10,9 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
-use podgate_common::{Addr4, Addr6, Direction, Flow, Reason, SlotWord, Tag, Verdict, exits, place, protocol, state};
+use podgate_common::{
+    Addr4, Addr6, Direction, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, exits, place, protocol, state,
+};
 
 use crate::events;
 use crate::family::Family;
@@ -53,7 +55,7 @@ pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Origin {
     if tag.is_judged() {
         return Origin::Elsewhere;
     }
-    match lost_tag(packet.ingress_ifindex()) {
+    match lost_tag(packet, packet.ingress_ifindex()) {
         Some(tag) => arrive_tagged(packet, slot, tag),
         None => {
             refuse_stranger(packet);
@@ -86,21 +88,46 @@ fn arrive_tagged(packet: &Packet<'_>, slot: u32, tag: Tag) -> Origin {
 
 #[inline(always)]
 fn arrive_untagged(packet: &Packet<'_>, slot: u32, ifindex: u32) -> Origin {
-    match lost_tag(ifindex) {
+    match lost_tag(packet, ifindex) {
         None => Origin::Elsewhere,
         Some(tag) => arrive_tagged(packet, slot, tag),
     }
 }
 
-/// The tag that a packet should have: one that came in by a pod's interface without having left this host yet.
+/// The tag that a packet should have that came in by this interface: a pod's, or a bridge that pods hang on, where the
+/// address tells which. The pod's own hook has seen to it that the address is the pod's.
 #[inline(always)]
-fn lost_tag(ifindex: u32) -> Option<Tag> {
+fn lost_tag<const L3: u32>(packet: &Packet<'_, L3>, ifindex: u32) -> Option<Tag> {
     if ifindex == 0 {
         return None;
     }
-    let slot = maps::slot_of(ifindex).filter(|&slot| slot != 0)?;
+    let slot = match maps::slot_of(ifindex)? {
+        InterfaceSlot::BRIDGE => podgate_origin(packet.context(), L3),
+        slot => slot,
+    };
+    if slot == 0 {
+        return None;
+    }
     events::count_exit(exits::UNTAGGED);
     Some(Tag::deferred(maps::SET.load(), slot, false))
+}
+
+/// The slot of the pod that has a packet's source address; 0: none has. A global function: see `events::podgate_sample`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_origin(context: *mut __sk_buff, l3: u32) -> u32 {
+    let packet = Frame::new(context);
+    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
+    let slot = match packet.ethertype() {
+        ethertype::IPV4 => packet
+            .load::<[u32; 1]>(l3 + 12)
+            .and_then(|[source]| unsafe { maps::ORIGINS4.get(Addr4::from_octets(source.to_ne_bytes())) }),
+        ethertype::IPV6 => {
+            packet.load::<[u32; 4]>(l3 + 8).and_then(|source| unsafe { maps::ORIGINS6.get(Addr6::from_words(source)) })
+        }
+        _ => None,
+    };
+    slot.copied().unwrap_or(0)
 }
 
 /// Judges what leaves by a device that is no pod's. What was judged keeps a tag that says so, for the next device on its
@@ -113,7 +140,7 @@ pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
         return TC_ACT_UNSPEC;
     }
     if !tag.is_present() || tag.set() != maps::SET.load() {
-        match lost_tag(packet.ingress_ifindex()) {
+        match lost_tag(&packet, packet.ingress_ifindex()) {
             Some(lost) => tag = lost,
             None if !tag.is_present() => return TC_ACT_UNSPEC,
             None => {

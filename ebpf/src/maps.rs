@@ -62,6 +62,11 @@ pub(crate) static DEFERRING4: HashMap<Addr4, u32> = HashMap::with_max_entries(ca
 pub(crate) static DEFERRING6: HashMap<Addr6, u32> = HashMap::with_max_entries(capacity::DEFERRING6, BPF_F_NO_PREALLOC);
 
 #[map]
+pub(crate) static ORIGINS4: HashMap<Addr4, u32> = HashMap::with_max_entries(capacity::ORIGINS4, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static ORIGINS6: HashMap<Addr6, u32> = HashMap::with_max_entries(capacity::ORIGINS6, BPF_F_NO_PREALLOC);
+
+#[map]
 pub(crate) static FLOWS4: LruHashMap<FlowKey4, Flow> = LruHashMap::with_max_entries(capacity::FLOWS4, 0);
 #[map]
 pub(crate) static FLOWS6: LruHashMap<FlowKey6, Flow> = LruHashMap::with_max_entries(capacity::FLOWS6, 0);
@@ -87,7 +92,7 @@ pub(crate) static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static EXITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::EXITS, 0);
 
-/// The slot of an interface, if it is known; 0: it is no pod's.
+/// The slot of an interface, if it is known; see [`InterfaceSlot::slot`].
 #[inline(always)]
 pub(crate) fn slot_of(ifindex: u32) -> Option<u32> {
     let place = INTERFACES.get(ifindex & (capacity::INTERFACES - 1))?;

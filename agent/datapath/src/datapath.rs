@@ -19,6 +19,7 @@ use crate::maps::{Grace, Maps};
 use crate::pins::Pins;
 use crate::slots::{Exhausted, Identified, Slots, Switch};
 use crate::sys::{self, Walk};
+use crate::table::Table;
 use crate::{Error, Hook, Options, preflight};
 
 /// podgate's programs and tables in the kernel.
@@ -113,7 +114,10 @@ impl Datapath {
     /// # Errors
     /// There is no such slot, it is another interface's, or the kernel refused a write.
     pub fn identify(&mut self, slot: u32, identity: &Identity) -> Result<(), Error> {
-        match self.slots.identify(slot, identity)? {
+        let former = self.slots.endpoint(slot).ok().map(|endpoint| endpoint.identity.clone());
+        let identified = self.slots.identify(slot, identity)?;
+        self.set_origins(slot, former.as_ref(), Some(identity))?;
+        match identified {
             Identified::Fresh | Identified::Same => Ok(()),
             Identified::Reused => self.forget_former_owner(slot),
             Identified::Changed => match self.slots.endpoint(slot)?.policies {
@@ -225,9 +229,10 @@ impl Datapath {
     /// The kernel refused something; what was done stays done, and calling again goes on.
     pub fn release(&mut self, slot: u32) -> Result<(), Error> {
         let Ok(endpoint) = self.slots.endpoint(slot) else { return Ok(()) };
-        let ifindex = endpoint.identity.ifindex;
-        self.hooks.detach(ifindex)?;
-        self.strike_interface(ifindex)?;
+        let identity = endpoint.identity.clone();
+        self.hooks.detach(identity.ifindex)?;
+        self.strike_interface(identity.ifindex)?;
+        self.set_origins(slot, Some(&identity), None)?;
         let open = self.prepare(slot, EndpointPolicies::default())?;
         self.write_word(slot, open.word)?;
         self.slots.release(&open);
@@ -240,6 +245,14 @@ impl Datapath {
             Place::Array(index) => self.maps.interfaces.put_one(index, InterfaceSlot::new(ifindex, slot)),
             Place::More => self.maps.interfaces_more.put_one(ifindex, slot),
         }
+    }
+
+    /// Tells the programs which addresses are a slot's.
+    fn set_origins(&mut self, slot: u32, former: Option<&Identity>, now: Option<&Identity>) -> Result<(), Error> {
+        let (former4, now4) = (former.and_then(Identity::key4), now.and_then(Identity::key4));
+        let (former6, now6) = (former.and_then(Identity::key6), now.and_then(Identity::key6));
+        set_origin(&mut self.maps.origins4, slot, former4, now4)?;
+        set_origin(&mut self.maps.origins6, slot, former6, now6)
     }
 
     /// Lets the programs forget an interface.
@@ -265,6 +278,18 @@ impl Datapath {
     pub(crate) fn interfaces_used(&self) -> (usize, usize) {
         self.interfaces.used()
     }
+}
+
+fn set_origin<K: aya::Pod + Ord>(
+    origins: &mut Table<K>,
+    slot: u32,
+    former: Option<K>,
+    now: Option<K>,
+) -> Result<(), Error> {
+    if let Some(address) = former.filter(|_| former != now) {
+        origins.delete(&[address]).map_err(|(_, error)| error)?;
+    }
+    now.map_or(Ok(()), |address| origins.put_one(address, slot))
 }
 
 impl Drop for Datapath {

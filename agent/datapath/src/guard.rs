@@ -1,5 +1,7 @@
 //! The hooks of devices that are no pod's.
 
+use podgate_common::InterfaceSlot;
+
 use crate::load::Classifier;
 use crate::{Datapath, Error};
 
@@ -17,7 +19,8 @@ pub enum LinkLayer {
 pub struct Guard {
     /// How its packets begin, if what pods send by it is to be judged.
     pub exit: Option<LinkLayer>,
-    /// Whether tags are to be taken off what comes in by it.
+    /// Whether tags are to be taken off what comes in by it. Not by a bridge, or what is based on one: what pods send
+    /// comes by there too.
     pub entry: bool,
 }
 
@@ -28,7 +31,8 @@ impl Datapath {
     /// # Errors
     /// The device is gone, takes no programs, or something of another program is in the way.
     pub fn guard(&mut self, ifindex: u32, guard: Guard) -> Result<(), Error> {
-        self.enter_interface(ifindex, 0)?;
+        let slot = if guard.entry { 0 } else { InterfaceSlot::BRIDGE };
+        self.enter_interface(ifindex, slot)?;
         let exit = guard.exit.map(|layer| match layer {
             LinkLayer::Ethernet => Classifier::Exit,
             LinkLayer::Bare => Classifier::ExitBare,

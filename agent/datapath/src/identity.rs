@@ -22,14 +22,26 @@ pub struct Identity {
     pub keep: bool,
 }
 
+impl Identity {
+    /// The IPv4 address as the programs know it.
+    pub(crate) fn key4(&self) -> Option<Addr4> {
+        self.address4.map(|address| Addr4::from_octets(address.octets()))
+    }
+
+    /// The IPv6 address as the programs know it.
+    pub(crate) fn key6(&self) -> Option<Addr6> {
+        self.address6.map(|address| Addr6::from_octets(address.octets()))
+    }
+}
+
 /// The record for an identity under policies. `birth` is the first generation of this identity in its slot.
 pub(crate) fn compose(identity: &Identity, policies: &EndpointPolicies, birth: u32) -> EndpointConfig {
     let mut config = EndpointConfig {
         flags: flag(identity.routes, flags::ROUTES) | flag(identity.keep, flags::KEEP),
         netns_id: identity.netns_id.unwrap_or(-1),
         birth,
-        address4: identity.address4.map_or(Addr4::default(), |address| Addr4::from_octets(address.octets())),
-        address6: identity.address6.map_or(Addr6::default(), |address| Addr6::from_octets(address.octets())),
+        address4: identity.key4().unwrap_or_default(),
+        address6: identity.key6().unwrap_or_default(),
         ..EndpointConfig::default()
     };
     isolate(&mut config, Direction::Ingress, flags::ISOLATED_INGRESS, policies.ingress);

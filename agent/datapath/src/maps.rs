@@ -32,6 +32,8 @@ pub(crate) struct Maps {
     pub(crate) epochs: Table<u32>,
     pub(crate) deferring4: Table<Addr4>,
     pub(crate) deferring6: Table<Addr6>,
+    pub(crate) origins4: Table<Addr4>,
+    pub(crate) origins6: Table<Addr6>,
     pub(crate) flows: [FlowTable; 6],
     counters: OwnedFd,
     events_lost: OwnedFd,
@@ -122,6 +124,8 @@ impl Descriptors {
             epochs: self.table(map::EPOCHS)?,
             deferring4: self.table(map::DEFERRING4)?,
             deferring6: self.table(map::DEFERRING6)?,
+            origins4: self.table(map::ORIGINS4)?,
+            origins6: self.table(map::ORIGINS6)?,
             flows: [
                 FlowTable::new::<FlowKey4, Flow>(map::FLOWS4, &mut self)?,
                 FlowTable::new::<FlowKey6, Flow>(map::FLOWS6, &mut self)?,

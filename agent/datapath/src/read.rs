@@ -92,7 +92,7 @@ impl Datapath {
     }
 
     /// Entries of the tables that only user space writes.
-    fn written(&self) -> [(&'static str, usize); 15] {
+    fn written(&self) -> [(&'static str, usize); 17] {
         let maps = &self.maps;
         let (slots, configs) = self.slots.used();
         let (interfaces, interfaces_more) = self.interfaces_used();
@@ -112,6 +112,8 @@ impl Datapath {
             (map::PORTS, maps.ports.used()),
             (map::DEFERRING4, maps.deferring4.used()),
             (map::DEFERRING6, maps.deferring6.used()),
+            (map::ORIGINS4, maps.origins4.used()),
+            (map::ORIGINS6, maps.origins6.used()),
         ]
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use podgate_common::{Direction, Reason, Tag};
-use podgate_datapath::{Deferring, Exits, Identity, TestContext};
+use podgate_datapath::{Deferring, Exits, Guard, Identity, TestContext};
 
 use crate::frames::{ACK, SYN, SYN_ACK, echo_request, fragments, icmp, sctp, tcp, udp};
 use crate::rig::{ELSEWHERE, Ends, FAMILIES, Rig, SLOT, Side, identity};
@@ -274,6 +274,25 @@ fn a_packet_that_lost_its_tag_is_judged_by_the_interface_that_it_came_from() {
         assert_eq!(exit(stranger), [(Direction::Egress, Reason::NoRule)]);
     }
     assert_eq!(exits(&rig), Exits { allowed: 2, denied: 2, untagged: 4 });
+}
+
+#[test]
+fn a_packet_that_lost_its_tag_behind_a_bridge_is_judged_by_the_address_that_it_came_from() {
+    let mut rig = Rig::new(Side::Open, Side::Web);
+    let bridge = ELSEWHERE + 2;
+    rig.datapath.guard(bridge, Guard { exit: None, entry: false }).expect("a place for another interface");
+    let by_bridge = TestContext { ingress_ifindex: bridge, ..TestContext::default() };
+    for Ends { pod, friend, stranger } in FAMILIES {
+        let exit =
+            |from, to| rig.run_program(rig.datapath.exit_program(), &tcp((from, 4000), (to, 80), SYN), &by_bridge);
+        assert_eq!(exit(pod, friend), [(Direction::Egress, Reason::Rule)]);
+        assert_eq!(exit(pod, stranger), [(Direction::Egress, Reason::NoRule)]);
+        assert_eq!(exit(stranger, friend), [], "no pod of this node has the address");
+    }
+    assert_eq!(exits(&rig), Exits { allowed: 2, denied: 2, untagged: 4 });
+    rig.datapath.release(SLOT).expect("an endpoint in use");
+    let syn = tcp((FAMILIES[0].pod, 4000), (FAMILIES[0].stranger, 80), SYN);
+    assert_eq!(rig.run_program(rig.datapath.exit_program(), &syn, &by_bridge), [], "the pod is gone");
 }
 
 #[test]

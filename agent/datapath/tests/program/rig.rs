@@ -112,7 +112,7 @@ impl Rig {
         rig.apply(&tables());
         rig.switch(ingress, egress);
         rig.datapath.attach(SLOT).expect("loopback takes programs");
-        rig.datapath.guard(ELSEWHERE, Guard { exit: None, entry: false }).expect("a place for another interface");
+        rig.datapath.guard(ELSEWHERE, Guard { exit: None, entry: true }).expect("a place for another interface");
         rig
     }
 
