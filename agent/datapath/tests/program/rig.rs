@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
+use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 use podgate_common::{Counter, Direction, Reason, Tag, Verdict};
-use podgate_datapath::{CounterKey, Datapath, Guard, Hook, Identity, Options, Tagged, TestContext, test_run};
+use podgate_datapath::{
+    CounterKey, Datapath, Guard, Hook, Identity, LinkLayer, Options, Tagged, TestContext, test_run,
+};
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
 
@@ -112,7 +115,11 @@ impl Rig {
         rig.apply(&tables());
         rig.switch(ingress, egress);
         rig.datapath.attach(SLOT).expect("loopback takes programs");
-        rig.datapath.guard(ELSEWHERE, Guard { exit: None, entry: true }).expect("a place for another interface");
+        let uplink = format!("link add uplink index {ELSEWHERE} type veth peer name wire");
+        assert!(Command::new("ip").args(uplink.split(' ')).status().is_ok_and(|status| status.success()));
+        rig.datapath
+            .guard(ELSEWHERE, Guard { exit: Some(LinkLayer::Ethernet), entry: true })
+            .expect("a veth takes programs");
         rig
     }
 
