@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use podgate_datapath::netlink::{HostView, Veth};
+use podgate_datapath::netlink::{Device, HostView, Veth};
 use podgate_policy::model::{
     IpBlock, Isolation, Labels, ObjectKey, Peer, Peers, Phase, Pod, Policy, Ports, Rule, Selector,
 };
+use podgate_policy::services::{Service, ServiceForm};
 use podgate_policy::tables::Limits;
 use podgate_source::{Change, Object, ObjectRef};
 use tokio::sync::{mpsc, watch};
@@ -72,6 +73,34 @@ pub(super) fn pod(name: &str, address: &str) -> Pod {
 /// The change that brings a pod.
 pub(super) fn with_pod(pod: Pod) -> Change {
     Change::Apply(Object::Pod(Arc::new(pod)))
+}
+
+/// The change that brings a Service with these cluster IPs.
+pub(super) fn with_service(name: &str, addresses: &[&str]) -> Change {
+    let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    Change::Apply(Object::Service(Arc::new(Service {
+        key: ObjectKey::new("shop", name),
+        form: ServiceForm::Virtual,
+        cluster_ips: addresses,
+        external_ips: vec![],
+        load_balancer_ips: vec![],
+        ports: vec![],
+        selector: Labels::new(),
+    })))
+}
+
+/// An Ethernet device of the host.
+pub(super) fn device(ifindex: u32) -> Device {
+    Device {
+        ifindex,
+        name: format!("eth{ifindex}"),
+        kind: None,
+        loopback: false,
+        ethernet: true,
+        lower: None,
+        up: true,
+        master: None,
+    }
 }
 
 /// The change that takes a pod of `shop` away.

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use podgate_policy::op::{EndpointPolicy, Op};
@@ -78,6 +79,55 @@ fn a_pod_that_goes_is_released_and_its_slot_given_again() {
     assert_eq!(short(&commands), ["release 1", "identify 1 on 11", "apply", "attach 1"]);
     assert!(isolates(&commands[2], 1), "{commands:?}");
     assert_eq!(pod_states(&status(&state)), [("web", PodState::Enforced)].into());
+}
+
+#[test]
+fn devices_are_hooked_before_any_address_defers_and_follow_the_host() {
+    let now = Instant::now();
+    let uplink = |ifindex, address: &str| {
+        let mut view = (*host(&[(10, "10.0.0.1")])).clone();
+        view.devices.insert(ifindex, testing::device(ifindex));
+        view.local_addresses.insert(address.parse().unwrap(), [ifindex].into());
+        Arc::new(view)
+    };
+    let mut state = state(8);
+    state.take_view(uplink(2, "192.0.2.1"));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), testing::with_service("web", &["10.96.0.1"])]);
+    let commands = run(&mut state, now, never);
+    assert_eq!(short(&commands)[..3], ["guard 2", "defer 2", "identify 1 on 10"], "the pod's veth is not guarded");
+    state.take_update(vec![testing::with_service("web", &["10.96.0.1", "fd96::1"])]);
+    assert_eq!(short(&run(&mut state, now, never)), ["defer 1"]);
+    state.take_view(uplink(3, "192.0.2.2"));
+    assert_eq!(short(&run(&mut state, now, never)), ["unguard 2", "guard 3", "defer 2"]);
+    let services = status(&state).services;
+    assert_eq!((services.addresses, services.host_addresses, services.devices.len()), (2, 1, 1));
+}
+
+#[test]
+fn a_device_that_takes_no_programs_is_told_of() {
+    let now = Instant::now();
+    let mut state = state(8);
+    let mut view = (*host(&[])).clone();
+    view.devices.insert(2, testing::device(2));
+    state.take_view(Arc::new(view));
+    state.take_update(vec![]);
+    run(&mut state, now, |command| matches!(command, Command::Guard { .. }).then_some(0));
+    let status = status(&state);
+    let expected = "what pods send to Services is not judged where it leaves by eth2: refused";
+    let told: Vec<_> = status.anomalies.iter().map(|it| (it.kind.as_str(), it.message.as_str())).collect();
+    assert_eq!(told, [("device_not_hooked", expected)]);
+    assert_eq!(status.services.devices.iter().map(|device| device.hooked).collect::<Vec<_>>(), [false]);
+}
+
+#[test]
+fn a_pods_interface_is_guarded_again_when_the_pod_is_gone() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+    run(&mut state, now, never);
+    state.take_update(vec![without_pod("api")]);
+    assert_eq!(short(&run(&mut state, now, never))[..2], ["release 1", "guard 10"]);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::collector::CORE;
 use super::names;
 use super::*;
 use crate::status::{
-    AnomalyStatus, CounterStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, SourceStatus, TableStatus,
+    AnomalyStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, ServicesStatus,
+    SourceStatus, TableStatus,
 };
 
 fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
@@ -33,6 +34,10 @@ fn counter(reason: &str, packets: u64) -> CounterStatus {
     }
 }
 
+fn device((name, hooked): (&str, bool)) -> DeviceStatus {
+    DeviceStatus { name: name.to_owned(), index: 2, hooked, error: None }
+}
+
 fn full_status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
@@ -51,6 +56,15 @@ fn full_status() -> Status {
         problem_counts: vec![ProblemCount { kind: "invalid".to_owned(), current: 2, met: 5 }],
         anomalies: vec![AnomalyStatus { kind: "extra_interface".to_owned(), message: String::new() }],
         tables: vec![TableStatus { name: "groups".to_owned(), entries: 5, capacity: 10 }],
+        services: ServicesStatus {
+            addresses: 3,
+            left_out: 1,
+            devices: [("eth0", true), ("odd0", false), ("odd1", false)].map(device).to_vec(),
+            allowed: 6,
+            denied: 8,
+            untagged: 2,
+            ..ServicesStatus::default()
+        },
         ..Status::default()
     }
 }
@@ -132,6 +146,13 @@ fn state_is_mirrored() {
         (r#"podgate_source_synced{resource="Pod"}"#, 1.0),
         (r#"podgate_problems{kind="invalid"}"#, 2.0),
         (r#"podgate_problems_met_total{kind="invalid"}"#, 5.0),
+        ("podgate_service_addresses", 3.0),
+        ("podgate_service_addresses_left_out", 1.0),
+        (r#"podgate_devices{hooked="true"}"#, 1.0),
+        (r#"podgate_devices{hooked="false"}"#, 2.0),
+        (r#"podgate_exit_judgements_total{verdict="allowed"}"#, 6.0),
+        (r#"podgate_exit_judgements_total{verdict="denied"}"#, 8.0),
+        ("podgate_exit_untagged_total", 2.0),
         ("podgate_ready", 1.0),
         (r#"podgate_build_info{version="0.1.0",hook="tcx"}"#, 1.0),
     ];

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
-use podgate_common::{Direction, Verdict};
+use podgate_common::{Direction, Tag, Verdict};
+use podgate_datapath::Deferring;
 use podgate_policy::op::Op;
 
 use crate::frames::{ACK, SYN, SYN_ACK, tcp, udp};
-use crate::measure::Case;
-use crate::rig::{Ends, Rig, Side, V4, V6};
+use crate::measure::{At, Case};
+use crate::rig::{Ends, Rig, SLOT, Side, V4, V6};
 
 const FLOWS: u16 = 60_000;
 
@@ -20,7 +21,7 @@ pub(crate) fn all() -> Vec<Case> {
         let case = |name: &str, direction, frames, expected| Case {
             name: format!("{name}, {family}"),
             rig: Rc::clone(&rig),
-            direction,
+            at: At::Pod(direction),
             frames,
             expected,
         };
@@ -55,16 +56,57 @@ pub(crate) fn all() -> Vec<Case> {
             case("new TCP flow", Direction::Ingress, new_flows(ends), Verdict::Allowed),
         ]);
     }
+    for (family, ends) in [("IPv4", V4), ("IPv6", V6)] {
+        cases.extend(services(family, ends));
+    }
     cases.extend(one_by_one());
     cases.extend([10, 1_000, 100_000].map(with_peers).into_iter().flatten());
     cases
+}
+
+/// Packets to a Service: at the pod's hook and at the exit hook, and what merely passes there.
+fn services(family: &str, ends: Ends) -> [Case; 6] {
+    let mut rig = Rig::new(Side::Web, Side::Web);
+    let service = Some(Deferring { host: false, service: true });
+    rig.datapath.defer(&[(ends.stranger, service)].into()).expect("room for an address");
+    let (client, service, backend) = ((ends.pod, 4000), (ends.stranger, 80), (ends.friend, 80));
+    rig.egress(&tcp(client, service, SYN));
+    rig.ingress(&tcp(service, client, SYN_ACK));
+    rig.egress(&tcp(client, service, ACK));
+    let known = Tag::deferred(0, SLOT, true);
+    rig.exit(&tcp(client, backend, SYN), Tag::deferred(0, SLOT, false));
+    rig.exit(&tcp(client, backend, ACK), known);
+    let rig = Rc::new(rig);
+    let case = |name: &str, at, frame, expected| Case {
+        name: format!("{name}, {family}"),
+        rig: Rc::clone(&rig),
+        at,
+        frames: vec![frame],
+        expected,
+    };
+    let ack = tcp(client, backend, ACK);
+    let unknown = tcp(client, (ends.friend, 81), SYN);
+    let (deferred, allowed) = (Verdict::Deferred, Verdict::Allowed);
+    [
+        case(
+            "established TCP to a Service, out of the pod",
+            At::Pod(Direction::Egress),
+            tcp(client, service, ACK),
+            deferred,
+        ),
+        case("answer of a Service, into the pod", At::Pod(Direction::Ingress), tcp(service, client, ACK), allowed),
+        case("exit hook, no pod's packet", At::Exit(None), ack.clone(), allowed),
+        case("exit hook, judged at the pod", At::Exit(Some(Tag::judged(0, SLOT))), ack.clone(), allowed),
+        case("exit hook, established TCP to a Service", At::Exit(Some(known)), ack, allowed),
+        case("exit hook, denied TCP SYN to a Service", At::Exit(Some(known)), unknown, Verdict::Denied),
+    ]
 }
 
 fn open_pod() -> Case {
     Case {
         name: "pod without policies".to_owned(),
         rig: Rc::new(Rig::new(Side::Open, Side::Open)),
-        direction: Direction::Ingress,
+        at: At::Pod(Direction::Ingress),
         frames: vec![tcp((V4.friend, 4000), (V4.pod, 80), ACK)],
         expected: Verdict::Allowed,
     }
@@ -114,7 +156,7 @@ fn one_by_one() -> [Case; 2] {
     let case = |name: String, ports: Vec<u16>| Case {
         name,
         rig: Rc::clone(&rig),
-        direction: Direction::Ingress,
+        at: At::Pod(Direction::Ingress),
         frames: ports.into_iter().map(|port| tcp((V4.friend, port), (V4.pod, 80), ACK)).collect(),
         expected: Verdict::Allowed,
     };
@@ -135,7 +177,7 @@ fn with_peers(peers: u32) -> [Case; 3] {
     let case = |name: &str, frames, expected| Case {
         name: format!("{name}, {peers} peers, IPv4"),
         rig: Rc::clone(&rig),
-        direction: Direction::Ingress,
+        at: At::Pod(Direction::Ingress),
         frames,
         expected,
     };

@@ -2,17 +2,26 @@
 
 use std::os::fd::BorrowedFd;
 
-use podgate_common::{Direction, Verdict};
-use podgate_datapath::{TestContext, test_run};
+use podgate_common::{Direction, Tag, Verdict};
+use podgate_datapath::{Tagged, TestContext, test_run};
 
 use crate::empty::Empty;
 use crate::rig::Rig;
+
+/// The hook at which frames are run.
+#[derive(Clone, Copy)]
+pub(crate) enum At {
+    /// The pod's, for a direction.
+    Pod(Direction),
+    /// That of a device that is no pod's, where packets leave the host with this tag, if any.
+    Exit(Option<Tag>),
+}
 
 /// One thing to measure: frames that are run in turn.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) rig: std::rc::Rc<Rig>,
-    pub(crate) direction: Direction,
+    pub(crate) at: At,
     pub(crate) frames: Vec<Vec<u8>>,
     pub(crate) expected: Verdict,
 }
@@ -35,11 +44,21 @@ impl Case {
     /// Runs program and empty program by turns.
     pub(crate) fn measure(&self) -> Figure {
         let empty = Empty::load().expect("root");
+        match self.at {
+            At::Pod(direction) => self.compare(self.rig.datapath.program(direction), empty.fd()),
+            At::Exit(None) => self.compare(self.rig.datapath.exit_program(), empty.fd()),
+            At::Exit(Some(tag)) => {
+                let tagged = |program| Tagged::new(program, tag).expect("the kernel takes a small program");
+                let (program, empty) = (tagged(self.rig.datapath.exit_program()), tagged(empty.fd()));
+                self.compare(program.program(), empty.program())
+            }
+        }
+    }
+
+    fn compare(&self, program: BorrowedFd<'_>, empty: BorrowedFd<'_>) -> Figure {
         let rounds = setting("PODGATE_BENCH_ROUNDS", 11);
-        let program = self.rig.datapath.program(self.direction);
-        let mut differences: Vec<f64> = (0..rounds)
-            .map(|_| self.round(program, self.expected) - self.round(empty.fd(), Verdict::Allowed))
-            .collect();
+        let mut differences: Vec<f64> =
+            (0..rounds).map(|_| self.round(program, self.expected) - self.round(empty, Verdict::Allowed)).collect();
         differences.sort_by(f64::total_cmp);
         let at = |part: usize| differences[(differences.len() - 1) * part / 4];
         Figure { median: at(2), lower: at(1), upper: at(3) }
@@ -53,7 +72,7 @@ impl Case {
         let mut nanoseconds = 0;
         for frame in &self.frames {
             let run = test_run(program, frame, &context, repeat).expect("a test run");
-            assert_eq!(run.verdict == -1, expected == Verdict::Allowed, "{}", self.name);
+            assert_eq!(run.verdict == -1, expected != Verdict::Denied, "{}", self.name);
             nanoseconds += run.duration.as_nanos();
         }
         nanoseconds as f64 / self.frames.len() as f64

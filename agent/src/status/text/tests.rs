@@ -1,5 +1,5 @@
 use super::*;
-use crate::status::{InterfaceStatus, PolicyStatus, ProblemStatus, TableStatus};
+use crate::status::{InterfaceStatus, PolicyStatus, ProblemStatus, ServicesStatus, TableStatus};
 
 fn pod(name: &str, state: PodState) -> PodStatus {
     let interface = InterfaceStatus { name: format!("veth-{name}"), index: 7 };
@@ -58,6 +58,19 @@ fn the_first_lines_say_what_is_wrong() {
         lines,
         ["node-a: NOT READY, enforcing 1 of 2 pods, 1 isolated", "  ! 1 pod without interface: shop/web"]
     );
+}
+
+#[test]
+fn one_line_tells_what_is_judged_at_the_exit_and_what_is_in_the_way_of_it() {
+    let mut status = status(vec![]);
+    status.services = ServicesStatus { addresses: 1, host_addresses: 4, allowed: 5, ..ServicesStatus::default() };
+    let line = |status: &Status| render(status).lines().nth(2).unwrap_or_default().to_owned();
+    let expected = "  egress to 1 address of Services and 4 of this node is judged at the exit, by the real destination: \
+                    5 allowed, 0 denied";
+    assert_eq!(line(&status), expected);
+    (status.services.untagged, status.services.left_out) = (2, 3);
+    let more = "; 2 CAME WITHOUT THEIR TAG: another program clears it; NO ROOM for 3 more addresses";
+    assert_eq!(line(&status), format!("{expected}{more}"));
 }
 
 #[test]
