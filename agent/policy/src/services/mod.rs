@@ -1,9 +1,12 @@
 //! Services: what they are, at which addresses clients reach them, and where a connection to one of these ends.
 
+mod backends;
 mod frontends;
 mod object;
 
+pub use backends::{Backend, Through, Within, backends};
 pub use frontends::Frontends;
 pub use object::{
     AddressFamily, Endpoint, EndpointPort, EndpointSlice, Node, Service, ServiceForm, ServicePort, TargetPort,
+    TrafficPolicy,
 };

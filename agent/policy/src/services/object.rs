@@ -24,6 +24,34 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The labels of its pods; empty where endpoints are made by hand.
     pub selector: Labels,
+    /// Which endpoints its ClusterIPs lead to (`spec.internalTrafficPolicy`).
+    pub internal: TrafficPolicy,
+    /// Which endpoints its other addresses and its node ports lead to (`spec.externalTrafficPolicy`).
+    pub external: TrafficPolicy,
+}
+
+impl Service {
+    /// The port of this name and protocol.
+    #[must_use]
+    pub fn port_named(&self, protocol: Protocol, name: &str) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.protocol == protocol && port.name.as_deref() == Some(name))
+    }
+
+    /// The port of this number and protocol.
+    #[must_use]
+    pub fn port_numbered(&self, protocol: Protocol, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.protocol == protocol && port.port == number)
+    }
+}
+
+/// Which of a Service's endpoints a node leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// All of them.
+    #[default]
+    Cluster,
+    /// Those on the same node.
+    Local,
 }
 
 /// How clients reach a Service.
@@ -98,6 +126,8 @@ pub struct Endpoint {
     pub serving: bool,
     /// Whether it is about to go.
     pub terminating: bool,
+    /// The node it is on, if that is known.
+    pub node: Option<Arc<str>>,
     /// The pod behind it, if it is one.
     pub target: Option<ObjectKey>,
 }
