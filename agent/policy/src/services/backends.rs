@@ -138,6 +138,11 @@ fn candidates<'c>(cluster: &'c Cluster, service: &Service) -> Vec<Candidate<'c>>
     slices.into_iter().filter(|slice| slice.family != AddressFamily::Fqdn).flat_map(of_slice).collect()
 }
 
+/// Whether anybody has said what the endpoints of a Service are.
+pub(crate) fn has_slices(cluster: &Cluster, service: &Service) -> bool {
+    slices(cluster, service).next().is_some()
+}
+
 fn slices<'c>(cluster: &'c Cluster, service: &Service) -> impl Iterator<Item = &'c EndpointSlice> {
     let ObjectKey { namespace, name } = service.key.clone();
     let start = ObjectKey::new(namespace.clone(), "");

@@ -4,6 +4,7 @@ mod backends;
 mod frontends;
 mod object;
 
+pub(crate) use backends::has_slices;
 pub use backends::{Backend, Through, Within, backends};
 pub use frontends::Frontends;
 pub use object::{
