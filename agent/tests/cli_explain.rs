@@ -293,3 +293,26 @@ fn a_service_without_the_port_or_without_backends_ends_in_2() {
         assert!(stderr(&output).contains(says), "{to}: {output:?}");
     }
 }
+
+#[test]
+fn the_matrix_has_services_only_if_it_is_asked_for_them() {
+    let shop = with_services();
+    let rows = |arguments: &[&str]| {
+        let output = podgate(shop.path(), &[&["matrix", "--port", "TCP/80", "-o", "json"], arguments].concat());
+        parsed(&output).as_array().unwrap().clone()
+    };
+    let (plain, with_services) = (rows(&[]), rows(&["--services"]));
+    let row = |from: &str, service: &str, allowed: u8, all: u8| {
+        json!({"from": from, "to": format!("svc shop/{service}"), "protocol": "TCP",
+        "port": 80, "allowed": allowed == all, "service": true, "backends_allowed": allowed, "backends": all})
+    };
+    let expected = [
+        row("shop/api", "api", 1, 2),
+        row("shop/api", "second", 0, 1),
+        row("shop/api-2", "api", 1, 2),
+        row("shop/api-2", "second", 1, 1),
+        row("shop/web", "api", 1, 2),
+        row("shop/web", "second", 1, 1),
+    ];
+    assert_eq!(with_services, [&plain[..], &expected].concat());
+}

@@ -53,7 +53,7 @@ impl<'c> Route<'c> {
         };
         let node = only_node(from, service, way)?;
         let mut found = backends(cluster, service, through, node.map_or(Within::Cluster, Within::Node));
-        found.retain(|backend| is_of_family(way, backend.address));
+        found.retain(|backend| is_reached(way, backend.address));
         if found.is_empty() {
             return Err(ExplainError::NoBackends { to: self.entry.clone().into(), why: lack(cluster, service, node) });
         }
@@ -110,15 +110,12 @@ fn only_node<'c>(from: &Side<'c>, service: &Service, way: &Way) -> Result<Option
     }
 }
 
-/// Whether clients that take this way can be led to an address: kube-proxy never changes the family.
-fn is_of_family(way: &Way, backend: IpAddr) -> bool {
+/// Whether clients that take this way are led to an address.
+fn is_reached(way: &Way, backend: IpAddr) -> bool {
+    let same_family = |address: &IpAddr| address.is_ipv4() == backend.is_ipv4();
     match way {
-        Way::ClusterIps(addresses) => {
-            addresses.is_empty() || addresses.iter().any(|address| address.is_ipv4() == backend.is_ipv4())
-        }
-        Way::ExternalIp(address) | Way::LoadBalancerIp(address) | Way::NodePort { address, .. } => {
-            address.is_ipv4() == backend.is_ipv4()
-        }
+        Way::ClusterIps(addresses) => addresses.is_empty() || addresses.iter().any(same_family),
+        Way::ExternalIp(address) | Way::LoadBalancerIp(address) | Way::NodePort { address, .. } => same_family(address),
         Way::Backends => true,
     }
 }
@@ -156,8 +153,9 @@ type Reached<'c> = (Side<'c>, Vec<(IpAddr, Traffic)>);
 /// Backends by what is behind their addresses, sorted.
 fn together(cluster: &Cluster, backends: Vec<Backend>) -> Result<Vec<Reached<'_>>, ExplainError> {
     let mut sides: BTreeMap<Participant, Reached<'_>> = BTreeMap::new();
-    for Backend { address, traffic, pod } in backends {
-        let side = Side::backend(cluster, address, pod.as_ref())?;
+    for backend in backends {
+        let Backend { address, traffic, .. } = backend;
+        let side = Side::backend(cluster, &backend)?;
         let (side, reached) = sides.entry(side.participant.clone()).or_insert((side, Vec::new()));
         if !side.addresses.contains(&address) {
             side.addresses.to_mut().push(address);

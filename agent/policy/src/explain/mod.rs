@@ -33,7 +33,7 @@ pub use error::{ExplainError, Lack, Unknown};
 pub use forwarded::{Entry, EntryPort, Forwarded, Outcome, ServiceEntry, Way};
 
 use crate::cluster::Cluster;
-use crate::evaluate::{SharedAddress, Traffic, Verdict};
+use crate::evaluate::{Identity, Party, SharedAddress, Traffic, Verdict};
 use crate::model::{ObjectKey, Protocol};
 
 /// A question.
@@ -154,6 +154,17 @@ pub enum Participant {
     Host(ObjectKey),
     /// An address that is no pod's.
     Address(IpAddr),
+}
+
+impl Participant {
+    /// Who a party is that uses an address.
+    pub(crate) fn of(party: Party<'_>, address: IpAddr) -> Self {
+        match party.identity {
+            Identity::Pod(pod) => Self::Pod(pod.key.clone()),
+            Identity::Host(pod) => Self::Host(pod.key.clone()),
+            Identity::Outside => Self::Address(address),
+        }
+    }
 }
 
 impl fmt::Display for Participant {

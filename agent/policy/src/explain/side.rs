@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::evaluate::{Identity, Party};
 use crate::explain::{End, ExplainError, Participant};
 use crate::model::{ObjectKey, Phase, Pod};
+use crate::services::Backend;
 
 /// One end of the query, found in the cluster.
 pub(super) struct Side<'c> {
@@ -31,38 +32,25 @@ impl<'c> Side<'c> {
         if pod.phase == Phase::Finished {
             return Err(ExplainError::Finished(key.clone()));
         }
-        Ok(Self::of(Party::pod_at(pod, None), &pod.addresses))
+        let participant = if pod.host_network { Participant::Host(key.clone()) } else { Participant::Pod(key.clone()) };
+        Ok(Self { identity: Party::pod_at(pod, None).identity, participant, addresses: (&*pod.addresses).into() })
     }
 
     /// Whoever has an address.
     pub(super) fn address(cluster: &'c Cluster, address: &'c IpAddr) -> Result<Self, ExplainError> {
         let party = Party::at(cluster, *address).map_err(ExplainError::SharedAddress)?;
-        Ok(Self::of(party, slice::from_ref(address)))
+        let participant = Participant::of(party, *address);
+        Ok(Self { identity: party.identity, participant, addresses: slice::from_ref(address).into() })
     }
 
-    /// The end that a backend's address is: the pod that the endpoint names, if it has the address, else whoever has it.
-    pub(super) fn backend(
-        cluster: &'c Cluster,
-        address: IpAddr,
-        pod: Option<&ObjectKey>,
-    ) -> Result<Self, ExplainError> {
-        let named = pod.and_then(|key| cluster.pods.get(key));
-        let named = named.filter(|pod| pod.phase == Phase::Active && pod.addresses.contains(&address));
-        let party = match named {
-            Some(pod) => Party::pod_at(pod, Some(address)),
-            None => Party::at(cluster, address).map_err(ExplainError::SharedAddress)?,
-        };
-        Ok(Self::of(party, vec![address]))
-    }
-
-    fn of(party: Party<'c>, addresses: impl Into<Cow<'c, [IpAddr]>>) -> Self {
-        let addresses = addresses.into();
-        let participant = match party.identity {
-            Identity::Pod(pod) => Participant::Pod(pod.key.clone()),
-            Identity::Host(pod) => Participant::Host(pod.key.clone()),
-            Identity::Outside => Participant::Address(addresses[0]),
-        };
-        Self { identity: party.identity, participant, addresses }
+    /// Whoever a backend is, at its address.
+    pub(super) fn backend(cluster: &'c Cluster, backend: &Backend) -> Result<Self, ExplainError> {
+        let party = backend.party(cluster).map_err(ExplainError::SharedAddress)?;
+        Ok(Self {
+            identity: party.identity,
+            participant: Participant::of(party, backend.address),
+            addresses: vec![backend.address].into(),
+        })
     }
 
     pub(super) fn party(&self, address: Option<IpAddr>) -> Party<'c> {

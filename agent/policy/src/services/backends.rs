@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::cluster::Cluster;
-use crate::evaluate::Traffic;
+use crate::evaluate::{Party, SharedAddress, Traffic};
 use crate::model::{ContainerPort, ObjectKey, Phase, Pod};
 use crate::services::{AddressFamily, EndpointPort, EndpointSlice, Service, ServicePort, TargetPort};
 
@@ -18,6 +18,20 @@ pub struct Backend {
     pub traffic: Traffic,
     /// The pod behind it, if the Service's endpoints name one.
     pub pod: Option<ObjectKey>,
+}
+
+impl Backend {
+    /// Who it is: the pod that the endpoints name, if it has the address, else whoever has it.
+    ///
+    /// # Errors
+    /// [`SharedAddress`] if several pods have the address and the endpoints don't say which is meant.
+    pub fn party<'c>(&self, cluster: &'c Cluster) -> Result<Party<'c>, SharedAddress> {
+        let named = self.pod.as_ref().and_then(|key| cluster.pods.get(key));
+        match named.filter(|pod| pod.phase == Phase::Active && pod.addresses.contains(&self.address)) {
+            Some(pod) => Ok(Party::pod_at(pod, Some(self.address))),
+            None => Party::at(cluster, self.address),
+        }
+    }
 }
 
 /// How clients use a Service.

@@ -31,6 +31,14 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether clients that use its ClusterIPs can be led to an address: kube-proxy never changes the family. In files that
+    /// leave the ClusterIPs out, every family counts.
+    #[must_use]
+    pub fn has_family_of(&self, backend: IpAddr) -> bool {
+        let mut families = self.cluster_ips.iter().map(IpAddr::is_ipv4);
+        self.cluster_ips.is_empty() || families.any(|is_ipv4| is_ipv4 == backend.is_ipv4())
+    }
+
     /// The port of this name and protocol.
     #[must_use]
     pub fn port_named(&self, protocol: Protocol, name: &str) -> Option<&ServicePort> {

@@ -10,6 +10,7 @@ mod ports;
 mod random;
 mod random_services;
 mod service_errors;
+mod service_matrix;
 mod service_text;
 mod service_ways;
 mod service_world;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use podgate_policy::cluster::Cluster;
 use podgate_policy::evaluate::{Party, Traffic, Verdict, routes, verdict};
 use podgate_policy::explain::{Answer, Asked, Destination, End, ExplainError, Query, explain};
+use podgate_policy::matrix::{PortChoice, services};
 use podgate_policy::model::{ObjectKey, Phase, Pod, Protocol};
 use podgate_policy::services::{Endpoint, EndpointSlice, Service, ServicePort, TargetPort, TrafficPolicy};
 use proptest::collection::vec;
@@ -234,6 +235,24 @@ proptest! {
                 Err(ExplainError::NoBackends { .. }) => prop_assert_eq!(expected, vec![]),
                 Err(other) => prop_assert!(false, "{other}"),
             }
+        }
+    }
+
+    #[test]
+    fn matrix_of_services_counts_what_is_explained(world in cluster()) {
+        let cluster = &world.cluster;
+        for row in services(cluster, &PortChoice::ContainerPorts) {
+            let from = End::Pod(row.from.clone());
+            let to = Destination::Service(row.service.clone());
+            let asked = Asked::Number(row.protocol, row.port);
+            let counts = match explain(cluster, &Query { from, to, asked }) {
+                Ok(Answer::Forwarded(forwarded)) => (forwarded.allowed(), forwarded.backends.len()),
+                Err(ExplainError::NoBackends { .. }) => (0, 0),
+                // The matrix takes an address that is not known for one in no block.
+                Err(ExplainError::Undecidable(_)) => continue,
+                other => panic!("{other:?}"),
+            };
+            prop_assert_eq!((row.allowed, row.backends), counts, "{:?}", row);
         }
     }
 }
