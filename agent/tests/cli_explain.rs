@@ -166,3 +166,153 @@ fn without_ports_the_matrix_asks_for_the_container_ports_of_each_destination() {
     let expected = [("shop/api", 8080), ("shop/web", 80)].repeat(2);
     assert_eq!(asked, expected.into_iter().map(|(to, port)| (to.to_owned(), port)).collect::<Vec<_>>());
 }
+
+/// Two more pods behind Services with port 80; `web` may reach one of them.
+const SERVICES: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: api-2, namespace: shop, labels: {app: api, version: '2'}}
+spec:
+  nodeName: n1
+  containers: [{name: api, image: api, ports: [{containerPort: 8082, name: http}]}]
+status: {podIP: 10.0.0.3, podIPs: [{ip: 10.0.0.3}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: api, namespace: shop}
+spec:
+  clusterIP: 10.96.0.1
+  selector: {app: api}
+  ports: [{name: web, port: 80, targetPort: http}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: second, namespace: shop}
+spec:
+  clusterIP: 10.96.0.2
+  selector: {version: '2'}
+  ports: [{port: 80, targetPort: http}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web-out, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Egress]
+  egress:
+  - to: [{podSelector: {matchLabels: {version: '2'}}}]
+";
+
+fn with_services() -> TempDir {
+    directory(&[("services.yaml", SERVICES), ("shop.yaml", SHOP)])
+}
+
+fn to_service<'a>(to: &'a str, port: &'a str) -> [&'a str; 7] {
+    ["explain", "--from", "shop/web", "--to", to, "--port", port]
+}
+
+#[test]
+fn a_service_is_allowed_if_every_backend_is_and_ends_in_1_if_one_is_not() {
+    let shop = with_services();
+    for (to, port, status, head) in [
+        ("svc/shop/second", "80", 0, "allowed: shop/web to Service shop/second TCP/80 at 10.96.0.2\n"),
+        ("shop/second", "80", 0, "allowed: shop/web to Service shop/second TCP/80 at 10.96.0.2\n"),
+        ("10.96.0.2", "80", 0, "allowed: shop/web to Service shop/second TCP/80 at 10.96.0.2\n"),
+        (
+            "svc/shop/api",
+            "web",
+            1,
+            "some backends: shop/web to Service shop/api TCP/80 (web) at 10.96.0.1, allowed at 1 of 2 backends; connections \
+             that end at another fail\n",
+        ),
+    ] {
+        let output = podgate(shop.path(), &to_service(to, port));
+        assert_eq!(output.status.code(), Some(status), "{to}: {output:?}");
+        assert!(stdout(&output).starts_with(head), "{to}: {output:?}");
+    }
+}
+
+#[test]
+fn the_json_answer_about_a_service_has_each_backend() {
+    let shop = with_services();
+    let output = podgate(shop.path(), &[&to_service("10.96.0.1", "80")[..], &["-o", "json"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let answer = parsed(&output);
+    let service =
+        json!({"name": "shop/api", "port_name": "web", "reached_by": "cluster_ip", "addresses": ["10.96.0.1"]});
+    let keys: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["backends", "backends_allowed", "from", "notes", "port", "protocol", "to", "verdict"]);
+    assert_eq!(
+        json!([
+            answer["verdict"],
+            answer["from"],
+            answer["to"],
+            answer["protocol"],
+            answer["port"],
+            answer["backends_allowed"]
+        ]),
+        json!(["partly", {"pod": "shop/web"}, {"service": service}, "TCP", 80, 1])
+    );
+    let backend = |backend: &Value| json!([backend["verdict"], backend["to"], backend["protocol"], backend["port"]]);
+    let backends: Vec<_> = answer["backends"].as_array().unwrap().iter().map(backend).collect();
+    assert_eq!(
+        backends,
+        [json!(["denied", {"pod": "shop/api"}, "TCP", 8080]), json!(["allowed", {"pod": "shop/api-2"}, "TCP", 8082]),]
+    );
+    assert_eq!(answer["notes"].as_array().unwrap().len(), 2, "derived backends, own ports: {answer}");
+}
+
+#[test]
+fn a_name_of_both_kinds_asks_which() {
+    let shop = with_services();
+    let output = podgate(shop.path(), &to_service("shop/api", "8080"));
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""), "{output:?}");
+    assert_eq!(
+        stderr(&output),
+        "podgate: shop/api is both a pod and a Service: ask for pod/shop/api or for svc/shop/api\n"
+    );
+    let output = podgate(shop.path(), &to_service("pod/shop/api", "8080"));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn a_service_without_the_port_or_without_backends_ends_in_2() {
+    let shop = with_services();
+    fs::write(
+        shop.path().join("empty.yaml"),
+        "{apiVersion: v1, kind: Service, metadata: {name: empty, namespace: shop}, spec: {selector: {app: none}, ports: [{port: 80}]}}",
+    )
+    .unwrap();
+    for (to, port, says) in [
+        ("svc/shop/api", "8080", "Service shop/api has no port TCP/8080; its ports: TCP/80 (web)"),
+        ("svc/shop/empty", "80", "leads nowhere, and connections to it fail whatever policies say"),
+        ("svc/shop/none", "80", "there is no Service shop/none"),
+    ] {
+        let output = podgate(shop.path(), &to_service(to, port));
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""), "{to}: {output:?}");
+        assert!(stderr(&output).contains(says), "{to}: {output:?}");
+    }
+}
+
+#[test]
+fn the_matrix_has_services_only_if_it_is_asked_for_them() {
+    let shop = with_services();
+    let rows = |arguments: &[&str]| {
+        let output = podgate(shop.path(), &[&["matrix", "--port", "TCP/80", "-o", "json"], arguments].concat());
+        parsed(&output).as_array().unwrap().clone()
+    };
+    let (plain, with_services) = (rows(&[]), rows(&["--services"]));
+    let row = |from: &str, service: &str, allowed: u8, all: u8| {
+        json!({"from": from, "to": format!("svc shop/{service}"), "protocol": "TCP",
+        "port": 80, "allowed": allowed == all, "service": true, "backends_allowed": allowed, "backends": all})
+    };
+    let expected = [
+        row("shop/api", "api", 1, 2),
+        row("shop/api", "second", 0, 1),
+        row("shop/api-2", "api", 1, 2),
+        row("shop/api-2", "second", 1, 1),
+        row("shop/web", "api", 1, 2),
+        row("shop/web", "second", 1, 1),
+    ];
+    assert_eq!(with_services, [&plain[..], &expected].concat());
+}

@@ -130,7 +130,7 @@ pub struct Pod {
     pub phase: Phase,
     /// Every address of `status.podIPs` (`status.podIP` where that list is absent).
     pub addresses: Vec<IpAddr>,
-    /// Ports of containers and of restartable init containers.
+    /// Ports of containers, then of restartable init containers.
     pub ports: Vec<ContainerPort>,
 }
 

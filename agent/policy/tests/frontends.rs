@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use podgate_policy::model::{Labels, ObjectKey};
-use podgate_policy::services::{Frontends, Service, ServiceForm};
+use podgate_policy::services::{Frontends, Service, ServiceForm, TrafficPolicy};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
@@ -27,6 +27,8 @@ fn service(cluster_ips: &[&str]) -> Service {
         load_balancer_ips: vec![],
         ports: vec![],
         selector: Labels::new(),
+        internal: TrafficPolicy::Cluster,
+        external: TrafficPolicy::Cluster,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
-use podgate_policy::matrix::{self, PortChoice, Row};
+use podgate_policy::matrix::{self, PortChoice, Row, ServiceRow};
 use podgate_policy::model::Protocol;
 use serde::Serialize;
 
@@ -24,6 +24,12 @@ pub(crate) struct MatrixArgs {
     #[arg(long = "port", value_name = "PROTOCOL/PORT", value_parser = port)]
     ports: Vec<(Protocol, u16)>,
 
+    /// Show also who reaches which port of which Service, at how many of its backends
+    ///
+    /// With --port: the Services' ports among the given ones. Headless Services have only their pods' own ports.
+    #[arg(long)]
+    services: bool,
+
     /// How to print the result
     #[arg(short = 'o', long, value_enum, default_value = "text")]
     output: Format,
@@ -37,6 +43,16 @@ struct RowView<'a> {
     protocol: &'a str,
     port: u16,
     allowed: bool,
+    #[serde(flatten)]
+    service: Option<ServiceView>,
+}
+
+/// What an element about a Service has beside the others.
+#[derive(Serialize)]
+struct ServiceView {
+    service: bool,
+    backends_allowed: usize,
+    backends: usize,
 }
 
 impl MatrixArgs {
@@ -44,9 +60,13 @@ impl MatrixArgs {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let cluster = self.files.load()?;
         let rows = matrix::matrix(&cluster, &self.choice());
+        let services = if self.services { matrix::services(&cluster, &self.choice()) } else { Vec::new() };
         match self.output {
-            Format::Text => print(&matrix::render(&rows))?,
-            Format::Json => print_json(&rows.iter().map(view).collect::<Vec<_>>())?,
+            Format::Text if services.is_empty() => print(&matrix::render(&rows))?,
+            Format::Text => print(&format!("{}\n{}", matrix::render(&rows), matrix::render_services(&services)))?,
+            Format::Json => {
+                print_json(&rows.iter().map(view).chain(services.iter().map(service_view)).collect::<Vec<_>>())?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -66,6 +86,18 @@ fn view(row: &Row) -> RowView<'_> {
         protocol: row.protocol.as_str(),
         port: row.port,
         allowed: row.allowed,
+        service: None,
+    }
+}
+
+fn service_view(row: &ServiceRow) -> RowView<'_> {
+    RowView {
+        from: row.from.to_string(),
+        to: format!("svc {}", row.service),
+        protocol: row.protocol.as_str(),
+        port: row.port,
+        allowed: row.is_allowed(),
+        service: Some(ServiceView { service: true, backends_allowed: row.allowed, backends: row.backends }),
     }
 }
 

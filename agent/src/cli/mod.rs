@@ -35,6 +35,7 @@ Examples:
   podgate agent --node-name node-1 --manifests ./yaml    the same from files, without a cluster
   podgate status                                         what the agent on this node enforces
   podgate explain -f ./yaml --from shop/web --to shop/api --port 8080
+  podgate explain -f ./yaml --from shop/web --to 10.96.0.10 --port 53 --protocol UDP
   podgate matrix -f ./yaml --port TCP/8080";
 
 #[derive(Parser)]

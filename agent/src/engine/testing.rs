@@ -10,7 +10,7 @@ use podgate_datapath::netlink::{Device, HostView, Veth};
 use podgate_policy::model::{
     IpBlock, Isolation, Labels, ObjectKey, Peer, Peers, Phase, Pod, Policy, Ports, Rule, Selector,
 };
-use podgate_policy::services::{Service, ServiceForm};
+use podgate_policy::services::{Service, ServiceForm, TrafficPolicy};
 use podgate_policy::tables::Limits;
 use podgate_source::{Change, Object, ObjectRef};
 use tokio::sync::{mpsc, watch};
@@ -86,6 +86,8 @@ pub(super) fn with_service(name: &str, addresses: &[&str]) -> Change {
         load_balancer_ips: vec![],
         ports: vec![],
         selector: Labels::new(),
+        internal: TrafficPolicy::Cluster,
+        external: TrafficPolicy::Cluster,
     })))
 }
 

@@ -9,19 +9,31 @@
 //! - A pod without an address yet is judged by its labels; undecidable where a block could decide.
 //! - Two dual-stack pods have several pairs of addresses, and a named port several numbers: each is a path with its own
 //!   verdict, and the answer is "allowed" if all of them are.
+//! - A Service is none of policy's business: each of its backends is judged by its own address and target port, and so is
+//!   the pod behind a `hostPort`. What a *node port* or `hostPort` leads to is judged only from where it is rewritten,
+//!   which is on that node: for a pod of another node it is that node's address.
+//! - kube-proxy gives what comes through a node port, an external IP or a load balancer's IP the address of its node, unless
+//!   `externalTrafficPolicy` is `Local`; the backends' policies then see that address and no pod.
 
+mod destination;
 mod error;
+mod forward;
+mod forwarded;
+mod nodes;
+mod notes;
 mod render;
 mod resolve;
+mod side;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use error::{ExplainError, Unknown};
+pub use error::{ExplainError, Lack, Unknown};
+pub use forwarded::{Entry, EntryPort, Forwarded, Outcome, ServiceEntry, Way};
 
 use crate::cluster::Cluster;
-use crate::evaluate::{SharedAddress, Traffic, Verdict};
+use crate::evaluate::{Identity, Party, SharedAddress, Traffic, Verdict};
 use crate::model::{ObjectKey, Protocol};
 
 /// A question.
@@ -30,12 +42,12 @@ pub struct Query {
     /// Where the packet comes from.
     pub from: End,
     /// Where it goes.
-    pub to: End,
+    pub to: Destination,
     /// What it carries.
-    pub service: Service,
+    pub asked: Asked,
 }
 
-/// One end of a query.
+/// Where a packet comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// A pod, with every address it has.
@@ -44,18 +56,51 @@ pub enum End {
     Address(IpAddr),
 }
 
+/// Where a packet goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A pod, at every address it has.
+    Pod(ObjectKey),
+    /// A Service, at the addresses that clients use.
+    Service(ObjectKey),
+    /// The pod or the Service of this name, whichever there is.
+    Named(ObjectKey),
+    /// An address: a Service's, if its port is the Service's too; a pod's; or just an address.
+    Address(IpAddr),
+}
+
 /// What is asked for at the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Service {
+pub enum Asked {
     /// A port by number.
     Number(Protocol, u16),
-    /// A container port of the destination pod by name.
+    /// A port by name: a container port of the destination pod, or a port of the Service.
     Name(Protocol, Arc<str>),
     /// ICMP or another protocol without ports.
     Other,
 }
 
 /// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The destination is reached as it is.
+    Direct(Explanation),
+    /// The destination stands for others.
+    Forwarded(Forwarded),
+}
+
+impl Answer {
+    /// Whether the packet passes, wherever it ends.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        match self {
+            Self::Direct(explanation) => explanation.is_allowed(),
+            Self::Forwarded(forwarded) => forwarded.outcome() == Outcome::Allowed,
+        }
+    }
+}
+
+/// The verdict on a packet between two ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// Who sends.
@@ -82,10 +127,26 @@ pub enum Note {
     /// An address of one of the ends belongs to other pods too. The other end's node can't tell them apart and allows
     /// only what is allowed for all of them; the answer speaks of the pod that was asked about.
     SharedAddress(SharedAddress),
+    /// What is asked for leads to pods, but only on its own node, which is not the source's: policies judge the node's
+    /// address, and what the node forwards from there is the node's.
+    OtherNodesPort {
+        /// The address.
+        address: IpAddr,
+        /// Its node.
+        node: Arc<str>,
+        /// What it leads to.
+        to: Entry,
+    },
+    /// A backend is denied, and its port is another than this one of the Service, which no policy is asked about.
+    OwnPorts(EntryPort),
+    /// kube-proxy gives the packet an address of this node as its source, and the backends' policies judge that.
+    SourceRewritten(Arc<str>),
+    /// There is no EndpointSlice of this Service: its backends are the pods that it selects.
+    Derived(ObjectKey),
 }
 
 /// Who one end of a query turned out to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Participant {
     /// A pod of the pod network.
     Pod(ObjectKey),
@@ -93,6 +154,17 @@ pub enum Participant {
     Host(ObjectKey),
     /// An address that is no pod's.
     Address(IpAddr),
+}
+
+impl Participant {
+    /// Who a party is that uses an address.
+    pub(crate) fn of(party: Party<'_>, address: IpAddr) -> Self {
+        match party.identity {
+            Identity::Pod(pod) => Self::Pod(pod.key.clone()),
+            Identity::Host(pod) => Self::Host(pod.key.clone()),
+            Identity::Outside => Self::Address(address),
+        }
+    }
 }
 
 impl fmt::Display for Participant {
@@ -111,6 +183,8 @@ pub struct Path {
     pub from: Option<IpAddr>,
     /// The destination address; `None`: the pod has none yet.
     pub to: Option<IpAddr>,
+    /// The source address that the destination sees, where it is another: kube-proxy has rewritten it.
+    pub seen_as: Option<IpAddr>,
     /// What it carries.
     pub traffic: Traffic,
     /// What the policies say.
@@ -137,8 +211,8 @@ impl Explanation {
 /// Answers a query.
 ///
 /// # Errors
-/// A pod or port name that does not exist, ends that cannot talk at all, or an answer that depends on what is not
-/// known.
-pub fn explain(cluster: &Cluster, query: &Query) -> Result<Explanation, ExplainError> {
+/// A pod, Service or port that does not exist, a Service without backends, ends that cannot talk at all, or an answer that
+/// depends on what is not known.
+pub fn explain(cluster: &Cluster, query: &Query) -> Result<Answer, ExplainError> {
     resolve::answer(cluster, query)
 }

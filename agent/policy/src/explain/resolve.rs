@@ -1,82 +1,87 @@
 //! From a query to the paths it stands for, and their verdicts.
 
 use std::net::IpAddr;
-use std::slice;
 
 use crate::cluster::Cluster;
 use crate::evaluate::{
-    DirectionVerdict, Identity, ListOutcome, Party, PeerMismatch, RuleMiss, Traffic, numbers_of, routes, verdict,
+    DirectionVerdict, Identity, ListOutcome, Open, Party, PeerMismatch, RuleMiss, Traffic, Verdict, numbers_of, routes,
+    verdict,
 };
-use crate::explain::{End, ExplainError, Explanation, Note, Participant, Path, Query, Service, Unknown};
-use crate::model::{ObjectKey, Phase, Pod};
+use crate::explain::destination::{self, Target};
+use crate::explain::notes::notes;
+use crate::explain::side::Side;
+use crate::explain::{Answer, Asked, ExplainError, Explanation, Path, Query, Unknown, forward};
 
-/// One end of the query, found in the cluster.
-struct Side<'c> {
-    identity: Identity<'c>,
-    participant: Participant,
-    addresses: &'c [IpAddr],
+/// One way in which the packet can go, before it is judged.
+pub(super) struct Leg {
+    pub(super) from: Option<IpAddr>,
+    pub(super) to: Option<IpAddr>,
+    /// The source address that the destination sees, if it is another.
+    pub(super) seen_as: Option<IpAddr>,
+    pub(super) traffic: Traffic,
 }
 
-pub(super) fn answer(cluster: &Cluster, query: &Query) -> Result<Explanation, ExplainError> {
-    let (from, to) = (find(cluster, &query.from)?, find(cluster, &query.to)?);
-    let traffics = traffics(&query.service, &to)?;
-    let routes = routes(from.addresses, to.addresses);
-    let mut paths = Vec::new();
-    for traffic in traffics {
-        paths.extend(routes.iter().map(|&(source, destination)| {
-            let (from, to) = (from.party(source), to.party(destination));
-            Path { from: source, to: destination, traffic, verdict: verdict(cluster, &from, &to, traffic) }
-        }));
-    }
-    if paths.is_empty() {
-        return Err(ExplainError::NoCommonFamily { from: from.participant, to: to.participant });
-    }
-    decidable(&from, &to, &paths)?;
-    let notes = notes(cluster, &from, &to, &paths);
-    Ok(Explanation { from: from.participant, to: to.participant, paths, notes })
-}
-
-impl<'c> Side<'c> {
-    fn party(&self, address: Option<IpAddr>) -> Party<'c> {
-        Party { identity: self.identity, address }
-    }
-
-    /// The pod behind this end, if any.
-    fn any_pod(&self) -> Option<&'c Pod> {
-        match self.identity {
-            Identity::Pod(pod) | Identity::Host(pod) => Some(pod),
-            Identity::Outside => None,
+pub(super) fn answer(cluster: &Cluster, query: &Query) -> Result<Answer, ExplainError> {
+    let from = Side::find(cluster, &query.from)?;
+    match destination::find(cluster, &from, &query.to, &query.asked)? {
+        Target::Forwarded(route) => forward::answer(cluster, &from, &route).map(Answer::Forwarded),
+        Target::Direct(to, note) => {
+            let mut explanation = direct(cluster, &from, &to, &query.asked)?;
+            explanation.notes.extend(note);
+            Ok(Answer::Direct(explanation))
         }
     }
 }
 
-fn find<'c>(cluster: &'c Cluster, end: &'c End) -> Result<Side<'c>, ExplainError> {
-    match end {
-        End::Pod(key) => find_pod(cluster, key),
-        End::Address(address) => {
-            let party = Party::at(cluster, *address).map_err(ExplainError::SharedAddress)?;
-            let participant =
-                party.pod().map_or(Participant::Address(*address), |pod| Participant::Pod(pod.key.clone()));
-            Ok(Side { identity: party.identity, participant, addresses: slice::from_ref(address) })
+fn direct(cluster: &Cluster, from: &Side<'_>, to: &Side<'_>, asked: &Asked) -> Result<Explanation, ExplainError> {
+    let routes = routes(&from.addresses, &to.addresses);
+    let mut legs = Vec::new();
+    for traffic in traffics(asked, to)? {
+        legs.extend(routes.iter().map(|&(from, to)| Leg { from, to, seen_as: None, traffic }));
+    }
+    if legs.is_empty() {
+        return Err(ExplainError::NoCommonFamily { from: from.participant.clone(), to: to.participant.clone() });
+    }
+    judge(cluster, from, to, &legs)
+}
+
+/// The verdicts of these ways, at least one.
+pub(super) fn judge(
+    cluster: &Cluster,
+    from: &Side<'_>,
+    to: &Side<'_>,
+    legs: &[Leg],
+) -> Result<Explanation, ExplainError> {
+    let path = |leg: &Leg| {
+        let (source, destination) = (from.party(leg.from), to.party(leg.to));
+        let verdict = seen_verdict(cluster, &source, &destination, leg);
+        Path { from: leg.from, to: leg.to, seen_as: leg.seen_as, traffic: leg.traffic, verdict }
+    };
+    let paths: Vec<_> = legs.iter().map(path).collect();
+    decidable(from, to, &paths)?;
+    let notes = notes(cluster, from, to, &paths);
+    Ok(Explanation { from: from.participant.clone(), to: to.participant.clone(), paths, notes })
+}
+
+/// The verdict, the destination's half of it about the source address that it sees. A pod that reaches itself is no matter of
+/// policy under any address.
+fn seen_verdict(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>, leg: &Leg) -> Verdict {
+    let own = verdict(cluster, from, to, leg.traffic);
+    match leg.seen_as {
+        Some(address) if own.ingress != DirectionVerdict::Open(Open::SamePod) => {
+            let ingress = verdict(cluster, &Party::outside(address), to, leg.traffic).ingress;
+            Verdict { ingress, ..own }
         }
+        _ => own,
     }
 }
 
-fn find_pod<'c>(cluster: &'c Cluster, key: &ObjectKey) -> Result<Side<'c>, ExplainError> {
-    let pod = cluster.pods.get(key).ok_or_else(|| ExplainError::NoSuchPod(key.clone()))?;
-    if pod.phase == Phase::Finished {
-        return Err(ExplainError::Finished(key.clone()));
-    }
-    let participant = if pod.host_network { Participant::Host(key.clone()) } else { Participant::Pod(key.clone()) };
-    Ok(Side { identity: Party::pod_at(pod, None).identity, participant, addresses: &pod.addresses })
-}
-
-/// What the service means at the destination: a name may stand for several numbers.
-fn traffics(service: &Service, to: &Side<'_>) -> Result<Vec<Traffic>, ExplainError> {
-    let (protocol, name) = match service {
-        Service::Number(protocol, number) => return Ok(vec![Traffic::Port { protocol: *protocol, number: *number }]),
-        Service::Other => return Ok(vec![Traffic::Other]),
-        Service::Name(protocol, name) => (*protocol, name),
+/// What is asked for, at the destination: a name may stand for several numbers.
+fn traffics(asked: &Asked, to: &Side<'_>) -> Result<Vec<Traffic>, ExplainError> {
+    let (protocol, name) = match asked {
+        Asked::Number(protocol, number) => return Ok(vec![Traffic::Port { protocol: *protocol, number: *number }]),
+        Asked::Other => return Ok(vec![Traffic::Other]),
+        Asked::Name(protocol, name) => (*protocol, name),
     };
     let Some(pod) = to.any_pod() else {
         return Err(ExplainError::NameOutsidePods { to: to.participant.clone(), name: name.clone() });
@@ -130,39 +135,4 @@ fn hangs_on_address(verdict: &DirectionVerdict) -> bool {
 fn rule_hangs_on_address(rule: &RuleMiss) -> bool {
     let ListOutcome::Misses(peers) = &rule.peers else { return false };
     rule.ports.is_match() && peers.iter().any(|miss| miss.why == PeerMismatch::NoAddress)
-}
-
-fn notes(cluster: &Cluster, from: &Side<'_>, to: &Side<'_>, paths: &[Path]) -> Vec<Note> {
-    let denied = paths.iter().any(|path| !path.verdict.is_allowed());
-    let own_node = if denied { node_note(cluster, from, to).or_else(|| node_note(cluster, to, from)) } else { None };
-    own_node.into_iter().chain([from, to].into_iter().flat_map(|side| shared_notes(cluster, side))).collect()
-}
-
-/// A denied address that is the pod's own node's: what the node's processes send or receive passes all the same.
-fn node_note(cluster: &Cluster, address: &Side<'_>, pod: &Side<'_>) -> Option<Note> {
-    match (&address.participant, pod.identity) {
-        (Participant::Address(address), Identity::Pod(pod)) => own_node_address(cluster, *address, pod),
-        _ => None,
-    }
-}
-
-/// Addresses of a pod that other pods have as well.
-fn shared_notes<'c>(cluster: &'c Cluster, side: &Side<'c>) -> impl Iterator<Item = Note> {
-    let addresses = match side.identity {
-        Identity::Pod(_) => side.addresses,
-        Identity::Host(_) | Identity::Outside => &[],
-    };
-    addresses.iter().filter_map(|&address| Party::at(cluster, address).err()).map(Note::SharedAddress)
-}
-
-/// Host-network pods tell the addresses of their nodes.
-fn own_node_address(cluster: &Cluster, address: IpAddr, pod: &Pod) -> Option<Note> {
-    let node = pod.node.as_ref()?;
-    let is_nodes = |other: &Pod| {
-        other.host_network
-            && other.phase == Phase::Active
-            && other.node.as_ref() == Some(node)
-            && other.addresses.contains(&address)
-    };
-    cluster.pods.values().any(|other| is_nodes(other)).then(|| Note::OwnNodeAddress { address, node: node.clone() })
 }

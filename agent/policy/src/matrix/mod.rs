@@ -1,11 +1,13 @@
-//! Who reaches whom: the verdicts of all pairs of pods.
+//! Who reaches whom: the verdicts of all pairs of pods, and of pods and Services.
 
 mod fits;
 mod render;
+mod services;
 
 use std::collections::BTreeSet;
 
-pub use render::render;
+pub use render::{render, render_services};
+pub use services::{ServiceRow, services};
 
 use crate::cluster::Cluster;
 use crate::model::{ObjectKey, Protocol};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::matrix::Row;
+use crate::matrix::{Row, ServiceRow};
 use crate::model::{ObjectKey, Protocol};
 
 /// Up to this many pods, a table is easier to read than lists.
@@ -28,6 +28,38 @@ pub fn render(rows: &[Row]) -> String {
         .collect();
     let legend = if pods.len() <= TABLE_PODS { "rows: from, columns: to; + allowed, - denied\n\n" } else { "" };
     format!("{legend}{}", sections.join("\n"))
+}
+
+/// Rows of [`crate::matrix::services`] as text: for each port who reaches all backends, some, or none.
+#[must_use]
+pub fn render_services(rows: &[ServiceRow]) -> String {
+    let pods: Pods<'_> = rows.iter().map(|row| &row.from).collect();
+    let mut ports: BTreeMap<_, Vec<&ServiceRow>> = BTreeMap::new();
+    for row in rows {
+        ports.entry((&row.service, row.protocol, row.port)).or_default().push(row);
+    }
+    let section = |((service, protocol, port), rows): (&(&ObjectKey, Protocol, u16), &Vec<&ServiceRow>)| {
+        format!("Service {service} {protocol}/{port}\n{}", clients(&pods, rows))
+    };
+    ports.iter().map(section).collect::<Vec<_>>().join("\n")
+}
+
+/// A line for each number of backends that the same pods reach, most first.
+fn clients(pods: &Pods<'_>, rows: &[&ServiceRow]) -> String {
+    let mut by_count: BTreeMap<(usize, usize), Pods<'_>> = BTreeMap::new();
+    for row in rows {
+        by_count.entry((row.allowed, row.backends)).or_default().insert(&row.from);
+    }
+    let line = |((allowed, backends), from): (&(usize, usize), &Pods<'_>)| {
+        let what = match (*allowed, *backends) {
+            (_, 0) => "no backends".to_owned(),
+            (allowed, all) if allowed == all => format!("allowed at all {all}"),
+            (0, all) => format!("denied at all {all}"),
+            (allowed, all) => format!("allowed at {allowed} of {all}"),
+        };
+        format!("  {what}: {}\n", names(pods, from, &Pods::new()))
+    };
+    by_count.iter().rev().map(line).collect()
 }
 
 fn by_port(rows: &[Row]) -> BTreeMap<(Protocol, u16), Sources<'_>> {

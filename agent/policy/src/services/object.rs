@@ -24,6 +24,42 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The labels of its pods; empty where endpoints are made by hand.
     pub selector: Labels,
+    /// Which endpoints its ClusterIPs lead to (`spec.internalTrafficPolicy`).
+    pub internal: TrafficPolicy,
+    /// Which endpoints its other addresses and its node ports lead to (`spec.externalTrafficPolicy`).
+    pub external: TrafficPolicy,
+}
+
+impl Service {
+    /// Whether clients that use its ClusterIPs can be led to an address: kube-proxy never changes the family. In files that
+    /// leave the ClusterIPs out, every family counts.
+    #[must_use]
+    pub fn has_family_of(&self, backend: IpAddr) -> bool {
+        let mut families = self.cluster_ips.iter().map(IpAddr::is_ipv4);
+        self.cluster_ips.is_empty() || families.any(|is_ipv4| is_ipv4 == backend.is_ipv4())
+    }
+
+    /// The port of this name and protocol.
+    #[must_use]
+    pub fn port_named(&self, protocol: Protocol, name: &str) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.protocol == protocol && port.name.as_deref() == Some(name))
+    }
+
+    /// The port of this number and protocol.
+    #[must_use]
+    pub fn port_numbered(&self, protocol: Protocol, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.protocol == protocol && port.port == number)
+    }
+}
+
+/// Which of a Service's endpoints a node leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// All of them.
+    #[default]
+    Cluster,
+    /// Those on the same node.
+    Local,
 }
 
 /// How clients reach a Service.
@@ -98,6 +134,8 @@ pub struct Endpoint {
     pub serving: bool,
     /// Whether it is about to go.
     pub terminating: bool,
+    /// The node it is on, if that is known.
+    pub node: Option<Arc<str>>,
     /// The pod behind it, if it is one.
     pub target: Option<ObjectKey>,
 }

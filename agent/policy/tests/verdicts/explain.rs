@@ -1,7 +1,9 @@
 //! What questions mean, and which have no answer.
 
 use podgate_policy::evaluate::{DirectionVerdict, Open, SharedAddress, Traffic};
-use podgate_policy::explain::{End, ExplainError, Explanation, Note, Participant, Query, Service, Unknown, explain};
+use podgate_policy::explain::{
+    Answer, Asked, Destination, End, ExplainError, Explanation, Note, Participant, Query, Unknown, explain,
+};
 use podgate_policy::model::{Phase, Pod, Protocol};
 
 use crate::world::{
@@ -26,25 +28,31 @@ pub(crate) fn shop() -> World {
         .policy(ingress("shop/db-sql", "app=db", vec![sql]))
 }
 
-fn end(end: &str) -> End {
-    end.parse().map_or_else(|_| End::Pod(key(end)), End::Address)
+/// A question about ends named as pods, or by addresses.
+pub(crate) fn query(from: &str, to: &str, asked: Asked) -> Query {
+    let source = from.parse().map_or_else(|_| End::Pod(key(from)), End::Address);
+    let to = to.parse().map_or_else(|_| Destination::Named(key(to)), Destination::Address);
+    Query { from: source, to, asked }
 }
 
-pub(crate) fn number(number: u16) -> Service {
-    Service::Number(Tcp, number)
+pub(crate) fn number(number: u16) -> Asked {
+    Asked::Number(Tcp, number)
 }
 
-pub(crate) fn name(name: &str) -> Service {
-    Service::Name(Tcp, name.into())
+pub(crate) fn name(name: &str) -> Asked {
+    Asked::Name(Tcp, name.into())
 }
 
-pub(crate) fn ask(world: &World, from: &str, to: &str, service: Service) -> Result<Explanation, ExplainError> {
-    explain(&world.cluster, &Query { from: end(from), to: end(to), service })
+pub(crate) fn ask(world: &World, from: &str, to: &str, asked: Asked) -> Result<Explanation, ExplainError> {
+    match explain(&world.cluster, &query(from, to, asked))? {
+        Answer::Direct(explanation) => Ok(explanation),
+        Answer::Forwarded(forwarded) => panic!("leads to others: {forwarded}"),
+    }
 }
 
 #[track_caller]
-fn error(world: &World, from: &str, to: &str, service: Service) -> ExplainError {
-    match ask(world, from, to, service) {
+fn error(world: &World, from: &str, to: &str, asked: Asked) -> ExplainError {
+    match ask(world, from, to, asked) {
         Ok(explanation) => panic!("an answer: {explanation}"),
         Err(error) => error,
     }
@@ -103,7 +111,7 @@ fn port_name_with_several_numbers_is_allowed_if_all_are() {
 #[test]
 fn port_name_that_the_destination_does_not_serve_is_an_error() {
     assert_eq!(
-        error(&shop(), "shop/api", "shop/db", Service::Name(Udp, "sql".into())),
+        error(&shop(), "shop/api", "shop/db", Asked::Name(Udp, "sql".into())),
         ExplainError::NameNotServed { pod: key("shop/db"), protocol: Udp, name: "sql".into() }
     );
 }
@@ -198,8 +206,8 @@ fn unknown_address_does_not_matter_where_something_else_denies() {
         ("the block would match, but the source's own egress denies", "shop/db", number(5432)),
         ("the ports of the rule with the block don't match either", "shop/db", number(53)),
     ];
-    for (sentence, to, service) in cases {
-        assert!(ask(&world, "shop/front", to, service).is_ok_and(|it| !it.is_allowed()), "{sentence}");
+    for (sentence, to, asked) in cases {
+        assert!(ask(&world, "shop/front", to, asked).is_ok_and(|it| !it.is_allowed()), "{sentence}");
     }
 }
 
@@ -235,7 +243,7 @@ fn address_that_other_pods_have_too_is_noted() {
 
 #[test]
 fn traffic_of_an_explanation_is_that_of_the_query() {
-    let other = ask(&shop(), "shop/front", "shop/api", Service::Other).unwrap();
+    let other = ask(&shop(), "shop/front", "shop/api", Asked::Other).unwrap();
     assert_eq!(other.paths[0].traffic, Traffic::Other);
 }
 
@@ -274,6 +282,13 @@ fn errors_say_what_to_do() {
         (
             ExplainError::NoCommonFamily { from: Participant::Pod(key("a/b")), to: outside },
             "a/b and 192.0.2.1 have no address family in common: no packet can go between them",
+        ),
+        (ExplainError::NoSuchService(key("a/b")), "there is no Service a/b: check namespace and name"),
+        (ExplainError::NoSuchDestination(key("a/b")), "there is no pod and no Service a/b: check namespace and name"),
+        (ExplainError::Ambiguous(key("a/b")), "a/b is both a pod and a Service: ask for pod/a/b or for svc/a/b"),
+        (
+            ExplainError::ExternalName(key("a/b")),
+            "Service a/b is only another DNS name (type ExternalName): ask for the address that the name has",
         ),
         (
             ExplainError::Undecidable(Unknown::Node(key("a/b"))),

@@ -1,6 +1,6 @@
 //! Explanations as text.
 
-use podgate_policy::explain::Service;
+use podgate_policy::explain::Asked;
 use podgate_policy::model::{Operator, Protocol};
 
 use crate::explain::{ask, dual, name, number, pending, shop};
@@ -12,8 +12,8 @@ use crate::world::{
 use Protocol::{Tcp, Udp};
 
 #[track_caller]
-fn text(world: &World, from: &str, to: &str, service: Service) -> String {
-    match ask(world, from, to, service) {
+fn text(world: &World, from: &str, to: &str, asked: Asked) -> String {
+    match ask(world, from, to, asked) {
         Ok(explanation) => explanation.to_string(),
         Err(error) => panic!("no answer: {error}"),
     }
@@ -97,7 +97,7 @@ fn pod_of_another_namespace_is_told_which_selector_fails() {
         "app=api",
         vec![peers(vec![pods(matching("k8s-app=dns")), pods_in(matching("team=shop"), matching("k8s-app=dns"))])],
     ));
-    let text = text(&world, "shop/api", "kube-system/dns", Service::Number(Udp, 53));
+    let text = text(&world, "shop/api", "kube-system/dns", Asked::Number(Udp, 53));
     let wanted = "      \
       to[0] podSelector {k8s-app=dns}: kube-system/dns is in namespace kube-system, and without namespaceSelector only \
                   the policy's own counts
@@ -108,7 +108,7 @@ fn pod_of_another_namespace_is_told_which_selector_fails() {
 
 #[test]
 fn icmp_is_explained_by_rules_without_ports() {
-    let text = text(&shop(), "shop/front", "192.0.2.1", Service::Other);
+    let text = text(&shop(), "shop/front", "192.0.2.1", Asked::Other);
     assert!(text.contains("front-dns egress[0]: to matches, but ports allow only UDP/53, TCP/53\n"), "{text}");
 }
 

@@ -1,5 +1,6 @@
 //! The verdicts of the NetworkPolicy API, behaviour by behaviour, and how they are explained and tabulated.
 
+mod backends;
 mod explain;
 mod explain_text;
 mod isolation;
@@ -7,4 +8,11 @@ mod matrix;
 mod peers;
 mod ports;
 mod random;
+mod random_services;
+mod service_errors;
+mod service_matrix;
+mod service_text;
+mod service_ways;
+mod service_world;
+mod services;
 mod world;

@@ -116,7 +116,7 @@ pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::new(namespace, name)
 }
 
-fn pairs(labels: &str) -> impl Iterator<Item = (Arc<str>, Arc<str>)> + '_ {
+pub(crate) fn pairs(labels: &str) -> impl Iterator<Item = (Arc<str>, Arc<str>)> + '_ {
     labels.split(',').filter_map(|pair| pair.split_once('=')).map(|(key, value)| (key.into(), value.into()))
 }
 

@@ -59,16 +59,17 @@ fn addresses(status: &PodStatus, scope: &mut Scope<'_>) -> Vec<IpAddr> {
     addresses
 }
 
-/// The ports of containers, and of the init containers that go on running beside them.
+/// The ports of containers, and of the init containers that go on running beside them: in this order, since the first with
+/// a name is the one that a Service's target port means (`FindPort` of the endpoint slice controller).
 fn ports(spec: &PodSpec, scope: &mut Scope<'_>) -> Vec<ContainerPort> {
     let path = Path::Root.field("spec");
     let mut ports = vec![];
+    for (index, container) in spec.containers.iter().enumerate() {
+        container_ports(container, &path.field("containers").index(index), scope, &mut ports);
+    }
     let init = spec.init_containers.as_deref().unwrap_or_default().iter().enumerate();
     for (index, container) in init.filter(|(_, container)| container.restart_policy.as_deref() == Some("Always")) {
         container_ports(container, &path.field("initContainers").index(index), scope, &mut ports);
-    }
-    for (index, container) in spec.containers.iter().enumerate() {
-        container_ports(container, &path.field("containers").index(index), scope, &mut ports);
     }
     ports
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use podgate_policy::model::{Labels, ObjectKey};
 use podgate_policy::services::{
-    AddressFamily, Endpoint, EndpointPort, EndpointSlice, Service, ServiceForm, ServicePort, TargetPort,
+    AddressFamily, Endpoint, EndpointPort, EndpointSlice, Service, ServiceForm, ServicePort, TargetPort, TrafficPolicy,
 };
 
 use super::path::{Path, quote};
@@ -27,6 +27,8 @@ pub(super) fn service(from: &core::Service, scope: &mut Scope<'_>) -> Service {
         load_balancer_ips: load_balancer_ips(from, scope),
         ports: ports.filter_map(|(index, port)| service_port(port, &at_ports.index(index), scope)).collect(),
         selector: selector(spec, scope),
+        internal: traffic_policy(spec.internal_traffic_policy.as_deref(), &path.field("internalTrafficPolicy"), scope),
+        external: traffic_policy(spec.external_traffic_policy.as_deref(), &path.field("externalTrafficPolicy"), scope),
     }
 }
 
@@ -80,6 +82,18 @@ fn service_port(from: &core::ServicePort, path: &Path<'_>, scope: &mut Scope<'_>
     let node_port = node_port.and_then(|port| scope.check(&path.field("nodePort"), syntax::port_number(port)));
     let name = from.name.as_deref().filter(|name| !name.is_empty()).map(|name| scope.strings.share(name));
     Some(ServicePort { name, protocol: protocol?, port: port?, target: target?, node_port })
+}
+
+fn traffic_policy(text: Option<&str>, path: &Path<'_>, scope: &mut Scope<'_>) -> TrafficPolicy {
+    match text {
+        None | Some("" | "Cluster") => TrafficPolicy::Cluster,
+        Some("Local") => TrafficPolicy::Local,
+        Some(other) => {
+            let message = format!("{} is not a traffic policy: expected Cluster or Local", quote(other));
+            scope.report.questionable(path, message);
+            TrafficPolicy::Cluster
+        }
+    }
 }
 
 fn selector(spec: &ServiceSpec, scope: &mut Scope<'_>) -> Labels {
@@ -142,7 +156,8 @@ fn endpoint(
         Some(ObjectKey::new(namespace, target.name.as_deref()?))
     });
     let (serving, terminating) = (conditions.serving.unwrap_or(ready), conditions.terminating.unwrap_or(false));
-    Endpoint { addresses, ready, serving, terminating, target }
+    let node = from.node_name.as_deref().filter(|name| !name.is_empty()).map(|name| scope.strings.share(name));
+    Endpoint { addresses, ready, serving, terminating, node, target }
 }
 
 fn of_family(address: IpAddr, family: AddressFamily) -> Result<IpAddr, String> {

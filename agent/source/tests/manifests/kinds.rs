@@ -6,8 +6,9 @@ use std::path::Path;
 use podgate_policy::model::{ContainerPort, Labels, Namespace, ObjectKey, Phase, Pod, Protocol};
 use podgate_policy::services::{
     AddressFamily, Endpoint, EndpointPort, EndpointSlice, Node, Service, ServiceForm, ServicePort, TargetPort,
+    TrafficPolicy,
 };
-use podgate_source::manifests;
+use podgate_source::{Change, ObjectRef, manifests};
 
 use crate::{parse, problems, sound};
 
@@ -75,12 +76,12 @@ fn succeeded_and_failed_pods_are_finished() {
 }
 
 #[test]
-fn ports_are_those_of_containers_and_restartable_init_containers() {
+fn ports_are_those_of_containers_then_of_restartable_init_containers() {
     let text = pod("spec: {initContainers: [{name: once, ports: [{containerPort: 1}]}, \
          {name: sidecar, restartPolicy: Always, ports: [{containerPort: 2}]}], \
          containers: [{name: main, ports: [{containerPort: 3}]}], \
          ephemeralContainers: [{name: debug, ports: [{containerPort: 4}]}]}");
-    assert_eq!(only_pod(&text).ports.iter().map(|port| port.number).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(only_pod(&text).ports.iter().map(|port| port.number).collect::<Vec<_>>(), [3, 2]);
 }
 
 #[test]
@@ -192,7 +193,7 @@ fn node_keeps_addresses_and_pod_blocks() {
 
 #[test]
 fn service_keeps_addresses_and_ports() {
-    let text = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {type: LoadBalancer, clusterIP: 10.96.0.1, \
+    let text = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {type: LoadBalancer, externalTrafficPolicy: Local, clusterIP: 10.96.0.1, \
                 clusterIPs: [10.96.0.1, 'fd00::96'], externalIPs: [192.0.2.9], selector: {app: web}, \
                 ports: [{name: http, port: 80, targetPort: web, nodePort: 30080}, {port: 53, protocol: UDP}, {port: 81, targetPort: 8081}]}, \
                 status: {loadBalancer: {ingress: [{ip: 198.51.100.7}, {hostname: lb.example.com}]}}}";
@@ -216,8 +217,47 @@ fn service_keeps_addresses_and_ports() {
             port(None, Protocol::Tcp, 81, TargetPort::Number(8081), None),
         ],
         selector: labels(&[("app", "web")]),
+        internal: TrafficPolicy::Cluster,
+        external: TrafficPolicy::Local,
     };
     assert_eq!(*sound(text).cluster.services[&key], expected);
+}
+
+#[test]
+fn traffic_policies_of_a_service_are_cluster_or_local() {
+    let service = |spec: &str| {
+        let text = format!("{{apiVersion: v1, kind: Service, metadata: {{name: s}}, spec: {spec}}}");
+        let service = parse(&text).cluster.services[&ObjectKey::new("default", "s")].clone();
+        ((service.internal, service.external), problems(&text))
+    };
+    assert_eq!(service("{}"), ((TrafficPolicy::Cluster, TrafficPolicy::Cluster), vec![]));
+    let local = "{internalTrafficPolicy: Local, externalTrafficPolicy: Cluster}";
+    assert_eq!(service(local), ((TrafficPolicy::Local, TrafficPolicy::Cluster), vec![]));
+    assert_eq!(
+        service("{internalTrafficPolicy: local}"),
+        (
+            (TrafficPolicy::Cluster, TrafficPolicy::Cluster),
+            vec![
+                "net.yaml, document 1: Service default/s: spec.internalTrafficPolicy: \"local\" is not a traffic policy: \
+                 expected Cluster or Local; the rest of the object counts"
+                    .to_owned()
+            ]
+        )
+    );
+}
+
+#[test]
+fn services_slices_and_nodes_go_with_their_deletion() {
+    let text = "{apiVersion: v1, kind: Service, metadata: {name: s}}\n---\n{apiVersion: v1, kind: Node, metadata: {name: n1}}\n---\n\
+                {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: e}, addressType: IPv4, endpoints: []}\n";
+    let mut cluster = sound(text).cluster;
+    let key = |name: &str| ObjectKey::new("default", name);
+    assert_eq!((cluster.services.len(), cluster.nodes.len(), cluster.endpoint_slices.len()), (1, 1, 1));
+    for gone in [ObjectRef::Service(key("s")), ObjectRef::Node("n1".into()), ObjectRef::EndpointSlice(key("e"))] {
+        assert!(Change::Delete(gone.clone()).apply_to(&mut cluster), "{gone}");
+        assert!(!Change::Delete(gone.clone()).apply_to(&mut cluster), "{gone}, again");
+    }
+    assert_eq!((cluster.services.len(), cluster.nodes.len(), cluster.endpoint_slices.len()), (0, 0, 0));
 }
 
 #[test]
@@ -236,7 +276,7 @@ fn headless_and_external_services_have_no_addresses() {
 fn endpoint_slice_keeps_its_endpoints() {
     let text = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1, namespace: shop, \
                 labels: {kubernetes.io/service-name: web}}, addressType: IPv4, endpoints: [\
-                {addresses: [10.0.0.1], targetRef: {kind: Pod, name: web-a, namespace: shop}}, \
+                {addresses: [10.0.0.1], nodeName: n1, targetRef: {kind: Pod, name: web-a, namespace: shop}}, \
                 {addresses: [10.0.0.2, 'fd00::2'], conditions: {ready: false, serving: true, terminating: true}}], \
                 ports: [{name: http, port: 8080}, {protocol: UDP}]}";
     let key = ObjectKey::new("shop", "web-1");
@@ -250,9 +290,17 @@ fn endpoint_slice_keeps_its_endpoints() {
                 ready: true,
                 serving: true,
                 terminating: false,
+                node: Some("n1".into()),
                 target: Some(ObjectKey::new("shop", "web-a")),
             },
-            Endpoint { addresses: vec![ip("10.0.0.2")], ready: false, serving: true, terminating: true, target: None },
+            Endpoint {
+                addresses: vec![ip("10.0.0.2")],
+                ready: false,
+                serving: true,
+                terminating: true,
+                node: None,
+                target: None,
+            },
         ],
         ports: vec![
             EndpointPort { name: Some("http".into()), protocol: Protocol::Tcp, port: Some(8080) },

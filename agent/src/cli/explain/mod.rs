@@ -1,42 +1,50 @@
 //! `podgate explain`.
 
+mod ends;
+mod forwarded;
 mod miss;
 mod view;
 
-use std::net::IpAddr;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use podgate_policy::explain::{End, Query, Service, explain};
+use podgate_policy::explain::{Answer, Asked, Destination, End, Query, explain};
 use podgate_policy::model::Protocol;
 
-use super::agent::object_key;
 use super::input::{self, Files};
 use super::output::{Format, print, print_json};
 
-/// Exit status when the packet is denied.
+use ends::{destination, source};
+
+/// Exit status when the packet is denied, or is at some of a Service's backends.
 const DENIED: u8 = 1;
 
 /// Tell whether a connection is allowed, and why
 ///
 /// Names the policies that isolate either end and the rule that allows the connection; if it is denied, what would have
-/// had to match. Judges from the given files alone: needs no cluster and no root. Exit status: 0 allowed, 1 denied, 2 when the
-/// input is invalid or the question can't be decided.
+/// had to match. Judges from the given files alone: needs no cluster and no root.
+///
+/// A Service is judged by its backends: the destination may be a Service's name or any of its addresses (also its node port at
+/// the source's own node, and a hostPort there), and the answer has the verdict of each backend by its own address and target
+/// port. Backends come from EndpointSlices; for a Service without any, from the pods that its selector matches.
+///
+/// Exit status: 0 allowed, at every backend; 1 denied, at one backend or more; 2 when the input is invalid, the question can't be
+/// decided, or the Service has no such port or no backends, so that connections to it fail whatever policies say.
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     files: Files,
 
     /// Who opens the connection: a pod, or an address
-    #[arg(long, value_name = "NS/POD|IP", value_parser = end)]
+    #[arg(long, value_name = "NS/POD|IP", value_parser = source)]
     from: End,
 
-    /// Who is connected to: a pod, or an address
-    #[arg(long, value_name = "NS/POD|IP", value_parser = end)]
-    to: End,
+    /// Who is connected to: a pod, a Service (pod/NS/NAME or svc/NS/NAME where both have the name), or an address
+    #[arg(long, value_name = "NS/NAME|IP", value_parser = destination)]
+    to: Destination,
 
-    /// The destination's port: a number, or the name of a container port
+    /// The destination's port: a number, or the name of a container port or of the Service's port
     #[arg(long, value_name = "NUMBER|NAME", value_parser = port)]
     port: Option<Port>,
 
@@ -68,37 +76,33 @@ enum Carried {
 impl ExplainArgs {
     /// Prints the answer.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let query = Query { from: self.from.clone(), to: self.to.clone(), service: self.service()? };
+        let query = Query { from: self.from.clone(), to: self.to.clone(), asked: self.asked()? };
         let cluster = self.files.load()?;
-        let explanation = explain(&cluster, &query)?;
+        let answer = explain(&cluster, &query)?;
         match self.output {
-            Format::Text => print(&explanation.to_string())?,
-            Format::Json => print_json(&view::Answer::new(&explanation))?,
+            Format::Text => print(&answer.to_string())?,
+            Format::Json => match &answer {
+                Answer::Direct(explanation) => print_json(&view::Answer::new(explanation))?,
+                Answer::Forwarded(forwarded) => print_json(&forwarded::Answer::new(forwarded))?,
+            },
         }
-        Ok(if explanation.is_allowed() { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
+        Ok(if answer.is_allowed() { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
     }
 
-    fn service(&self) -> anyhow::Result<Service> {
+    fn asked(&self) -> anyhow::Result<Asked> {
         Ok(match (self.protocol, &self.port) {
-            (Carried::Ported(protocol), Some(Port::Number(number))) => Service::Number(protocol, *number),
-            (Carried::Ported(protocol), Some(Port::Name(name))) => Service::Name(protocol, name.as_str().into()),
+            (Carried::Ported(protocol), Some(Port::Number(number))) => Asked::Number(protocol, *number),
+            (Carried::Ported(protocol), Some(Port::Name(name))) => Asked::Name(protocol, name.as_str().into()),
             (Carried::Ported(protocol), None) => bail!("{protocol} needs a --port"),
-            (Carried::Icmp, None) => Service::Other,
+            (Carried::Icmp, None) => Asked::Other,
             (Carried::Icmp, Some(_)) => bail!("ICMP has no ports: leave --port out"),
         })
     }
 }
 
-fn end(text: &str) -> Result<End, String> {
-    match text.parse::<IpAddr>() {
-        Ok(address) => Ok(End::Address(address)),
-        Err(_) => object_key(text).map(End::Pod).map_err(|_| "expected NAMESPACE/POD or an IP address".to_owned()),
-    }
-}
-
 fn port(text: &str) -> Result<Port, String> {
     if text.is_empty() {
-        return Err("expected a port number or a container port's name".to_owned());
+        return Err("expected a port number or a port's name".to_owned());
     }
     if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-' || byte == b'+') {
         return input::port_number(text).map(Port::Number);
@@ -116,16 +120,6 @@ fn carried(text: &str) -> Result<Carried, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use podgate_policy::model::ObjectKey;
-
-    #[test]
-    fn ends_are_pods_or_addresses() {
-        assert_eq!(end("shop/web"), Ok(End::Pod(ObjectKey::new("shop", "web"))));
-        assert_eq!(end("fd00::1"), Ok(End::Address("fd00::1".parse().unwrap())));
-        for bad in ["web", "10.0.0.256", "10.0.0.0/8/1", ""] {
-            assert!(end(bad).is_err(), "{bad:?} was accepted");
-        }
-    }
 
     #[test]
     fn a_port_of_digits_is_a_number_or_wrong() {

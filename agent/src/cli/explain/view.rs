@@ -25,7 +25,7 @@ pub(super) struct Answer {
 /// An end of the connection.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum ParticipantView {
+pub(super) enum ParticipantView {
     /// A pod of the pod network.
     Pod(String),
     /// A pod on its node's network.
@@ -40,6 +40,8 @@ struct PathView {
     verdict: &'static str,
     from: Option<IpAddr>,
     to: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen_as: Option<IpAddr>,
     port: Option<u16>,
     egress: DirectionView,
     ingress: DirectionView,
@@ -94,7 +96,7 @@ fn traffic(traffic: Traffic) -> (&'static str, Option<u16>) {
     }
 }
 
-fn participant(participant: &Participant) -> ParticipantView {
+pub(super) fn participant(participant: &Participant) -> ParticipantView {
     match participant {
         Participant::Pod(key) => ParticipantView::Pod(key.to_string()),
         Participant::Host(key) => ParticipantView::HostNetworkPod(key.to_string()),
@@ -107,6 +109,7 @@ fn path(path: &Path) -> PathView {
         verdict: verdict(path.verdict.is_allowed()),
         from: path.from,
         to: path.to,
+        seen_as: path.seen_as,
         port: traffic(path.traffic).1,
         egress: direction(&path.verdict.egress),
         ingress: direction(&path.verdict.ingress),

@@ -52,7 +52,7 @@ impl View<'_> {
         let field = self.peers_field();
         let mut text = String::new();
         for miss in misses.iter().take(SHOWN) {
-            let why = words::peer_mismatch(&miss.why, self.peer, self.peer_address);
+            let why = words::peer_mismatch(&miss.why, &self.peer, self.peer_address);
             // Writing into a String cannot fail.
             let _ = writeln!(text, "    {field}[{}] {}: {why}", miss.index, words::peer(&miss.peer));
         }

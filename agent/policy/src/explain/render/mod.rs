@@ -1,17 +1,29 @@
 //! An explanation as text: short, and pointing at the object and field to change.
 
 mod denial;
+mod forwarded;
 mod words;
 
+use std::borrow::Cow;
 use std::fmt::{self, Formatter, Write};
 use std::net::IpAddr;
 
 use crate::evaluate::{Allow, DirectionVerdict, Element, Open, SharedAddress};
-use crate::explain::{Explanation, Note, Participant, Path};
+use crate::explain::{Answer, Explanation, Note, Participant, Path};
 use crate::model::{Direction, ObjectKey};
 
 /// How many items a list shows before the rest is only counted.
 const SHOWN: usize = 6;
+
+/// The answer as text, several lines, each ended.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct(explanation) => explanation.fmt(f),
+            Self::Forwarded(forwarded) => forwarded.fmt(f),
+        }
+    }
+}
 
 /// The answer as text, several lines, each ended.
 impl fmt::Display for Explanation {
@@ -40,6 +52,22 @@ impl fmt::Display for Note {
                 f,
                 "{address} is an address of {node}, the pod's own node: this is the verdict for what the node forwards; \
                  its own processes (kubelet, host-network pods) and the pod always reach each other"
+            ),
+            Self::OtherNodesPort { address, node, to } => write!(
+                f,
+                "this is {to}, but the packet gets there as it is, since that is another node than the source's: policies judge \
+                 {address}, and {node} forwards what they allow"
+            ),
+            Self::OwnPorts(port) => write!(f, "policies judge the backends' own ports, never the Service's {port}"),
+            Self::SourceRewritten(node) => write!(
+                f,
+                "kube-proxy forwards this with an address of {node} as the source (externalTrafficPolicy: Cluster), so \
+                 the backends' policies see no pod; on a bridge of {node} it is the bridge's address"
+            ),
+            Self::Derived(service) => write!(
+                f,
+                "there is no EndpointSlice of Service {service}: taken for its backends are the pods with its labels, \
+                 ready or not"
             ),
             Self::SharedAddress(SharedAddress { address, pods }) => {
                 let pods: Vec<_> = pods.iter().map(ObjectKey::to_string).collect();
@@ -72,7 +100,10 @@ fn ways(explanation: &Explanation, paths: &[&Path]) -> String {
     let pair = |path: &&Path| {
         let from = address(&explanation.from, path.from);
         let to = address(&explanation.to, path.to);
-        format!("{from} to {to}")
+        match path.seen_as {
+            Some(seen_as) => format!("{from} as {seen_as} to {to}"),
+            None => format!("{from} to {to}"),
+        }
     };
     let mut pairs: Vec<String> = Vec::new();
     for pair in paths.iter().map(pair) {
@@ -100,7 +131,7 @@ fn write_path(f: &mut Formatter<'_>, explanation: &Explanation, path: &Path) -> 
 struct View<'e> {
     direction: Direction,
     subject: &'e Participant,
-    peer: &'e Participant,
+    peer: Cow<'e, Participant>,
     peer_address: Option<IpAddr>,
     destination: &'e Participant,
 }
@@ -109,8 +140,15 @@ impl<'e> View<'e> {
     fn new(explanation: &'e Explanation, path: &Path, direction: Direction) -> Self {
         let (from, to) = (&explanation.from, &explanation.to);
         match direction {
-            Direction::Egress => Self { direction, subject: from, peer: to, peer_address: path.to, destination: to },
-            Direction::Ingress => Self { direction, subject: to, peer: from, peer_address: path.from, destination: to },
+            Direction::Egress => {
+                let peer = Cow::Borrowed(to);
+                Self { direction, subject: from, peer, peer_address: path.to, destination: to }
+            }
+            Direction::Ingress => {
+                let seen_as = path.seen_as.map(|address| Cow::Owned(Participant::Address(address)));
+                let (peer, peer_address) = (seen_as.unwrap_or(Cow::Borrowed(from)), path.seen_as.or(path.from));
+                Self { direction, subject: to, peer, peer_address, destination: to }
+            }
         }
     }
 
