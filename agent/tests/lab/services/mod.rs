@@ -8,4 +8,5 @@ mod live;
 mod node_ports;
 mod sctp;
 mod shop;
+mod tags;
 mod verdict;

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use podgate_lab::{
-    Attempt, Counter, Fate, Load, Node, Pod, Probe, Proxy, ProxyMode, Received, Result, RunningAgent, Seen, Service,
-    ServicePort, Transport, Wiring,
+    Attempt, Counter, Fate, Load, Namespace, Node, Pod, Probe, Proxy, ProxyMode, Received, Result, RunningAgent, Seen,
+    Service, ServicePort, Transport, Wiring,
 };
 
 use crate::support::{World, agent_of, labelled, policy, until};
@@ -284,7 +284,7 @@ fn settled(pods: &[&Pod]) -> Result<Vec<Received>> {
 }
 
 /// Makes the attempts of all loads at once.
-pub(super) fn make(client: &Pod, loads: &[Load]) -> Result<Vec<Vec<Attempt>>> {
+pub(super) fn make(client: &Namespace, loads: &[Load]) -> Result<Vec<Vec<Attempt>>> {
     thread::scope(|scope| {
         let threads: Vec<_> = loads.iter().map(|load| scope.spawn(|| client.load(load))).collect();
         threads.into_iter().map(|thread| thread.join().expect("making attempts does not panic")).collect()
