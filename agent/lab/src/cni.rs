@@ -9,6 +9,7 @@ use crate::command;
 use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 use crate::pod::{Link, Pod};
+use crate::service::Transport;
 use crate::wiring::{Addresses, Subnets, Wiring};
 
 /// Where distributions and clusters keep plugins.
@@ -61,6 +62,32 @@ impl Plugin {
 
     pub(crate) fn delete(&self, node: &Namespace, pod: &Pod) -> Result<()> {
         self.invoke("DEL", node, pod).map(drop)
+    }
+
+    /// The plugin that lets a pod be reached through a port of its node, for a pod that is wired already.
+    pub(crate) fn port_map(pod: &Pod, host_port: u16, transport: Transport, port: u16) -> Self {
+        let addresses = pod.addresses();
+        let ips = [format!("{}/32", addresses.ip4), format!("{}/128", addresses.ip6)];
+        let mapping = json!({ "hostPort": host_port, "containerPort": port, "protocol": transport.lower() });
+        let config = json!({
+            "cniVersion": "1.0.0",
+            "name": "lab-portmap",
+            "type": "portmap",
+            "snat": true,
+            "capabilities": { "portMappings": true },
+            "runtimeConfig": { "portMappings": [mapping] },
+            "prevResult": {
+                "cniVersion": "1.0.0",
+                "interfaces": [{ "name": "eth0", "sandbox": pod.path() }],
+                "ips": ips.map(|address| json!({ "address": address, "interface": 0 })),
+            },
+        });
+        Self { kind: "portmap", config }
+    }
+
+    /// Runs the plugin for a pod whose result is known before.
+    pub(crate) fn add_to(&self, node: &Namespace, pod: &Namespace) -> Result<()> {
+        self.invoke("ADD", node, pod).map(drop)
     }
 
     fn invoke(&self, verb: &str, node: &Namespace, pod: &Namespace) -> Result<String> {

@@ -39,16 +39,40 @@ pub enum Answer {
     Ok,
     /// Drops it.
     Shot,
+    /// Lets it pass with its source port (of TCP and UDP, without IP options) as its `tc_index`: a sender can try every
+    /// number by asking from every port.
+    TagByPort,
+    /// Drops it unless its `tc_index` says something.
+    ShotUntagged,
 }
 
 impl Answer {
-    fn code(self) -> u64 {
+    /// The program's instructions.
+    fn instructions(self) -> Vec<u64> {
+        // r0 = code; exit
+        let end = |code: u64| [0xb7 | code << 32, 0x95];
+        // r0 = *(u32 *)(r1 + 44); if r0 != 0 goto +2
+        let untagged = [0x61 | 0x10 << 8 | 44 << 16, 0x55 | 2 << 16];
         match self {
-            Self::Ok => 0,
-            Self::Shot => 2,
+            Self::Ok => end(0).to_vec(),
+            Self::Shot => end(2).to_vec(),
+            // -1, "next": the kernel clears `tc_index` behind a program that says OK.
+            Self::TagByPort => [&TAG_BY_PORT[..], &end(0xffff_ffff)].concat(),
+            Self::ShotUntagged => [untagged, end(2), end(0xffff_ffff)].concat(),
         }
     }
 }
+
+/// Copies the source port to `tc_index`, at 44 in the `__sk_buff`.
+const TAG_BY_PORT: [u64; 7] = [
+    0x16bf,                        // r6 = r1, where the next ones expect the packet
+    0x28 | 12 << 32,               // r0 = EtherType
+    0x15 | 2 << 16 | 0x86dd << 32, // if r0 == IPv6 goto +2
+    0x28 | 34 << 32,               // r0 = source port behind an IPv4 header
+    0x05 | 1 << 16,                // goto +1
+    0x28 | 54 << 32,               // r0 = source port behind an IPv6 header
+    0x63 | 0x06 << 8 | 44 << 16,   // *(u32 *)(r6 + 44) = r0
+];
 
 /// Where in the chain of a TCX hook a program goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,12 +138,11 @@ fn load(answer: Answer) -> io::Result<OwnedFd> {
     }
     const PROG_LOAD: c_int = 5;
     const SCHED_CLS: u32 = 3;
-    // r0 = code; exit
-    let instructions: [u64; 2] = [0xb7 | answer.code() << 32, 0x95];
+    let instructions = answer.instructions();
     let license: &CStr = c"GPL";
     let attributes = ProgLoad {
         program_type: SCHED_CLS,
-        instruction_count: 2,
+        instruction_count: instructions.len() as u32,
         instructions: instructions.as_ptr() as u64,
         license: license.as_ptr() as u64,
     };

@@ -25,6 +25,7 @@
 //! Labs don't see each other, so all of them use the same addresses and run in parallel.
 
 mod agent;
+mod bound;
 mod capability;
 mod cni;
 mod command;
@@ -34,6 +35,7 @@ mod foreign;
 mod http;
 mod lab;
 mod link;
+mod load;
 mod manifest;
 mod metrics;
 mod namespace;
@@ -41,10 +43,14 @@ mod node;
 mod outside;
 mod pod;
 mod probe;
+mod proxy;
 mod remains;
 mod routed;
 mod server;
+mod service;
+mod service_manifest;
 mod stop;
+mod vxlan;
 mod wiring;
 
 pub use agent::{Agent, RunningAgent};
@@ -55,6 +61,7 @@ pub use foreign::{Answer, ForeignLink, Hook, Place, add_foreign_filter};
 pub use http::Response;
 pub use lab::{Lab, kept, remove};
 pub use link::LinkSocket;
+pub use load::{Attempt, Counter, Counts, Fate, Load, Received};
 pub use manifest::{Manifests, PodManifest};
 pub use metrics::{Metrics, Series};
 pub use namespace::Namespace;
@@ -62,5 +69,8 @@ pub use node::{Node, UPLINK};
 pub use outside::Outside;
 pub use pod::{Interface, Pod, PodName};
 pub use probe::{PATIENCE, Probe, Seen};
+pub use proxy::{Landings, Proxy, ProxyMode};
 pub use server::{Server, serve_here};
+pub use service::{Service, ServicePort, Transport};
+pub use vxlan::TUNNEL;
 pub use wiring::{Addresses, Wiring};

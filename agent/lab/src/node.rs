@@ -12,6 +12,7 @@ use crate::namespace::Namespace;
 use crate::outside::Outside;
 use crate::pod::{Pod, PodName};
 use crate::routed;
+use crate::service::Transport;
 use crate::wiring::{Addresses, Subnets, Wiring};
 
 /// The name of the node's uplink. As in kind, it is itself a veth and carries the default route.
@@ -97,6 +98,11 @@ impl Node {
         Ipv6Addr::new(0xfd00, 0x172, 0x18, hexadecimal(self.number), 0, 0, 0, 2).into()
     }
 
+    /// Its number in the lab, from 1.
+    pub(crate) fn number(&self) -> u8 {
+        self.number
+    }
+
     /// The ranges of the node's pods, as in `spec.podCIDRs`.
     #[must_use]
     pub fn pod_cidrs(&self) -> [String; 2] {
@@ -145,6 +151,14 @@ impl Node {
             self.ip(&[format!("link del {}", pod.host_interface().name)])?;
         }
         pod.delete()
+    }
+
+    /// Gives a pod a port of the node, `hostPort`, by the CNI plugin `portmap`. One for each pod.
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    pub fn host_port(&self, pod: &Pod, host_port: u16, transport: Transport, port: u16) -> Result<()> {
+        Plugin::port_map(pod, host_port, transport, port).add_to(&self.namespace, pod)
     }
 }
 

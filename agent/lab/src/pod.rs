@@ -1,5 +1,6 @@
 //! A pod of the lab.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::process::Command;
@@ -13,7 +14,7 @@ use crate::namespace::Namespace;
 use crate::node::Node;
 use crate::wiring::{Addresses, Wiring};
 
-/// A pod's name in the cluster.
+/// The name of a pod or a Service in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PodName {
     /// The Kubernetes namespace.
@@ -28,6 +29,12 @@ impl PodName {
     pub fn parse(text: &str) -> Self {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
         Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 

@@ -6,5 +6,6 @@ mod life;
 mod node;
 mod packets;
 mod pick_up;
+mod services;
 mod support;
 mod wirings;

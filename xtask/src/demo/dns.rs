@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 
 use podgate_lab::{Namespace, PATIENCE, Seen};
 
-/// A name that the demo's DNS server knows.
+/// A name that the demo's DNS server knows, and its address.
 pub(crate) const NAME: &str = "api.shop.svc.cluster.local";
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
 const PORT: u16 = 53;
 const ID: [u8; 2] = [0x70, 0x67];
 /// Set in the third byte of an answer.
@@ -56,10 +57,14 @@ fn question() -> Vec<u8> {
     message
 }
 
-/// An answer without an error code that has at least one record.
+/// An answer without an error code that has one record, which ends with the name's address.
 fn is_good(answer: &[u8]) -> bool {
     let Some(header) = answer.first_chunk::<12>() else { return false };
-    header[..2] == ID && header[2] & IS_ANSWER != 0 && header[3] & 0x0f == 0 && header[6..8] != [0, 0]
+    header[..2] == ID
+        && header[2] & IS_ANSWER != 0
+        && header[3] & 0x0f == 0
+        && header[6..8] == [0, 1]
+        && answer.ends_with(&ADDRESS.octets())
 }
 
 fn seen(answer: io::Result<Vec<u8>>) -> Seen {

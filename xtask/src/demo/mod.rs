@@ -4,6 +4,7 @@ mod dns;
 mod phase;
 mod question;
 mod screen;
+mod services;
 mod shop;
 
 use std::path::{Path, PathBuf};
@@ -32,12 +33,14 @@ pub(crate) fn run(podgate: Option<PathBuf>, keep: bool) -> Result<()> {
     let mut shop = Shop::open()?;
     end_with_interrupt(shop.lab.id())?;
     shop.pods().for_each(|pod| screen.pod(pod));
+    screen.title("Services in front of them, translated by nftables as kube-proxy does it");
+    shop.services().for_each(|(name, [v4, v6])| screen.service(name, v4, v6));
     let agent = shop.start_agent(&podgate)?;
     let phases = if keep { &PHASES[..PHASES.len() - 1] } else { &PHASES[..] };
     let mut wrong = 0;
     for (number, phase) in phases.iter().enumerate() {
         screen.title(&format!("{number}. {}", phase.title));
-        (phase.change)(&shop)?;
+        (phase.change)(&mut shop)?;
         wrong += ask_all(&shop, &screen, number)?;
         if number == EXPLAINED {
             explain(&shop, &screen, &podgate)?;

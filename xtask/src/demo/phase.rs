@@ -7,7 +7,7 @@ use super::shop::{Shop, relabel};
 /// A change of the manifests.
 pub(crate) struct Phase {
     pub(crate) title: &'static str,
-    pub(crate) change: fn(&Shop) -> Result<()>,
+    pub(crate) change: fn(&mut Shop) -> Result<()>,
 }
 
 const POLICIES: [&str; 5] =
@@ -32,14 +32,17 @@ pub(crate) const PHASES: [Phase; 9] = [
         change: |shop| shop.copy_edited(POLICIES[2], "port: 8080", "port: 8443"),
     },
     Phase {
-        title: "undo that, and relabel the database pod: app=archive",
+        title: "undo that, and relabel the database pod: app=archive, no backend of its Service any more",
         change: |shop| {
             shop.copy(POLICIES[2])?;
             shop.write_pods(&|pod| relabel(pod, "database", "app", "archive"))
         },
     },
     Phase {
-        title: "remove every policy: everything is open again",
-        change: |shop| Ok(POLICIES.iter().try_for_each(|file| shop.manifests.remove(file))?),
+        title: "undo that too, and remove every policy: everything is open again",
+        change: |shop| {
+            shop.write_pods(&|_| ())?;
+            Ok(POLICIES.iter().try_for_each(|file| shop.manifests.remove(file))?)
+        },
     },
 ];

@@ -34,7 +34,7 @@ impl fmt::Display for What {
     }
 }
 
-/// One line of the table.
+/// One line of the table. An end is a pod, `Service` and a name, `node` or `outside`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
     pub(crate) from: &'static str,
@@ -50,7 +50,7 @@ const fn question(from: &'static str, to: &'static str, what: What, answers: &'s
 
 /// Every question, over both families in every phase.
 #[rustfmt::skip]
-pub(crate) const QUESTIONS: [Question; 14] = [
+pub(crate) const QUESTIONS: [Question; 16] = [
     //                                                                     no policy
     //                                                                     | default-deny
     //                                                                     | | allow-dns
@@ -60,20 +60,22 @@ pub(crate) const QUESTIONS: [Question; 14] = [
     //                                                                     | | | | | | port 8443
     //                                                                     | | | | | | | other label
     //                                                                     | | | | | | | | all removed
+    question("shop/frontend", "Service shop/api", What::Tcp(80),          "+ - - + + + - + +"),
+    question("shop/frontend", "Service shop/api", What::Udp(80),          "+ - - + + + - + +"),
+    question("shop/frontend", "Service shop/api", What::Tcp(443),         "+ - - - - - + - +"),
     question("shop/frontend", "shop/api", What::Tcp(8080),                "+ - - + + + - + +"),
-    question("shop/frontend", "shop/api", What::Udp(8080),                "+ - - + + + - + +"),
-    question("shop/frontend", "shop/api", What::Tcp(8443),                "+ - - - - - + - +"),
     question("shop/frontend", "shop/api", What::Ping,                     "+ - - - - - - - +"),
+    question("shop/api", "Service shop/database", What::Tcp(15432),       "+ - - - + + + - +"),
     question("shop/api", "shop/database", What::Tcp(5432),                "+ - - - + + + - +"),
-    question("shop/frontend", "shop/database", What::Tcp(5432),           "+ - - - - - - - +"),
-    question("shop/frontend", "kube-system/kube-dns", What::DnsUdp,       "+ - + + + + + + +"),
-    question("shop/frontend", "kube-system/kube-dns", What::DnsTcp,       "+ - + + + + + + +"),
+    question("shop/frontend", "Service shop/database", What::Tcp(15432),  "+ - - - - - - - +"),
+    question("shop/frontend", "Service kube-system/kube-dns", What::DnsUdp, "+ - + + + + + + +"),
+    question("shop/frontend", "Service kube-system/kube-dns", What::DnsTcp, "+ - + + + + + + +"),
     question("shop/frontend", "outside", What::Tcp(443),                  "+ - - - - - - - +"),
     question("outside", "shop/frontend", What::Tcp(8080),                 "+ - - - - - - - +"),
-    question("elsewhere/stranger", "shop/api", What::Udp(8080),           "+ - - - - - - - +"),
-    question("monitoring/prober", "shop/api", What::Tcp(8080),            "+ - - - - + + + +"),
+    question("elsewhere/stranger", "Service shop/api", What::Udp(80),     "+ - - - - - - - +"),
+    question("monitoring/prober", "Service shop/api", What::Tcp(80),      "+ - - - - + + + +"),
     question("monitoring/prober", "shop/database", What::Ping,            "+ - - - - + + + +"),
-    question("node", "shop/api", What::Tcp(8080),                         "+ + + + + + + + +"),
+    question("node", "Service shop/api", What::Tcp(80),                   "+ + + + + + + + +"),
 ];
 
 impl Question {

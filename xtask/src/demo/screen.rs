@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{IsTerminal, stdout};
+use std::net::IpAddr;
 
 use podgate_lab::{Metrics, Pod, Seen};
 
@@ -37,6 +38,11 @@ impl Screen {
         println!("   {name:<28} {:<15} {:<24} {}", pod.ip4(), pod.ip6(), pod.wiring());
     }
 
+    /// A Service with its addresses.
+    pub(crate) fn service(&self, name: &str, v4: IpAddr, v6: IpAddr) {
+        println!("   {name:<28} {v4:<15} {v6}");
+    }
+
     /// One line of the table: the question with what was seen over IPv4 and IPv6.
     pub(crate) fn answers(&self, question: &Question, phase: usize, seen: [Seen; 2]) {
         let expected = question.expected(phase);
@@ -44,7 +50,7 @@ impl Screen {
         let mark = if changed { self.paint("← changed", BOLD) } else { String::new() };
         let ends = format!("{} → {}", question.from, question.to);
         let [v4, v6] = seen.map(|seen| self.answer(expected, seen));
-        println!("   {ends:<38} {:<11} IPv4 {v4}   IPv6 {v6} {mark}", question.what.to_string());
+        println!("   {ends:<44} {:<11} IPv4 {v4}   IPv6 {v6} {mark}", question.what.to_string());
     }
 
     fn answer(&self, expected: Seen, seen: Seen) -> String {

@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use podgate_lab::{Agent, Lab, Manifests, Namespace, Node, Outside, Pod, PodName, Probe, RunningAgent, Seen, Wiring};
+use podgate_lab::{
+    Agent, Lab, Manifests, Namespace, Node, Outside, Pod, PodName, Probe, Proxy, ProxyMode, RunningAgent, Seen,
+    Service, Wiring,
+};
 use serde_json::{Value, json};
 
-use super::dns;
+use super::{dns, services};
 use crate::workspace::{find, root};
 
 const EXAMPLE: &str = "deploy/examples/three-tier";
@@ -40,6 +43,8 @@ pub(crate) struct Shop {
     pub(crate) lab: Lab,
     pub(crate) node: Node,
     pub(crate) manifests: Manifests,
+    proxy: Proxy,
+    services: Vec<String>,
     pods: BTreeMap<&'static str, Pod>,
 }
 
@@ -49,7 +54,8 @@ impl Shop {
         let lab = Lab::new("demo")?;
         let node = lab.node(NODE)?;
         let manifests = Manifests::new(&lab, "manifests")?;
-        let mut shop = Self { lab, node, manifests, pods: BTreeMap::new() };
+        let proxy = Proxy::new(&node, ProxyMode::Nftables)?;
+        let mut shop = Self { lab, node, manifests, proxy, services: Vec::new(), pods: BTreeMap::new() };
         for tier in &TIERS {
             let pod = shop.node.pod(tier.name, tier.wiring)?;
             serve(&pod, tier.tcp, tier.udp)?;
@@ -74,6 +80,14 @@ impl Shop {
         self.pods.values()
     }
 
+    /// The Services with their addresses.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&str, [IpAddr; 2])> {
+        let address = |name, v6| services::cluster_ip(name, v6);
+        self.services
+            .iter()
+            .filter_map(move |name| Some((name.as_str(), [address(name, false)?, address(name, true)?])))
+    }
+
     /// The namespace of an end of a question.
     pub(crate) fn namespace(&self, end: &str) -> &Namespace {
         match end {
@@ -85,6 +99,9 @@ impl Shop {
 
     /// The address of an end of a question.
     pub(crate) fn address(&self, end: &str, v6: bool) -> IpAddr {
+        if let Some(address) = end.strip_prefix("Service ").and_then(|name| services::cluster_ip(name, v6)) {
+            return address;
+        }
         match (end, v6) {
             ("outside", false) => Outside::IP4,
             ("outside", true) => Outside::IP6,
@@ -106,8 +123,8 @@ impl Shop {
     }
 
     /// Writes the example's pods with the node and the addresses that they have here, as the API server would show them,
-    /// after a change of the objects.
-    pub(crate) fn write_pods(&self, change: &dyn Fn(&mut Value)) -> Result<()> {
+    /// after a change of the objects. Services follow their labels.
+    pub(crate) fn write_pods(&mut self, change: &dyn Fn(&mut Value)) -> Result<()> {
         let mut pods: Vec<Value> = serde_saphyr::from_multiple(&example("pods.yaml")?).context("read pods.yaml")?;
         for pod in &mut pods {
             self.place(pod)?;
@@ -115,7 +132,16 @@ impl Shop {
         }
         pods.push(self.pods[DNS].manifest().label("k8s-app", "kube-dns").json());
         let documents: Vec<String> = pods.iter().map(Value::to_string).collect();
-        Ok(self.manifests.write("pods.yaml", documents.join("\n---\n"))?)
+        self.manifests.write("pods.yaml", documents.join("\n---\n"))?;
+        self.write_services(&pods)
+    }
+
+    fn write_services(&mut self, pods: &[Value]) -> Result<()> {
+        let services = services::all(&example("services.yaml")?, pods)?;
+        let documents: Vec<String> = services.iter().map(Service::manifests).collect();
+        self.manifests.write("services.yaml", documents.join("\n---\n"))?;
+        self.services = services.iter().map(|service| service.name().to_string()).collect();
+        Ok(services.into_iter().try_for_each(|service| self.proxy.set(service))?)
     }
 
     fn place(&self, object: &mut Value) -> Result<()> {
@@ -134,7 +160,7 @@ impl Shop {
     fn serve_dns(&self) -> Result<()> {
         let dnsmasq = find("dnsmasq").context("dnsmasq is missing: run `cargo xtask setup`")?;
         let mut command = self.pods[DNS].command(dnsmasq);
-        let record = format!("--address=/{}/10.96.0.10", dns::NAME);
+        let record = format!("--address=/{}/{}", dns::NAME, dns::ADDRESS);
         command.args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--user=root"]);
         command.args(["--pid-file=", &record]);
         start(&mut command)

@@ -4,7 +4,7 @@ mod errors;
 mod fragments;
 mod link_layer;
 mod quiet;
-mod sctp;
+pub(crate) mod sctp;
 mod spoofing;
 
 use std::net::IpAddr;
@@ -16,9 +16,9 @@ use podgate_lab::{LinkSocket, Pod, Result, Wiring};
 use crate::support::World;
 
 /// How long a packet that is to arrive may take.
-const ARRIVES: Duration = Duration::from_secs(5);
+pub(crate) const ARRIVES: Duration = Duration::from_secs(5);
 /// How long a packet that is not to arrive is waited for.
-const STAYS_AWAY: Duration = Duration::from_millis(300);
+pub(crate) const STAYS_AWAY: Duration = Duration::from_millis(300);
 
 /// Two pods in the namespace `shop`, and the agent once it was started.
 struct Pair {
@@ -72,7 +72,7 @@ fn ip_header(from: IpAddr, to: IpAddr) -> IpHeaders {
 }
 
 /// The addresses of the IP packet in a frame, source first.
-fn ends_of(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+pub(crate) fn ends_of(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
     match SlicedPacket::from_ethernet(frame).ok()?.net? {
         NetSlice::Ipv4(ip) => Some((ip.header().source_addr().into(), ip.header().destination_addr().into())),
         NetSlice::Ipv6(ip) => Some((ip.header().source_addr().into(), ip.header().destination_addr().into())),
@@ -81,11 +81,11 @@ fn ends_of(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
 }
 
 /// Whether a frame carries these bytes.
-fn carries(frame: &[u8], bytes: &[u8]) -> bool {
+pub(crate) fn carries(frame: &[u8], bytes: &[u8]) -> bool {
     frame.windows(bytes.len()).any(|window| window == bytes)
 }
 
 /// A packet socket on a pod's own interface.
-fn link(pod: &Pod) -> Result<LinkSocket> {
+pub(crate) fn link(pod: &Pod) -> Result<LinkSocket> {
     LinkSocket::open(pod, &pod.interface().name)
 }

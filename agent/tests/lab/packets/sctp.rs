@@ -9,7 +9,7 @@ use super::{ARRIVES, Pair, STAYS_AWAY, carries, ends_of, ip_header, link};
 use crate::support::{Questions, policy, tcp, udp};
 
 /// An SCTP packet with an INIT chunk (RFC 9260, 3.3.2).
-fn init(from: u16, to: u16) -> Vec<u8> {
+pub(crate) fn init(from: u16, to: u16) -> Vec<u8> {
     const CHECKSUM: [u8; 4] = [0; 4];
     const NO_TAG: [u8; 4] = [0; 4];
     const CHUNK: [u8; 4] = [1, 0, 0, 20];
@@ -20,7 +20,7 @@ fn init(from: u16, to: u16) -> Vec<u8> {
     parts.concat()
 }
 
-fn packet(pod: &Pod, from: IpAddr, to: IpAddr, message: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(pod: &Pod, from: IpAddr, to: IpAddr, message: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     PacketBuilder::ethernet2(pod.interface().mac, pod.gateway().mac)
         .ip(ip_header(from, to))

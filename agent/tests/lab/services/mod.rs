@@ -1,0 +1,12 @@
+//! Services: pods judged by the backends that their packets reach, whatever address they asked for.
+
+mod bulk;
+mod dns;
+mod itself;
+mod large;
+mod live;
+mod node_ports;
+mod sctp;
+mod shop;
+mod tags;
+mod verdict;
