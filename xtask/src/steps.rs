@@ -67,6 +67,8 @@ pub(crate) fn bench() -> Result<()> {
     let shell = shell()?;
     cargo(&shell, "bench --locked --package podgate-datapath --bench program").run()?;
     cargo(&shell, "bench --locked --package podgate-policy --bench planner").run()?;
+    setup::for_lab()?;
+    cargo(&shell, "bench --locked --package podgate --bench network").run()?;
     Ok(())
 }
 

@@ -37,6 +37,8 @@ impl Hook {
 pub enum Answer {
     /// Lets it pass, so that no program behind this one sees it.
     Ok,
+    /// Lets it pass on to the programs behind this one.
+    Next,
     /// Drops it.
     Shot,
     /// Lets it pass with its source port (of TCP and UDP, without IP options) as its `tc_index`: a sender can try every
@@ -55,6 +57,7 @@ impl Answer {
         let untagged = [0x61 | 0x10 << 8 | 44 << 16, 0x55 | 2 << 16];
         match self {
             Self::Ok => end(0).to_vec(),
+            Self::Next => end(0xffff_ffff).to_vec(),
             Self::Shot => end(2).to_vec(),
             // -1, "next": the kernel clears `tc_index` behind a program that says OK.
             Self::TagByPort => [&TAG_BY_PORT[..], &end(0xffff_ffff)].concat(),
