@@ -101,7 +101,7 @@ fn ask_all(shop: &Shop, screen: &Screen, phase: usize) -> Result<usize> {
 }
 
 fn explain(shop: &Shop, screen: &Screen, podgate: &Path) -> Result<()> {
-    let question = ["--from", "shop/frontend", "--to", "shop/database", "--port", "5432"];
+    let question = ["--from", "shop/frontend", "--to", "svc/shop/database", "--port", "15432"];
     let mut command = Command::new(podgate);
     let output = command.arg("explain").arg("-f").arg(shop.manifests.path()).args(question).output();
     let output = output.context("run podgate explain")?;
