@@ -117,14 +117,16 @@ fn lost_tag<const L3: u32>(packet: &Packet<'_, L3>, ifindex: u32) -> Option<Tag>
 #[inline(never)]
 extern "C" fn podgate_origin(context: *mut __sk_buff, l3: u32) -> u32 {
     let packet = Frame::new(context);
-    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
     let slot = match packet.ethertype() {
-        ethertype::IPV4 => packet
-            .load::<[u32; 1]>(l3 + 12)
-            .and_then(|[source]| unsafe { maps::ORIGINS4.get(Addr4::from_octets(source.to_ne_bytes())) }),
-        ethertype::IPV6 => {
-            packet.load::<[u32; 4]>(l3 + 8).and_then(|source| unsafe { maps::ORIGINS6.get(Addr6::from_words(source)) })
-        }
+        ethertype::IPV4 => packet.load::<[u32; 1]>(l3 + 12).and_then(|[source]| {
+            let address = Addr4::from_octets(source.to_ne_bytes());
+            // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
+            unsafe { maps::ORIGINS4.get(address) }
+        }),
+        ethertype::IPV6 => packet.load::<[u32; 4]>(l3 + 8).and_then(|source| {
+            // SAFETY: as above.
+            unsafe { maps::ORIGINS6.get(Addr6::from_words(source)) }
+        }),
         _ => None,
     };
     slot.copied().unwrap_or(0)

@@ -4,6 +4,7 @@
 //!
 //! Only the packet that opens a connection is judged here; what belongs to one is allowed with it.
 
+pub(crate) mod nodes;
 mod outcome;
 mod party;
 mod peers;
@@ -18,6 +19,8 @@ pub use party::{Identity, Party, SharedAddress, Traffic, routes};
 pub(crate) use peers::peers_match;
 pub(crate) use ports::{numbers_of, ports_match};
 
+use nodes::node_of;
+
 use crate::cluster::Cluster;
 use crate::model::{Direction, Isolation, ObjectKey, Pod, Policy, Rule};
 
@@ -28,7 +31,7 @@ use crate::model::{Direction, Isolation, ObjectKey, Pod, Policy, Rule};
 /// its own node always reach each other.
 #[must_use]
 pub fn verdict(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>, traffic: Traffic) -> Verdict {
-    if let Some(open) = beyond_policy(from, to) {
+    if let Some(open) = beyond_policy(cluster, from, to) {
         return Verdict { egress: DirectionVerdict::Open(open), ingress: DirectionVerdict::Open(open) };
     }
     Verdict {
@@ -85,13 +88,18 @@ pub(crate) fn rules(policy: &Policy, direction: Direction) -> Option<&[Rule]> {
 }
 
 /// Why a packet is none of policy's business, if it is not.
-fn beyond_policy(from: &Party<'_>, to: &Party<'_>) -> Option<Open> {
+fn beyond_policy(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>) -> Option<Open> {
     match (from.identity, to.identity) {
         (Identity::Pod(from), Identity::Pod(to)) if from.key == to.key => Some(Open::SamePod),
         (Identity::Host(host), Identity::Pod(pod)) | (Identity::Pod(pod), Identity::Host(host))
             if pod.node.is_some() && pod.node == host.node =>
         {
             Some(Open::OwnNode)
+        }
+        // Ports of the node that lead to pods are no address of the node by the time policy is asked.
+        (Identity::Pod(pod), Identity::Outside) if pod.node.is_some() => {
+            let node = to.address.and_then(|address| node_of(cluster, address));
+            (node == pod.node.as_ref()).then_some(Open::OwnNode)
         }
         _ => None,
     }

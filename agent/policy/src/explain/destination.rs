@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::cluster::Cluster;
+use crate::evaluate::nodes::node_of;
 use crate::evaluate::{Identity, Traffic};
 use crate::explain::forward::Route;
-use crate::explain::nodes::node_of;
 use crate::explain::side::Side;
 use crate::explain::{Asked, Destination, Entry, EntryPort, ExplainError, Note, Unknown, Way};
 use crate::model::{ContainerPort, ObjectKey, Pod};

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::cluster::Cluster;
+use crate::evaluate::nodes::source_address;
 use crate::evaluate::{DirectionVerdict, Element, Identity, Traffic, routes};
-use crate::explain::nodes::source_address;
 use crate::explain::resolve::{Leg, judge};
 use crate::explain::side::Side;
 use crate::explain::{

@@ -19,7 +19,6 @@ mod destination;
 mod error;
 mod forward;
 mod forwarded;
-mod nodes;
 mod notes;
 mod render;
 mod resolve;
@@ -116,8 +115,8 @@ pub struct Explanation {
 /// What the policies don't say, and a reader of the answer should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// The denied address is that of the pod's own node, as its host-network pods tell: what the node forwards is
-    /// judged by the address, but what its own processes send to the pod, or receive from it, passes.
+    /// The denied source is an address of the pod's own node: what the node forwards is judged by the address, but what its
+    /// own processes send to the pod passes.
     OwnNodeAddress {
         /// The address.
         address: IpAddr,

@@ -1,18 +1,18 @@
 //! What the policies don't say, and a reader of the answer should know.
 
 use crate::cluster::Cluster;
+use crate::evaluate::nodes::node_of;
 use crate::evaluate::{Identity, Party};
-use crate::explain::nodes::node_of;
 use crate::explain::side::Side;
 use crate::explain::{Note, Participant, Path};
 
 pub(super) fn notes(cluster: &Cluster, from: &Side<'_>, to: &Side<'_>, paths: &[Path]) -> Vec<Note> {
     let denied = paths.iter().any(|path| !path.verdict.is_allowed());
-    let own_node = if denied { node_note(cluster, from, to).or_else(|| node_note(cluster, to, from)) } else { None };
+    let own_node = if denied { node_note(cluster, from, to) } else { None };
     own_node.into_iter().chain([from, to].into_iter().flat_map(|side| shared_notes(cluster, side))).collect()
 }
 
-/// A denied address that is the pod's own node's: what the node's processes send or receive passes all the same.
+/// A denied source that is an address of the pod's own node: what the node's processes send passes all the same.
 fn node_note(cluster: &Cluster, address: &Side<'_>, pod: &Side<'_>) -> Option<Note> {
     let (Participant::Address(address), Identity::Pod(pod)) = (&address.participant, pod.identity) else { return None };
     let node = node_of(cluster, *address).filter(|node| pod.node.as_ref() == Some(*node))?;

@@ -238,7 +238,7 @@ fn notes_stand_at_the_end() {
         text(&world, "192.168.0.1", "shop/api", number(80)).lines().last(),
         Some(
             "note: 192.168.0.1 is an address of node-1, the pod's own node: this is the verdict for what the node \
-             forwards; its own processes (kubelet, host-network pods) and the pod always reach each other"
+             forwards; its own processes (kubelet, host-network pods) always reach the pod"
         )
     );
 }

@@ -23,6 +23,16 @@ fn node_port_of_another_node_is_that_nodes_address() {
 }
 
 #[test]
+fn a_pod_reaches_its_own_node_at_any_address_and_no_other_node() {
+    let world = on_node(shop(), "shop/front", Some("node-2")).policy(egress("shop/none", "app=front", vec![]));
+    let allowed = |to: &str, asked| ask(&world, "shop/front", to, asked).map(|answer| answer.is_allowed());
+    for asked in [number(22), Asked::Number(Udp, 53), Asked::Other] {
+        assert_eq!(allowed("192.168.0.2", asked.clone()), Ok(true));
+        assert_eq!(allowed("192.168.0.1", asked), Ok(false));
+    }
+}
+
+#[test]
 fn other_ports_of_a_node_are_its_address() {
     for asked in [number(22), Asked::Number(Udp, 30080), Asked::Other] {
         let answer = ask(&shop(), "shop/front", "192.168.0.1", asked.clone());

@@ -51,7 +51,7 @@ impl fmt::Display for Note {
             Self::OwnNodeAddress { address, node } => write!(
                 f,
                 "{address} is an address of {node}, the pod's own node: this is the verdict for what the node forwards; \
-                 its own processes (kubelet, host-network pods) and the pod always reach each other"
+                 its own processes (kubelet, host-network pods) always reach the pod"
             ),
             Self::OtherNodesPort { address, node, to } => write!(
                 f,
