@@ -2,7 +2,7 @@
 //! cases use nothing that is not on every kernel that podgate claims to run on, and run on each of them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podgate_lab::{Agent, Connection, Lab, Manifests, Node, Pod, Probe, Result, RunningAgent, Seen, Wiring};
 
@@ -218,5 +218,60 @@ fn every_denied_packet_is_counted_by_pod_direction_and_verdict() -> Result<()> {
         assert_eq!(shop.stranger.probe(Probe::ping(shop.server.ip6())), Seen::Silence);
     }
     assert_eq!(denied(&agent)? - before, 3.0);
+    Ok(())
+}
+
+/// The server may use the client's port 80, and nothing else.
+const ASK_CLIENT: &str = r#"
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { namespace: shop, name: ask-client }
+spec:
+  podSelector: { matchLabels: { app: server } }
+  policyTypes: [Ingress, Egress]
+  egress:
+    - to: [{ podSelector: { matchLabels: { app: client } } }]
+      ports: [{ protocol: TCP, port: 80 }, { protocol: UDP, port: 80 }]
+"#;
+
+#[test]
+fn what_a_pod_sends_to_a_services_address_is_judged_where_it_enters_a_pod() -> Result<()> {
+    for hook in ["auto", "clsact"] {
+        let mut shop = Shop::open("service", ASK_CLIENT, &["--hook", hook])?;
+        // The client's own addresses as the Service's: nothing needs to translate them.
+        let addresses = shop.client.addresses().both().map(|address| format!("'{address}'")).join(", ");
+        let service = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{ namespace: shop, name: api }}\n\
+             spec: {{ clusterIPs: [{addresses}], ports: [{{ port: 80 }}] }}"
+        );
+        shop.manifests.write("service.yaml", service)?;
+        let deadline = Instant::now() + LIMIT;
+        while shop.agent.as_ref().expect("it runs").metrics()?.sum("podgate_service_addresses", &[]) < 2.0 {
+            assert!(Instant::now() < deadline, "the agent does not know the Service");
+        }
+        for address in shop.client.addresses().both() {
+            for probe in [Probe::tcp(address, 80), Probe::udp(address, 80)] {
+                shop.server.expect(probe, Seen::Answered)?;
+            }
+            for probe in [Probe::tcp(address, 81), Probe::udp(address, 81), Probe::ping(address)] {
+                shop.server.expect(probe, Seen::Silence)?;
+            }
+        }
+        let metrics = shop.agent().metrics()?;
+        let judged = |verdict| metrics.sum("podgate_exit_judgements_total", &[("verdict", verdict)]);
+        assert!(judged("allowed") >= 4.0 && judged("denied") >= 6.0, "{} {}", judged("allowed"), judged("denied"));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_that_may_open_nothing_reaches_its_own_node() -> Result<()> {
+    let shop = Shop::open("own-node", CLOSE_SERVER, &[])?;
+    for address in [shop.node.ip4(), shop.node.ip6()] {
+        shop.server.expect(Probe::ping(address), Seen::Answered)?;
+    }
+    for address in shop.client.addresses().both() {
+        shop.server.expect(Probe::ping(address), Seen::Silence)?;
+    }
     Ok(())
 }
