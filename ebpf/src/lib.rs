@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What leaves a pod for an address that defers is judged at the exit hooks, which stand before every other pod and at
-//! every other device: see [`exit`].
+//! every other device: see `exit`.
 //!
 //! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only `program` turns it into an
 //! action. [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests run; what needs maps
