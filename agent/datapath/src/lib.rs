@@ -32,6 +32,7 @@
 mod apply;
 mod attach;
 pub mod binding;
+mod cleanup;
 mod datapath;
 mod deferring;
 mod error;
@@ -54,6 +55,7 @@ mod test_run;
 #[cfg(test)]
 mod tests;
 
+pub use cleanup::{Removed, remove_everything};
 pub use datapath::Datapath;
 pub use deferring::Deferring;
 pub use error::{ApplyError, Error};

@@ -23,6 +23,9 @@ const SYSTEM_BPFFS: &str = "/sys/fs/bpf";
 /// `f_type` of a bpffs.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
+/// What is below the directory.
+const DIRECTORIES: [&str; 3] = ["sets", "links", "filters"];
+
 /// The directory on a bpffs.
 #[derive(Debug)]
 pub(crate) struct Pins {
@@ -35,11 +38,33 @@ impl Pins {
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         ensure_bpffs(root)?;
         let pins = Self { root: root.to_path_buf(), set: 0 };
-        for directory in ["sets", "links", "filters"] {
+        for directory in DIRECTORIES {
             create_directory(&root.join(directory))?;
         }
         let set = pins.sets()?.last().map_or(1, |last| last + 1);
         Ok(Self { set, ..pins })
+    }
+
+    /// The directory, if it is there and on a bpffs.
+    pub(crate) fn existing(root: &Path) -> Result<Option<Self>, Error> {
+        if !root.is_dir() || !is_bpffs(root) {
+            return Ok(None);
+        }
+        for directory in DIRECTORIES {
+            create_directory(&root.join(directory))?;
+        }
+        Ok(Some(Self { root: root.to_path_buf(), set: 0 }))
+    }
+
+    /// Removes everything that was pinned, and the directory unless something else is in it; whether a set was pinned.
+    pub(crate) fn remove(&self) -> Result<bool, Error> {
+        let had_sets = !self.sets()?.is_empty();
+        for directory in DIRECTORIES {
+            remove(&self.root.join(directory), |path| fs::remove_dir_all(path))?;
+        }
+        // The mount point of a bpffs stays, and so does a directory that others use.
+        let _not_empty = fs::remove_dir(&self.root);
+        Ok(had_sets)
     }
 
     /// The number of this start's set of maps.

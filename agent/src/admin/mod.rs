@@ -10,4 +10,4 @@ mod server;
 mod tests;
 
 pub(crate) use client::fetch_status;
-pub(crate) use server::{Socket, serve};
+pub(crate) use server::{Socket, remove_stale, serve};

@@ -68,7 +68,10 @@ impl Socket {
 }
 
 /// Removes the socket file of an agent that is gone.
-fn remove_stale(path: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When an agent listens there, or when the path is something else than a socket.
+pub(crate) fn remove_stale(path: &Path) -> anyhow::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("--socket: cannot look at {}", path.display())),

@@ -1,6 +1,7 @@
 //! The command line: one subcommand per module, each ending in an exit status.
 
 mod agent;
+mod cleanup;
 mod explain;
 mod input;
 mod matrix;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub(crate) use agent::{AgentArgs, Hook, LiveConnections};
+use cleanup::CleanupArgs;
 use explain::ExplainArgs;
 use matrix::MatrixArgs;
 use status::StatusArgs;
@@ -51,6 +53,7 @@ enum Command {
     Status(StatusArgs),
     Explain(ExplainArgs),
     Matrix(MatrixArgs),
+    Cleanup(CleanupArgs),
 }
 
 /// Runs the command of this process' arguments.
@@ -61,6 +64,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Matrix(args) => args.run(),
+        Command::Cleanup(args) => args.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("podgate: {error:#}");

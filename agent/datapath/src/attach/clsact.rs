@@ -78,6 +78,26 @@ pub(super) fn detach(ifindex: u32, direction: Direction) -> Result<(), Error> {
     Ok(())
 }
 
+/// Removes the clsact qdisc of an interface, which may be gone, if no filter is at it.
+pub(super) fn remove_unused_qdisc(ifindex: u32) -> Result<(), Error> {
+    for direction in Direction::ALL {
+        match filters(ifindex, direction) {
+            Ok(filters) if filters.is_empty() => {}
+            // Somebody else's, or no qdisc and no interface to look at.
+            Ok(_) | Err(_) => return Ok(()),
+        }
+    }
+    let mut delete = message(ifindex, TcHandle::CLSACT);
+    delete.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
+    delete.attributes.push(TcAttribute::Kind("clsact".to_owned()));
+    match request(RouteNetlinkMessage::DelQueueDiscipline(delete), 0) {
+        Err(failure) if ![libc::ENOENT, libc::EINVAL, libc::ENODEV].contains(&failure.errno()) => {
+            Err(failed(ifindex, Direction::Ingress, "removing the clsact qdisc", &failure.io()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A handle that none of these filters has.
 fn spare_handle(filters: &[Filter]) -> u32 {
     let taken = |handle: &u32| filters.iter().any(|filter| filter.is_ours() && filter.handle == *handle);

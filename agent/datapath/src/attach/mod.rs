@@ -141,6 +141,16 @@ impl Hooks {
         Ok(left)
     }
 
+    /// Takes all programs of podgate off all interfaces, and removes the pins; which interfaces had some, and whether there
+    /// were pins.
+    pub(crate) fn remove_all(mut self) -> Result<(Vec<u32>, bool), Error> {
+        let filtered = self.pins.as_ref().map_or(Ok(Vec::new()), Pins::filtered_interfaces)?;
+        let interfaces = self.finish_takeover()?;
+        filtered.into_iter().try_for_each(clsact::remove_unused_qdisc)?;
+        let pins = self.pins.as_ref().map_or(Ok(false), Pins::remove)?;
+        Ok((interfaces, pins))
+    }
+
     /// The interfaces with hooks of this start.
     pub(crate) fn interfaces(&self) -> BTreeSet<u32> {
         self.links.keys().map(|&(ifindex, _)| ifindex).chain(self.filtered.iter().copied()).collect()

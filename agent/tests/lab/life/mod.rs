@@ -1,6 +1,7 @@
 //! Pods, labels, policies and the agent itself come, change and go.
 
 mod broken;
+mod cleanup;
 mod command;
 mod labels;
 mod pods;

@@ -1,0 +1,86 @@
+//! `podgate cleanup`.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use podgate_datapath::{Removed, remove_everything};
+
+use super::agent::DEFAULT_SOCKET;
+use super::output::print;
+use crate::admin;
+
+/// Remove everything that podgate has left on this node
+///
+/// Takes podgate's programs off all interfaces and removes what is pinned and kept in files: nothing is enforced any more.
+/// The agent must have ended. Doing it again, or on a node where podgate never ran, does nothing. Exit status: 0 when
+/// nothing of podgate is left, 2 when something could not be removed.
+#[derive(Args, Debug)]
+pub(crate) struct CleanupArgs {
+    /// Where programs and tables are pinned
+    #[arg(long, env = "PODGATE_BPFFS", value_name = "DIR", default_value = "/sys/fs/bpf/podgate")]
+    bpffs: PathBuf,
+
+    /// The agent's admin socket
+    #[arg(long, env = "PODGATE_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+
+    /// The file in which the agent keeps which interfaces it enforces [default: beside the socket, named *.bindings]
+    #[arg(long, env = "PODGATE_BINDINGS", value_name = "FILE")]
+    bindings: Option<PathBuf>,
+}
+
+impl CleanupArgs {
+    /// Removes everything and says what that was.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        // Fails where an agent is at work.
+        admin::remove_stale(&self.socket)?;
+        let removed = remove_everything(&self.bpffs)?;
+        let bindings = self.bindings.clone().unwrap_or_else(|| self.socket.with_extension("bindings"));
+        let kept = remove_file(&bindings)?;
+        print(&report(&removed, &self.bpffs, kept.then_some(&bindings)))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn remove_file(path: &Path) -> anyhow::Result<bool> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        result => result.map(|()| true).with_context(|| format!("cannot remove {}", path.display())),
+    }
+}
+
+fn report(removed: &Removed, bpffs: &Path, bindings: Option<&PathBuf>) -> String {
+    let mut lines = Vec::new();
+    if !removed.interfaces.is_empty() {
+        let interfaces: Vec<_> = removed.interfaces.iter().map(u32::to_string).collect();
+        lines.push(format!("took programs off {} interfaces: {}", interfaces.len(), interfaces.join(", ")));
+    }
+    if removed.pins {
+        lines.push(format!("removed tables and programs from {}", bpffs.display()));
+    }
+    lines.extend(bindings.map(|path| format!("removed {}", path.display())));
+    if lines.is_empty() {
+        lines.push("nothing of podgate is here".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_is_told_line_by_line() {
+        let removed = Removed { interfaces: vec![3, 7], pins: true };
+        let (bpffs, bindings) = (Path::new("/sys/fs/bpf/podgate"), PathBuf::from("/run/podgate/podgate.bindings"));
+        let expected = "took programs off 2 interfaces: 3, 7\n\
+                        removed tables and programs from /sys/fs/bpf/podgate\n\
+                        removed /run/podgate/podgate.bindings\n";
+        assert_eq!(report(&removed, bpffs, Some(&bindings)), expected);
+        assert_eq!(report(&Removed::default(), bpffs, None), "nothing of podgate is here\n");
+    }
+}
