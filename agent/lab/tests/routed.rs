@@ -29,8 +29,9 @@ fn a_connection_of_routed_pods_carries_messages_both_ways() -> Result<()> {
     let lab = Lab::new("routed-connection")?;
     let node = lab.node("node")?;
     let (client, server) = (node.pod("client", Wiring::Routed)?, node.pod("server", Wiring::Routed)?);
-    for address in server.addresses().both() {
-        let mut connection = Connection::open(&client, &server, SocketAddr::new(address, 5000))?;
+    // A port of its own for each: a program that another test starts meanwhile holds the first listener a moment longer.
+    for (address, port) in server.addresses().both().into_iter().zip(5000..) {
+        let mut connection = Connection::open(&client, &server, SocketAddr::new(address, port))?;
         let both = (connection.client_reaches_server(LIMIT), connection.server_reaches_client(LIMIT));
         assert_eq!(both, (true, true), "{address}");
     }
