@@ -108,8 +108,8 @@ fn a_connection_carries_messages_both_ways_until_the_link_is_down_and_again_afte
     let lab = Lab::new("connection")?;
     let node = lab.node("node")?;
     let (client, server) = (node.pod("client", Wiring::Routed)?, node.pod("server", Wiring::Bridge)?);
-    for address in server.addresses().both() {
-        let mut connection = Connection::open(&client, &server, SocketAddr::new(address, 5000))?;
+    for (address, port) in server.addresses().both().into_iter().zip(5000..) {
+        let mut connection = Connection::open(&client, &server, SocketAddr::new(address, port))?;
         let mut both = |limit| (connection.client_reaches_server(limit), connection.server_reaches_client(limit));
         assert_eq!(both(LIMIT), (true, true), "{address}");
         node.ip(&[format!("link set {} down", server.host_interface().name)])?;
