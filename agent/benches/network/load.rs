@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use podgate_lab::Pod;
 
 /// How long one measurement takes.
@@ -41,12 +43,23 @@ impl Load {
     /// How often per second it can be done.
     pub(crate) fn rate(self, client: &Pod, server: &Pod) -> f64 {
         let to = server.ip4();
-        client.run(|| match self {
-            Self::RoundTrip => round_trips(to),
-            Self::Connection => repeated(|| connection(to)),
-            Self::Datagram => datagrams(to),
+        client.run(|| {
+            pin();
+            match self {
+                Self::RoundTrip => round_trips(to),
+                Self::Connection => repeated(|| connection(to)),
+                Self::Datagram => datagrams(to),
+            }
         })
     }
+}
+
+/// Keeps the calling thread, and those that it starts, on one CPU: client and server take turns there, so that what is
+/// measured is the work of the kernel, and not how soon another CPU wakes up.
+fn pin() {
+    let mut first = CpuSet::new();
+    first.set(0).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &first).unwrap();
 }
 
 /// Answers all loads until the process ends.
@@ -56,15 +69,23 @@ pub(crate) fn serve(pod: &Pod) {
         let listen = |port| TcpListener::bind((address, port)).unwrap();
         (listen(ECHO), listen(CLOSE), UdpSocket::bind((address, DATAGRAMS)).unwrap())
     });
-    thread::spawn(move || echo.incoming().flatten().for_each(|stream| drop(thread::spawn(move || answer(stream)))));
+    let pinned = |work: Box<dyn FnOnce() + Send>| {
+        thread::spawn(move || {
+            pin();
+            work();
+        });
+    };
+    pinned(Box::new(move || {
+        echo.incoming().flatten().for_each(|stream| drop(thread::spawn(move || answer(stream))));
+    }));
     // The server closes first, so that the client's ports are free at once.
-    thread::spawn(move || close.incoming().for_each(drop));
-    thread::spawn(move || {
+    pinned(Box::new(move || close.incoming().for_each(drop)));
+    pinned(Box::new(move || {
         let mut byte = [0];
         while let Ok((_, from)) = datagrams.recv_from(&mut byte) {
             datagrams.send_to(&byte, from).unwrap();
         }
-    });
+    }));
 }
 
 fn answer(mut stream: TcpStream) {
