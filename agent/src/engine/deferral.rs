@@ -12,13 +12,14 @@ use super::backoff::Backoff;
 /// What changes: `None` for an address that defers no longer.
 pub(super) type Changes = BTreeMap<IpAddr, Option<Deferring>>;
 
-/// The addresses that the kernel has, and those that it shall have.
+/// The addresses that the kernel has, and what is to change about them.
 #[derive(Debug)]
 pub(super) struct Deferral {
     /// Addresses that there is room for, per family.
     room: usize,
     held: BTreeMap<IpAddr, Deferring>,
-    wanted: BTreeMap<IpAddr, Deferring>,
+    /// Worked out when the addresses change, which is seldom, and not whenever the engine looks for work.
+    pending: Changes,
     left_out: usize,
     backoff: Backoff,
 }
@@ -26,7 +27,7 @@ pub(super) struct Deferral {
 impl Deferral {
     /// No addresses; `room`: how many there may be of each family.
     pub(super) fn new(room: usize) -> Self {
-        Self { room, held: BTreeMap::new(), wanted: BTreeMap::new(), left_out: 0, backoff: Backoff::default() }
+        Self { room, held: BTreeMap::new(), pending: Changes::new(), left_out: 0, backoff: Backoff::default() }
     }
 
     /// Takes in which addresses there are. What there is no room for is judged where it leaves the pod, as any other
@@ -37,23 +38,19 @@ impl Deferral {
         host.for_each(|address| all.entry(address).or_default().host = true);
         services.for_each(|address| all.entry(address).or_default().service = true);
         let before = all.len();
-        self.wanted = fitting(all, self.room);
-        self.left_out = before - self.wanted.len();
+        let wanted = fitting(all, self.room);
+        self.left_out = before - wanted.len();
+        self.pending = changes(&self.held, &wanted);
     }
 
     /// What to change now.
     pub(super) fn next(&self, now: Instant) -> Option<Changes> {
-        if self.held == self.wanted || !self.backoff.is_over(now) {
-            return None;
-        }
-        let gone = self.held.keys().filter(|address| !self.wanted.contains_key(address));
-        let put = self.wanted.iter().filter(|(address, deferring)| self.held.get(address) != Some(deferring));
-        let put = put.map(|(&address, &deferring)| (address, Some(deferring)));
-        Some(gone.map(|&address| (address, None)).chain(put).collect())
+        (!self.pending.is_empty() && self.backoff.is_over(now)).then(|| self.pending.clone())
     }
 
-    /// Notes that changes were made.
+    /// Notes that the changes that [`Self::next`] told were made.
     pub(super) fn done(&mut self, changes: Changes) {
+        self.pending.clear();
         for (address, deferring) in changes {
             match deferring {
                 Some(deferring) => drop(self.held.insert(address, deferring)),
@@ -83,6 +80,14 @@ impl Deferral {
     pub(super) fn left_out(&self) -> usize {
         self.left_out
     }
+}
+
+/// What makes one set of addresses the other.
+fn changes(held: &BTreeMap<IpAddr, Deferring>, wanted: &BTreeMap<IpAddr, Deferring>) -> Changes {
+    let gone = held.keys().filter(|address| !wanted.contains_key(address));
+    let put = wanted.iter().filter(|(address, deferring)| held.get(address) != Some(deferring));
+    let put = put.map(|(&address, &deferring)| (address, Some(deferring)));
+    gone.map(|&address| (address, None)).chain(put).collect()
 }
 
 /// The addresses that there is room for.
@@ -140,7 +145,8 @@ mod tests {
         let mut deferral = Deferral::new(1);
         let services = ["10.96.0.1", "fd96::1", "fd96::2"].map(address);
         deferral.update(&view(&["192.0.2.1"]), services.into_iter());
-        assert_eq!(deferral.wanted, [(address("192.0.2.1"), HOST), (address("fd96::1"), SERVICE)].into());
+        let expected = [(address("192.0.2.1"), Some(HOST)), (address("fd96::1"), Some(SERVICE))];
+        assert_eq!(deferral.next(Instant::now()), Some(expected.into()));
         assert_eq!(deferral.left_out(), 2);
     }
 }
