@@ -148,7 +148,7 @@ fn options(args: &AgentArgs) -> podgate_datapath::Options {
 
 /// How much room the planner has: what the kernel's tables are made with.
 fn limits(entries: &BTreeMap<String, u32>) -> Limits {
-    let of = |name: &str, default: u32| entries.get(name).copied().unwrap_or(default);
+    let of = |name, default| entries_of(entries, name, default);
     Limits {
         addresses4: of(map::ADDRESSES4, capacity::ADDRESSES4),
         addresses6: of(map::ADDRESSES6, capacity::ADDRESSES6),
@@ -165,8 +165,13 @@ fn limits(entries: &BTreeMap<String, u32>) -> Limits {
 /// How many addresses of each family the programs have room for that are Services' or this host's own.
 fn deferring(args: &AgentArgs) -> usize {
     let entries = args.table_entries();
-    let of = |name: &str, default: u32| entries.get(name).copied().unwrap_or(default);
+    let of = |name, default| entries_of(&entries, name, default);
     of(map::DEFERRING4, capacity::DEFERRING4).min(of(map::DEFERRING6, capacity::DEFERRING6)) as usize
+}
+
+/// The entries of a table: those that were asked for, else the default.
+fn entries_of(entries: &BTreeMap<String, u32>, name: &str, default: u32) -> u32 {
+    entries.get(name).copied().unwrap_or(default)
 }
 
 async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {

@@ -36,7 +36,7 @@ pub struct Datapath {
     pub(crate) messages: Option<EbpfLogger<&'static dyn Log>>,
     /// Entries of the tables that the programs write, and when they were counted.
     pub(crate) flow_counts: Option<(Instant, Vec<u64>)>,
-    pub(crate) interfaces: Interfaces,
+    interfaces: Interfaces,
     grace: Grace,
     pub(crate) programs: Programs,
     pub(crate) hooks: Hooks,

@@ -63,4 +63,4 @@ pub use guard::{Guard, LinkLayer};
 pub use identity::Identity;
 pub use options::{DEFAULT_BPFFS, Hook, Options};
 pub use read::{CounterKey, Exits, TableUsage};
-pub use test_run::{Tagged, TestContext, TestRun, test_run};
+pub use test_run::{Tagged, TestContext, TestRun, empty_program, test_run};

@@ -25,6 +25,15 @@ pub struct TestContext {
     pub gso_size: u32,
 }
 
+/// A classifier that passes every packet on, as the measure of all others.
+///
+/// # Errors
+/// The kernel refused to load it.
+pub fn empty_program() -> io::Result<OwnedFd> {
+    // r0 = -1; exit
+    sys::classifier_load(&[0xffff_ffff_0000_00b7, 0x95])
+}
+
 /// A program that gives each packet a tag and hands it to another program: a test run's context can carry no tag.
 #[derive(Debug)]
 pub struct Tagged {

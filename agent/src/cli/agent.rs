@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use podgate_datapath::DEFAULT_BPFFS;
 use podgate_policy::model::ObjectKey;
 
 use crate::agent;
@@ -45,7 +46,7 @@ pub(crate) struct AgentArgs {
     bindings: Option<PathBuf>,
 
     /// Where programs and tables are pinned, so that they outlive the agent: a directory of a BPF file system
-    #[arg(long, env = "PODGATE_BPFFS", value_name = "DIR", default_value = "/sys/fs/bpf/podgate")]
+    #[arg(long, env = "PODGATE_BPFFS", value_name = "DIR", default_value = DEFAULT_BPFFS)]
     pub(crate) bpffs: PathBuf,
 
     /// How programs are attached
@@ -105,6 +106,11 @@ pub(crate) enum LiveConnections {
     Keep,
 }
 
+/// The file of bindings: the given one, else the one beside the socket.
+pub(super) fn bindings(given: Option<&PathBuf>, socket: &Path) -> PathBuf {
+    given.cloned().unwrap_or_else(|| socket.with_extension("bindings"))
+}
+
 impl AgentArgs {
     /// The node's name, from the flag or the variable that deployments set from `spec.nodeName`.
     pub(crate) fn node_name(&self) -> anyhow::Result<String> {
@@ -114,7 +120,7 @@ impl AgentArgs {
 
     /// The file in which the agent keeps which interfaces it enforces.
     pub(crate) fn bindings(&self) -> PathBuf {
-        self.bindings.clone().unwrap_or_else(|| self.socket.with_extension("bindings"))
+        bindings(self.bindings.as_ref(), &self.socket)
     }
 
     /// The tables of another size, under their names in the kernel.

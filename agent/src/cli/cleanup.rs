@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use podgate_datapath::{Removed, remove_everything};
+use podgate_datapath::{DEFAULT_BPFFS, Removed, remove_everything};
 
-use super::agent::DEFAULT_SOCKET;
+use super::agent::{DEFAULT_SOCKET, bindings};
 use super::output::print;
 use crate::admin;
 
@@ -21,7 +21,7 @@ use crate::admin;
 #[derive(Args, Debug)]
 pub(crate) struct CleanupArgs {
     /// Where programs and tables are pinned
-    #[arg(long, env = "PODGATE_BPFFS", value_name = "DIR", default_value = "/sys/fs/bpf/podgate")]
+    #[arg(long, env = "PODGATE_BPFFS", value_name = "DIR", default_value = DEFAULT_BPFFS)]
     bpffs: PathBuf,
 
     /// The agent's admin socket
@@ -39,7 +39,7 @@ impl CleanupArgs {
         // Fails where an agent is at work.
         admin::remove_stale(&self.socket)?;
         let removed = remove_everything(&self.bpffs)?;
-        let bindings = self.bindings.clone().unwrap_or_else(|| self.socket.with_extension("bindings"));
+        let bindings = bindings(self.bindings.as_ref(), &self.socket);
         let kept = remove_file(&bindings)?;
         print(&report(&removed, &self.bpffs, kept.then_some(&bindings)))?;
         Ok(ExitCode::SUCCESS)

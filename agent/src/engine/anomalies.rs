@@ -3,7 +3,7 @@
 use podgate_datapath::binding::{Anomaly, NoVeth};
 use podgate_datapath::netlink::{HostView, Unsupported};
 
-use crate::status::{AnomalyStatus, DeviceStatus};
+use crate::status::AnomalyStatus;
 
 /// Every kind of anomaly, as metrics count them.
 pub(crate) const KINDS: [&str; 7] = [
@@ -52,9 +52,8 @@ pub(super) fn describe_unsupported(unsupported: &Unsupported) -> AnomalyStatus {
 }
 
 /// A device by which packets leave the host unjudged, for the status.
-pub(super) fn describe_unhooked(device: &DeviceStatus) -> AnomalyStatus {
-    let error = device.error.as_deref().unwrap_or("not yet");
-    let message = format!("what pods send to Services is not judged where it leaves by {}: {error}", device.name);
+pub(super) fn describe_unhooked(device: &str, error: &str) -> AnomalyStatus {
+    let message = format!("what pods send to Services is not judged where it leaves by {device}: {error}");
     AnomalyStatus { kind: "device_not_hooked".to_owned(), message }
 }
 

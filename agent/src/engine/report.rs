@@ -209,8 +209,7 @@ impl State {
     fn anomalies(&self) -> Vec<AnomalyStatus> {
         let Some(view) = &self.view else { return Vec::new() };
         let bindings = self.bindings.anomalies().iter().map(|anomaly| describe(anomaly, view));
-        let unhooked = self.devices().filter(|device| device.error.is_some());
-        let unhooked = unhooked.map(|device| describe_unhooked(&device));
+        let unhooked = self.devices().filter_map(|device| Some(describe_unhooked(&device.name, &device.error?)));
         bindings.chain(view.unsupported().iter().map(describe_unsupported)).chain(unhooked).collect()
     }
 

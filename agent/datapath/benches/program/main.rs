@@ -12,7 +12,6 @@ mod frames;
 mod rig;
 
 mod cases;
-mod empty;
 mod measure;
 
 fn main() {

@@ -1,11 +1,10 @@
 //! Rounds, medians, quartiles.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use podgate_common::{Direction, Tag, Verdict};
-use podgate_datapath::{Tagged, TestContext, test_run};
+use podgate_datapath::{Tagged, TestContext, empty_program, test_run};
 
-use crate::empty::Empty;
 use crate::rig::Rig;
 
 /// The hook at which frames are run.
@@ -43,13 +42,13 @@ fn setting(name: &str, default: u32) -> u32 {
 impl Case {
     /// Runs program and empty program by turns.
     pub(crate) fn measure(&self) -> Figure {
-        let empty = Empty::load().expect("root");
+        let empty = empty_program().expect("root");
         match self.at {
-            At::Pod(direction) => self.compare(self.rig.datapath.program(direction), empty.fd()),
-            At::Exit(None) => self.compare(self.rig.datapath.exit_program(), empty.fd()),
+            At::Pod(direction) => self.compare(self.rig.datapath.program(direction), empty.as_fd()),
+            At::Exit(None) => self.compare(self.rig.datapath.exit_program(), empty.as_fd()),
             At::Exit(Some(tag)) => {
                 let tagged = |program| Tagged::new(program, tag).expect("the kernel takes a small program");
-                let (program, empty) = (tagged(self.rig.datapath.exit_program()), tagged(empty.fd()));
+                let (program, empty) = (tagged(self.rig.datapath.exit_program()), tagged(empty.as_fd()));
                 self.compare(program.program(), empty.program())
             }
         }

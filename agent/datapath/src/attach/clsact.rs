@@ -87,15 +87,8 @@ pub(super) fn remove_unused_qdisc(ifindex: u32) -> Result<(), Error> {
             Ok(_) | Err(_) => return Ok(()),
         }
     }
-    let mut delete = message(ifindex, TcHandle::CLSACT);
-    delete.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
-    delete.attributes.push(TcAttribute::Kind("clsact".to_owned()));
-    match request(RouteNetlinkMessage::DelQueueDiscipline(delete), 0) {
-        Err(failure) if ![libc::ENOENT, libc::EINVAL, libc::ENODEV].contains(&failure.errno()) => {
-            Err(failed(ifindex, Direction::Ingress, "removing the clsact qdisc", &failure.io()))
-        }
-        _ => Ok(()),
-    }
+    remove(RouteNetlinkMessage::DelQueueDiscipline(our_qdisc(ifindex)))
+        .map_err(|failure| failed(ifindex, Direction::Ingress, "removing the clsact qdisc", &failure.io()))
 }
 
 /// A handle that none of these filters has.
@@ -135,12 +128,17 @@ const fn hook(direction: Direction) -> TcHandle {
     TcHandle { major: TcHandle::CLSACT.major, minor }
 }
 
+/// A message about the clsact qdisc of an interface.
+fn our_qdisc(ifindex: u32) -> TcMessage {
+    let mut message = message(ifindex, TcHandle::CLSACT);
+    message.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
+    message.attributes.push(TcAttribute::Kind("clsact".to_owned()));
+    message
+}
+
 /// Adds the clsact qdisc where it is missing.
 fn ensure_qdisc(ifindex: u32, direction: Direction) -> Result<(), Error> {
-    let mut add = message(ifindex, TcHandle::CLSACT);
-    add.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
-    add.attributes.push(TcAttribute::Kind("clsact".to_owned()));
-    match request(RouteNetlinkMessage::NewQueueDiscipline(add), NLM_F_CREATE | NLM_F_EXCL) {
+    match request(RouteNetlinkMessage::NewQueueDiscipline(our_qdisc(ifindex)), NLM_F_CREATE | NLM_F_EXCL) {
         Ok(_) => Ok(()),
         Err(failure) if failure.errno() == libc::EEXIST => check_qdisc(ifindex, direction),
         Err(failure) => Err(failed(ifindex, direction, "adding the clsact qdisc", &failure.io())),
@@ -234,11 +232,14 @@ fn put(program: BorrowedFd<'_>, classifier: Classifier, handle: u32, ifindex: u3
 
 /// Deletes one of our filters, if it, and its qdisc and interface, are there.
 fn delete(handle: u32, ifindex: u32, direction: Direction) -> Result<(), Error> {
-    let message = our_filter(handle, ifindex, direction);
-    match request(RouteNetlinkMessage::DelTrafficFilter(message), 0) {
-        Err(failure) if ![libc::ENOENT, libc::EINVAL, libc::ENODEV].contains(&failure.errno()) => {
-            Err(failed(ifindex, direction, "removing the filter", &failure.io()))
-        }
+    remove(RouteNetlinkMessage::DelTrafficFilter(our_filter(handle, ifindex, direction)))
+        .map_err(|failure| failed(ifindex, direction, "removing the filter", &failure.io()))
+}
+
+/// Removes what may not be there, nor its qdisc or interface.
+fn remove(message: RouteNetlinkMessage) -> Result<(), Failure> {
+    match request(message, 0) {
+        Err(failure) if ![libc::ENOENT, libc::EINVAL, libc::ENODEV].contains(&failure.errno()) => Err(failure),
         _ => Ok(()),
     }
 }

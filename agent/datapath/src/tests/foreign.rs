@@ -1,7 +1,7 @@
 //! TC programs of somebody else.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use podgate_common::Direction;
@@ -11,29 +11,8 @@ use crate::{Hook, sys};
 
 /// Loads a classifier that returns TC_ACT_OK, so that no program behind it sees the packet.
 fn load() -> OwnedFd {
-    #[repr(C)]
-    struct Attr {
-        program_type: u32,
-        instruction_count: u32,
-        instructions: u64,
-        license: u64,
-    }
-    const SCHED_CLS: u32 = 3;
     // r0 = 0; exit
-    let instructions: [u64; 2] = [0xb7, 0x95];
-    let license: &CStr = c"GPL";
-    let attr = Attr {
-        program_type: SCHED_CLS,
-        instruction_count: 2,
-        instructions: instructions.as_ptr() as u64,
-        license: license.as_ptr() as u64,
-    };
-    const PROG_LOAD: u32 = 5;
-    // SAFETY: the struct is a prefix of union bpf_attr, and its pointers are valid for the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attr, size_of::<Attr>()) };
-    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the call returned a new descriptor.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+    sys::classifier_load(&[0xb7, 0x95]).unwrap()
 }
 
 /// A program at a hook, in front of all that are there.
