@@ -62,11 +62,11 @@ pub struct Planner {
     limits: Limits,
     /// Specs that found no room, with the table that was full.
     refused: BTreeMap<SpecId, Overflow>,
-    /// What the last plan found no room for.
-    unfit: Vec<Unfit>,
     /// Whether the last plan made room, and how often in a row that has not helped.
     freed: bool,
     vain: u32,
+    /// The least that found no room since the last change.
+    least: usize,
 }
 
 impl Planner {
@@ -74,7 +74,7 @@ impl Planner {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let (compiler, tables) = (Compiler::new(), Tables::new(limits));
-        Self { compiler, tables, limits, refused: BTreeMap::new(), unfit: Vec::new(), freed: false, vain: 0 }
+        Self { compiler, tables, limits, refused: BTreeMap::new(), freed: false, vain: 0, least: 0 }
     }
 
     /// Plans what the changes ask for. The first update must name every object and endpoint; `cluster` is the state
@@ -156,10 +156,12 @@ impl Planner {
         let alive = self.compiler.refused();
         self.refused.retain(|spec, _| alive.contains(spec));
         let unfit = self.unfit();
-        let subjects = |unfit: &[Unfit]| unfit.iter().map(|unfit| unfit.subject).collect::<Vec<_>>();
-        let in_vain = retry && subjects(&unfit) == subjects(&self.unfit);
+        let count =
+            unfit.iter().map(|unfit| if let Subject::Addresses(count) = unfit.subject { count } else { 1 }).sum();
+        // By turns one may find no room and the other: only less than ever is a step forward.
+        let in_vain = retry && count >= self.least;
         self.vain = if in_vain { self.vain + 1 } else { 0 };
-        self.unfit.clone_from(&unfit);
+        self.least = if in_vain { self.least } else { count };
         Plan { ops, again: self.freed && !unfit.is_empty() && self.vain < RETRIES, unfit }
     }
 

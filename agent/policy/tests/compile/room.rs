@@ -30,6 +30,21 @@ fn tight() -> impl Strategy<Value = Limits> {
     )
 }
 
+/// Half the room.
+fn half(limits: &Limits) -> Limits {
+    Limits {
+        addresses4: limits.addresses4 / 2,
+        addresses6: limits.addresses6 / 2,
+        groups: limits.groups / 2,
+        blocks4: limits.blocks4 / 2,
+        blocks6: limits.blocks6 / 2,
+        class_rows: limits.class_rows / 2,
+        rows: limits.rows / 2,
+        row_ports: limits.row_ports / 2,
+        port_classes: limits.port_classes / 2,
+    }
+}
+
 /// No operation may need room that is not there, and none may allow what neither the old nor the new state allows.
 fn check_steps(
     before: &World,
@@ -72,14 +87,14 @@ fn check_end(world: &World, plan: &Plan, mirror: &Mirror) -> Result<(), TestCase
 
 /// Plans until no plan asks for another.
 fn settle(world: &World, planner: &mut Planner, mut plan: Plan, mirror: &mut Mirror) -> Plan {
-    for _ in 0..8 {
+    for _ in 0..64 {
         plan.ops.iter().for_each(|op| mirror.apply(op));
         if !plan.again {
             return plan;
         }
         plan = planner.update(&world.cluster, &Changes::default());
     }
-    panic!("eight plans did not settle: {plan:?}");
+    panic!("64 plans did not settle: {plan:?}");
 }
 
 proptest! {
@@ -99,6 +114,7 @@ proptest! {
         }
     }
 
+    // The new is written beside the old before an endpoint is switched: what would fit twice must be enforced.
     #[test]
     fn what_has_room_again_is_enforced_again(limits in tight(), steps in history(12)) {
         let (mut world, mut planner, mut mirror) = (World::default(), Planner::new(limits), Mirror::default());
@@ -110,7 +126,7 @@ proptest! {
             last = settle(&world, &mut planner, plan, &mut mirror);
             check_end(&world, &last, &mirror)?;
         }
-        let afresh = Planner::new(limits).update(&world.cluster, &world.everything());
-        prop_assert!(last.unfit.is_empty() || !afresh.unfit.is_empty(), "{:?} though everything fits", last.unfit);
+        let afresh = Planner::new(half(&limits)).update(&world.cluster, &world.everything());
+        prop_assert!(last.unfit.is_empty() || !afresh.unfit.is_empty(), "{:?} though everything fits twice", last.unfit);
     }
 }
