@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::admin;
 use crate::cli::{AgentArgs, Hook, LiveConnections};
-use crate::engine::{self, Config, Enforced, Handle, Inputs, Memory, Pulse, State};
+use crate::engine::{self, Config, Enforced, Handle, Inputs, Left, Memory, Pulse, Room, State};
 use crate::http;
 use crate::metrics::duration_histogram;
 
@@ -93,7 +93,8 @@ impl Engine {
             Enforced::new()
         });
         let limits = limits(&args.table_entries());
-        let state = State::new(config(args, node), limits, datapath.last_slot() + 1, deferring(args), enforced);
+        let room = Room { limits, slots: datapath.last_slot() + 1, addresses: deferring(args) };
+        let state = State::new(config(args, node), room, Left { enforced, slots: datapath.former_slots() });
         let (inputs, handle, stop) = channels(source, &watcher);
         let (ending, ended) = oneshot::channel();
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {

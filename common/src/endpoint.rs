@@ -111,6 +111,25 @@ pub struct EndpointConfig {
     pub reserved: [u32; 4],
 }
 
+/// Who has a slot, for the next start of the agent: the flows and counters of the maps in [`crate::map::KEPT`] are its. An
+/// array by slot, pinned beside them, which no program reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Resident {
+    /// The pod's interface; 0: nobody has the slot.
+    pub ifindex: u32,
+    /// [`EndpointConfig::birth`]; 0: it has had no policies yet.
+    pub birth: u32,
+    /// At slot 0: no flow has a later generation. 0 at the others.
+    pub last_generation: u32,
+    /// [`EndpointConfig::address4`]
+    pub address4: Addr4,
+    /// [`EndpointConfig::address6`]
+    pub address6: Addr6,
+    /// Zero.
+    pub reserved: [u32; 4],
+}
+
 /// A value of [`crate::map::COUNTERS`], one per CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

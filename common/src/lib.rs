@@ -16,15 +16,16 @@ mod reason;
 mod tag;
 
 pub use address::{Addr4, Addr6, Block4, Block6, EPOCHS, NetPort, epoch_index4, epoch_index6};
-pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, SlotWord, flags};
+pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, Resident, SlotWord, flags};
 pub use event::DropEvent;
 pub use flow::{Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Stamp, place, state};
 pub use policy::{ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_DEFERRED, VERDICT_NONE, deferring, exits};
 pub use reason::{Reason, Verdict, counter_index};
 pub use tag::Tag;
 
-/// The version of everything in this crate. Maps pinned by an agent with another version are not adopted.
-pub const ABI_VERSION: u32 = 2;
+/// The version of everything in this crate. Programs and tables of two versions can be at work side by side, each with
+/// its own; what they share has a version of its own, [`map::KEPT_VERSION`].
+pub const ABI_VERSION: u32 = 3;
 
 /// The way a packet goes, seen from the pod, in NetworkPolicy's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +92,7 @@ shared! {
     SlotWord: 8, align 8;
     InterfaceSlot: 8, align 8;
     EndpointConfig: 64, align 4;
+    Resident: 48, align 4;
     Counter: 16, align 8;
     FlowKey4: 16, align 4;
     FlowKey6: 40, align 4;

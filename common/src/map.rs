@@ -84,6 +84,14 @@ maps! {
     EXITS = 3;
 }
 
+/// The maps that outlive a start of the agent: flows and counts, which the programs of the next one go on with. All other
+/// maps belong to the programs of one start.
+pub const KEPT: [&str; 11] =
+    [FLOWS4, FLOWS6, PENDING4, PENDING6, FRAGMENTS4, FRAGMENTS6, EPOCHS, COUNTERS, EVENTS, EVENTS_LOST, EXITS];
+
+/// The version of what is in the maps of [`KEPT`], and of [`crate::Resident`]. What another version has left is not used.
+pub const KEPT_VERSION: u32 = 1;
+
 /// Names of the programs in the eBPF object.
 pub mod program {
     /// Attached to the TC egress hook of a pod's host-side veth: judges what enters the pod.

@@ -1,6 +1,7 @@
 //! The programs, their maps and the hooks they hang on, as one.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
@@ -8,12 +9,13 @@ use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use log::Log;
 use podgate_common::map;
-use podgate_common::{Counter, Direction, InterfaceSlot, Reason, SlotWord, counter_index};
+use podgate_common::{Counter, Direction, InterfaceSlot, Reason, Resident, SlotWord, counter_index};
 use podgate_policy::op::EndpointPolicies;
 
 use crate::attach::Hooks;
 use crate::identity::Identity;
 use crate::interfaces::{Interfaces, Place};
+use crate::kept::Kept;
 use crate::load::{self, Classifier, Loaded, Programs};
 use crate::maps::{Grace, Maps};
 use crate::pins::Pins;
@@ -38,6 +40,7 @@ pub struct Datapath {
     pub(crate) flow_counts: Option<(Instant, Vec<u64>)>,
     interfaces: Interfaces,
     grace: Grace,
+    kept: Option<Kept>,
     pub(crate) programs: Programs,
     pub(crate) hooks: Hooks,
 }
@@ -49,39 +52,53 @@ impl fmt::Debug for Datapath {
 }
 
 impl Datapath {
-    /// Loads programs and maps of its own, beside those that a former start may have left at work on interfaces. The
-    /// former keep enforcing what they were told until [`Self::attach`] takes each interface over.
+    /// Loads programs and tables of its own, beside those that a former start may have left at work on interfaces. The
+    /// former keep enforcing what they were told until [`Self::attach`] takes each interface over. Flows and counters
+    /// are those of the former start; [`Self::former_slots`] tells whose they are.
     ///
     /// # Errors
     /// Kernel, permissions or bpffs don't allow it; the message says what to do.
     pub fn load(options: &Options) -> Result<Self, Error> {
         let kernel_has_tcx = preflight::check()?;
         let pins = options.bpffs.as_deref().map(Pins::open).transpose()?;
-        let Loaded { maps, programs, events, messages } = load::load(options, pins.as_ref().map_or(0, Pins::set))?;
+        let capacities = load::capacities(&options.capacities)?;
+        let (kept, former) = pins.as_ref().map(|pins| Kept::open(pins, &capacities)).transpose()?.unzip();
+        let Loaded { maps, programs, events, messages } = load::load(options, capacities, pins.as_ref())?;
         if let Some(pins) = &pins {
             let classifiers = Classifier::ALL.map(|classifier| (classifier.name(), programs.get(classifier)));
             pins.pin_set(programs.maps(), classifiers.into_iter())?;
-            pins.remove_former_sets()?;
+            pins.remove_incomplete_sets()?;
         }
-        let unreadable = |source| Error::Table { action: "make", table: "GRACE", source };
+        kept.as_ref().map_or(Ok(()), |kept| kept.carry_over(&maps.flows))?;
+        let unreadable = |table| move |source| Error::Table { action: "make", table, source };
         let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::Table {
             action: "size",
             table: map::COUNTERS,
             source,
         })?;
+        let former = former.unwrap_or_default();
         Ok(Self {
-            slots: Slots::new(maps.capacities[map::SLOTS], maps.capacities[map::CONFIGS]),
-            epochs: vec![0; maps.capacities[map::EPOCHS] as usize],
+            slots: Slots::new(maps.capacities[map::SLOTS], maps.capacities[map::CONFIGS], former),
+            epochs: maps.read_epochs()?,
             interfaces: Interfaces::new(maps.capacities[map::INTERFACES]),
             hooks: Hooks::new(options.hook, kernel_has_tcx, pins),
-            grace: Grace::new().map_err(unreadable)?,
+            grace: Grace::new().map_err(unreadable("GRACE"))?,
             flow_counts: None,
+            kept,
             maps,
             cpus,
             events,
             messages,
             programs,
         })
+    }
+
+    /// Who had which slot in a former start and is not identified yet: given the same slot, flows and counters go on.
+    /// Nobody else may have the slot as long as the interface is there: a former program may count for it, until
+    /// [`Self::finish_takeover`].
+    #[must_use]
+    pub fn former_slots(&self) -> Vec<FormerSlot> {
+        self.slots.former().iter().map(|(&slot, resident)| FormerSlot::new(slot, resident)).collect()
     }
 
     /// How programs are attached: [`Hook::Tcx`] or [`Hook::Clsact`].
@@ -117,9 +134,14 @@ impl Datapath {
         let former = self.slots.endpoint(slot).ok().map(|endpoint| endpoint.identity.clone());
         let identified = self.slots.identify(slot, identity)?;
         self.set_origins(slot, former.as_ref(), Some(identity))?;
+        if identified == Identified::Reused {
+            self.forget_former_owner(slot)?;
+        }
+        if identified != Identified::Same {
+            self.note(slot)?;
+        }
         match identified {
-            Identified::Fresh | Identified::Same => Ok(()),
-            Identified::Reused => self.forget_former_owner(slot),
+            Identified::Fresh | Identified::Resumed | Identified::Reused | Identified::Same => Ok(()),
             Identified::Changed => match self.slots.endpoint(slot)?.policies {
                 Some(policies) => self.switch(slot, policies),
                 None => Ok(()),
@@ -138,13 +160,23 @@ impl Datapath {
         self.slots.endpoint(slot)?;
         let switch = self.prepare(slot, policies)?;
         match self.write(&switch) {
-            Ok(()) => self.slots.commit(&switch),
+            Ok(()) => {
+                let newborn = self.birth(slot).is_none();
+                self.slots.commit(&switch);
+                if newborn { self.note(slot) } else { Ok(()) }
+            }
             Err(error) => {
                 self.slots.abandon(&switch);
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(())
+    }
+
+    /// Notes for the next start who has a slot.
+    fn note(&self, slot: u32) -> Result<(), Error> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let resident = self.slots.endpoint(slot).map(|endpoint| endpoint.identity.resident(endpoint.birth));
+        kept.note(slot, resident.unwrap_or_default())
     }
 
     /// Works out a switch, after waiting or forgetting flows where something has run out.
@@ -159,6 +191,9 @@ impl Datapath {
     }
 
     fn write(&mut self, switch: &Switch) -> Result<(), Error> {
+        if let Some(kept) = &mut self.kept {
+            kept.reserve(switch.word.generation())?;
+        }
         if let Some(config) = switch.config {
             self.maps.configs.put_one(switch.word.config(), config)?;
         }
@@ -185,6 +220,7 @@ impl Datapath {
         for table in &self.maps.flows {
             table.walk(Walk::Remove)?;
         }
+        self.kept.as_mut().map_or(Ok(()), Kept::restart)?;
         for (slot, policies) in self.slots.restart_generations() {
             self.switch(slot, policies)?;
         }
@@ -236,7 +272,7 @@ impl Datapath {
         let open = self.prepare(slot, EndpointPolicies::default())?;
         self.write_word(slot, open.word)?;
         self.slots.release(&open);
-        Ok(())
+        self.note(slot)
     }
 
     /// Tells the programs which slot an interface has; 0: it is no pod's.
@@ -271,12 +307,38 @@ impl Datapath {
     /// # Errors
     /// The kernel refused something; calling again goes on.
     pub fn finish_takeover(&mut self) -> Result<Vec<u32>, Error> {
-        self.hooks.finish_takeover()
+        let left = self.hooks.finish_takeover()?;
+        if let (Some(kept), Some(pins)) = (&mut self.kept, self.hooks.pins()) {
+            kept.carry_over(&self.maps.flows)?;
+            kept.drop_former(pins)?;
+            pins.complete_set()?;
+        }
+        self.slots.forget_former().into_iter().try_for_each(|slot| self.note(slot))?;
+        Ok(left)
     }
 
     /// Entries of the two tables that lead from an interface to its slot.
     pub(crate) fn interfaces_used(&self) -> (usize, usize) {
         self.interfaces.used()
+    }
+}
+
+/// A slot that somebody had in a former start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerSlot {
+    /// The slot.
+    pub slot: u32,
+    /// The interface.
+    pub ifindex: u32,
+    /// The pod's addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl FormerSlot {
+    fn new(slot: u32, resident: &Resident) -> Self {
+        let addresses = [IpAddr::from(resident.address4.octets()), IpAddr::from(resident.address6.octets())];
+        let addresses = addresses.into_iter().filter(|address| !address.is_unspecified()).collect();
+        Self { slot, ifindex: resident.ifindex, addresses }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use podgate_common::{Addr4, Addr6, Direction, EndpointConfig, flags};
+use podgate_common::{Addr4, Addr6, Direction, EndpointConfig, Resident, flags};
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy};
 
 /// What the programs must know of a pod beside its policies.
@@ -31,6 +31,24 @@ impl Identity {
     /// The IPv6 address as the programs know it.
     pub(crate) fn key6(&self) -> Option<Addr6> {
         self.address6.map(|address| Addr6::from_octets(address.octets()))
+    }
+
+    /// Whether this is who had a slot in a former start: the same interface, and an address in common.
+    pub(crate) fn was(&self, former: &Resident) -> bool {
+        let same4 = self.key4().is_some_and(|address| address == former.address4);
+        let same6 = self.key6().is_some_and(|address| address == former.address6);
+        self.ifindex == former.ifindex && (same4 || same6)
+    }
+
+    /// The note about who has a slot.
+    pub(crate) fn resident(&self, birth: Option<u32>) -> Resident {
+        Resident {
+            ifindex: self.ifindex,
+            birth: birth.unwrap_or(0),
+            address4: self.key4().unwrap_or_default(),
+            address6: self.key6().unwrap_or_default(),
+            ..Resident::default()
+        }
     }
 }
 

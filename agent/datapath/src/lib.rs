@@ -19,9 +19,10 @@
 //! the host's own: egress to them is judged where the packet leaves the host or enters a pod.
 //!
 //! # Restarts
-//! With [`Options::bpffs`] set, hooks stay at work when the process ends. The next [`Datapath::load`] makes maps and
-//! programs of its own; [`Datapath::attach`] puts them in the place of the former, interface by interface, in one step
-//! each; [`Datapath::finish_takeover`] clears the interfaces that are nobody's any more.
+//! With [`Options::bpffs`] set, hooks stay at work when the process ends. The next [`Datapath::load`] makes tables and
+//! programs of its own, over the flows and counters that are there; [`Datapath::attach`] puts them in the place of the
+//! former, interface by interface, in one step each; [`Datapath::finish_takeover`] clears the interfaces that are nobody's
+//! any more.
 //!
 //! # Permissions
 //! CAP_BPF, without which the kernel refuses the hash maps; CAP_PERFMON, without which its verifier refuses the
@@ -40,6 +41,7 @@ mod guard;
 mod hz;
 mod identity;
 mod interfaces;
+mod kept;
 mod load;
 mod maps;
 pub mod netlink;
@@ -56,7 +58,7 @@ mod test_run;
 mod tests;
 
 pub use cleanup::{Removed, remove_everything};
-pub use datapath::Datapath;
+pub use datapath::{Datapath, FormerSlot};
 pub use deferring::Deferring;
 pub use error::{ApplyError, Error};
 pub use guard::{Guard, LinkLayer};

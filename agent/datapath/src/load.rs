@@ -12,7 +12,9 @@ use log::Log;
 use podgate_common::map::{self, constant, program};
 use podgate_common::{Direction, Tag};
 
+use crate::kept::Kept;
 use crate::maps::{Descriptors, Maps};
+use crate::pins::Pins;
 use crate::{Error, Options, hz};
 
 /// The programs, compiled by this crate's build script.
@@ -95,10 +97,13 @@ pub(crate) struct Programs {
     loaded: [OwnedFd; 5],
 }
 
-/// Loads everything; `set` is the number of this set of maps among those of all starts.
-pub(crate) fn load(options: &Options, set: u32) -> Result<Loaded, Error> {
-    let capacities = capacities(&options.capacities)?;
-    let mut object = load_object(options, set % Tag::SETS, &capacities)?;
+/// Loads everything. Maps that all starts share are those that are pinned, or are pinned now.
+pub(crate) fn load(
+    options: &Options,
+    capacities: BTreeMap<&'static str, u32>,
+    pins: Option<&Pins>,
+) -> Result<Loaded, Error> {
+    let mut object = load_object(options, &capacities, pins)?;
     let messages = options.trace.then(|| EbpfLogger::init(&mut object)).transpose();
     let messages = messages.map_err(|error| Error::BadObject(error.to_string()))?;
     let jiffies = load_program(&mut object, program::JIFFIES)?;
@@ -137,7 +142,10 @@ impl Programs {
 }
 
 /// Entries of every map, with what the options change.
-fn capacities(changed: &BTreeMap<String, u32>) -> Result<BTreeMap<&'static str, u32>, Error> {
+///
+/// # Errors
+/// There is no such map, or its size is fixed.
+pub(crate) fn capacities(changed: &BTreeMap<String, u32>) -> Result<BTreeMap<&'static str, u32>, Error> {
     let mut capacities: BTreeMap<&'static str, u32> = map::ALL.iter().copied().collect();
     for (name, &entries) in changed {
         let bad = |reason| Err(Error::BadCapacity { map: name.clone(), entries, reason });
@@ -155,8 +163,13 @@ fn capacities(changed: &BTreeMap<String, u32>) -> Result<BTreeMap<&'static str, 
     Ok(capacities)
 }
 
-fn load_object(options: &Options, set: u32, capacities: &BTreeMap<&'static str, u32>) -> Result<Ebpf, Error> {
+fn load_object(
+    options: &Options,
+    capacities: &BTreeMap<&'static str, u32>,
+    pins: Option<&Pins>,
+) -> Result<Ebpf, Error> {
     let (hz, trace) = (hz::of_this_kernel(), u32::from(options.trace));
+    let set = pins.map_or(0, Pins::set) % Tag::SETS;
     let mut loader = EbpfLoader::new();
     loader
         .override_global(constant::HZ, &hz, true)
@@ -166,8 +179,14 @@ fn load_object(options: &Options, set: u32, capacities: &BTreeMap<&'static str, 
     for (&name, &entries) in capacities {
         loader.map_max_entries(name, entries);
     }
+    for (name, path) in pins.into_iter().flat_map(Kept::paths) {
+        loader.map_pin_path(name, path);
+    }
     loader.load(OBJECT).map_err(|error| match error {
         EbpfError::MapError(MapError::CreateError { name, io_error }) => map_refused(name, &io_error),
+        EbpfError::MapError(MapError::PinError { name, error }) => {
+            Error::Refused { object: format!("map {}", name.unwrap_or_default()), reason: chain(&error) }
+        }
         error => Error::BadObject(chain(&error)),
     })
 }

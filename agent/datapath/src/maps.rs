@@ -43,6 +43,11 @@ pub(crate) struct Maps {
 }
 
 impl Maps {
+    /// What the epochs have come to.
+    pub(crate) fn read_epochs(&self) -> Result<Vec<u32>, Error> {
+        self.epochs.read_array(self.capacities[map::EPOCHS])
+    }
+
     /// [`map::COUNTERS`]
     pub(crate) fn counters(&self) -> BorrowedFd<'_> {
         self.counters.as_fd()
@@ -77,6 +82,15 @@ impl FlowTable {
     #[cfg(test)]
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.map.as_fd()
+    }
+
+    /// Copies the entries of another that this one does not have.
+    pub(crate) fn copy_from(&self, other: BorrowedFd<'_>) -> Result<(), Error> {
+        sys::hash_copy(other, self.map.as_fd(), self.key_size, self.value_size).map_err(|source| Error::Table {
+            action: "carry over the entries of",
+            table: self.name,
+            source,
+        })
     }
 
     /// Counts the entries, and removes them if asked to.

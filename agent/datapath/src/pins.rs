@@ -1,8 +1,10 @@
 //! What outlives the process: maps, programs and links below a directory on a bpffs.
 //!
 //! ```text
-//! DIR/sets/N/maps/slots …               every start loads a set of its own; the newest N is in force
+//! DIR/kept/VERSION/flows4 …             what the programs of all starts share
+//! DIR/sets/N/maps/slots …               every start loads a set of its own
 //! DIR/sets/N/programs/podgate_ingress …
+//! DIR/sets/N/complete/                  an empty directory: this set enforces all that its start knew of
 //! DIR/links/IFINDEX-ingress             TCX links; a start puts its own program into the link that is there
 //! DIR/filters/IFINDEX/                  an empty directory: the interface has our clsact filters
 //! ```
@@ -14,7 +16,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use podgate_common::Direction;
+use podgate_common::{Direction, map};
 
 use crate::{Error, sys};
 
@@ -24,7 +26,10 @@ const SYSTEM_BPFFS: &str = "/sys/fs/bpf";
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// What is below the directory.
-const DIRECTORIES: [&str; 3] = ["sets", "links", "filters"];
+const DIRECTORIES: [&str; 4] = ["sets", "kept", "links", "filters"];
+
+/// Marks a set that enforces all that its start knew of.
+const COMPLETE: &str = "complete";
 
 /// The directory on a bpffs.
 #[derive(Debug)]
@@ -38,7 +43,7 @@ impl Pins {
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         ensure_bpffs(root)?;
         let pins = Self { root: root.to_path_buf(), set: 0 };
-        for directory in DIRECTORIES {
+        for directory in DIRECTORIES.map(str::to_owned).into_iter().chain([format!("kept/{}", map::KEPT_VERSION)]) {
             create_directory(&root.join(directory))?;
         }
         let set = pins.sets()?.last().map_or(1, |last| last + 1);
@@ -78,13 +83,13 @@ impl Pins {
         maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
         programs: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
     ) -> Result<(), Error> {
-        let set = self.root.join("sets").join(self.set.to_string());
+        let set = self.set_directory(self.set);
         for directory in [set.clone(), set.join("maps"), set.join("programs")] {
             create_directory(&directory)?;
         }
         for (name, map) in maps {
             // The names of sections (.rodata) are no names for pins.
-            if !name.contains('.') {
+            if !name.contains('.') && !map::KEPT.contains(&name) {
                 pin(map, &set.join("maps").join(name.to_lowercase()))?;
             }
         }
@@ -94,13 +99,74 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes the sets of former starts. What a link or filter still uses lives on in the kernel.
-    pub(crate) fn remove_former_sets(&self) -> Result<(), Error> {
-        for number in self.sets()?.into_iter().filter(|&number| number != self.set) {
-            let path = self.root.join("sets").join(number.to_string());
-            fs::remove_dir_all(&path).map_err(|source| Error::Pin { action: "remove", path, source })?;
-        }
-        Ok(())
+    /// Removes the sets of former starts that ended before they had taken everything over. What a link or filter uses of
+    /// them lives on in the kernel.
+    pub(crate) fn remove_incomplete_sets(&self) -> Result<(), Error> {
+        self.remove_sets(|set| !set.join(COMPLETE).is_dir())
+    }
+
+    /// Notes that this start's set enforces everything, and removes the sets of former starts.
+    pub(crate) fn complete_set(&self) -> Result<(), Error> {
+        create_directory(&self.set_directory(self.set).join(COMPLETE))?;
+        self.remove_sets(|_| true)
+    }
+
+    fn remove_sets(&self, which: impl Fn(&Path) -> bool) -> Result<(), Error> {
+        let others = self.sets()?.into_iter().filter(|&number| number != self.set);
+        let mut paths = others.map(|number| self.set_directory(number)).filter(|path| which(path));
+        paths.try_for_each(|path| remove(&path, |path| fs::remove_dir_all(path)))
+    }
+
+    fn set_directory(&self, number: u32) -> PathBuf {
+        self.root.join("sets").join(number.to_string())
+    }
+
+    /// Where a map that all starts share is pinned.
+    pub(crate) fn kept(&self, name: &str) -> PathBuf {
+        self.root.join("kept").join(map::KEPT_VERSION.to_string()).join(name.to_lowercase())
+    }
+
+    /// Where it is once there is another of another size.
+    fn outgrown(&self, name: &str) -> PathBuf {
+        self.kept(&format!("outgrown_{name}"))
+    }
+
+    /// Opens a map that all starts share.
+    pub(crate) fn open_kept(&self, name: &str) -> Option<OwnedFd> {
+        sys::open_pin(&self.kept(name)).ok()
+    }
+
+    /// Opens one that another has taken the place of.
+    pub(crate) fn open_outgrown(&self, name: &str) -> Option<OwnedFd> {
+        sys::open_pin(&self.outgrown(name)).ok()
+    }
+
+    /// Pins a map that all starts share.
+    pub(crate) fn pin_kept(&self, name: &str, object: BorrowedFd<'_>) -> Result<(), Error> {
+        pin(object, &self.kept(name))
+    }
+
+    /// Makes place for a map of another size.
+    pub(crate) fn outgrow(&self, name: &str) -> Result<(), Error> {
+        let path = self.outgrown(name);
+        fs::rename(self.kept(name), &path).map_err(|source| Error::Pin { action: "move a pin to", path, source })
+    }
+
+    /// Removes the pin of a map that all starts share, if there is one.
+    pub(crate) fn unpin_kept(&self, name: &str) -> Result<(), Error> {
+        remove(&self.kept(name), |path| fs::remove_file(path))
+    }
+
+    /// Removes the pin of one that another has taken the place of, if there is one.
+    pub(crate) fn unpin_outgrown(&self, name: &str) -> Result<(), Error> {
+        remove(&self.outgrown(name), |path| fs::remove_file(path))
+    }
+
+    /// Removes what starts with other versions shared.
+    pub(crate) fn remove_other_versions(&self) -> Result<(), Error> {
+        let mut versions =
+            list(&self.root.join("kept"))?.into_iter().filter(|name| *name != map::KEPT_VERSION.to_string());
+        versions.try_for_each(|name| remove(&self.root.join("kept").join(name), |path| fs::remove_dir_all(path)))
     }
 
     fn sets(&self) -> Result<Vec<u32>, Error> {

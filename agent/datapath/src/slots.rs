@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podgate_common::{EndpointConfig, SlotWord};
+use podgate_common::{EndpointConfig, Resident, SlotWord};
 use podgate_policy::op::EndpointPolicies;
 
 use crate::Error;
 use crate::identity::{Identity, compose, is_open};
+use crate::kept::Former;
 
 /// The endpoints' slots, their configurations and generations.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Slots {
     configs: Configs,
     /// `None` after the last one.
     next_generation: Option<u32>,
+    /// Who had which slot in a former start, and has not come back.
+    former: BTreeMap<u32, Resident>,
 }
 
 /// A slot that is somebody's.
@@ -37,6 +40,8 @@ pub(crate) struct Endpoint {
 pub(crate) enum Identified {
     /// The slot was free and never used.
     Fresh,
+    /// The owner had it in a former start: flows and counters are its own.
+    Resumed,
     /// The slot was free; what its last owner left behind has to go.
     Reused,
     /// The owner is the same and so is what is known of it.
@@ -65,16 +70,32 @@ pub(crate) enum Exhausted {
 }
 
 impl Slots {
-    /// Slots 1 to `slots` - 1 are free; record 0 is never written.
-    pub(crate) fn new(slots: u32, configs: u32) -> Self {
+    /// Slots 1 to `slots` - 1 are free but for those that somebody had in a former start; record 0 is never written.
+    pub(crate) fn new(slots: u32, configs: u32, former: Former) -> Self {
+        let last = slots - 1;
+        let begun = former.last_generation > 0;
         Self {
-            last: slots - 1,
+            last,
             endpoints: BTreeMap::new(),
-            retired: BTreeSet::new(),
+            retired: (1..=last).filter(|slot| begun && !former.residents.contains_key(slot)).collect(),
             unsettled: BTreeSet::new(),
             configs: Configs::new(configs),
-            next_generation: Some(1),
+            next_generation: former.last_generation.checked_add(1),
+            former: former.residents,
         }
+    }
+
+    /// Who had which slot in a former start, and has not come back.
+    pub(crate) fn former(&self) -> &BTreeMap<u32, Resident> {
+        &self.former
+    }
+
+    /// Who has not come back does not: their slots are free. Returns these.
+    pub(crate) fn forget_former(&mut self) -> Vec<u32> {
+        let slots: Vec<u32> = std::mem::take(&mut self.former).into_keys().collect();
+        self.retired.extend(&slots);
+        self.unsettled.extend(&slots);
+        slots
     }
 
     /// Notes who an endpoint is.
@@ -85,18 +106,31 @@ impl Slots {
         if slot == 0 || slot > self.last {
             return Err(Error::NoSuchSlot { slot, last: self.last });
         }
-        let Some(endpoint) = self.endpoints.get_mut(&slot) else {
-            let identity = identity.clone();
-            let endpoint = Endpoint { identity, policies: None, word: SlotWord::default(), birth: None };
-            self.endpoints.insert(slot, endpoint);
-            return Ok(if self.retired.contains(&slot) { Identified::Reused } else { Identified::Fresh });
-        };
+        let Some(endpoint) = self.endpoints.get_mut(&slot) else { return Ok(self.move_in(slot, identity)) };
         if endpoint.identity.ifindex != identity.ifindex {
             return Err(Error::SlotTaken { slot, ifindex: endpoint.identity.ifindex });
         }
         let same = endpoint.identity == *identity;
         endpoint.identity.clone_from(identity);
         Ok(if same { Identified::Same } else { Identified::Changed })
+    }
+
+    fn move_in(&mut self, slot: u32, identity: &Identity) -> Identified {
+        let former = self.former.remove(&slot);
+        let itself = former.filter(|former| identity.was(former));
+        let birth = itself.map(|former| former.birth).filter(|&birth| birth > 0);
+        let endpoint = Endpoint { identity: identity.clone(), policies: None, word: SlotWord::default(), birth };
+        self.endpoints.insert(slot, endpoint);
+        match (former, itself) {
+            (Some(_), Some(_)) => Identified::Resumed,
+            (Some(_), None) => {
+                self.retired.insert(slot);
+                self.unsettled.insert(slot);
+                Identified::Reused
+            }
+            (None, _) if self.retired.contains(&slot) => Identified::Reused,
+            (None, _) => Identified::Fresh,
+        }
     }
 
     /// The slot's endpoint.
@@ -227,7 +261,7 @@ impl Configs {
 
 #[cfg(test)]
 mod tests {
-    use podgate_common::flags;
+    use podgate_common::{Addr4, flags};
     use podgate_policy::op::EndpointPolicy;
 
     use super::*;
@@ -265,7 +299,7 @@ mod tests {
 
     #[test]
     fn every_switch_has_a_generation_and_a_record_of_its_own() {
-        let mut slots = Slots::new(4, 8);
+        let mut slots = Slots::new(4, 8, Former::default());
         slots.identify(1, &identity(7)).unwrap();
         slots.identify(2, &identity(8)).unwrap();
         let written = [(1, 10), (2, 10), (1, 11)].map(|(slot, policy)| switch(&mut slots, slot, isolated(policy)));
@@ -281,7 +315,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_without_isolation_needs_no_record() {
-        let mut slots = Slots::new(4, 8);
+        let mut slots = Slots::new(4, 8, Former::default());
         slots.identify(1, &identity(7)).unwrap();
         switch(&mut slots, 1, isolated(10));
         assert_eq!(switch(&mut slots, 1, EndpointPolicies::default()), (SlotWord::new(2, 0), None));
@@ -290,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_record_is_reused_only_after_a_grace_period() {
-        let mut slots = Slots::new(2, 3);
+        let mut slots = Slots::new(2, 3, Former::default());
         slots.identify(1, &identity(7)).unwrap();
         switch(&mut slots, 1, isolated(10));
         switch(&mut slots, 1, isolated(11));
@@ -301,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_record_that_could_not_be_written_is_free_again() {
-        let mut slots = Slots::new(2, 2);
+        let mut slots = Slots::new(2, 2, Former::default());
         slots.identify(1, &identity(7)).unwrap();
         let failed = slots.prepare(1, isolated(10)).unwrap();
         slots.abandon(&failed);
@@ -310,7 +344,7 @@ mod tests {
 
     #[test]
     fn the_next_owner_of_a_slot_is_born_after_the_last() {
-        let mut slots = Slots::new(2, 8);
+        let mut slots = Slots::new(2, 8, Former::default());
         slots.identify(1, &identity(7)).unwrap();
         switch(&mut slots, 1, isolated(10));
         assert_eq!(release(&mut slots, 1), SlotWord::new(2, 0));
@@ -320,7 +354,7 @@ mod tests {
 
     #[test]
     fn one_grace_period_settles_all_released_slots() {
-        let mut slots = Slots::new(4, 8);
+        let mut slots = Slots::new(4, 8, Former::default());
         for slot in [1, 2, 3] {
             slots.identify(slot, &identity(slot)).unwrap();
         }
@@ -338,7 +372,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_was_open_first_is_as_old_as_its_first_switch() {
-        let mut slots = Slots::new(2, 8);
+        let mut slots = Slots::new(2, 8, Former::default());
         slots.identify(1, &identity(7)).unwrap();
         switch(&mut slots, 1, EndpointPolicies::default());
         assert_eq!(switch(&mut slots, 1, isolated(10)), (SlotWord::new(2, 1), Some(record(10, 1))));
@@ -346,7 +380,7 @@ mod tests {
 
     #[test]
     fn identifying_tells_what_changed() {
-        let mut slots = Slots::new(2, 8);
+        let mut slots = Slots::new(2, 8, Former::default());
         let renumbered = Identity { netns_id: Some(5), ..identity(7) };
         let seen = [identity(7), identity(7), renumbered].map(|identity| slots.identify(1, &identity).unwrap());
         assert_eq!(seen, [Identified::Fresh, Identified::Same, Identified::Changed]);
@@ -354,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_slot_in_use_goes_to_no_other_interface_and_slot_0_to_none() {
-        let mut slots = Slots::new(2, 8);
+        let mut slots = Slots::new(2, 8, Former::default());
         slots.identify(1, &identity(7)).unwrap();
         let errors = [1, 0, 2].map(|slot| slots.identify(slot, &identity(8)).unwrap_err().to_string());
         assert_eq!(
@@ -368,8 +402,37 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_back_has_its_slot_its_birth_and_later_generations() {
+        let resident = |ifindex| Resident {
+            ifindex,
+            birth: 5,
+            address4: Addr4::from_octets([10, 0, 0, 1]),
+            ..Resident::default()
+        };
+        let former =
+            Former { residents: [(1, resident(7)), (2, resident(8)), (3, resident(9))].into(), last_generation: 40 };
+        let mut slots = Slots::new(6, 8, former);
+        let at = |ifindex| Identity { address4: Some([10, 0, 0, 1].into()), ..identity(ifindex) };
+        let stranger = Identity { address4: Some([10, 0, 0, 2].into()), ..identity(8) };
+        let seen =
+            [(1, &at(7)), (2, &stranger), (4, &at(10))].map(|(slot, identity)| slots.identify(slot, identity).unwrap());
+        assert_eq!(seen, [Identified::Resumed, Identified::Reused, Identified::Reused]);
+        switch(&mut slots, 1, isolated(10));
+        let born = |slots: &Slots, slot| slots.endpoint(slot).unwrap().birth;
+        let words = [1, 2].map(|slot| switch(&mut slots, slot, isolated(11)).0.generation());
+        assert_eq!((words, born(&slots, 1), born(&slots, 2)), ([42, 43], Some(5), Some(43)));
+        assert_eq!(slots.forget_former(), [3]);
+        assert_eq!(slots.identify(3, &at(9)).unwrap(), Identified::Reused);
+        assert_eq!(
+            [2, 3, 4].map(|slot| slots.is_unsettled(slot)),
+            [true, true, false],
+            "a program may count for the first two"
+        );
+    }
+
+    #[test]
     fn generations_start_again_only_with_every_endpoint_born_anew() {
-        let mut slots = Slots::new(3, 8);
+        let mut slots = Slots::new(3, 8, Former::default());
         slots.identify(1, &identity(7)).unwrap();
         slots.identify(2, &identity(8)).unwrap();
         slots.skip_to_last_generation();

@@ -46,6 +46,15 @@ pub(crate) struct Table<K> {
     keys: BTreeSet<K>,
 }
 
+impl Table<u32> {
+    /// What an array of so many entries holds.
+    pub(crate) fn read_array<V: Pod + Default>(&self, entries: u32) -> Result<Vec<V>, Error> {
+        let mut values = vec![V::default(); entries as usize];
+        let read = sys::array_lookup_batch(self.map.as_fd(), 0, entries, &mut values);
+        read.map(|()| values).map_err(|source| self.error("read", source))
+    }
+}
+
 impl<K: Pod + Ord> Table<K> {
     /// An empty map.
     pub(crate) fn new(name: &'static str, map: OwnedFd) -> Self {

@@ -4,12 +4,12 @@
 //! bound ──identify──► Identified ──plan──► Planned ──apply──► Applied ──attach──► Attached
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use podgate_datapath::Identity;
 use podgate_datapath::binding::Binding;
+use podgate_datapath::{FormerSlot, Identity};
 
 use super::backoff::Backoff;
 
@@ -74,18 +74,42 @@ pub(super) struct Endpoints {
     leaving: BTreeMap<u32, Leaving>,
     /// Bindings that found no free slot, by interface.
     waiting: BTreeMap<u32, Binding>,
+    /// Slots that a former agent gave away, by interface.
+    former: BTreeMap<u32, FormerSlot>,
 }
 
 impl Endpoints {
-    /// Slots 1 to `limit` - 1 are free.
-    pub(super) fn new(limit: u32) -> Self {
-        Self { limit, by_slot: BTreeMap::new(), leaving: BTreeMap::new(), waiting: BTreeMap::new() }
+    /// Slots 1 to `limit` - 1 are free but for those that a former agent gave away.
+    pub(super) fn new(limit: u32, former: Vec<FormerSlot>) -> Self {
+        let former = former.into_iter().map(|slot| (slot.ifindex, slot)).collect();
+        Self { limit, by_slot: BTreeMap::new(), leaving: BTreeMap::new(), waiting: BTreeMap::new(), former }
+    }
+
+    /// Frees the slots that a former agent gave to interfaces that are gone.
+    pub(super) fn forget_former(&mut self, is_gone: impl Fn(u32) -> bool) {
+        self.former.retain(|&ifindex, _| !is_gone(ifindex));
+        for (_, binding) in std::mem::take(&mut self.waiting) {
+            self.bind(binding);
+        }
+    }
+
+    /// The slot that a pod has had before, so that its flows and counters go on.
+    fn former_slot(&mut self, binding: &Binding) -> Option<u32> {
+        let former = self.former.get(&binding.ifindex)?;
+        let itself = former.addresses.iter().any(|address| binding.addresses.contains(address));
+        itself.then_some(former.slot).inspect(|_| drop(self.former.remove(&binding.ifindex)))
+    }
+
+    fn free(&self) -> Option<u32> {
+        let former: BTreeSet<u32> = self.former.values().map(|former| former.slot).collect();
+        let is_taken =
+            |slot: &u32| self.by_slot.contains_key(slot) || self.leaving.contains_key(slot) || former.contains(slot);
+        (1..self.limit).find(|slot| !is_taken(slot))
     }
 
     /// Gives a pod a slot, or lets it wait for one.
     pub(super) fn bind(&mut self, binding: Binding) {
-        let free = (1..self.limit).find(|slot| !self.by_slot.contains_key(slot) && !self.leaving.contains_key(slot));
-        match free {
+        match self.former_slot(&binding).or_else(|| self.free()) {
             Some(slot) => {
                 let endpoint = Endpoint {
                     binding,
@@ -235,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_given_again_only_after_its_release() {
-        let mut endpoints = Endpoints::new(4);
+        let mut endpoints = Endpoints::new(4, Vec::new());
         endpoints.bind(binding(10));
         assert_eq!(endpoints.unbind(10), Some(1));
         endpoints.bind(binding(11));
@@ -247,7 +271,7 @@ mod tests {
 
     #[test]
     fn who_finds_no_slot_gets_the_next_that_is_released() {
-        let mut endpoints = Endpoints::new(2);
+        let mut endpoints = Endpoints::new(2, Vec::new());
         endpoints.bind(binding(10));
         endpoints.bind(binding(11));
         assert_eq!(endpoints.waiting().map(|binding| binding.ifindex).collect::<Vec<_>>(), [11]);
@@ -258,8 +282,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_gets_the_slot_that_a_former_agent_gave_it_and_others_get_none_of_these_yet() {
+        let former =
+            |slot, ifindex, address: &str| FormerSlot { slot, ifindex, addresses: vec![address.parse().unwrap()] };
+        let left = vec![former(3, 10, "10.0.0.1"), former(1, 11, "10.0.0.9"), former(2, 99, "10.0.0.1")];
+        let mut endpoints = Endpoints::new(5, left);
+        for ifindex in [11, 10, 12] {
+            endpoints.bind(binding(ifindex));
+        }
+        assert_eq!(slots(&endpoints), [(3, 10), (4, 11)], "another pod is on 11, and 99 may come back");
+        endpoints.forget_former(|ifindex| ifindex == 99);
+        assert_eq!(slots(&endpoints), [(2, 12), (3, 10), (4, 11)]);
+    }
+
+    #[test]
     fn an_interface_that_changes_its_pod_is_released_before_it_is_identified() {
-        let mut endpoints = Endpoints::new(4);
+        let mut endpoints = Endpoints::new(4, Vec::new());
         endpoints.bind(binding(10));
         endpoints.unbind(10);
         endpoints.bind(binding(10));

@@ -33,4 +33,4 @@ use handle::StatusRequest;
 pub(crate) use handle::{Handle, Pulse};
 pub(crate) use memory::{Enforced, Memory};
 pub(crate) use shell::{Inputs, run};
-pub(crate) use state::{Config, State};
+pub(crate) use state::{Config, Left, Room, State};

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use podgate_datapath::binding::{Bindings, Decision, NodeFacts};
 use podgate_datapath::netlink::HostView;
-use podgate_datapath::{Guard, Identity};
+use podgate_datapath::{FormerSlot, Guard, Identity};
 use podgate_policy::cluster::Cluster;
 use podgate_policy::compile::{Changes, Endpoint};
 use podgate_policy::model::{ObjectKey, Pod};
@@ -35,6 +35,26 @@ pub(crate) struct Config {
     pub(crate) keep: bool,
     /// Pods that may send packets with source addresses that are not their own.
     pub(crate) routing: BTreeSet<ObjectKey>,
+}
+
+/// How much there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// In the tables that the planner fills.
+    pub(crate) limits: Limits,
+    /// Slots, slot 0 included, which is never given.
+    pub(crate) slots: u32,
+    /// Services' and own addresses, of each family.
+    pub(crate) addresses: usize,
+}
+
+/// What the agent before this one has left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// What it enforced.
+    pub(crate) enforced: Enforced,
+    /// The slots that it gave.
+    pub(crate) slots: Vec<FormerSlot>,
 }
 
 /// Something to do to the kernel.
@@ -133,10 +153,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// A state that knows nothing yet. `slots` counts slot 0, which is never given.
-    /// `enforced` is what the agent before this one enforced.
-    /// `addresses` is how many Services' and own addresses there is room for, of each family.
-    pub(crate) fn new(config: Config, limits: Limits, slots: u32, addresses: usize, enforced: Enforced) -> Self {
+    /// A state that knows nothing but what was left.
+    pub(crate) fn new(config: Config, room: Room, left: Left) -> Self {
         Self {
             config,
             cluster: Cluster::default(),
@@ -146,11 +164,11 @@ impl State {
             synced: false,
             source: None,
             view: None,
-            bindings: Bindings::resume(enforced),
+            bindings: Bindings::resume(left.enforced),
             rebind: false,
             rebound: false,
-            endpoints: Endpoints::new(slots),
-            planner: Planner::new(limits),
+            endpoints: Endpoints::new(room.slots, left.slots),
+            planner: Planner::new(room.limits),
             changes: Changes::default(),
             plan_again: false,
             ops: Vec::new(),
@@ -158,7 +176,7 @@ impl State {
             guards: Guards::default(),
             reguard: false,
             frontends: Frontends::default(),
-            deferral: Deferral::new(addresses),
+            deferral: Deferral::new(room.addresses),
             redefer: false,
             apply_backoff: Backoff::default(),
             upkeep: Upkeep::default(),
@@ -244,7 +262,10 @@ impl State {
                 self.reguard = true;
             }
             (Command::Release { slot }, Outcome::Failed { .. }) => self.endpoints.not_released(slot, now),
-            (Command::FinishTakeover, Outcome::Done) => self.upkeep.finished(),
+            (Command::FinishTakeover, Outcome::Done) => {
+                self.upkeep.finished();
+                self.endpoints.forget_former(|_| true);
+            }
             (Command::FinishTakeover, Outcome::Failed { .. }) => self.upkeep.not_finished(now),
             (Command::Guard { ifindex, guard }, Outcome::Done) => self.guards.done(ifindex, guard),
             (Command::Guard { ifindex, .. }, Outcome::Failed { error, .. }) => self.guards.failed(ifindex, error, now),
@@ -314,6 +335,7 @@ impl State {
     fn rebind(&mut self) {
         let Some(view) = self.view.as_ref().filter(|_| self.rebind) else { return };
         self.rebind = false;
+        self.endpoints.forget_former(|ifindex| !view.veths.contains_key(&ifindex));
         let pods = self.local.iter().filter_map(|key| self.cluster.pods.get(key)).map(|pod| &**pod);
         for decision in self.bindings.update(view, pods, &self.own_node) {
             self.rebound = true;

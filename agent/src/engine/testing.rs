@@ -16,7 +16,7 @@ use podgate_source::{Change, Object, ObjectRef};
 use tokio::sync::{mpsc, watch};
 
 use super::state::{Command, Outcome};
-use super::{Config, Enforced, Handle, Pulse, State, StatusRequest};
+use super::{Config, Handle, Left, Pulse, Room, State, StatusRequest};
 use crate::metrics::duration_histogram;
 use crate::status::Status;
 
@@ -38,7 +38,7 @@ pub(super) const NODE: &str = "node-a";
 /// A state of [`NODE`] with room for `slots` - 1 pods.
 pub(super) fn state(slots: u32) -> State {
     let config = Config { node: NODE.into(), keep: false, routing: BTreeSet::new() };
-    State::new(config, limits(1024), slots, 1024, Enforced::new())
+    State::new(config, Room { limits: limits(1024), slots, addresses: 1024 }, Left::default())
 }
 
 /// The same room in every table.

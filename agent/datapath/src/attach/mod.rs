@@ -40,6 +40,11 @@ impl Hooks {
         Self { kind, pins, links: BTreeMap::new(), filtered: BTreeSet::new() }
     }
 
+    /// The pins, if there are any.
+    pub(crate) const fn pins(&self) -> Option<&Pins> {
+        self.pins.as_ref()
+    }
+
     /// What is used: never [`Hook::Auto`].
     pub(crate) const fn hook(&self) -> Hook {
         match self.kind {

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use aya::Pod;
 
-use super::{bpf, bpf_fd, raw};
+use super::{bpf, bpf_fd, object_info, raw};
 
 const MAP_CREATE: u32 = 0;
 #[cfg(test)]
@@ -23,8 +23,21 @@ pub(crate) const MAP_TYPE_PROG_ARRAY: u32 = 3;
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`
 pub(crate) const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 
+/// How big a map is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MapSize {
+    pub(crate) key: u32,
+    pub(crate) value: u32,
+    pub(crate) entries: u32,
+}
+
 /// Makes a map with 4-byte keys and values.
 pub(crate) fn map_create(map_type: u32, entries: u32, inner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    map_create_sized(map_type, MapSize { key: 4, value: 4, entries }, inner)
+}
+
+/// Makes a map.
+pub(crate) fn map_create_sized(map_type: u32, size: MapSize, inner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         map_type: u32,
@@ -35,7 +48,16 @@ pub(crate) fn map_create(map_type: u32, entries: u32, inner: Option<BorrowedFd<'
         inner_fd: u32,
     }
     let inner_fd = inner.map_or(0, raw);
-    bpf_fd(MAP_CREATE, &mut Attr { map_type, key_size: 4, value_size: 4, max_entries: entries, flags: 0, inner_fd })
+    let MapSize { key: key_size, value: value_size, entries: max_entries } = size;
+    bpf_fd(MAP_CREATE, &mut Attr { map_type, key_size, value_size, max_entries, flags: 0, inner_fd })
+}
+
+/// How big a map is.
+pub(crate) fn map_size(map: BorrowedFd<'_>) -> io::Result<MapSize> {
+    // struct bpf_map_info begins with type, id, key_size, value_size, max_entries.
+    let mut info = [0_u32; 5];
+    object_info(map, &mut info)?;
+    Ok(MapSize { key: info[2], value: info[3], entries: info[4] })
 }
 
 #[repr(C)]
@@ -165,13 +187,49 @@ pub(crate) enum Walk {
 
 /// Walks over the entries of a hash whose keys and values have these sizes, and counts them.
 pub(crate) fn hash_walk(map: BorrowedFd<'_>, walk: Walk, key_size: usize, value_size: usize) -> io::Result<u64> {
+    let mut total = 0;
+    hash_chunks(map, walk, [key_size, value_size], |keys, _| {
+        total += (keys.len() / key_size) as u64;
+        Ok(())
+    })?;
+    Ok(total)
+}
+
+/// Copies the entries of a hash that another of the same sizes does not have.
+pub(crate) fn hash_copy(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    key_size: usize,
+    value_size: usize,
+) -> io::Result<()> {
+    /// `BPF_NOEXIST`
+    const NOEXIST: u64 = 1;
+    hash_chunks(from, Walk::Count, [key_size, value_size], |keys, values| {
+        for (key, value) in keys.chunks_exact(key_size).zip(values.chunks_exact(value_size)) {
+            let (key, value) = (key.as_ptr() as u64, value.as_ptr() as u64);
+            match bpf(MAP_UPDATE_ELEM, &mut ElementAttr { map_fd: raw(to), pad: 0, key, value, flags: NOEXIST }) {
+                Err(error) if error.raw_os_error() != Some(libc::EEXIST) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Hands over the keys and values of a hash, many at a time.
+fn hash_chunks(
+    map: BorrowedFd<'_>,
+    walk: Walk,
+    [key_size, value_size]: [usize; 2],
+    mut handle: impl FnMut(&[u8], &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     const CHUNK: usize = 4096;
     let mut keys = vec![0_u8; key_size * CHUNK];
     let mut values = vec![0_u8; value_size * CHUNK];
     // The kernel's cursor is a bucket's number.
     let mut cursor = 0_u32;
     let cursor = &raw mut cursor as u64;
-    let (mut begun, mut total) = (false, 0);
+    let mut begun = false;
     loop {
         let mut attr = BatchAttr {
             in_batch: if begun { cursor } else { 0 },
@@ -182,10 +240,15 @@ pub(crate) fn hash_walk(map: BorrowedFd<'_>, walk: Walk, key_size: usize, value_
             map_fd: raw(map),
             ..BatchAttr::default()
         };
-        match bpf(walk as u32, &mut attr) {
-            Ok(_) => total += u64::from(attr.count),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(total + u64::from(attr.count)),
-            Err(error) => return Err(error),
+        let outcome = bpf(walk as u32, &mut attr);
+        let over = outcome.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOENT));
+        if !over {
+            outcome?;
+        }
+        let count = attr.count as usize;
+        handle(&keys[..count * key_size], &values[..count * value_size])?;
+        if over {
+            return Ok(());
         }
         begun = true;
     }

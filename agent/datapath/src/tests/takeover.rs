@@ -1,14 +1,16 @@
 use std::fs;
 use std::net::UdpSocket;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use podgate_common::Direction;
+use podgate_common::{Addr4, Direction, Flow, FlowKey4, NetPort, Reason, SlotWord, map, place};
+use podgate_policy::op::Op;
 
 use super::sandbox::{Pod, deny_all, enforce, pinned, run, sandbox, with_both_hooks};
 use crate::attach::programs_at;
-use crate::{Datapath, Hook, preflight};
+use crate::{Datapath, FormerSlot, Hook, Options, TestContext, preflight, sys, test_run};
 
 fn programs(hook: Hook, pod: &Pod) -> usize {
     Direction::ALL.map(|direction| programs_at(hook, pod.ifindex, direction).unwrap().len()).iter().sum()
@@ -131,5 +133,110 @@ fn an_interface_with_the_index_of_one_that_is_gone_is_attached_like_any_other() 
         enforce(&mut datapath, 1, &pod, deny_all());
         assert_eq!(programs(hook, &pod), 2);
         assert_eq!(datapath.finish_takeover().unwrap(), []);
+    });
+}
+
+fn flow_key(port: u16) -> FlowKey4 {
+    FlowKey4 {
+        local: Addr4::from_octets([10, 0, 1, 2]),
+        remote: Addr4::from_octets([10, 0, 1, 1]),
+        local_port: NetPort::new(port),
+        remote_port: NetPort::new(1025),
+        protocol: 17,
+        place: place::POD,
+        slot: 3,
+    }
+}
+
+fn set_flow(datapath: &Datapath, port: u16, rule: u32) {
+    let flow = Flow { rule, ..Flow::default() };
+    sys::map_update(datapath.maps.flows[0].fd(), &flow_key(port), &flow).unwrap();
+}
+
+/// The rules of the flows on ports 1 to 3.
+fn rules(datapath: &Datapath) -> [Option<u32>; 3] {
+    let rule = |flow: Flow| flow.rule;
+    [1, 2, 3].map(|port| sys::map_lookup(datapath.maps.flows[0].fd(), &flow_key(port)).unwrap().map(rule))
+}
+
+fn drops(datapath: &Datapath, slot: u32) -> u64 {
+    let counters = datapath.counters().unwrap().into_iter();
+    counters
+        .filter(|(key, _)| key.slot == slot && key.reason == Reason::NoRule)
+        .map(|(_, counter)| counter.packets)
+        .sum()
+}
+
+/// A datagram of another host that is denied.
+fn denied_packet(datapath: &Datapath, pod: &Pod) {
+    let mut frame =
+        vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1];
+    frame.extend(pod.address.octets());
+    frame.extend([3, 232, 0, 53, 0, 8, 0, 0]);
+    let context = TestContext { ifindex: pod.ifindex, ingress_ifindex: 1, ..TestContext::default() };
+    test_run(datapath.program(Direction::Ingress), &frame, &context, 1).unwrap();
+}
+
+#[test]
+fn flows_counters_and_generations_go_on_with_the_next_start() {
+    sandbox(|| {
+        let (pod, gone) = (Pod::new(1), Pod::new(2));
+        let mut first = Datapath::load(&pinned(Hook::Auto)).unwrap();
+        enforce(&mut first, 3, &pod, deny_all());
+        enforce(&mut first, 4, &gone, deny_all());
+        first.apply(&[Op::InvalidateAll]).unwrap();
+        denied_packet(&first, &pod);
+        denied_packet(&first, &gone);
+        set_flow(&first, 1, 77);
+        let (birth, epochs) = (first.birth(3), first.epochs.clone());
+        drop(first);
+
+        let mut second = Datapath::load(&pinned(Hook::Auto)).unwrap();
+        let former = |slot, pod: &Pod| FormerSlot { slot, ifindex: pod.ifindex, addresses: vec![pod.address.into()] };
+        assert_eq!(second.former_slots(), [former(3, &pod), former(4, &gone)]);
+        enforce(&mut second, 3, &pod, deny_all());
+        denied_packet(&second, &pod);
+        assert_eq!((drops(&second, 3), rules(&second), &second.epochs), (2, [Some(77), None, None], &epochs));
+        let word: SlotWord = second.maps.slots.read(&3).unwrap();
+        assert_eq!((second.birth(3), word.generation() > birth.unwrap() + 1), (birth, true));
+
+        second.finish_takeover().unwrap();
+        assert_eq!(second.former_slots(), []);
+        let next = Pod::new(5);
+        enforce(&mut second, 4, &next, deny_all());
+        assert_eq!(drops(&second, 4), 0, "the counts of whoever had the slot before");
+    });
+}
+
+#[test]
+fn flows_are_carried_over_into_a_table_of_another_size() {
+    sandbox(|| {
+        let pod = Pod::new(1);
+        let mut first = Datapath::load(&pinned(Hook::Auto)).unwrap();
+        enforce(&mut first, 3, &pod, deny_all());
+        set_flow(&first, 1, 77);
+        let sized = |entries| Options { capacities: [(map::FLOWS4.to_owned(), entries)].into(), ..pinned(Hook::Auto) };
+        // A start that ends halfway through, and then another.
+        drop(Datapath::load(&sized(5000)).unwrap());
+        let mut last = Datapath::load(&sized(5000)).unwrap();
+        set_flow(&last, 2, 2);
+        set_flow(&first, 2, 1);
+        set_flow(&first, 3, 3);
+        assert_eq!(rules(&last), [Some(77), Some(2), None]);
+        enforce(&mut last, 3, &pod, deny_all());
+        last.finish_takeover().unwrap();
+        assert_eq!(rules(&last), [Some(77), Some(2), Some(3)]);
+        assert!(!Path::new("/sys/fs/bpf/podgate/kept/1/outgrown_flows4").exists());
+    });
+}
+
+#[test]
+fn flows_of_which_nobody_knows_whose_they_are_are_forgotten() {
+    sandbox(|| {
+        let first = Datapath::load(&pinned(Hook::Auto)).unwrap();
+        set_flow(&first, 1, 77);
+        drop(first);
+        fs::remove_file("/sys/fs/bpf/podgate/kept/1/residents").unwrap();
+        assert_eq!(rules(&Datapath::load(&pinned(Hook::Auto)).unwrap()), [None; 3]);
     });
 }

@@ -122,6 +122,36 @@ fn the_hook_may_be_another_at_each_start_without_a_denied_packet_passing_or_an_a
 }
 
 #[test]
+fn flows_and_counters_go_on_when_the_agent_returns() -> Result<()> {
+    let mut shop = Shop::started("go-on", Wiring::Ptp)?;
+    let server = shop.server.addresses().both();
+    Questions::new().silent(&shop.stranger, everything(server, 80)).ask();
+    let before = shop.world.denied(&shop.server, "ingress")?;
+    let (asking, answering) = (sockets(&shop.client, 0), sockets(&shop.server, 5000));
+    for (socket, to) in asking.iter().zip(server) {
+        socket.send_to(b"who is there?", (to, 5000)).expect("the kernel takes the datagram");
+    }
+    let receive = |socket: &UdpSocket| {
+        socket.set_read_timeout(Some(ANSWER)).expect("a socket option");
+        socket.recv_from(&mut [0; 64]).map(|(_, from)| from)
+    };
+    let from: Vec<_> = answering.iter().map(|socket| receive(socket).expect("the question arrives")).collect();
+
+    shop.world.take_agent().kill()?;
+    shop.world.restart()?;
+    for (socket, to) in answering.iter().zip(from) {
+        socket.send_to(b"still me", to).expect("the kernel takes the datagram");
+    }
+    for socket in &asking {
+        assert!(receive(socket).is_ok(), "an answer to a question from before");
+    }
+    let after = shop.world.denied(&shop.server, "ingress")?;
+    assert_eq!(after, before, "nothing was denied in between");
+    assert!(!before.is_empty());
+    Ok(())
+}
+
+#[test]
 fn what_changed_while_the_agent_was_dead_is_in_force_when_it_is_ready_again() -> Result<()> {
     let mut shop = Shop::started("changed-meanwhile", Wiring::Ptp)?;
     shop.world.take_agent().kill()?;
