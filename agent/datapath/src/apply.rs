@@ -44,7 +44,7 @@ impl Datapath {
             Kind::PutAddress6 => put(&mut maps.addresses6, ops, address6),
             Kind::PutBlock4 => put(&mut maps.blocks4, ops, block4),
             Kind::PutBlock6 => put(&mut maps.blocks6, ops, block6),
-            Kind::DeleteRow => maps.rows.clear::<Row>(&keys(ops, row)),
+            Kind::DeleteRow => maps.rows.clear(&keys(ops, row)),
             Kind::DeleteRowPort => maps.row_ports.delete(&keys(ops, row_port)),
             Kind::DeleteClassRow => maps.class_rows.delete(&keys(ops, class_row)),
             Kind::DeleteAddress4 => maps.addresses4.delete(&keys(ops, address4)),
@@ -82,8 +82,8 @@ impl Datapath {
 }
 
 /// Writes the entries of operations of one kind.
-fn put<K: aya::Pod + Ord, V: aya::Pod>(
-    table: &mut Table<K>,
+fn put<K: aya::Pod + Ord, V: aya::Pod + Default>(
+    table: &mut Table<K, V>,
     ops: &[Op],
     entry: fn(&Op) -> Option<(K, V)>,
 ) -> Result<(), Partial> {

@@ -41,6 +41,10 @@ pub struct Datapath {
     interfaces: Interfaces,
     grace: Grace,
     kept: Option<Kept>,
+    /// Whether nothing is left of former starts.
+    complete: bool,
+    /// The table that is being compared with the kernel's.
+    pub(crate) audited: usize,
     pub(crate) programs: Programs,
     pub(crate) hooks: Hooks,
 }
@@ -63,7 +67,7 @@ impl Datapath {
         let pins = options.bpffs.as_deref().map(Pins::open).transpose()?;
         let capacities = load::capacities(&options.capacities)?;
         let (kept, former) = pins.as_ref().map(|pins| Kept::open(pins, &capacities)).transpose()?.unzip();
-        let Loaded { maps, programs, events, messages } = load::load(options, capacities, pins.as_ref())?;
+        let Loaded { mut maps, programs, events, messages } = load::load(options, capacities, pins.as_ref())?;
         if let Some(pins) = &pins {
             let classifiers = Classifier::ALL.map(|classifier| (classifier.name(), programs.get(classifier)));
             pins.pin_set(programs.maps(), classifiers.into_iter())?;
@@ -85,6 +89,8 @@ impl Datapath {
             grace: Grace::new().map_err(unreadable("GRACE"))?,
             flow_counts: None,
             kept,
+            complete: false,
+            audited: 0,
             maps,
             cpus,
             events,
@@ -245,17 +251,43 @@ impl Datapath {
     }
 
     /// Puts the programs on the interface of a slot, first at both its hooks; where a former start's are there,
-    /// without a gap between the two. Calling it again sees that they are still first, and puts them there if not.
+    /// without a gap between the two. Calling it again sees that they are still first and pinned, and puts them there if
+    /// not. Whether that was needed.
     ///
     /// # Errors
     /// The slot has no identity, the interface is gone, or something of another program is in the way.
-    pub fn attach(&mut self, slot: u32) -> Result<(), Error> {
+    pub fn attach(&mut self, slot: u32) -> Result<bool, Error> {
         let ifindex = self.slots.endpoint(slot)?.identity.ifindex;
         self.enter_interface(ifindex, slot)?;
-        for direction in Direction::ALL {
-            self.hooks.attach(&mut self.programs, ifindex, Classifier::of_pod(direction))?;
+        self.hang(ifindex, Direction::ALL.map(Classifier::of_pod))
+    }
+
+    /// Makes programs the first at their hooks of an interface; whether some were not.
+    pub(crate) fn hang(
+        &mut self,
+        ifindex: u32,
+        classifiers: impl IntoIterator<Item = Classifier>,
+    ) -> Result<bool, Error> {
+        classifiers.into_iter().try_fold(false, |changed, classifier| {
+            Ok(self.hooks.attach(&mut self.programs, ifindex, classifier)? || changed)
+        })
+    }
+
+    /// Pins again what somebody has unpinned of maps and programs; whether anything was. [`Self::attach`] and
+    /// [`Self::guard`] see to the links.
+    ///
+    /// # Errors
+    /// A pin can't be made: the bpffs is gone, or something else is in the way.
+    pub fn restore_pins(&mut self) -> Result<bool, Error> {
+        let (Some(pins), Some(kept)) = (self.hooks.pins(), &self.kept) else { return Ok(false) };
+        let classifiers = Classifier::ALL.map(|classifier| (classifier.name(), self.programs.get(classifier)));
+        pins.create_directories()?;
+        let pinned = pins.pin_set(self.programs.maps(), classifiers.into_iter())?;
+        let noted = kept.pin(pins)?;
+        if self.complete && !pins.is_complete() {
+            pins.complete_set()?;
         }
-        Ok(())
+        Ok(pinned || noted)
     }
 
     /// Takes the programs off the interface of a slot, which may be gone, and frees the slot. A slot without identity
@@ -294,7 +326,7 @@ impl Datapath {
     /// Lets the programs forget an interface.
     pub(crate) fn strike_interface(&mut self, ifindex: u32) -> Result<(), Error> {
         let struck = match self.interfaces.remove(ifindex) {
-            Some(Place::Array(index)) => self.maps.interfaces.clear::<InterfaceSlot>(&[index]),
+            Some(Place::Array(index)) => self.maps.interfaces.clear(&[index]),
             Some(Place::More) => self.maps.interfaces_more.delete(&[ifindex]),
             None => Ok(()),
         };
@@ -312,6 +344,7 @@ impl Datapath {
             kept.carry_over(&self.maps.flows)?;
             kept.drop_former(pins)?;
             pins.complete_set()?;
+            self.complete = true;
         }
         self.slots.forget_former().into_iter().try_for_each(|slot| self.note(slot))?;
         Ok(left)
@@ -343,7 +376,7 @@ impl FormerSlot {
 }
 
 fn set_origin<K: aya::Pod + Ord>(
-    origins: &mut Table<K>,
+    origins: &mut Table<K, u32>,
     slot: u32,
     former: Option<K>,
     now: Option<K>,

@@ -25,12 +25,12 @@ pub struct Guard {
 }
 
 impl Datapath {
-    /// Puts the programs that a guard asks for on a device, first at its hooks, or sees that they still are. A slot's
-    /// interface becomes a pod's again with [`Self::attach`].
+    /// Puts the programs that a guard asks for on a device, first at its hooks, or sees that they still are; whether they were
+    /// not. A slot's interface becomes a pod's again with [`Self::attach`].
     ///
     /// # Errors
     /// The device is gone, takes no programs, or something of another program is in the way.
-    pub fn guard(&mut self, ifindex: u32, guard: Guard) -> Result<(), Error> {
+    pub fn guard(&mut self, ifindex: u32, guard: Guard) -> Result<bool, Error> {
         let slot = if guard.entry { 0 } else { InterfaceSlot::BRIDGE };
         self.enter_interface(ifindex, slot)?;
         let exit = guard.exit.map(|layer| match layer {
@@ -38,7 +38,7 @@ impl Datapath {
             LinkLayer::Bare => Classifier::ExitBare,
         });
         let entry = guard.entry.then_some(Classifier::Entry);
-        exit.into_iter().chain(entry).try_for_each(|program| self.hooks.attach(&mut self.programs, ifindex, program))
+        self.hang(ifindex, exit.into_iter().chain(entry))
     }
 
     /// Takes the programs off a device, which may be gone.

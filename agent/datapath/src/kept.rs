@@ -70,6 +70,14 @@ impl Kept {
         map::KEPT.into_iter().map(|name| (name, pins.kept(name)))
     }
 
+    /// Pins the table of residents if it is not pinned; whether it was not.
+    ///
+    /// # Errors
+    /// The pin can't be made.
+    pub(crate) fn pin(&self, pins: &Pins) -> Result<bool, Error> {
+        pins.pin_kept(RESIDENTS, self.residents.as_fd())
+    }
+
     /// Notes who has a slot; nobody with the default.
     ///
     /// # Errors

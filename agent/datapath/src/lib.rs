@@ -32,6 +32,7 @@
 
 mod apply;
 mod attach;
+mod audit;
 pub mod binding;
 mod cleanup;
 mod datapath;
@@ -57,6 +58,7 @@ mod test_run;
 #[cfg(test)]
 mod tests;
 
+pub use audit::Audited;
 pub use cleanup::{Removed, remove_everything};
 pub use datapath::{Datapath, FormerSlot};
 pub use deferring::Deferring;

@@ -5,35 +5,38 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use podgate_common::{
-    Addr4, Addr6, Block4, Block6, ClassRowKey, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts,
-    RowPortKey, map,
+    Addr4, Addr6, Block4, Block6, ClassRowKey, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6,
+    FragmentPorts, InterfaceSlot, PortClasses, Row, RowPortKey, SlotWord, map,
 };
 
+use aya::Pod;
+
 use crate::Error;
+use crate::audit::Audible;
 use crate::sys::{self, Walk};
 use crate::table::{BlockKey, Table};
 
 /// The maps by what they hold.
 #[derive(Debug)]
 pub(crate) struct Maps {
-    pub(crate) interfaces: Table<u32>,
-    pub(crate) interfaces_more: Table<u32>,
-    pub(crate) slots: Table<u32>,
-    pub(crate) configs: Table<u32>,
-    pub(crate) addresses4: Table<Addr4>,
-    pub(crate) addresses6: Table<Addr6>,
-    pub(crate) groups: Table<u32>,
-    pub(crate) blocks4: Table<BlockKey<Block4>>,
-    pub(crate) blocks6: Table<BlockKey<Block6>>,
-    pub(crate) class_rows: Table<ClassRowKey>,
-    pub(crate) rows: Table<u32>,
-    pub(crate) row_ports: Table<RowPortKey>,
-    pub(crate) ports: Table<u32>,
-    pub(crate) epochs: Table<u32>,
-    pub(crate) deferring4: Table<Addr4>,
-    pub(crate) deferring6: Table<Addr6>,
-    pub(crate) origins4: Table<Addr4>,
-    pub(crate) origins6: Table<Addr6>,
+    pub(crate) interfaces: Table<u32, InterfaceSlot>,
+    pub(crate) interfaces_more: Table<u32, u32>,
+    pub(crate) slots: Table<u32, SlotWord>,
+    pub(crate) configs: Table<u32, EndpointConfig>,
+    pub(crate) addresses4: Table<Addr4, u32>,
+    pub(crate) addresses6: Table<Addr6, u32>,
+    pub(crate) groups: Table<u32, u32>,
+    pub(crate) blocks4: Table<BlockKey<Block4>, u32>,
+    pub(crate) blocks6: Table<BlockKey<Block6>, u32>,
+    pub(crate) class_rows: Table<ClassRowKey, u32>,
+    pub(crate) rows: Table<u32, Row>,
+    pub(crate) row_ports: Table<RowPortKey, u32>,
+    pub(crate) ports: Table<u32, PortClasses>,
+    pub(crate) epochs: Table<u32, u32>,
+    pub(crate) deferring4: Table<Addr4, u32>,
+    pub(crate) deferring6: Table<Addr6, u32>,
+    pub(crate) origins4: Table<Addr4, u32>,
+    pub(crate) origins6: Table<Addr6, u32>,
     pub(crate) flows: [FlowTable; 6],
     counters: OwnedFd,
     events_lost: OwnedFd,
@@ -43,9 +46,35 @@ pub(crate) struct Maps {
 }
 
 impl Maps {
-    /// What the epochs have come to.
-    pub(crate) fn read_epochs(&self) -> Result<Vec<u32>, Error> {
-        self.epochs.read_array(self.capacities[map::EPOCHS])
+    /// What the epochs have come to. They are as they should be.
+    pub(crate) fn read_epochs(&mut self) -> Result<Vec<u32>, Error> {
+        let epochs = self.epochs.read_array(0, self.capacities[map::EPOCHS])?;
+        self.epochs.entries = (0..).zip(epochs.iter().copied()).collect();
+        Ok(epochs)
+    }
+
+    /// All that can be compared with what the kernel has, as [`Datapath::audit`](crate::Datapath::audit) goes through it.
+    pub(crate) fn audible(&mut self) -> [&mut dyn Audible; 18] {
+        [
+            &mut self.interfaces,
+            &mut self.interfaces_more,
+            &mut self.slots,
+            &mut self.configs,
+            &mut self.addresses4,
+            &mut self.addresses6,
+            &mut self.groups,
+            &mut self.blocks4,
+            &mut self.blocks6,
+            &mut self.class_rows,
+            &mut self.rows,
+            &mut self.row_ports,
+            &mut self.ports,
+            &mut self.epochs,
+            &mut self.deferring4,
+            &mut self.deferring6,
+            &mut self.origins4,
+            &mut self.origins6,
+        ]
     }
 
     /// [`map::COUNTERS`]
@@ -112,8 +141,16 @@ impl Descriptors {
         self.0.remove(name).ok_or_else(|| Error::BadObject(format!("it has no map {name}")))
     }
 
-    fn table<K: aya::Pod + Ord>(&mut self, name: &'static str) -> Result<Table<K>, Error> {
-        Ok(Table::new(name, self.take(name)?))
+    fn hash<K: Pod + Ord, V: Pod + Default>(&mut self, name: &'static str) -> Result<Table<K, V>, Error> {
+        Ok(Table::hash(name, self.take(name)?))
+    }
+
+    fn array<V: Pod + Default>(
+        &mut self,
+        name: &'static str,
+        capacities: &BTreeMap<&'static str, u32>,
+    ) -> Result<Table<u32, V>, Error> {
+        Ok(Table::array(name, self.take(name)?, capacities[name]))
     }
 
     /// Sorts the descriptors by what the maps hold.
@@ -122,24 +159,24 @@ impl Descriptors {
     /// A map is missing.
     pub(crate) fn sort(mut self, capacities: BTreeMap<&'static str, u32>) -> Result<Maps, Error> {
         Ok(Maps {
-            interfaces: self.table(map::INTERFACES)?,
-            interfaces_more: self.table(map::INTERFACES_MORE)?,
-            slots: self.table(map::SLOTS)?,
-            configs: self.table(map::CONFIGS)?,
-            addresses4: self.table(map::ADDRESSES4)?,
-            addresses6: self.table(map::ADDRESSES6)?,
-            groups: self.table(map::GROUPS)?,
-            blocks4: self.table(map::BLOCKS4)?,
-            blocks6: self.table(map::BLOCKS6)?,
-            class_rows: self.table(map::CLASS_ROWS)?,
-            rows: self.table(map::ROWS)?,
-            row_ports: self.table(map::ROW_PORTS)?,
-            ports: self.table(map::PORTS)?,
-            epochs: self.table(map::EPOCHS)?,
-            deferring4: self.table(map::DEFERRING4)?,
-            deferring6: self.table(map::DEFERRING6)?,
-            origins4: self.table(map::ORIGINS4)?,
-            origins6: self.table(map::ORIGINS6)?,
+            interfaces: self.array(map::INTERFACES, &capacities)?,
+            interfaces_more: self.hash(map::INTERFACES_MORE)?,
+            slots: self.array(map::SLOTS, &capacities)?,
+            configs: self.array(map::CONFIGS, &capacities)?,
+            addresses4: self.hash(map::ADDRESSES4)?,
+            addresses6: self.hash(map::ADDRESSES6)?,
+            groups: self.array(map::GROUPS, &capacities)?,
+            blocks4: self.hash(map::BLOCKS4)?,
+            blocks6: self.hash(map::BLOCKS6)?,
+            class_rows: self.hash(map::CLASS_ROWS)?,
+            rows: self.array(map::ROWS, &capacities)?,
+            row_ports: self.hash(map::ROW_PORTS)?,
+            ports: self.array(map::PORTS, &capacities)?,
+            epochs: self.array(map::EPOCHS, &capacities)?,
+            deferring4: self.hash(map::DEFERRING4)?,
+            deferring6: self.hash(map::DEFERRING6)?,
+            origins4: self.hash(map::ORIGINS4)?,
+            origins6: self.hash(map::ORIGINS6)?,
             flows: [
                 FlowTable::new::<FlowKey4, Flow>(map::FLOWS4, &mut self)?,
                 FlowTable::new::<FlowKey6, Flow>(map::FLOWS6, &mut self)?,
@@ -183,7 +220,7 @@ impl Grace {
 }
 
 /// Reads what a per-CPU array holds at indexes that follow one another: `cpus` values for each.
-pub(crate) fn per_cpu<V: aya::Pod + Default>(
+pub(crate) fn per_cpu<V: Pod + Default>(
     map: BorrowedFd<'_>,
     table: &'static str,
     first: u32,

@@ -43,11 +43,16 @@ impl Pins {
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         ensure_bpffs(root)?;
         let pins = Self { root: root.to_path_buf(), set: 0 };
-        for directory in DIRECTORIES.map(str::to_owned).into_iter().chain([format!("kept/{}", map::KEPT_VERSION)]) {
-            create_directory(&root.join(directory))?;
-        }
+        pins.create_directories()?;
         let set = pins.sets()?.last().map_or(1, |last| last + 1);
         Ok(Self { set, ..pins })
+    }
+
+    /// Makes what is below the directory.
+    pub(crate) fn create_directories(&self) -> Result<(), Error> {
+        let kept = format!("kept/{}", map::KEPT_VERSION);
+        let mut directories = DIRECTORIES.into_iter().chain([kept.as_str()]);
+        directories.try_for_each(|directory| create_directory(&self.root.join(directory)))
     }
 
     /// The directory, if it is there and on a bpffs.
@@ -77,32 +82,36 @@ impl Pins {
         self.set
     }
 
-    /// Pins the maps and programs of this start.
+    /// Pins the maps and programs of this start where they are not pinned; whether any was missing.
     pub(crate) fn pin_set<'a>(
         &self,
         maps: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
         programs: impl Iterator<Item = (&'a str, BorrowedFd<'a>)>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let set = self.set_directory(self.set);
-        for directory in [set.clone(), set.join("maps"), set.join("programs")] {
-            create_directory(&directory)?;
+        // The names of sections (.rodata) are no names for pins.
+        let maps = maps.filter(|(name, _)| !name.contains('.')).map(|(name, map)| match map::KEPT.contains(&name) {
+            true => (self.kept(name), map),
+            false => (set.join("maps").join(name.to_lowercase()), map),
+        });
+        let programs = programs.map(|(name, program)| (set.join("programs").join(name), program));
+        let missing: Vec<_> = maps.chain(programs).filter(|(path, _)| !path.exists()).collect();
+        for (path, object) in &missing {
+            path.parent().map_or(Ok(()), create_directory)?;
+            pin(*object, path)?;
         }
-        for (name, map) in maps {
-            // The names of sections (.rodata) are no names for pins.
-            if !name.contains('.') && !map::KEPT.contains(&name) {
-                pin(map, &set.join("maps").join(name.to_lowercase()))?;
-            }
-        }
-        for (name, program) in programs {
-            pin(program, &set.join("programs").join(name))?;
-        }
-        Ok(())
+        Ok(!missing.is_empty())
     }
 
     /// Removes the sets of former starts that ended before they had taken everything over. What a link or filter uses of
     /// them lives on in the kernel.
     pub(crate) fn remove_incomplete_sets(&self) -> Result<(), Error> {
         self.remove_sets(|set| !set.join(COMPLETE).is_dir())
+    }
+
+    /// Whether this start's set enforces everything.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.set_directory(self.set).join(COMPLETE).is_dir()
     }
 
     /// Notes that this start's set enforces everything, and removes the sets of former starts.
@@ -141,9 +150,14 @@ impl Pins {
         sys::open_pin(&self.outgrown(name)).ok()
     }
 
-    /// Pins a map that all starts share.
-    pub(crate) fn pin_kept(&self, name: &str, object: BorrowedFd<'_>) -> Result<(), Error> {
-        pin(object, &self.kept(name))
+    /// Pins a map that all starts share if it is not; whether it was not.
+    pub(crate) fn pin_kept(&self, name: &str, object: BorrowedFd<'_>) -> Result<bool, Error> {
+        let path = self.kept(name);
+        if path.exists() {
+            return Ok(false);
+        }
+        path.parent().map_or(Ok(()), create_directory)?;
+        pin(object, &path).map(|()| true)
     }
 
     /// Makes place for a map of another size.
@@ -184,8 +198,14 @@ impl Pins {
         sys::open_pin(&self.link(ifindex, direction)).ok()
     }
 
+    /// Whether the link of an interface is pinned.
+    pub(crate) fn has_link(&self, ifindex: u32, direction: Direction) -> bool {
+        self.link(ifindex, direction).exists()
+    }
+
     /// Pins the link of an interface in place of what was pinned there, in one step: the process may die at any time.
     pub(crate) fn pin_link(&self, ifindex: u32, direction: Direction, link: BorrowedFd<'_>) -> Result<(), Error> {
+        create_directory(&self.root.join("links"))?;
         let path = self.link(ifindex, direction);
         let new = path.with_file_name(format!("new-{ifindex}-{}", direction.as_str()));
         remove(&new, |path| fs::remove_file(path))?;

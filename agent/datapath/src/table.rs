@@ -1,6 +1,6 @@
-//! A map that user space writes: its descriptor, and which keys it holds.
+//! A map that user space alone writes: its descriptor, and what it holds.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -8,6 +8,7 @@ use aya::Pod;
 use ipnet::{Ipv4Net, Ipv6Net};
 use podgate_common::{Block4, Block6};
 
+use crate::audit::Audit;
 use crate::{Error, sys};
 
 /// A key of the longest-prefix tries, as the kernel's `struct bpf_lpm_trie_key` has it.
@@ -38,57 +39,75 @@ impl From<Ipv6Net> for BlockKey<Block6> {
 /// A write that ended early: how many entries it dealt with, and why it went no further.
 pub(crate) type Partial = (usize, Error);
 
-/// A map and the keys that hold something.
+/// A map and what it holds.
 #[derive(Debug)]
-pub(crate) struct Table<K> {
-    name: &'static str,
-    map: OwnedFd,
-    keys: BTreeSet<K>,
+pub(crate) struct Table<K, V> {
+    pub(crate) name: &'static str,
+    pub(crate) map: OwnedFd,
+    /// What was written and not cleared.
+    pub(crate) entries: BTreeMap<K, V>,
+    /// Whether entries were written or removed since the comparison last began to go through them.
+    pub(crate) written: bool,
+    /// How far the comparison with the kernel's map is.
+    pub(crate) audit: Audit<K>,
 }
 
-impl Table<u32> {
-    /// What an array of so many entries holds.
-    pub(crate) fn read_array<V: Pod + Default>(&self, entries: u32) -> Result<Vec<V>, Error> {
-        let mut values = vec![V::default(); entries as usize];
-        let read = sys::array_lookup_batch(self.map.as_fd(), 0, entries, &mut values);
+impl<V: Pod + Default> Table<u32, V> {
+    /// An array of so many entries, all of them the default.
+    pub(crate) fn array(name: &'static str, map: OwnedFd, size: u32) -> Self {
+        Self { name, map, entries: BTreeMap::new(), written: false, audit: Audit::Array { next: 0, size } }
+    }
+
+    /// So many values of an array, from an index on.
+    pub(crate) fn read_array(&self, first: u32, count: u32) -> Result<Vec<V>, Error> {
+        let mut values = vec![V::default(); count as usize];
+        let read = sys::array_lookup_batch(self.map.as_fd(), first, count, &mut values);
         read.map(|()| values).map_err(|source| self.error("read", source))
     }
 }
 
-impl<K: Pod + Ord> Table<K> {
-    /// An empty map.
-    pub(crate) fn new(name: &'static str, map: OwnedFd) -> Self {
-        Self { name, map, keys: BTreeSet::new() }
+impl<K: Pod + Ord, V: Pod + Default> Table<K, V> {
+    /// A hash or trie that is empty.
+    pub(crate) fn hash(name: &'static str, map: OwnedFd) -> Self {
+        Self { name, map, entries: BTreeMap::new(), written: false, audit: Audit::Ours(None) }
+    }
+
+    /// The kernel's map.
+    #[cfg(test)]
+    pub(crate) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.map.as_fd()
     }
 
     /// What the kernel has under a key.
     #[cfg(test)]
-    pub(crate) fn read<V: Pod + Default>(&self, key: &K) -> Option<V> {
+    pub(crate) fn read(&self, key: &K) -> Option<V> {
         sys::map_lookup(self.map.as_fd(), key).unwrap()
     }
 
     /// How many keys hold something.
     pub(crate) fn used(&self) -> usize {
-        self.keys.len()
+        self.entries.len()
     }
 
     /// Writes entries in order.
-    pub(crate) fn put<V: Pod>(&mut self, keys: &[K], values: &[V]) -> Result<(), Partial> {
+    pub(crate) fn put(&mut self, keys: &[K], values: &[V]) -> Result<(), Partial> {
+        self.written = true;
         let result = sys::map_update_batch(self.map.as_fd(), keys, values);
         let done = result.as_ref().map_or_else(|&(done, _)| done, |()| keys.len());
-        self.keys.extend(&keys[..done]);
+        self.entries.extend(keys.iter().copied().zip(values.iter().copied()).take(done));
         result.map_err(|(done, source)| (done, self.error("write to", source)))
     }
 
     /// Writes one entry.
-    pub(crate) fn put_one<V: Pod>(&mut self, key: K, value: V) -> Result<(), Error> {
+    pub(crate) fn put_one(&mut self, key: K, value: V) -> Result<(), Error> {
+        self.written = true;
         sys::map_update(self.map.as_fd(), &key, &value).map_err(|source| self.error("write to", source))?;
-        self.keys.insert(key);
+        self.entries.insert(key, value);
         Ok(())
     }
 
     /// Overwrites entries of an array with the value that means nothing.
-    pub(crate) fn clear<V: Pod + Default>(&mut self, keys: &[K]) -> Result<(), Partial> {
+    pub(crate) fn clear(&mut self, keys: &[K]) -> Result<(), Partial> {
         let result = self.put(keys, &vec![V::default(); keys.len()]);
         let done = result.as_ref().map_or_else(|&(done, _)| done, |()| keys.len());
         self.forget(&keys[..done]);
@@ -97,6 +116,7 @@ impl<K: Pod + Ord> Table<K> {
 
     /// Removes entries in order. One that is not there is as good as removed.
     pub(crate) fn delete(&mut self, keys: &[K]) -> Result<(), Partial> {
+        self.written = true;
         let mut done = 0;
         while done < keys.len() {
             match sys::map_delete_batch(self.map.as_fd(), &keys[done..]) {
@@ -114,11 +134,11 @@ impl<K: Pod + Ord> Table<K> {
 
     fn forget(&mut self, keys: &[K]) {
         for key in keys {
-            self.keys.remove(key);
+            self.entries.remove(key);
         }
     }
 
-    fn error(&self, action: &'static str, source: io::Error) -> Error {
+    pub(crate) fn error(&self, action: &'static str, source: io::Error) -> Error {
         Error::Table { action, table: self.name, source }
     }
 }

@@ -63,6 +63,7 @@ impl State {
             tables: self.tables(reading.tables),
             anomalies: self.anomalies(),
             apply: ApplyStatus { pending: self.ops.len(), errors: self.errors, error: self.apply_error.clone() },
+            repairs: self.repairs,
             services: self.services(reading.exits),
             events_lost: reading.events_lost,
             ..Status::default()

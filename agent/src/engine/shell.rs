@@ -17,10 +17,14 @@ use super::handle::{Pulse, StatusRequest};
 use super::memory::Memory;
 use super::report::{Count, Reading};
 use super::state::{Command, Outcome, State};
+use super::upkeep::Check;
 use crate::status::{Status, TableStatus};
 
 /// The kernel wakes nobody up for a drop event: they are looked for at this interval.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// In so long all tables are compared once with what was written, a little at a time.
+const AUDIT_ROUND: Duration = Duration::from_secs(50);
 
 /// At most so many updates are taken in before the kernel is brought up to date.
 const BATCH: usize = 1024;
@@ -53,6 +57,7 @@ pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, me
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     engine.state.take_view(inputs.views.borrow_and_update().clone());
     engine.state.take_source_status(inputs.source.status.borrow_and_update().clone());
+    let mut next_audit = Instant::now();
     loop {
         engine.work(&inputs.apply_duration);
         inputs.not_ready.send_if_modified(|told| replace(told, engine.state.not_ready()));
@@ -74,6 +79,7 @@ pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, me
             },
             Some(reply) = inputs.requests.recv() => engine.answer(reply, &inputs.pulse),
             _ = drain.tick() => engine.drain_events(),
+            () = sleep_until(next_audit.into()) => next_audit = engine.audit(Instant::now()),
             () = sleep_until(deadline.unwrap_or(now).into()), if deadline.is_some() => {}
         }
     }
@@ -124,8 +130,8 @@ impl Engine {
         let result = match command {
             Command::Release { slot } => self.datapath.release(*slot),
             Command::Identify { slot, identity } => self.datapath.identify(*slot, identity),
-            Command::Attach { slot } => self.datapath.attach(*slot),
-            Command::Guard { ifindex, guard: Some(guard) } => self.datapath.guard(*ifindex, *guard),
+            Command::Attach { slot } => self.datapath.attach(*slot).map(drop),
+            Command::Guard { ifindex, guard: Some(guard) } => self.datapath.guard(*ifindex, *guard).map(drop),
             Command::Guard { ifindex, guard: None } => self.datapath.unguard(*ifindex),
             Command::Defer { changes } => self.datapath.defer(changes),
             Command::FinishTakeover => self.datapath.finish_takeover().map(|interfaces| {
@@ -133,12 +139,39 @@ impl Engine {
                     tracing::info!(?interfaces, "took a former agent's programs off interfaces without a pod");
                 }
             }),
+            Command::Check(check) => return self.check(check),
             Command::Apply { ops } => {
                 let result = self.datapath.apply(ops);
                 return result.map_or_else(|error| failed(error.applied, &error), |()| Outcome::Done);
             }
         };
         result.map_or_else(|error| failed(0, &error), |()| Outcome::Done)
+    }
+
+    fn check(&mut self, check: &Check) -> Outcome {
+        let repaired = match check {
+            Check::Pod(slot) => self.datapath.attach(*slot),
+            Check::Device(ifindex, guard) => self.datapath.guard(*ifindex, *guard),
+            Check::Pins => self.datapath.restore_pins(),
+        };
+        match repaired {
+            Ok(false) => Outcome::Done,
+            Ok(true) => Outcome::Repaired,
+            Err(error) => failed(0, &error),
+        }
+    }
+
+    /// Compares some of what the tables hold with what was written. Returns when to go on.
+    fn audit(&mut self, now: Instant) -> Instant {
+        match self.datapath.audit() {
+            Ok(audited) if audited.repaired > 0 => {
+                tracing::warn!(entries = audited.repaired, "tables held what podgate had not written: put right");
+                self.state.tables_repaired(audited.repaired);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot compare the tables with what was written"),
+        }
+        now + AUDIT_ROUND / u32::try_from(self.datapath.audit_steps()).unwrap_or(u32::MAX)
     }
 
     fn answer(&mut self, reply: StatusRequest, pulse: &Pulse) {
@@ -205,8 +238,15 @@ fn log(command: &Command, outcome: &Outcome) {
         Command::Guard { ifindex, guard: None } => ("unguard", None, Some(*ifindex), None),
         Command::Defer { changes } => ("defer", None, None, Some(changes.len())),
         Command::FinishTakeover => ("finish takeover", None, None, None),
+        Command::Check(Check::Pod(slot)) => ("check", Some(*slot), None, None),
+        Command::Check(Check::Device(ifindex, _)) => ("check", None, Some(*ifindex), None),
+        Command::Check(Check::Pins) => ("check pins", None, None, None),
     };
     match outcome {
+        Outcome::Done if matches!(command, Command::Check(_)) => {}
+        Outcome::Repaired => {
+            tracing::warn!(command = what, slot, ifindex, "somebody had removed what podgate put there: put back")
+        }
         Outcome::Done => tracing::debug!(command = what, slot, ifindex, changes, "done"),
         Outcome::Failed { applied, error } => {
             tracing::warn!(command = what, slot, ifindex, changes, applied, error, "failed; will be tried again");

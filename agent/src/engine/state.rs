@@ -25,6 +25,7 @@ use super::guards::Guards;
 use super::memory::Enforced;
 use super::names::Names;
 use super::upkeep::{Check, Upkeep};
+use crate::status::RepairStatus;
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub(crate) enum Command {
         /// How, in order.
         ops: Vec<Op>,
     },
-    /// Let the programs judge the packets of a slot's interface, or see that they still come first there.
+    /// Let the programs judge the packets of a slot's interface.
     Attach {
         /// The slot.
         slot: u32,
@@ -96,6 +97,8 @@ pub(crate) enum Command {
     },
     /// Take what a former agent left off the interfaces that have no slot.
     FinishTakeover,
+    /// See that what was done is still there.
+    Check(Check),
 }
 
 /// How a command ended.
@@ -103,6 +106,8 @@ pub(crate) enum Command {
 pub(crate) enum Outcome {
     /// Well.
     Done,
+    /// Well, but a [`Command::Check`] had something to put right that somebody else has changed.
+    Repaired,
     /// Not well.
     Failed {
         /// Operations of [`Command::Apply`] that are in force all the same.
@@ -150,6 +155,7 @@ pub(crate) struct State {
     upkeep: Upkeep,
     pub(super) errors: u64,
     pub(super) apply_error: Option<String>,
+    pub(super) repairs: RepairStatus,
 }
 
 impl State {
@@ -182,6 +188,7 @@ impl State {
             upkeep: Upkeep::default(),
             errors: 0,
             apply_error: None,
+            repairs: RepairStatus::default(),
         }
     }
 
@@ -255,6 +262,8 @@ impl State {
             self.errors += 1;
         }
         match (command, outcome) {
+            (Command::Check(check), outcome) => self.checked(check, outcome, now),
+            (_, Outcome::Repaired) => {}
             (Command::Apply { .. }, Outcome::Done) => self.applied(),
             (Command::Apply { ops }, Outcome::Failed { applied, error }) => self.not_applied(ops, applied, error, now),
             (Command::Release { slot }, Outcome::Done) => {
@@ -395,10 +404,7 @@ impl State {
         if self.upkeep.may_finish_takeover(settled, now) {
             return Some(Command::FinishTakeover);
         }
-        self.upkeep.next_check(&self.endpoints, &self.guards, now).map(|check| match check {
-            Check::Pod(slot) => Command::Attach { slot },
-            Check::Device(ifindex, guard) => Command::Guard { ifindex, guard: Some(guard) },
-        })
+        self.upkeep.next_check(&self.endpoints, &self.guards, now).map(Command::Check)
     }
 
     /// The rest of the last plan, else a new one. A plan is never made before the last one is applied.
@@ -459,6 +465,27 @@ impl State {
             endpoint.succeed();
             self.guards.taken(endpoint.binding.ifindex);
         }
+    }
+
+    /// What is found not to be there, and can't be put there, is like something that never was.
+    fn checked(&mut self, check: Check, outcome: Outcome, now: Instant) {
+        let failure = match outcome {
+            Outcome::Done => return,
+            Outcome::Repaired => None,
+            Outcome::Failed { error, .. } => Some(error),
+        };
+        match (check, failure) {
+            (Check::Pod(_) | Check::Device(..), None) => self.repairs.hooks += 1,
+            (Check::Pins, None) => self.repairs.pins += 1,
+            (Check::Pod(slot), Some(error)) => self.endpoint_failed(slot, error, now),
+            (Check::Device(ifindex, _), Some(error)) => self.guards.failed(ifindex, error, now),
+            (Check::Pins, Some(_)) => {}
+        }
+    }
+
+    /// Notes that entries of tables were not what had been written, and were put right.
+    pub(super) fn tables_repaired(&mut self, entries: u64) {
+        self.repairs.tables += entries;
     }
 
     fn endpoint_failed(&mut self, slot: u32, error: String, now: Instant) {

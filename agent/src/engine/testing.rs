@@ -16,6 +16,7 @@ use podgate_source::{Change, Object, ObjectRef};
 use tokio::sync::{mpsc, watch};
 
 use super::state::{Command, Outcome};
+use super::upkeep::Check;
 use super::{Config, Handle, Left, Pulse, Room, State, StatusRequest};
 use crate::metrics::duration_histogram;
 use crate::status::Status;
@@ -187,6 +188,9 @@ pub(super) fn short(commands: &[Command]) -> Vec<String> {
         Command::Guard { ifindex, guard: None } => format!("unguard {ifindex}"),
         Command::Defer { changes } => format!("defer {}", changes.len()),
         Command::FinishTakeover => "finish takeover".to_owned(),
+        Command::Check(Check::Pod(slot)) => format!("check {slot}"),
+        Command::Check(Check::Device(ifindex, _)) => format!("check device {ifindex}"),
+        Command::Check(Check::Pins) => "check pins".to_owned(),
     };
     commands.iter().map(short).collect()
 }

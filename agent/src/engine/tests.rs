@@ -4,10 +4,11 @@ use std::time::{Duration, Instant, SystemTime};
 use podgate_policy::op::{EndpointPolicy, Op};
 
 use super::report::Reading;
-use super::state::Command;
+use super::state::{Command, Outcome};
 use super::testing::{deny_all, host, limits, never, pod, pod_states, run, short, state, with_pod, without_pod};
+use super::upkeep::Check;
 use super::*;
-use crate::status::{PodState, Status};
+use crate::status::{PodState, RepairStatus, Status};
 
 fn status(state: &State) -> Status {
     state.status(Reading::default(), SystemTime::UNIX_EPOCH)
@@ -227,8 +228,8 @@ fn former_programs_stay_while_a_pod_has_no_interface_but_not_for_ever() {
     state.take_view(host(&[]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
     assert_eq!(short(&run(&mut state, now, never)), ["apply"]);
-    assert_eq!(short(&run(&mut state, now + Duration::from_secs(59), never)), Vec::<String>::new());
-    assert_eq!(short(&run(&mut state, now + Duration::from_secs(60), never)), ["finish takeover"]);
+    assert_eq!(short(&run(&mut state, now + Duration::from_secs(59), never)), ["check pins"]);
+    assert_eq!(short(&run(&mut state, now + Duration::from_secs(60), never)), ["finish takeover", "check pins"]);
 }
 
 #[test]
@@ -240,8 +241,27 @@ fn hooks_are_checked_again_from_time_to_time() {
     run(&mut state, now, never);
     for _ in 0..2 {
         let later = state.deadline(now).unwrap();
-        assert_eq!(short(&run(&mut state, later, never)), ["attach 1", "attach 2"]);
+        assert_eq!(short(&run(&mut state, later, never)), ["check 1", "check 2", "check pins"]);
     }
+}
+
+#[test]
+fn what_is_put_back_is_counted_and_what_cannot_be_is_a_pod_that_is_not_enforced() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+    run(&mut state, now, never);
+    state.report(Command::Check(Check::Pod(1)), Outcome::Repaired, now);
+    state.report(Command::Check(Check::Pins), Outcome::Repaired, now);
+    state.tables_repaired(3);
+    assert_eq!(status(&state).repairs, RepairStatus { hooks: 1, pins: 1, tables: 3 });
+    assert!(status(&state).ready);
+    let failed = Outcome::Failed { applied: 0, error: "no room".to_owned() };
+    state.report(Command::Check(Check::Pod(1)), failed, now);
+    assert_eq!(state.not_ready(), ["pod shop/api is not enforced: no room"]);
+    let later = state.deadline(now).unwrap();
+    assert_eq!(short(&run(&mut state, later, never)), ["attach 1"]);
 }
 
 #[test]

@@ -12,16 +12,18 @@ use super::guards::Guards;
 /// one of them may be that pod's.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two checks that no other program has come before ours on an interface.
-const CHECK_INTERVAL: Duration = Duration::from_secs(15);
+/// Between two rounds of checks: what somebody changes is put right within a second.
+const CHECK_INTERVAL: Duration = Duration::from_millis(700);
 
-/// Hooks to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
-    /// Those of the pod in a slot.
+/// What to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// The hooks of the pod in a slot.
     Pod(u32),
     /// Those of a device that is no pod's.
     Device(u32, Guard),
+    /// What is pinned.
+    Pins,
 }
 
 /// What is to be done from time to time.
@@ -54,7 +56,7 @@ impl Upkeep {
         self.takeover_backoff.fail(now);
     }
 
-    /// The next hooks to check.
+    /// What to check next.
     pub(super) fn next_check(&mut self, endpoints: &Endpoints, guards: &Guards, now: Instant) -> Option<Check> {
         let next_round = *self.next_round.get_or_insert(now + CHECK_INTERVAL);
         if now < next_round {
@@ -71,7 +73,7 @@ impl Upkeep {
         }
         (self.slot, self.device) = (0, 0);
         self.next_round = Some(now + CHECK_INTERVAL);
-        None
+        Some(Check::Pins)
     }
 
     /// When something is to be done.

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::names::{self, Metric};
 use crate::engine::ANOMALY_KINDS;
-use crate::status::{AnomalyStatus, CounterStatus, PodState, PodStatus, Status};
+use crate::status::{AnomalyStatus, CounterStatus, PodState, PodStatus, RepairStatus, Status};
 
 /// The reasons that have a series for every pod from its start, so that a rate sees the first packet.
 pub(super) const CORE: [Reason; 6] =
@@ -74,6 +74,9 @@ impl StatusCollector {
 
     fn apply(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         single(encoder, &names::APPLY_ERRORS, self.status.apply.errors)?;
+        let RepairStatus { hooks, pins, tables } = self.status.repairs;
+        let repairs = [("hooks", hooks), ("pins", pins), ("tables", tables)];
+        family(encoder, &names::REPAIRS, repairs.into_iter().map(|(what, n)| (vec![("what", what)], n)))?;
         single(encoder, &names::APPLY_PENDING, self.status.apply.pending as u64)?;
         self.apply_duration.encode(descriptor(encoder, &names::APPLY_DURATION)?)
     }

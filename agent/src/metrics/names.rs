@@ -39,6 +39,8 @@ metrics! {
         "Pods of this node whose interface is not found: they are not enforced.";
     ANOMALIES = Gauge "podgate_anomalies", "Interfaces and addresses that look wrong, by kind.";
     APPLY_ERRORS = Counter "podgate_apply_errors", "Failures to apply a change to the kernel; each is tried again.";
+    REPAIRS = Counter "podgate_repairs",
+        "What somebody else has changed in the kernel and was put right: interfaces' hooks, pins, entries of tables.";
     APPLY_PENDING = Gauge "podgate_apply_pending", "Changes of the kernel's tables that wait to be applied.";
     APPLY_DURATION = Histogram "podgate_apply_duration_seconds",
         "Time to compile a change and to apply it to the kernel, in seconds.";

@@ -4,8 +4,8 @@ use super::collector::CORE;
 use super::names;
 use super::*;
 use crate::status::{
-    AnomalyStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, ServicesStatus,
-    SourceStatus, TableStatus,
+    AnomalyStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, RepairStatus,
+    ServicesStatus, SourceStatus, TableStatus,
 };
 
 fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
@@ -56,6 +56,7 @@ fn full_status() -> Status {
         problem_counts: vec![ProblemCount { kind: "invalid".to_owned(), current: 2, met: 5 }],
         anomalies: vec![AnomalyStatus { kind: "extra_interface".to_owned(), message: String::new() }],
         tables: vec![TableStatus { name: "groups".to_owned(), entries: 5, capacity: 10 }],
+        repairs: RepairStatus { hooks: 3, ..RepairStatus::default() },
         services: ServicesStatus {
             addresses: 3,
             left_out: 1,
@@ -142,6 +143,8 @@ fn state_is_mirrored() {
         (r#"podgate_anomalies{kind="extra_interface"}"#, 1.0),
         (r#"podgate_anomalies{kind="duplicate_address"}"#, 0.0),
         ("podgate_apply_errors_total", 0.0),
+        (r#"podgate_repairs_total{what="hooks"}"#, 3.0),
+        (r#"podgate_repairs_total{what="tables"}"#, 0.0),
         ("podgate_apply_duration_seconds_count", 1.0),
         (r#"podgate_source_synced{resource="Pod"}"#, 1.0),
         (r#"podgate_problems{kind="invalid"}"#, 2.0),

@@ -43,6 +43,9 @@ pub(crate) struct Status {
     pub(crate) anomalies: Vec<AnomalyStatus>,
     /// How applying to the kernel goes.
     pub(crate) apply: ApplyStatus,
+    /// What somebody else has changed and was put right.
+    #[serde(default)]
+    pub(crate) repairs: RepairStatus,
     /// What is judged where packets leave the host.
     pub(crate) services: ServicesStatus,
     /// Drop events that the kernel did not emit, for the rate limit or a full ring. The drops are counted all the same.
@@ -199,6 +202,17 @@ pub(crate) struct ApplyStatus {
     pub(crate) errors: u64,
     /// The last failure, until everything is applied again.
     pub(crate) error: Option<String>,
+}
+
+/// What somebody else has changed in the kernel, and was put right, since the agent started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RepairStatus {
+    /// Interfaces at whose hooks programs were missing, or not first.
+    pub(crate) hooks: u64,
+    /// Times that something was not pinned any more.
+    pub(crate) pins: u64,
+    /// Entries of tables.
+    pub(crate) tables: u64,
 }
 
 /// Egress to Services and to the host's own addresses: judged where packets leave the host or enter a pod.

@@ -41,15 +41,17 @@ impl Filter {
     }
 }
 
-/// Makes a program the first filter at a hook, and sees that it is.
-pub(super) fn attach_first(program: BorrowedFd<'_>, classifier: Classifier, ifindex: u32) -> Result<(), Error> {
+/// Makes a program the first filter at a hook, and sees that it is; whether it was not.
+pub(super) fn attach_first(program: BorrowedFd<'_>, classifier: Classifier, ifindex: u32) -> Result<bool, Error> {
     let direction = classifier.direction();
     let id = sys::program_id(program).map_err(|error| failed(ifindex, direction, "looking", &error))?;
+    let is_first = |filters: &[Filter]| filters.first().is_some_and(|first| first.program == Some(id));
+    // Without the qdisc the kernel knows no such hook.
+    if filters(ifindex, direction).is_ok_and(|filters| is_first(&filters)) {
+        return Ok(false);
+    }
     ensure_qdisc(ifindex, direction)?;
     let before = filters(ifindex, direction)?;
-    if before.first().is_some_and(|first| first.program == Some(id)) {
-        return Ok(());
-    }
     let handle = match before.first() {
         Some(first) if first.is_ours() => first.handle,
         _ => spare_handle(&before),
@@ -58,16 +60,16 @@ pub(super) fn attach_first(program: BorrowedFd<'_>, classifier: Classifier, ifin
     for other in before.iter().filter(|filter| filter.is_ours() && filter.handle != handle) {
         delete(other.handle, ifindex, direction)?;
     }
-    match filters(ifindex, direction)?.first() {
-        Some(first) if first.program == Some(id) => Ok(()),
-        _ => Err(Error::Attach {
-            ifindex,
-            reason: format!(
-                "another filter keeps putting itself before podgate's at the {} hook: give it a higher preference",
-                hook_name(direction)
-            ),
-        }),
+    if is_first(&filters(ifindex, direction)?) {
+        return Ok(true);
     }
+    Err(Error::Attach {
+        ifindex,
+        reason: format!(
+            "another filter keeps putting itself before podgate's at the {} hook: give it a higher preference",
+            hook_name(direction)
+        ),
+    })
 }
 
 /// Removes our filters from a hook. The qdisc stays: others may use it.

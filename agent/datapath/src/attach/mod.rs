@@ -12,6 +12,7 @@ use podgate_common::Direction;
 use crate::load::{Classifier, Programs};
 use crate::pins::Pins;
 use crate::{Error, Hook};
+use tcx::TakenOver;
 
 /// The hooks of interfaces.
 #[derive(Debug)]
@@ -54,20 +55,20 @@ impl Hooks {
     }
 
     /// Makes a program the first at its hook, without a moment in which neither it nor another one of podgate's, of this
-    /// start or a former one, is there. Where it is the first already, nothing changes.
+    /// start or a former one, is there. Where it is the first already, nothing changes; whether anything did.
     pub(crate) fn attach(
         &mut self,
         programs: &mut Programs,
         ifindex: u32,
         classifier: Classifier,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         match self.kind {
             Kind::Tcx => self.attach_link(programs, ifindex, classifier),
             Kind::Clsact => self.attach_filter(programs, ifindex, classifier),
         }
     }
 
-    fn attach_link(&mut self, programs: &mut Programs, ifindex: u32, classifier: Classifier) -> Result<(), Error> {
+    fn attach_link(&mut self, programs: &mut Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
         let direction = classifier.direction();
         let place = (ifindex, direction);
         if !self.links.contains_key(&place)
@@ -75,17 +76,24 @@ impl Hooks {
         {
             self.links.insert(place, link);
         }
-        let replacement = match self.links.get(&place) {
+        let standing = match self.links.get(&place) {
             Some(former) => tcx::take_over(former, programs, ifindex, classifier)?,
-            None => Some(tcx::link_first(programs.get(classifier), ifindex, direction)?),
+            None => TakenOver::By(tcx::link_first(programs.get(classifier), ifindex, direction)?),
         };
-        if let Some(link) = replacement {
+        let mut changed = standing.is_change();
+        if let TakenOver::By(link) = standing {
             self.pins.as_ref().map_or(Ok(()), |pins| pins.pin_link(ifindex, direction, link.as_fd()))?;
             if let Some(former) = self.links.insert(place, link) {
                 tcx::detach(&former);
             }
+        } else if let (Some(pins), Some(link)) = (&self.pins, self.links.get(&place))
+            && !pins.has_link(ifindex, direction)
+        {
+            pins.pin_link(ifindex, direction, link.as_fd())?;
+            changed = true;
         }
-        self.drop_former_filter(ifindex, direction)
+        self.drop_former_filter(ifindex, direction)?;
+        Ok(changed)
     }
 
     /// Removes the filter of a former start that used the other kind of hook.
@@ -96,14 +104,15 @@ impl Hooks {
         }
     }
 
-    fn attach_filter(&mut self, programs: &mut Programs, ifindex: u32, classifier: Classifier) -> Result<(), Error> {
+    fn attach_filter(&mut self, programs: &mut Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
         let direction = classifier.direction();
         if let Some(pins) = &self.pins {
             pins.mark_filtered(ifindex)?;
         }
         self.filtered.insert(ifindex);
-        clsact::attach_first(programs.get(classifier), classifier, ifindex)?;
-        self.drop_link(ifindex, direction)
+        let changed = clsact::attach_first(programs.get(classifier), classifier, ifindex)?;
+        self.drop_link(ifindex, direction)?;
+        Ok(changed)
     }
 
     /// Detaches and forgets a link, this start's or a former one's.

@@ -37,14 +37,31 @@ pub(super) fn link_first(program: BorrowedFd<'_>, ifindex: u32, direction: Direc
     }
 }
 
-/// Puts this start's program into a link that is there, in place. Where the link is not first any more, makes another
-/// before the others and returns it; the former is to be detached once the other can't be lost.
+/// What came of a link that was there.
+#[derive(Debug)]
+pub(super) enum TakenOver {
+    /// It is as it should be.
+    Already,
+    /// It has this start's program now.
+    InPlace,
+    /// It was not first any more, but this one is; the former is to be detached once the other can't be lost.
+    By(OwnedFd),
+}
+
+impl TakenOver {
+    /// Whether anything is other than before.
+    pub(super) const fn is_change(&self) -> bool {
+        !matches!(self, Self::Already)
+    }
+}
+
+/// Puts this start's program into a link that is there, in place, or makes another before the others.
 pub(super) fn take_over(
     former: &OwnedFd,
     programs: &mut Programs,
     ifindex: u32,
     classifier: Classifier,
-) -> Result<Option<OwnedFd>, Error> {
+) -> Result<TakenOver, Error> {
     let direction = classifier.direction();
     let look = || -> io::Result<(Standing, bool)> {
         let info = sys::link_info(former.as_fd())?;
@@ -52,15 +69,19 @@ pub(super) fn take_over(
         Ok((standing(info, ifindex, direction)?, ours))
     };
     match look().map_err(|error| failed(ifindex, direction, "looking", &error))? {
-        (Standing::First, true) => Ok(None),
+        (Standing::First, true) => Ok(TakenOver::Already),
         (Standing::First, false) => {
             let updated = sys::link_update(former.as_fd(), programs.get(classifier));
-            updated.map(|()| None).map_err(|error| failed(ifindex, direction, "replacing the program", &error))
+            updated
+                .map(|()| TakenOver::InPlace)
+                .map_err(|error| failed(ifindex, direction, "replacing the program", &error))
         }
         // A chain takes each program only once.
-        (Standing::Behind, true) => link_first(programs.another(classifier)?.as_fd(), ifindex, direction).map(Some),
+        (Standing::Behind, true) => {
+            link_first(programs.another(classifier)?.as_fd(), ifindex, direction).map(TakenOver::By)
+        }
         (Standing::Behind, false) | (Standing::Absent, _) => {
-            link_first(programs.get(classifier), ifindex, direction).map(Some)
+            link_first(programs.get(classifier), ifindex, direction).map(TakenOver::By)
         }
     }
 }

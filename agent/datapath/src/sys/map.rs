@@ -8,7 +8,6 @@ use aya::Pod;
 use super::{bpf, bpf_fd, object_info, raw};
 
 const MAP_CREATE: u32 = 0;
-#[cfg(test)]
 const MAP_LOOKUP_ELEM: u32 = 1;
 const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_LOOKUP_BATCH: u32 = 24;
@@ -69,7 +68,6 @@ struct ElementAttr {
     flags: u64,
 }
 
-#[cfg(test)]
 /// Reads one entry of a map whose values are `V`; `None` where it has no such key.
 pub(crate) fn map_lookup<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
     let mut value = V::default();
@@ -223,33 +221,64 @@ fn hash_chunks(
     [key_size, value_size]: [usize; 2],
     mut handle: impl FnMut(&[u8], &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    const CHUNK: usize = 4096;
     let mut keys = vec![0_u8; key_size * CHUNK];
     let mut values = vec![0_u8; value_size * CHUNK];
-    // The kernel's cursor is a bucket's number.
-    let mut cursor = 0_u32;
-    let cursor = &raw mut cursor as u64;
-    let mut begun = false;
+    let mut cursor = Cursor::default();
     loop {
-        let mut attr = BatchAttr {
-            in_batch: if begun { cursor } else { 0 },
-            out_batch: cursor,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: CHUNK as u32,
-            map_fd: raw(map),
-            ..BatchAttr::default()
-        };
-        let outcome = bpf(walk as u32, &mut attr);
-        let over = outcome.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOENT));
-        if !over {
-            outcome?;
-        }
-        let count = attr.count as usize;
+        let (count, over) = hash_chunk(map, walk, &mut cursor, keys.as_mut_ptr(), values.as_mut_ptr())?;
         handle(&keys[..count * key_size], &values[..count * value_size])?;
         if over {
             return Ok(());
         }
-        begun = true;
+    }
+}
+
+/// The next keys of a hash or trie whose values have this size, and whether they are the last.
+pub(crate) fn hash_keys<K: Pod>(
+    map: BorrowedFd<'_>,
+    cursor: &mut Cursor,
+    value_size: usize,
+) -> io::Result<(Vec<K>, bool)> {
+    let mut keys = Vec::<K>::with_capacity(CHUNK);
+    let mut values = vec![0_u8; value_size * CHUNK];
+    let (count, over) = hash_chunk(map, Walk::Count, cursor, keys.as_mut_ptr().cast(), values.as_mut_ptr())?;
+    // SAFETY: the kernel has written so many keys, no more than there is room for; every bit pattern is one.
+    unsafe { keys.set_len(count) };
+    Ok((keys, over))
+}
+
+/// How many entries of a hash are read at a time.
+pub(crate) const CHUNK: usize = 4096;
+
+/// Where the kernel goes on reading: the number of a hash's bucket, or the last key of a trie, which is the longest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    begun: bool,
+    place: [u32; 5],
+}
+
+/// Reads the next entries, up to [`CHUNK`]: how many there were, and whether they are the last.
+fn hash_chunk(
+    map: BorrowedFd<'_>,
+    walk: Walk,
+    cursor: &mut Cursor,
+    keys: *mut u8,
+    values: *mut u8,
+) -> io::Result<(usize, bool)> {
+    let place = &raw mut cursor.place as u64;
+    let mut attr = BatchAttr {
+        in_batch: if cursor.begun { place } else { 0 },
+        out_batch: place,
+        keys: keys as u64,
+        values: values as u64,
+        count: CHUNK as u32,
+        map_fd: raw(map),
+        ..BatchAttr::default()
+    };
+    cursor.begun = true;
+    match bpf(walk as u32, &mut attr) {
+        Ok(_) => Ok((attr.count as usize, false)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((attr.count as usize, true)),
+        Err(error) => Err(error),
     }
 }

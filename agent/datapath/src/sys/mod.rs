@@ -13,11 +13,10 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-#[cfg(test)]
-pub(crate) use map::map_lookup;
 pub(crate) use map::{
-    MAP_TYPE_ARRAY, MAP_TYPE_ARRAY_OF_MAPS, MAP_TYPE_PROG_ARRAY, MapSize, Walk, array_lookup_batch, hash_copy,
-    hash_walk, map_create, map_create_sized, map_delete_batch, map_size, map_update, map_update_batch,
+    CHUNK, Cursor, MAP_TYPE_ARRAY, MAP_TYPE_ARRAY_OF_MAPS, MAP_TYPE_PROG_ARRAY, MapSize, Walk, array_lookup_batch,
+    hash_copy, hash_keys, hash_walk, map_create, map_create_sized, map_delete_batch, map_lookup, map_size, map_update,
+    map_update_batch,
 };
 pub(crate) use program::{TestRunBuffers, classifier_load, program_id, test_run};
 pub(crate) use tcx::{LinkInfo, link_detach, link_info, link_update, tcx_link_first, tcx_programs};

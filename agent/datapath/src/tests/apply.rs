@@ -40,8 +40,8 @@ fn rows_and_what_they_say_of_ports_are_written_and_removed() {
         ];
         datapath.apply(&put).unwrap();
         let read = |datapath: &Datapath| {
-            let ports = [6, 17, 132].map(|protocol| datapath.maps.row_ports.read::<u32>(&key(protocol, 3)));
-            (datapath.maps.rows.read::<Row>(&7), ports, datapath.maps.rows.used(), datapath.maps.row_ports.used())
+            let ports = [6, 17, 132].map(|protocol| datapath.maps.row_ports.read(&key(protocol, 3)));
+            (datapath.maps.rows.read(&7), ports, datapath.maps.rows.used(), datapath.maps.row_ports.used())
         };
         let written = (Some(Row { any: 1, tcp: 2, udp: 0, sctp: 4 }), [Some(10), Some(11), Some(12)], 1, 3);
         assert_eq!(read(&datapath), written);
@@ -70,7 +70,7 @@ fn ports_groups_and_class_rows_are_written_and_removed() {
         assert_eq!(read, (Some(classes), Some(6_u32), Some(9_u32)));
 
         datapath.apply(&[Op::DeleteClassRow { policy: 4, class: 5 }]).unwrap();
-        assert_eq!(datapath.maps.class_rows.read::<u32>(&key), None);
+        assert_eq!(datapath.maps.class_rows.read(&key), None);
     });
 }
 
@@ -83,7 +83,7 @@ fn addresses_of_both_families_are_written_and_removed() {
         let key6 = Addr6::from_octets([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         let read = |datapath: &Datapath| {
             let maps = &datapath.maps;
-            [maps.addresses4.read(&key4(1)), maps.addresses4.read(&key4(2)), maps.addresses6.read::<u32>(&key6)]
+            [maps.addresses4.read(&key4(1)), maps.addresses4.read(&key4(2)), maps.addresses6.read(&key6)]
         };
         assert_eq!(read(&datapath), [Some(3), Some(4), Some(5)]);
 
@@ -101,11 +101,11 @@ fn the_longest_block_around_an_address_gives_its_class() {
         datapath.apply(&[put("10.0.0.0/8", 1), put("10.1.0.0/16", 2), put("fd00::/16", 3)]).unwrap();
         let class4 = |datapath: &Datapath, address: [u8; 4]| {
             let host = ipnet::Ipv4Net::new(address.into(), 32).unwrap();
-            datapath.maps.blocks4.read::<u32>(&BlockKey::from(host))
+            datapath.maps.blocks4.read(&BlockKey::from(host))
         };
         let class6 = |datapath: &Datapath| {
             let host = ipnet::Ipv6Net::new("fd00::1".parse().unwrap(), 128).unwrap();
-            datapath.maps.blocks6.read::<u32>(&BlockKey::from(host))
+            datapath.maps.blocks6.read(&BlockKey::from(host))
         };
         let read = |datapath: &Datapath| {
             [
@@ -175,7 +175,7 @@ fn a_switch_writes_a_complete_record_and_then_the_word_that_points_at_it() {
             address4: Addr4::from_octets([10, 0, 0, 1]),
             ..EndpointConfig::default()
         };
-        let word = |datapath: &Datapath| datapath.maps.slots.read::<SlotWord>(&3).unwrap();
+        let word = |datapath: &Datapath| datapath.maps.slots.read(&3).unwrap();
         let config = |datapath: &Datapath| datapath.maps.configs.read(&word(datapath).config());
         assert_eq!((word(&datapath), config(&datapath)), (SlotWord::new(1, 1), Some(record(2))));
 
@@ -216,7 +216,7 @@ fn removing_what_is_not_there_removes_the_rest_too() {
         let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
         datapath.apply(&[put_address(addresses[1], 1), put_address(addresses[3], 1)]).unwrap();
         datapath.apply(&addresses.map(delete_address)).unwrap();
-        let left = [2, 4].map(|last| datapath.maps.addresses4.read::<u32>(&Addr4::from_octets([10, 0, 0, last])));
+        let left = [2, 4].map(|last| datapath.maps.addresses4.read(&Addr4::from_octets([10, 0, 0, last])));
         assert_eq!((left, datapath.maps.addresses4.used()), ([None, None], 0));
     });
 }

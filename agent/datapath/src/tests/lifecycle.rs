@@ -17,8 +17,8 @@ fn interfaces_that_share_a_place_are_told_apart() {
             enforce(&mut datapath, slot, pod, EndpointPolicies::default());
         }
         let read = |datapath: &Datapath| {
-            let more = [1, 2].map(|n| datapath.maps.interfaces_more.read::<u32>(&(200 + n * size)));
-            (datapath.maps.interfaces.read::<InterfaceSlot>(&200), more)
+            let more = [1, 2].map(|n| datapath.maps.interfaces_more.read(&(200 + n * size)));
+            (datapath.maps.interfaces.read(&200), more)
         };
         assert_eq!(read(&datapath), (Some(InterfaceSlot::new(200, 1)), [Some(2), Some(3)]));
 
@@ -40,7 +40,7 @@ fn a_released_slot_is_open_under_a_generation_of_its_own_and_free() {
 
         datapath.release(1).unwrap();
         datapath.release(1).unwrap();
-        assert_eq!(datapath.maps.slots.read::<SlotWord>(&1), Some(SlotWord::new(2, 0)));
+        assert_eq!(datapath.maps.slots.read(&1), Some(SlotWord::new(2, 0)));
         assert_eq!(datapath.birth(1), None);
 
         enforce(&mut datapath, 1, &next, deny_all());

@@ -2,6 +2,7 @@
 
 mod apply;
 mod attach;
+mod drift;
 mod foreign;
 mod lifecycle;
 mod permissions;

@@ -7,7 +7,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{CounterStatus, DropStatus, EndStatus, PodState, PodStatus, Status};
+use super::{CounterStatus, DropStatus, EndStatus, PodState, PodStatus, RepairStatus, Status};
 use table::Table;
 
 /// The most frequent reasons for drops that are shown for each pod.
@@ -27,6 +27,7 @@ pub(crate) fn render(status: &Status) -> String {
     }
     push(&mut out, &about(status));
     push(&mut out, &services(status));
+    repairs(status).into_iter().for_each(|line| push(&mut out, &line));
     section(&mut out, "PODS", pods(status));
     section(&mut out, "DENIED", denied(status));
     section(&mut out, "RECENT DROPS", drops(status));
@@ -61,6 +62,16 @@ fn about(status: &Status) -> String {
         duration(status.uptime_seconds),
         if status.policies == 1 { "1 policy".to_owned() } else { format!("{} policies", status.policies) },
     )
+}
+
+/// What somebody else has changed.
+fn repairs(status: &Status) -> Option<String> {
+    let RepairStatus { hooks, pins, tables } = status.repairs;
+    (status.repairs != RepairStatus::default()).then(|| {
+        format!(
+            "  CHANGED BY ANOTHER PROGRAM and put right: hooks {hooks} times, pins {pins} times, {tables} entries of tables"
+        )
+    })
 }
 
 /// What is judged where packets leave the host.

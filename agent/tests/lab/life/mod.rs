@@ -3,6 +3,7 @@
 mod broken;
 mod cleanup;
 mod command;
+mod drift;
 mod labels;
 mod pods;
 mod restart;
