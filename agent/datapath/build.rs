@@ -92,6 +92,7 @@ impl Tools {
             .args(["build", "--package", "podgate-ebpf", "--bin", "podgate", "--release"])
             .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
             .arg(target)
+            .args(env::var_os("CARGO_FEATURE_OTHER_ABI").map(|_| "--features=podgate-common/other-abi"))
             .env("RUSTC", self.sysroot.join("bin/rustc"))
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags())

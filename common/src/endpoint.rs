@@ -92,6 +92,9 @@ pub mod flags {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct EndpointConfig {
+    /// Zero.
+    #[cfg(feature = "other-abi")]
+    pub reserved: [u32; 4],
     /// Bits of [`flags`].
     pub flags: u32,
     /// The id, relative to the host's, of the network namespace in which the pod's sockets are (IFLA_LINK_NETNSID);
@@ -108,6 +111,7 @@ pub struct EndpointConfig {
     /// The pod's IPv6 address; `::`: none.
     pub address6: Addr6,
     /// Zero.
+    #[cfg(not(feature = "other-abi"))]
     pub reserved: [u32; 4],
 }
 

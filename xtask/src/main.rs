@@ -31,6 +31,8 @@ enum Task {
     Test,
     /// Measure: the programs over an empty one, the planner on large clusters. Takes minutes; for a machine at rest
     Bench,
+    /// Kill, restart, upgrade and downgrade the agent hundreds of times under traffic. Takes half an hour
+    Soak,
     /// Show enforcement at work: the three-tier example in a lab of network namespaces, policy by policy
     Demo {
         /// Leave the lab up, and print how to look around
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::all(),
         Task::Test => steps::all(),
         Task::Bench => steps::bench(),
+        Task::Soak => setup::for_lab().and_then(|()| tests::soak()),
         Task::Demo { remove: true, .. } => demo::remove(),
         Task::Demo { keep, podgate, .. } => demo::run(podgate, keep),
         Task::Serve { tcp, udp } => podgate_lab::serve_here(&tcp, &udp).map_err(Into::into),

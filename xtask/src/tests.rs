@@ -1,13 +1,14 @@
 //! The workspace's tests: built all at once, so that no dependency is built twice with other features, and run in groups by
 //! what they need.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use xshell::cmd;
+use xshell::{Cmd, cmd};
 
-use crate::workspace::{cargo, root, shell};
+use crate::workspace::{cargo, root, shell, target};
 
 /// What a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,21 +50,56 @@ impl Program {
         }
     }
 
-    fn run(&self) -> Result<()> {
+    fn run(&self, variables: &[(&str, PathBuf)], arguments: &[&str]) -> Result<()> {
         let shell = shell()?;
+        variables.iter().for_each(|(name, value)| shell.set_var(name, value));
         shell.change_dir(&self.package);
         shell.set_var("CARGO_MANIFEST_DIR", root().join(&self.package));
         println!("\n-- {}: {}", self.package, self.target);
         let executable = &self.executable;
-        let outcome = cmd!(shell, "{executable}").quiet().run();
+        let outcome = cmd!(shell, "{executable} {arguments...}").quiet().run();
         outcome.with_context(|| format!("{} of {}", self.target, self.package))
     }
 }
 
 /// Builds and runs the tests that have this need.
 pub(crate) fn run(need: Need) -> Result<()> {
+    let variables = if need == Need::Namespaces { vec![(OTHER_ABI, other_abi()?)] } else { Vec::new() };
     let built = build()?;
-    built.programs.iter().filter(|program| program.need() == need).try_for_each(Program::run)
+    built.programs.iter().filter(|program| program.need() == need).try_for_each(|program| program.run(&variables, &[]))
+}
+
+/// Runs the tests of what happens again and again, as often as a soak does, one by one.
+pub(crate) fn soak() -> Result<()> {
+    let shell = shell()?;
+    cargo(&shell, "build --locked --release --package podgate").run()?;
+    let release = target().join("release/podgate");
+    let variables = [(OTHER_ABI, other_abi()?), (OTHER_BUILD, release), (SOAK, PathBuf::from("1"))];
+    let built = build()?;
+    let lab = built.programs.iter().find(|program| program.package == "agent" && program.target == "lab");
+    lab.context("cargo did not build the lab's tests")?
+        .run(&variables, &["life::outlive", "--test-threads=1", "--nocapture"])
+}
+
+/// Names a podgate whose tables have another layout.
+const OTHER_ABI: &str = "PODGATE_OTHER_ABI";
+/// Names a podgate of another build.
+const OTHER_BUILD: &str = "PODGATE_OTHER_BUILD";
+/// Set: everything is repeated as often as in a soak.
+const SOAK: &str = "PODGATE_SOAK";
+
+/// Builds the podgate whose tables have another layout, as the tests that upgrade to it need it, and copies it to where the
+/// build of [`build`] does not replace it.
+pub(crate) fn other_abi() -> Result<PathBuf> {
+    let shell = shell()?;
+    // The selection of features that the tests are built with, so that dependencies need not be built again.
+    let features = "--features podgate/other-abi";
+    let command =
+        format!("test --locked --workspace --no-run --test core {features} --message-format=json-render-diagnostics");
+    let built = read(cargo(&shell, &command))?;
+    let path = target().join("podgate-other-abi");
+    fs::copy(&built.podgate, &path).with_context(|| format!("copy podgate to {}", path.display()))?;
+    Ok(path)
 }
 
 /// Runs the examples in the documentation.
@@ -75,7 +111,11 @@ pub(crate) fn documentation() -> Result<()> {
 /// Builds all tests of the workspace.
 pub(crate) fn build() -> Result<Built> {
     let shell = shell()?;
-    let command = cargo(&shell, "test --locked --workspace --no-run --message-format=json-render-diagnostics");
+    read(cargo(&shell, "test --locked --workspace --no-run --message-format=json-render-diagnostics"))
+}
+
+/// Runs a build and collects what it made.
+fn read(command: Cmd<'_>) -> Result<Built> {
     let messages = command.read().context("build the tests")?;
     let mut built = Built::default();
     for message in messages.lines().filter_map(|line| serde_json::from_str(line).ok()) {

@@ -45,6 +45,13 @@ impl Agent {
         Self { binary: binary.into(), arguments: Vec::new(), capabilities: None }
     }
 
+    /// Runs another binary.
+    #[must_use]
+    pub fn binary(mut self, binary: impl Into<PathBuf>) -> Self {
+        self.binary = binary.into();
+        self
+    }
+
     /// Reads objects from a directory.
     #[must_use]
     pub fn manifests(self, directory: &Path) -> Self {

@@ -5,6 +5,7 @@ mod cleanup;
 mod command;
 mod drift;
 mod labels;
+mod outlive;
 mod pods;
 mod restart;
 mod speed;
