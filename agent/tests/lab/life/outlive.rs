@@ -94,7 +94,7 @@ fn talk(streams: &mut [TcpStream; 2], counts: &Counts, done: &AtomicBool) {
 
 /// Two states of a policy that differ, and not in what this traffic meets.
 fn variant(number: usize) -> String {
-    let rule = if number % 2 == 0 {
+    let rule = if number.is_multiple_of(2) {
         "{from: [{podSelector: {matchLabels: {app: client}}}], ports: [{protocol: UDP, port: 4243}, {port: 80}]}"
     } else {
         "{from: [{podSelector: {matchLabels: {app: client}}}, {ipBlock: {cidr: 192.0.2.0/24}}], ports: [{protocol: UDP, \
@@ -157,7 +157,7 @@ fn kills(name: &str, hook: &str, wiring: Wiring, kills: usize) -> Result<()> {
         for number in 0..kills {
             let mut agent = world.start.start(&world.lab, &world.node)?;
             thread::sleep(random(Duration::from_millis(1500)));
-            if number % 4 == 0 {
+            if number.is_multiple_of(4) {
                 agent.wait_ready()?;
             }
             world.manifests.write("policies.yaml", variant(number))?;
@@ -196,7 +196,7 @@ fn upgrades(name: &str, hook: &str, other: impl Fn(Agent) -> Agent, upgrades: us
         let versions = [other(world.start.clone()), world.start.clone()];
         for number in 0..upgrades {
             let agent = versions[number % 2].start_ready(&world.lab, &world.node)?;
-            if number % 3 == 0 { agent.kill()? } else { assert!(agent.terminate()?.success()) }
+            if number.is_multiple_of(3) { agent.kill()? } else { assert!(agent.terminate()?.success()) }
         }
         world.start.start_ready(&world.lab, &world.node)?.detach();
         Ok(())
