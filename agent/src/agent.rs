@@ -178,7 +178,7 @@ fn entries_of(entries: &BTreeMap<String, u32>, name: &str, default: u32) -> u32 
 async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {
     match &args.manifests {
         Some(directory) => Ok(manifests::spawn(directory.clone())),
-        None => Ok(api::spawn(&api::Options { kubeconfig: args.kubeconfig.clone() }).await?),
+        None => Ok(api::spawn(&api::Options { kubeconfig: args.kubeconfig.clone(), endpoint_slices: false }).await?),
     }
 }
 

@@ -80,7 +80,7 @@ C1BLDhCoVDcukpnulM6Q+AR6PN7WkJLHJmG13vpCUrjq/HyBmGmfBg==
         let path = directory.path().join("config");
         fs::write(directory.path().join("ca.pem"), CERTIFICATE).expect("written");
         fs::write(&path, text).expect("written");
-        let connected = client(&Options { kubeconfig: Some(path) }).await;
+        let connected = client(&Options { kubeconfig: Some(path), ..Options::default() }).await;
         let prefix = format!("{}/", directory.path().display());
         connected.map(|(_, server)| server).map_err(|error| error.to_string().replace(&prefix, ""))
     }
@@ -105,7 +105,7 @@ C1BLDhCoVDcukpnulM6Q+AR6PN7WkJLHJmG13vpCUrjq/HyBmGmfBg==
             let error = with_kubeconfig(text).await.expect_err(text);
             assert!(error.starts_with("can't use kubeconfig config: "), "{error}");
         }
-        let options = Options { kubeconfig: Some("/nonexistent/config".into()) };
+        let options = Options { kubeconfig: Some("/nonexistent/config".into()), ..Options::default() };
         let error = client(&options).await.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.starts_with("can't use kubeconfig /nonexistent/config: "), "{error}");
     }

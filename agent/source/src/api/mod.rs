@@ -4,7 +4,7 @@
 //! watch of each kind ──► convert at once ──► Collector (state, problems) ──► Update, SourceStatus
 //! ```
 //!
-//! NetworkPolicies, pods, namespaces and nodes are listed in pages and then watched, with bookmarks. An interrupted watch is
+//! NetworkPolicies, pods, namespaces, nodes, Services and, on demand, EndpointSlices are listed in pages and then watched, with bookmarks. An interrupted watch is
 //! resumed; where the server no longer knows the place (410) everything is listed again and only the differences are handed on.
 //! No error stops the source: it waits, each time longer up to half a minute, and tries again, and says so in the status.
 //!
@@ -28,8 +28,8 @@ use crate::object::Kind;
 use crate::publish::{Closed, Publisher};
 use crate::source::Source;
 
-/// The kinds that are watched.
-const WATCHED: [Kind; 4] = [Kind::Namespace, Kind::Node, Kind::Pod, Kind::NetworkPolicy];
+/// The kinds that are always watched.
+const WATCHED: [Kind; 5] = [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::NetworkPolicy];
 /// Events that may wait to be collected.
 const QUEUE: usize = 1024;
 
@@ -38,6 +38,9 @@ const QUEUE: usize = 1024;
 pub struct Options {
     /// The kubeconfig file. Without it: the pod's service account if there is one, else `$KUBECONFIG` or `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
+    /// Whether to watch EndpointSlices, the most restless of all: they are needed where egress to Services is judged by
+    /// their backends before it is known which one a connection goes to.
+    pub endpoint_slices: bool,
 }
 
 /// Watches the Kubernetes API. Must be called in a tokio runtime.
@@ -47,15 +50,19 @@ pub struct Options {
 /// When there is no usable configuration. Once it runs, nothing stops it: errors show in the status.
 pub async fn spawn(options: &Options) -> Result<Source, ConnectError> {
     let (client, server) = connect::client(options).await?;
-    Ok(start(client, &server, Timing::default()))
+    let slices = options.endpoint_slices.then_some(Kind::EndpointSlice);
+    Ok(start(client, &server, Timing::default(), WATCHED.into_iter().chain(slices).collect()))
 }
 
-fn start(client: Client, server: &str, timing: Timing) -> Source {
-    let (publisher, updates, status) = Publisher::new(format!("Kubernetes API {server}"), WATCHED.map(Kind::as_str));
+fn start(client: Client, server: &str, timing: Timing, kinds: Vec<Kind>) -> Source {
+    let names = kinds.iter().map(|kind| kind.as_str());
+    let (publisher, updates, status) = Publisher::new(format!("Kubernetes API {server}"), names);
     let (events, inbox) = mpsc::channel(QUEUE);
-    let watches = WATCHED.map(|kind| tokio::spawn(watch::run(client.clone(), kind, timing, events.clone())));
-    let collecting = tokio::spawn(async {
-        if let Err(Closed) = collect(inbox, publisher).await {
+    let watch = |&kind: &Kind| tokio::spawn(watch::run(client.clone(), kind, timing, events.clone()));
+    let watches: Vec<_> = kinds.iter().map(watch).collect();
+    drop(events);
+    let collecting = tokio::spawn(async move {
+        if let Err(Closed) = collect(&kinds, inbox, publisher).await {
             tracing::debug!("nobody reads the objects any more");
         }
     });
@@ -64,8 +71,8 @@ fn start(client: Client, server: &str, timing: Timing) -> Source {
 }
 
 /// Collects what the watches see. What has piled up meanwhile makes one update.
-async fn collect(mut inbox: mpsc::Receiver<(Kind, Seen)>, publisher: Publisher) -> Result<(), Closed> {
-    let mut collector = Collector::new(&WATCHED);
+async fn collect(kinds: &[Kind], mut inbox: mpsc::Receiver<(Kind, Seen)>, publisher: Publisher) -> Result<(), Closed> {
+    let mut collector = Collector::new(kinds);
     let mut begun = false;
     let mut events = Vec::with_capacity(QUEUE);
     while inbox.recv_many(&mut events, QUEUE).await > 0 {

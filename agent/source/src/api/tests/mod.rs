@@ -26,14 +26,15 @@ struct Follower {
 impl Follower {
     fn of(server: &Server) -> Self {
         let timing = Timing { patience: 0.01, recovery: Duration::from_millis(300) };
-        Self { source: start(server.client(), "test", timing), cluster: Cluster::default(), updates: vec![] }
+        let kinds = WATCHED.into_iter().chain([Kind::EndpointSlice]).collect();
+        Self { source: start(server.client(), "test", timing, kinds), cluster: Cluster::default(), updates: vec![] }
     }
 
     /// Follows a server that has listed everything.
     async fn synced(server: &Server) -> Self {
         let mut follower = Self::of(server);
         follower.next().await;
-        for plural in ["namespaces", "nodes", "pods", "networkpolicies"] {
+        for plural in ["namespaces", "nodes", "pods", "services", "networkpolicies", "endpointslices"] {
             while !server.is_watched(plural) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -112,6 +113,29 @@ async fn first_update_is_the_whole_state_once_every_kind_is_listed() {
     let status = follower.status(SourceStatus::is_synced).await;
     assert_eq!(status.resources["Pod"].objects, 5);
     assert_eq!(status.resources["Node"].failure, None);
+}
+
+#[tokio::test]
+async fn services_and_their_endpoint_slices_are_followed() {
+    let server = Server::start().await;
+    let port = json!([{"port": 80}]);
+    let service = |ip: &str| json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": {"clusterIP": ip, "clusterIPs": [ip], "ports": port}});
+    server.apply("services", service("10.96.0.1"));
+    let mut follower = Follower::synced(&server).await;
+    let key = ObjectKey::new("shop", "web");
+    let addresses =
+        |cluster: &Cluster| cluster.services[&key].cluster_ips.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(addresses(&follower.cluster), ["10.96.0.1"]);
+    server.apply("services", service("10.96.0.2"));
+    follower.until(|cluster| addresses(cluster) == ["10.96.0.2"]).await;
+    let slice = json!({
+        "metadata": {"namespace": "shop", "name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "ports": port, "endpoints": [{"addresses": ["10.0.0.1"]}],
+    });
+    server.apply("endpointslices", slice);
+    follower.until(|cluster| cluster.endpoint_slices.len() == 1).await;
+    server.delete("services", "shop/web");
+    follower.until(|cluster| cluster.services.is_empty()).await;
 }
 
 #[tokio::test]
@@ -355,7 +379,7 @@ async fn fields_newer_than_podgate_are_no_problem_in_pods() {
 async fn source_outlives_a_server_that_is_not_there() {
     let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().expect("an URL"))).expect("a client");
     let timing = Timing { patience: 0.01, recovery: PATIENCE };
-    let mut source = start(client, "test", timing);
+    let mut source = start(client, "test", timing, WATCHED.into());
     let failing = source.status.wait_for(|status| status.resources.values().all(|resource| resource.failures > 2));
     let status = timeout(PATIENCE, failing).await.expect("in time").expect("a source").clone();
     let failure = status.resources["NetworkPolicy"].failure.clone().expect("a failure");
