@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin;
-use crate::cli::{AgentArgs, Hook, LiveConnections};
-use crate::engine::{self, Config, Enforced, Handle, Inputs, Left, Memory, Pulse, Room, State};
+use crate::cli::{AgentArgs, Hook, JudgedAt, LiveConnections};
+use crate::engine::{self, Config, Enforced, Handle, Inputs, Left, Memory, Pulse, Room, ServiceRoom, Services, State};
 use crate::http;
 use crate::metrics::duration_histogram;
 
@@ -130,6 +130,10 @@ fn config(args: &AgentArgs, node: &str) -> Config {
         node: node.into(),
         keep: args.live_connections == LiveConnections::Keep,
         routing: args.allow_foreign_source.iter().cloned().collect(),
+        services: match args.services {
+            JudgedAt::Exit => Services::Exit,
+            JudgedAt::Source => Services::Source(service_room(&args.table_entries())),
+        },
     }
 }
 
@@ -170,6 +174,18 @@ fn deferring(args: &AgentArgs) -> usize {
     of(map::DEFERRING4, capacity::DEFERRING4).min(of(map::DEFERRING6, capacity::DEFERRING6)) as usize
 }
 
+/// How much room of each family there is for Services that are judged where packets leave the pod.
+fn service_room(entries: &BTreeMap<String, u32>) -> ServiceRoom {
+    let of = |name, default| entries_of(entries, name, default) as usize;
+    let frontends4 = of(map::FRONTENDS4, capacity::FRONTENDS4);
+    let backends4 = of(map::BACKENDS4, capacity::BACKENDS4);
+    ServiceRoom {
+        frontends: frontends4.min(of(map::FRONTENDS6, capacity::FRONTENDS6)),
+        // The other half is for those that take the place of others.
+        backends: backends4.min(of(map::BACKENDS6, capacity::BACKENDS6)) / 2,
+    }
+}
+
 /// The entries of a table: those that were asked for, else the default.
 fn entries_of(entries: &BTreeMap<String, u32>, name: &str, default: u32) -> u32 {
     entries.get(name).copied().unwrap_or(default)
@@ -178,7 +194,10 @@ fn entries_of(entries: &BTreeMap<String, u32>, name: &str, default: u32) -> u32 
 async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {
     match &args.manifests {
         Some(directory) => Ok(manifests::spawn(directory.clone())),
-        None => Ok(api::spawn(&api::Options { kubeconfig: args.kubeconfig.clone(), endpoint_slices: false }).await?),
+        None => {
+            let endpoint_slices = args.services == JudgedAt::Source;
+            Ok(api::spawn(&api::Options { kubeconfig: args.kubeconfig.clone(), endpoint_slices }).await?)
+        }
     }
 }
 

@@ -51,10 +51,18 @@ maps! {
     /// Array of u32 by [`crate::epoch_index4`] or [`crate::epoch_index6`] of a remote address: counts the changes that
     /// may have taken an allow away from an address with this index. Flows carry the value they were allowed under.
     EPOCHS = crate::EPOCHS;
-    /// Hash: [`crate::Addr4`] → bits of [`crate::deferring`]. Egress to these addresses is judged at the exit hook.
+    /// Hash: [`crate::Addr4`] → bits of [`crate::deferring`]: addresses to which egress is judged elsewhere, or otherwise.
     DEFERRING4 = 32_768;
     /// Hash: [`crate::Addr6`] → bits of [`crate::deferring`], likewise.
     DEFERRING6 = 32_768;
+    /// Hash: [`crate::FrontendKey4`] → [`crate::Frontend`]. Ports of Services that are judged where packets leave the pod.
+    FRONTENDS4 = 65_536;
+    /// Hash: [`crate::FrontendKey6`] → [`crate::Frontend`], likewise.
+    FRONTENDS6 = 65_536;
+    /// Hash: [`crate::BackendKey`] → [`crate::Backend4`]. Half of it is room for the sets that take the place of others.
+    BACKENDS4 = 131_072;
+    /// Hash: [`crate::BackendKey`] → [`crate::Backend6`], likewise.
+    BACKENDS6 = 131_072;
     /// Hash: [`crate::Addr4`] → slot (u32) of the pod of this node that has the address.
     ORIGINS4 = super::ENDPOINTS;
     /// Hash: [`crate::Addr6`] → slot (u32), likewise.

@@ -6,12 +6,20 @@ pub const VERDICT_NONE: u32 = 0;
 /// In place of a rule's id: the exit hook finds the rule, by the address that the packet really goes to.
 pub const VERDICT_DEFERRED: u32 = u32::MAX;
 
+/// In place of a rule's id: the pod reaches itself and nobody else through a Service, which takes no rule.
+pub const VERDICT_ITSELF: u32 = u32::MAX - 1;
+
 /// Bits of the values of [`crate::map::DEFERRING4`] and [`crate::map::DEFERRING6`].
 pub mod deferring {
-    /// This host owns the address.
+    /// This host owns the address: egress to it is judged at the exit hook, unless a frontend says otherwise.
     pub const HOST: u32 = 1 << 0;
-    /// The address is a Service's.
+    /// The address is a Service's: egress to it is judged at the exit hook.
     pub const SERVICE: u32 = 1 << 1;
+    /// The address is a Service's: egress to those of its ports that are among the frontends is judged by their backends,
+    /// where it leaves the pod.
+    pub const FRONTENDS: u32 = 1 << 2;
+    /// With [`FRONTENDS`]: not all of its ports had room there. What is missing is denied.
+    pub const SHORT: u32 = 1 << 3;
 }
 
 /// Indexes of [`crate::map::EXITS`].

@@ -107,6 +107,9 @@ reasons! {
     Deferred = 20, Deferred, "deferred";
     /// The pod reaches itself, through a Service of which it is a backend.
     Itself = 21, Allowed, "itself";
+    /// Its destination is a Service's address, to be judged by all backends, and the tables don't have them: they are too
+    /// many, or there is no room.
+    BackendsUnknown = 22, Denied, "backends_unknown";
 }
 
 impl Reason {

@@ -3,14 +3,14 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
 use podgate_common::{
-    Addr4, Addr6, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, NetPort, Reason,
-    epoch_index4, epoch_index6,
+    Addr4, Addr6, BackendKey, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts,
+    NetPort, Reason, epoch_index4, epoch_index6,
 };
 
 use crate::maps;
 use crate::packet::Packet;
 use crate::parse::{self, Embedded, Headers};
-use crate::verdict;
+use crate::{service, verdict};
 
 /// One of the two families, by its address type.
 pub(crate) trait Family: Copy + PartialEq + 'static {
@@ -45,6 +45,14 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn class(&self) -> u32;
     /// Why egress to this address is judged at the exit hook, bits of [`podgate_common::deferring`]; 0: it is not.
     fn deferring(&self) -> u32;
+    /// The frontend at a port of this address, by [`service`].
+    fn frontend(&self, protocol: u8, port: NetPort) -> u64;
+    /// Whether every backend of a set is allowed, by [`service`].
+    fn backends_allowed(policy: u32, default_row: u32, set: u32, count_and_protocol: u32, slot: u32) -> u64;
+    /// A backend: its address and its own port.
+    fn backend(set: u32, index: u32) -> Option<(Self, NetPort)>;
+    /// Whether the pod in a slot has this address.
+    fn is_of(self, slot: u32) -> bool;
     fn is_unspecified(self) -> bool;
     /// Whether a pod's DHCP client may send from this address before it has one of its own.
     fn is_dhcp_source(self) -> bool;
@@ -84,10 +92,22 @@ fn deferring6(address: Addr6) -> u32 {
     verdict::podgate_deferring6(first, second, third, fourth)
 }
 
+#[inline(always)]
+fn frontend4(address: Addr4, port_and_protocol: u32) -> u64 {
+    service::podgate_frontend4(u32::from_ne_bytes(address.octets()), port_and_protocol)
+}
+
+#[inline(always)]
+fn frontend6(address: Addr6, port_and_protocol: u32) -> u64 {
+    let [first, second, third, fourth] = address.words();
+    service::podgate_frontend6(first, second, third, fourth, port_and_protocol)
+}
+
 macro_rules! family {
     ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $header:path, $epoch:ident,
      $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident,
-     $class:expr, $deferring:expr, $dhcp:expr) => {
+     $class:expr, $deferring:expr, $frontend:expr, $backends_allowed:path, $backends:ident, $origins:ident,
+     $dhcp:expr) => {
         impl Family for $address {
             type FlowKey = $flow_key;
             type FragmentKey = $fragment_key;
@@ -174,6 +194,30 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn frontend(&self, protocol: u8, port: NetPort) -> u64 {
+                $frontend(*self, u32::from(port.to_network()) << 16 | u32::from(protocol))
+            }
+
+            #[inline(always)]
+            fn backends_allowed(policy: u32, default_row: u32, set: u32, count_and_protocol: u32, slot: u32) -> u64 {
+                $backends_allowed(policy, default_row, set, count_and_protocol, slot)
+            }
+
+            #[inline(always)]
+            fn backend(set: u32, index: u32) -> Option<(Self, NetPort)> {
+                // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
+                let backend = unsafe { maps::$backends.get(BackendKey { set, index }) }?;
+                Some((backend.address, backend.port))
+            }
+
+            #[inline(always)]
+            fn is_of(self, slot: u32) -> bool {
+                // SAFETY: as above.
+                let owner = unsafe { maps::$origins.get(self) };
+                owner == Some(&slot)
+            }
+
+            #[inline(always)]
             fn is_unspecified(self) -> bool {
                 <$address>::is_unspecified(self)
             }
@@ -224,6 +268,10 @@ family!(
     embedded4,
     class4,
     deferring4,
+    frontend4,
+    service::podgate_backends4,
+    BACKENDS4,
+    ORIGINS4,
     Addr4::is_unspecified
 );
 family!(
@@ -244,5 +292,9 @@ family!(
     embedded6,
     class6,
     deferring6,
+    frontend6,
+    service::podgate_backends6,
+    BACKENDS6,
+    ORIGINS6,
     Addr6::is_link_local
 );

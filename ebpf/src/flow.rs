@@ -2,16 +2,17 @@
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use podgate_common::{
-    Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_DEFERRED, VERDICT_NONE, deferring, flags, protocol,
-    state,
+    Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_DEFERRED, VERDICT_ITSELF, VERDICT_NONE, deferring,
+    flags, protocol, state,
 };
 
 use crate::family::Family;
 use crate::maps;
 use crate::packet::Packet;
 use crate::rules::{self, tcp};
+use crate::service;
 use crate::sockets::{self, Connection};
-use crate::verdict::{is_isolated, verdict};
+use crate::verdict::{Verdict, is_isolated, verdict};
 
 /// Jiffies of the running kernel.
 #[inline(always)]
@@ -50,8 +51,14 @@ impl<F: Family> Scene<'_, F> {
     /// What policy says of this flow if it was opened in a direction.
     #[inline(always)]
     pub(crate) fn verdict(&self, opened: Direction) -> Result<u32, Reason> {
-        if opened == Direction::Egress && self.defers() && F::remote(&self.key).deferring() != 0 {
-            return Ok(VERDICT_DEFERRED);
+        if opened == Direction::Egress && self.defers() {
+            let deferring = F::remote(&self.key).deferring();
+            if deferring != 0 {
+                let said = self.elsewhere(deferring);
+                if !said.is_plain() {
+                    return said.rule();
+                }
+            }
         }
         let (local_port, remote_port) = F::ports(&self.key);
         let port = match opened {
@@ -59,6 +66,25 @@ impl<F: Family> Scene<'_, F> {
             Direction::Egress => remote_port,
         };
         verdict(self.config, opened, F::remote(&self.key), self.protocol, port.number())
+    }
+
+    /// What is said of egress to an address with these bits of [`deferring`]. A function of its own, since few
+    /// destinations need it.
+    #[inline(never)]
+    fn elsewhere(&self, deferring: u32) -> Verdict {
+        if deferring & deferring::FRONTENDS != 0 {
+            let (_, port) = F::ports(&self.key);
+            let short = deferring & deferring::SHORT != 0;
+            let remote = F::remote(&self.key);
+            let said = service::verdict(self.config, F::slot(&self.key), remote, self.protocol, port, short);
+            if !said.is_plain() {
+                return said;
+            }
+        }
+        if deferring & (deferring::HOST | deferring::SERVICE) == 0 {
+            return Verdict::PLAIN;
+        }
+        Verdict::allowed(VERDICT_DEFERRED)
     }
 
     /// Whether egress to some addresses is left to the exit hook.
@@ -74,6 +100,7 @@ impl<F: Family> Scene<'_, F> {
         match rule {
             VERDICT_DEFERRED => self.deferred(Tag::deferred(maps::SET.load(), F::slot(&self.key), established)),
             VERDICT_NONE => Reason::DirectionNotIsolated,
+            VERDICT_ITSELF => Reason::Itself,
             _ => Reason::Rule,
         }
     }
@@ -224,13 +251,16 @@ pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Tabl
 
 impl<F: Family> Scene<'_, F> {
     /// What policy says now of a flow that was allowed. One that was left to the exit hook stays so, though the Service
-    /// that its address belonged to may be gone.
+    /// that its address belonged to may be gone; unless Services are judged here from now on.
     #[inline(always)]
     fn verdict_again(&self, flow: &Flow) -> Result<u32, Reason> {
         if flow.state & state::NODE != 0 {
             return Ok(VERDICT_NONE);
         }
-        if flow.rule == VERDICT_DEFERRED && self.defers() {
+        if flow.rule == VERDICT_DEFERRED
+            && self.defers()
+            && F::remote(&self.key).deferring() & deferring::FRONTENDS == 0
+        {
             return Ok(VERDICT_DEFERRED);
         }
         self.verdict(flow.opened())

@@ -39,6 +39,8 @@ pub mod program;
 #[cfg(target_arch = "bpf")]
 mod related;
 #[cfg(target_arch = "bpf")]
+mod service;
+#[cfg(target_arch = "bpf")]
 mod sockets;
 #[cfg(target_arch = "bpf")]
 mod verdict;

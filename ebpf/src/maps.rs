@@ -6,8 +6,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use podgate_common::map::capacity;
 use podgate_common::{
-    Addr4, Addr6, ClassRowKey, Counter, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6,
-    FragmentPorts, InterfaceSlot, PortClasses, Row, RowPortKey,
+    Addr4, Addr6, Backend4, Backend6, BackendKey, ClassRowKey, Counter, EndpointConfig, Flow, FlowKey4, FlowKey6,
+    FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6, InterfaceSlot, PortClasses, Row,
+    RowPortKey,
 };
 
 /// Jiffies per second; set by the loader.
@@ -60,6 +61,18 @@ pub(crate) static EPOCHS: Array<u32> = Array::with_max_entries(capacity::EPOCHS,
 pub(crate) static DEFERRING4: HashMap<Addr4, u32> = HashMap::with_max_entries(capacity::DEFERRING4, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static DEFERRING6: HashMap<Addr6, u32> = HashMap::with_max_entries(capacity::DEFERRING6, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static FRONTENDS4: HashMap<FrontendKey4, Frontend> =
+    HashMap::with_max_entries(capacity::FRONTENDS4, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static FRONTENDS6: HashMap<FrontendKey6, Frontend> =
+    HashMap::with_max_entries(capacity::FRONTENDS6, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static BACKENDS4: HashMap<BackendKey, Backend4> =
+    HashMap::with_max_entries(capacity::BACKENDS4, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static BACKENDS6: HashMap<BackendKey, Backend6> =
+    HashMap::with_max_entries(capacity::BACKENDS6, BPF_F_NO_PREALLOC);
 
 #[map]
 pub(crate) static ORIGINS4: HashMap<Addr4, u32> = HashMap::with_max_entries(capacity::ORIGINS4, BPF_F_NO_PREALLOC);

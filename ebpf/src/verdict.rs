@@ -10,19 +10,28 @@ use crate::maps;
 /// What policy says: allowed, with the rule's id, or a reason to drop. One word, so that it crosses a function call of
 /// the BPF machine.
 #[derive(Clone, Copy)]
-pub(crate) struct Verdict(u64);
+pub(crate) struct Verdict(pub(crate) u64);
 
 impl Verdict {
     const DENIED: u64 = 1 << 32;
 
     #[inline(always)]
-    const fn allowed(rule: u32) -> Self {
+    pub(crate) const fn allowed(rule: u32) -> Self {
         Self(rule as u64)
     }
 
     #[inline(always)]
-    const fn denied(reason: Reason) -> Self {
+    pub(crate) const fn denied(reason: Reason) -> Self {
         Self(Self::DENIED | reason as u64)
+    }
+
+    /// Policy is to be asked as if nothing stood behind the address.
+    pub(crate) const PLAIN: Self = Self(1 << 33);
+
+    /// Whether this is [`Self::PLAIN`].
+    #[inline(always)]
+    pub(crate) const fn is_plain(self) -> bool {
+        self.0 == Self::PLAIN.0
     }
 
     /// The rule that allows it ([`VERDICT_NONE`] where the direction is not isolated), or why it is dropped.
@@ -31,7 +40,11 @@ impl Verdict {
         if self.0 & Self::DENIED == 0 {
             return Ok(self.0 as u32);
         }
-        Err(if self.0 as u8 == Reason::NoRule as u8 { Reason::NoRule } else { Reason::Internal })
+        Err(match self.0 as u8 {
+            code if code == Reason::NoRule as u8 => Reason::NoRule,
+            code if code == Reason::BackendsUnknown as u8 => Reason::BackendsUnknown,
+            _ => Reason::Internal,
+        })
     }
 }
 
@@ -63,6 +76,18 @@ pub(crate) fn verdict<F: Family>(
     let (Some(&policy), Some(&default_row)) = (config.policy.get(side), config.default_row.get(side)) else {
         return Err(Reason::Internal);
     };
+    by_policy(policy, default_row, remote, protocol, port)
+}
+
+/// What a policy says of a remote address and its port, in host order.
+#[inline(always)]
+pub(crate) fn by_policy<F: Family>(
+    policy: u32,
+    default_row: u32,
+    remote: &F,
+    protocol: u8,
+    port: u16,
+) -> Result<u32, Reason> {
     let row = row(policy, default_row, remote)?;
     Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port))).rule()
 }

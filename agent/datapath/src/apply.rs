@@ -1,5 +1,6 @@
 //! Applies a plan: one call per stretch of operations that go to one table, their order kept.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -51,11 +52,19 @@ impl Datapath {
             Kind::DeleteAddress6 => maps.addresses6.delete(&keys(ops, address6)),
             Kind::DeleteBlock4 => maps.blocks4.delete(&keys(ops, block4)),
             Kind::DeleteBlock6 => maps.blocks6.delete(&keys(ops, block6)),
-            Kind::Invalidate => self.bump(ops.iter().filter_map(epoch).collect()),
+            Kind::Invalidate => self.invalidate(ops.iter().filter_map(invalidated).collect()),
             Kind::InvalidateAll => self.bump((0..EPOCHS).collect()),
             Kind::Switch => self.switch_all(ops),
             Kind::Grace => self.wait().map_err(|error| (0, error)),
         }
+    }
+
+    /// Makes flows with these remote addresses be judged again, and those to the frontends that lead there.
+    fn invalidate(&mut self, addresses: Vec<IpAddr>) -> Result<(), Partial> {
+        let all = addresses.into_iter().flat_map(|address| self.hanging_on(address)).collect();
+        self.bump(BTreeSet::iter(&all).copied().map(epoch_of).collect())?;
+        self.raised(&all);
+        Ok(())
     }
 
     /// Counts epochs up. Nobody else writes them, so the kernel's values are the mirror's.
@@ -113,10 +122,11 @@ fn row_port(op: &Op) -> Option<(RowPortKey, u32)> {
         Op::DeleteRowPort { row, protocol, port_class } => (row, protocol, port_class, VERDICT_NONE),
         _ => return None,
     };
-    Some((RowPortKey { row, port_class, protocol: number(protocol) }, rule))
+    Some((RowPortKey { row, port_class, protocol: protocol_number(protocol) }, rule))
 }
 
-fn number(protocol: Protocol) -> u16 {
+/// A protocol as packets name it.
+pub(crate) fn protocol_number(protocol: Protocol) -> u16 {
     match protocol {
         Protocol::Tcp => protocol::TCP.into(),
         Protocol::Udp => protocol::UDP.into(),
@@ -192,11 +202,17 @@ fn block6(op: &Op) -> Option<(BlockKey<Addr6>, u32)> {
     }
 }
 
-/// The epoch that an invalidation counts up.
-fn epoch(op: &Op) -> Option<u32> {
+fn invalidated(op: &Op) -> Option<IpAddr> {
     match *op {
-        Op::Invalidate { address: IpAddr::V4(address) } => Some(epoch_index4(Addr4::from_octets(address.octets()))),
-        Op::Invalidate { address: IpAddr::V6(address) } => Some(epoch_index6(Addr6::from_octets(address.octets()))),
+        Op::Invalidate { address } => Some(address),
         _ => None,
+    }
+}
+
+/// The epoch that flows with a remote address carry.
+pub(crate) fn epoch_of(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => epoch_index4(Addr4::from_octets(address.octets())),
+        IpAddr::V6(address) => epoch_index6(Addr6::from_octets(address.octets())),
     }
 }

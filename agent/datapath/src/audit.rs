@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::os::fd::AsFd as _;
 
 use aya::Pod;
-use podgate_common::{Addr4, Addr6, Block4, Block6, ClassRowKey, RowPortKey};
+use podgate_common::{Addr4, Addr6, BackendKey, Block4, Block6, ClassRowKey, FrontendKey4, FrontendKey6, RowPortKey};
 
 use crate::sys::{self, Cursor};
 use crate::table::{BlockKey, Table};
@@ -66,6 +66,9 @@ impl Key for BlockKey<Block4> {}
 impl Key for BlockKey<Block6> {}
 impl Key for ClassRowKey {}
 impl Key for RowPortKey {}
+impl Key for FrontendKey4 {}
+impl Key for FrontendKey6 {}
+impl Key for BackendKey {}
 
 /// A table whose types do not matter.
 pub(crate) trait Audible {

@@ -13,6 +13,7 @@ use podgate_common::{Counter, Direction, InterfaceSlot, Reason, Resident, SlotWo
 use podgate_policy::op::EndpointPolicies;
 
 use crate::attach::Hooks;
+use crate::frontends::Sets;
 use crate::identity::Identity;
 use crate::interfaces::{Interfaces, Place};
 use crate::kept::Kept;
@@ -33,6 +34,7 @@ pub struct Datapath {
     pub(crate) maps: Maps,
     pub(crate) slots: Slots,
     pub(crate) epochs: Vec<u32>,
+    pub(crate) sets: Sets,
     pub(crate) cpus: usize,
     pub(crate) events: RingBuf<MapData>,
     pub(crate) messages: Option<EbpfLogger<&'static dyn Log>>,
@@ -85,6 +87,7 @@ impl Datapath {
             slots: Slots::new(maps.capacities[map::SLOTS], maps.capacities[map::CONFIGS], former),
             epochs: maps.read_epochs()?,
             interfaces: Interfaces::new(maps.capacities[map::INTERFACES]),
+            sets: Sets::default(),
             hooks: Hooks::new(options.hook, kernel_has_tcx, pins),
             grace: Grace::new().map_err(unreadable("GRACE"))?,
             flow_counts: None,

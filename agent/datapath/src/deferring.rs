@@ -8,18 +8,36 @@ use podgate_common::{Addr4, Addr6, deferring, epoch_index4, epoch_index6};
 use crate::table::Partial;
 use crate::{Datapath, Error};
 
-/// Why egress to an address is judged where the packet really goes, rather than where it leaves the pod.
+/// Where egress to a Service's address is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServiceEgress {
+    /// Where the packet really goes.
+    Exit,
+    /// Where it leaves the pod, by all backends behind the port: as [`Datapath::lead`] was told. Another port is judged as
+    /// that of any address.
+    Source,
+    /// The same, but another port is denied: not every one had room.
+    SourceShort,
+}
+
+/// Why egress to an address is not judged as to any other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deferring {
-    /// It is this host's own.
+    /// It is this host's own: judged where the packet really goes, except for what [`ServiceEgress`] has for the pod's hook.
     pub host: bool,
     /// It is a Service's.
-    pub service: bool,
+    pub service: Option<ServiceEgress>,
 }
 
 impl Deferring {
     const fn bits(self) -> u32 {
-        (if self.host { deferring::HOST } else { 0 }) | (if self.service { deferring::SERVICE } else { 0 })
+        let service = match self.service {
+            None => 0,
+            Some(ServiceEgress::Exit) => deferring::SERVICE,
+            Some(ServiceEgress::Source) => deferring::FRONTENDS,
+            Some(ServiceEgress::SourceShort) => deferring::FRONTENDS | deferring::SHORT,
+        };
+        service | if self.host { deferring::HOST } else { 0 }
     }
 }
 
@@ -27,8 +45,8 @@ impl Deferring {
 type Entry = (IpAddr, Option<Deferring>);
 
 impl Datapath {
-    /// Changes which addresses defer: `None` for those that do no longer. Flows to an address that begins to are judged
-    /// again; those to one that ceases to stay deferred until they end.
+    /// Changes which addresses defer: `None` for those that do no longer. Flows to an address of which something else is
+    /// said are judged again; those to one that ceases to stay deferred until they end.
     ///
     /// # Errors
     /// The kernel refused a write; what was written stays. Doing the same again is harmless.

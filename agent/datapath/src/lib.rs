@@ -16,7 +16,8 @@
 //!
 //! # Services
 //! [`Datapath::guard`] every device that is no pod's, then tell with [`Datapath::defer`] which addresses are Services' and
-//! the host's own: egress to them is judged where the packet leaves the host or enters a pod.
+//! the host's own: egress to them is judged where the packet leaves the host or enters a pod. Or, to be judged where it leaves
+//! the pod, tell with [`Datapath::lead`] to which backends Services lead.
 //!
 //! # Restarts
 //! With [`Options::bpffs`] set, hooks stay at work when the process ends. The next [`Datapath::load`] makes tables and
@@ -38,6 +39,7 @@ mod cleanup;
 mod datapath;
 mod deferring;
 mod error;
+mod frontends;
 mod guard;
 mod hz;
 mod identity;
@@ -61,8 +63,9 @@ mod tests;
 pub use audit::Audited;
 pub use cleanup::{Removed, remove_everything};
 pub use datapath::{Datapath, FormerSlot};
-pub use deferring::Deferring;
+pub use deferring::{Deferring, ServiceEgress};
 pub use error::{ApplyError, Error};
+pub use frontends::{Backends, Lead};
 pub use guard::{Guard, LinkLayer};
 pub use identity::Identity;
 pub use options::{DEFAULT_BPFFS, Hook, Options};

@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use podgate_common::{
-    Addr4, Addr6, Block4, Block6, ClassRowKey, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6,
-    FragmentPorts, InterfaceSlot, PortClasses, Row, RowPortKey, SlotWord, map,
+    Addr4, Addr6, Backend4, Backend6, BackendKey, Block4, Block6, ClassRowKey, EndpointConfig, Flow, FlowKey4,
+    FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6, InterfaceSlot,
+    PortClasses, Row, RowPortKey, SlotWord, map,
 };
 
 use aya::Pod;
@@ -35,6 +36,10 @@ pub(crate) struct Maps {
     pub(crate) epochs: Table<u32, u32>,
     pub(crate) deferring4: Table<Addr4, u32>,
     pub(crate) deferring6: Table<Addr6, u32>,
+    pub(crate) frontends4: Table<FrontendKey4, Frontend>,
+    pub(crate) frontends6: Table<FrontendKey6, Frontend>,
+    pub(crate) backends4: Table<BackendKey, Backend4>,
+    pub(crate) backends6: Table<BackendKey, Backend6>,
     pub(crate) origins4: Table<Addr4, u32>,
     pub(crate) origins6: Table<Addr6, u32>,
     pub(crate) flows: [FlowTable; 6],
@@ -54,7 +59,7 @@ impl Maps {
     }
 
     /// All that can be compared with what the kernel has, as [`Datapath::audit`](crate::Datapath::audit) goes through it.
-    pub(crate) fn audible(&mut self) -> [&mut dyn Audible; 18] {
+    pub(crate) fn audible(&mut self) -> [&mut dyn Audible; 22] {
         [
             &mut self.interfaces,
             &mut self.interfaces_more,
@@ -72,6 +77,10 @@ impl Maps {
             &mut self.epochs,
             &mut self.deferring4,
             &mut self.deferring6,
+            &mut self.frontends4,
+            &mut self.frontends6,
+            &mut self.backends4,
+            &mut self.backends6,
             &mut self.origins4,
             &mut self.origins6,
         ]
@@ -175,6 +184,10 @@ impl Descriptors {
             epochs: self.array(map::EPOCHS, &capacities)?,
             deferring4: self.hash(map::DEFERRING4)?,
             deferring6: self.hash(map::DEFERRING6)?,
+            frontends4: self.hash(map::FRONTENDS4)?,
+            frontends6: self.hash(map::FRONTENDS6)?,
+            backends4: self.hash(map::BACKENDS4)?,
+            backends6: self.hash(map::BACKENDS6)?,
             origins4: self.hash(map::ORIGINS4)?,
             origins6: self.hash(map::ORIGINS6)?,
             flows: [

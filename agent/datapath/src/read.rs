@@ -92,7 +92,7 @@ impl Datapath {
     }
 
     /// Entries of the tables that only user space writes.
-    fn written(&self) -> [(&'static str, usize); 17] {
+    fn written(&self) -> [(&'static str, usize); 21] {
         let maps = &self.maps;
         let (slots, configs) = self.slots.used();
         let (interfaces, interfaces_more) = self.interfaces_used();
@@ -112,6 +112,10 @@ impl Datapath {
             (map::PORTS, maps.ports.used()),
             (map::DEFERRING4, maps.deferring4.used()),
             (map::DEFERRING6, maps.deferring6.used()),
+            (map::FRONTENDS4, maps.frontends4.used()),
+            (map::FRONTENDS6, maps.frontends6.used()),
+            (map::BACKENDS4, maps.backends4.used()),
+            (map::BACKENDS6, maps.backends6.used()),
             (map::ORIGINS4, maps.origins4.used()),
             (map::ORIGINS6, maps.origins6.used()),
         ]

@@ -57,6 +57,10 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_LIVE_CONNECTIONS", value_enum, default_value = "cut")]
     pub(crate) live_connections: LiveConnections,
 
+    /// Where egress of isolated pods to Services is judged
+    #[arg(long, env = "PODGATE_SERVICES", value_enum, default_value = "exit")]
+    pub(crate) services: JudgedAt,
+
     /// A pod that may send packets with source addresses that are not its own, because it routes for others; repeatable
     #[arg(long, env = "PODGATE_ALLOW_FOREIGN_SOURCE", value_name = "NS/POD", value_delimiter = ',', value_parser = object_key)]
     pub(crate) allow_foreign_source: Vec<ObjectKey>,
@@ -104,6 +108,16 @@ pub(crate) enum LiveConnections {
     Cut,
     /// They may end in peace
     Keep,
+}
+
+/// Where egress to Services is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JudgedAt {
+    /// Where packets leave the node or enter a pod, by the backend that they really go to
+    Exit,
+    /// Where packets leave the pod, and allowed only if all backends of the Service are: for nodes with devices that cannot
+    /// be hooked, or where another program clears podgate's tag
+    Source,
 }
 
 /// The file of bindings: the given one, else the one beside the socket.

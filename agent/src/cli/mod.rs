@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use agent::{AgentArgs, Hook, LiveConnections};
+pub(crate) use agent::{AgentArgs, Hook, JudgedAt, LiveConnections};
 use cleanup::CleanupArgs;
 use explain::ExplainArgs;
 use matrix::MatrixArgs;

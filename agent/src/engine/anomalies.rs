@@ -1,18 +1,21 @@
 //! What looks wrong about interfaces, in words.
 
+use podgate_common::MAX_BACKENDS;
 use podgate_datapath::binding::{Anomaly, NoVeth};
 use podgate_datapath::netlink::{HostView, Unsupported};
 
+use super::at_source::{Refusal, Refused};
 use crate::status::AnomalyStatus;
 
 /// Every kind of anomaly, as metrics count them.
-pub(crate) const KINDS: [&str; 7] = [
+pub(crate) const KINDS: [&str; 8] = [
     "address_elsewhere",
     "device_not_hooked",
     "duplicate_address",
     "extra_interface",
     "interface_without_pod",
     "pod_without_interface",
+    "service_denied",
     "unsupported_interface",
 ];
 
@@ -55,6 +58,20 @@ pub(super) fn describe_unsupported(unsupported: &Unsupported) -> AnomalyStatus {
 pub(super) fn describe_unhooked(device: &str, error: &str) -> AnomalyStatus {
     let message = format!("what pods send to Services is not judged where it leaves by {device}: {error}");
     AnomalyStatus { kind: "device_not_hooked".to_owned(), message }
+}
+
+/// A port of a Service that no isolated pod reaches, for the status.
+pub(super) fn describe_refused(refused: &Refused) -> AnomalyStatus {
+    let services: Vec<_> = refused.services.iter().map(ToString::to_string).collect();
+    let Refused { frontend, refusal, .. } = refused;
+    let why = match refusal {
+        Refusal::TooMany(count) => format!("has {count} backends, of which at most {MAX_BACKENDS} can be judged"),
+        Refusal::NoRoom => "finds no room in the tables of frontends and backends".to_owned(),
+    };
+    let at = std::net::SocketAddr::new(frontend.address, frontend.port);
+    let message =
+        format!("egress of isolated pods to {} {at} of {} is denied: it {why}", frontend.protocol, services.join(", "));
+    AnomalyStatus { kind: "service_denied".to_owned(), message }
 }
 
 /// Why a pod has no interface.

@@ -9,6 +9,7 @@
 //! [`State`] decides and is tested without a kernel; [`run`] waits, executes and tells the servers.
 
 mod anomalies;
+mod at_source;
 mod backoff;
 mod deferral;
 mod drops;
@@ -28,9 +29,10 @@ mod tests;
 mod upkeep;
 
 pub(crate) use anomalies::KINDS as ANOMALY_KINDS;
+pub(crate) use at_source::ServiceRoom;
 #[cfg(test)]
 use handle::StatusRequest;
 pub(crate) use handle::{Handle, Pulse};
 pub(crate) use memory::{Enforced, Memory};
 pub(crate) use shell::{Inputs, run};
-pub(crate) use state::{Config, Left, Room, State};
+pub(crate) use state::{Config, Left, Room, Services, State};

@@ -12,12 +12,13 @@ use podgate_policy::model::{self, Pod};
 use podgate_policy::plan::Subject;
 use podgate_source::{ProblemKind, ResourceStatus};
 
-use super::anomalies::{describe, describe_unhooked, describe_unsupported, device, no_veth};
+use super::anomalies::{describe, describe_refused, describe_unhooked, describe_unsupported, device, no_veth};
+use super::at_source::AtSource;
 use super::endpoints::{Endpoint, Stage};
 use super::state::State;
 use crate::status::{
     AnomalyStatus, ApplyStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, PolicyStatus,
-    ProblemCount, ProblemStatus, ServicesStatus, SourceStatus, Status, TableStatus,
+    ProblemCount, ProblemStatus, ServicesAt, ServicesStatus, SourceStatus, Status, TableStatus,
 };
 
 /// What the kernel counted for one slot, direction and reason.
@@ -211,12 +212,17 @@ impl State {
         let Some(view) = &self.view else { return Vec::new() };
         let bindings = self.bindings.anomalies().iter().map(|anomaly| describe(anomaly, view));
         let unhooked = self.devices().filter_map(|device| Some(describe_unhooked(&device.name, &device.error?)));
-        bindings.chain(view.unsupported().iter().map(describe_unsupported)).chain(unhooked).collect()
+        let refused = self.at_source.iter().flat_map(AtSource::refused).map(describe_refused);
+        bindings.chain(view.unsupported().iter().map(describe_unsupported)).chain(unhooked).chain(refused).collect()
     }
 
     fn services(&self, exits: Exits) -> ServicesStatus {
         let (addresses, host_addresses) = self.deferral.counts();
+        let at_source = self.at_source.as_ref();
         ServicesStatus {
+            judged_at: if at_source.is_some() { ServicesAt::Source } else { ServicesAt::Exit },
+            frontends: at_source.map_or(0, AtSource::judged),
+            frontends_denied: at_source.map_or(0, |at_source| at_source.refused().len()),
             addresses,
             host_addresses,
             left_out: self.deferral.left_out(),

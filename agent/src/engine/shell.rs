@@ -134,6 +134,7 @@ impl Engine {
             Command::Guard { ifindex, guard: Some(guard) } => self.datapath.guard(*ifindex, *guard).map(drop),
             Command::Guard { ifindex, guard: None } => self.datapath.unguard(*ifindex),
             Command::Defer { changes } => self.datapath.defer(changes),
+            Command::Lead { changes } => self.datapath.lead(changes),
             Command::FinishTakeover => self.datapath.finish_takeover().map(|interfaces| {
                 if !interfaces.is_empty() {
                     tracing::info!(?interfaces, "took a former agent's programs off interfaces without a pod");
@@ -237,6 +238,7 @@ fn log(command: &Command, outcome: &Outcome) {
         Command::Guard { ifindex, guard: Some(_) } => ("guard", None, Some(*ifindex), None),
         Command::Guard { ifindex, guard: None } => ("unguard", None, Some(*ifindex), None),
         Command::Defer { changes } => ("defer", None, None, Some(changes.len())),
+        Command::Lead { changes } => ("lead", None, None, Some(changes.len())),
         Command::FinishTakeover => ("finish takeover", None, None, None),
         Command::Check(Check::Pod(slot)) => ("check", Some(*slot), None, None),
         Command::Check(Check::Device(ifindex, _)) => ("check", None, Some(*ifindex), None),

@@ -7,19 +7,19 @@ use std::time::Instant;
 
 use podgate_datapath::binding::{Bindings, Decision, NodeFacts};
 use podgate_datapath::netlink::HostView;
-use podgate_datapath::{FormerSlot, Guard, Identity};
+use podgate_datapath::{FormerSlot, Guard, Identity, ServiceEgress};
 use podgate_policy::cluster::Cluster;
 use podgate_policy::compile::{Changes, Endpoint};
 use podgate_policy::model::{ObjectKey, Pod};
 use podgate_policy::op::Op;
 use podgate_policy::plan::{Planner, Unfit};
-use podgate_policy::services::Frontends;
-use podgate_policy::services::{Node, Service};
+use podgate_policy::services::{EndpointSlice, Frontends, Node, Service};
 use podgate_policy::tables::Limits;
 use podgate_source::{Change, Object, ObjectRef, SourceStatus, Update};
 
+use super::at_source::{AtSource, LeadChanges, ServiceRoom};
 use super::backoff::Backoff;
-use super::deferral::{Changes as DeferralChanges, Deferral};
+use super::deferral::{Changes as DeferralChanges, Deferral, served_by_host};
 use super::endpoints::{Endpoints, Stage, identity};
 use super::guards::Guards;
 use super::memory::Enforced;
@@ -36,6 +36,17 @@ pub(crate) struct Config {
     pub(crate) keep: bool,
     /// Pods that may send packets with source addresses that are not their own.
     pub(crate) routing: BTreeSet<ObjectKey>,
+    /// Where egress to Services is judged.
+    pub(crate) services: Services,
+}
+
+/// Where egress to Services is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Services {
+    /// Where packets leave the host or enter a pod, by the backend that they go to.
+    Exit,
+    /// Where they leave the pod, by all backends, for which there is this room.
+    Source(ServiceRoom),
 }
 
 /// How much there is room for.
@@ -95,6 +106,11 @@ pub(crate) enum Command {
         /// How.
         changes: DeferralChanges,
     },
+    /// Change where frontends lead that are judged where packets leave the pod.
+    Lead {
+        /// How.
+        changes: LeadChanges,
+    },
     /// Take what a former agent left off the interfaces that have no slot.
     FinishTakeover,
     /// See that what was done is still there.
@@ -149,8 +165,12 @@ pub(crate) struct State {
     reguard: bool,
     pub(super) frontends: Frontends,
     pub(super) deferral: Deferral,
+    /// The Services that are judged at the source; `None`: all are at the exit.
+    pub(super) at_source: Option<AtSource>,
     /// Whether Services or the host's addresses have changed.
     redefer: bool,
+    /// Whether backends of Services may have changed.
+    relead: bool,
     apply_backoff: Backoff,
     upkeep: Upkeep,
     pub(super) errors: u64,
@@ -161,6 +181,10 @@ pub(crate) struct State {
 impl State {
     /// A state that knows nothing but what was left.
     pub(crate) fn new(config: Config, room: Room, left: Left) -> Self {
+        let at_source = match config.services {
+            Services::Exit => None,
+            Services::Source(room) => Some(AtSource::new(config.node.clone(), room)),
+        };
         Self {
             config,
             cluster: Cluster::default(),
@@ -183,7 +207,9 @@ impl State {
             reguard: false,
             frontends: Frontends::default(),
             deferral: Deferral::new(room.addresses),
+            at_source,
             redefer: false,
+            relead: false,
             apply_backoff: Backoff::default(),
             upkeep: Upkeep::default(),
             errors: 0,
@@ -227,7 +253,8 @@ impl State {
         self.redefer();
         let attach = |state: &Self| state.endpoints.next_unattached(now).map(|slot| Command::Attach { slot });
         // What defers must find exit hooks on its way, so the devices come first.
-        let command = self.release(now).or_else(|| self.guard(now)).or_else(|| self.defer(now));
+        let command =
+            self.release(now).or_else(|| self.guard(now)).or_else(|| self.lead(now)).or_else(|| self.defer(now));
         let command = command.or_else(|| self.identify(now)).or_else(|| self.apply(now));
         command.or_else(|| attach(self)).or_else(|| self.upkeep(now))
     }
@@ -253,7 +280,8 @@ impl State {
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let retries = [self.apply_backoff.deadline(now), self.endpoints.deadline(now)];
         let retries = retries.into_iter().chain([self.guards.deadline(now), self.deferral.deadline(now)]);
-        retries.chain([self.upkeep.deadline(now)]).flatten().min()
+        let at_source = self.at_source.as_ref().and_then(|at_source| at_source.deadline(now));
+        retries.chain([self.upkeep.deadline(now), at_source]).flatten().min()
     }
 
     /// Takes in how a command ended.
@@ -280,6 +308,7 @@ impl State {
             (Command::Guard { ifindex, .. }, Outcome::Failed { error, .. }) => self.guards.failed(ifindex, error, now),
             (Command::Defer { changes }, Outcome::Done) => self.deferral.done(changes),
             (Command::Defer { .. }, Outcome::Failed { .. }) => self.deferral.failed(now),
+            (Command::Lead { changes }, outcome) => self.led(changes, &outcome, now),
             (Command::Identify { slot, .. }, Outcome::Done) => self.identified(slot),
             (Command::Attach { slot }, Outcome::Done) => self.attached(slot),
             (Command::Identify { slot, .. } | Command::Attach { slot }, Outcome::Failed { error, .. }) => {
@@ -305,7 +334,8 @@ impl State {
             (_, ObjectRef::Policy(key)) => drop(self.changes.policies.insert(key)),
             (Change::Apply(Object::Service(service)), _) => self.take_service(&service.key, Some(service)),
             (_, ObjectRef::Service(key)) => self.take_service(&key, None),
-            (_, ObjectRef::EndpointSlice(_)) => {}
+            (Change::Apply(Object::EndpointSlice(slice)), _) => self.take_slice(&slice.key, Some(slice)),
+            (_, ObjectRef::EndpointSlice(key)) => self.take_slice(&key, None),
         }
         change.apply_to(&mut self.cluster);
     }
@@ -320,12 +350,28 @@ impl State {
         }
         self.rebind |= was_local || is_local;
         self.changes.pods.insert(key.clone());
+        if let Some(at_source) = &mut self.at_source {
+            at_source.touch_pod(key);
+            self.relead = true;
+        }
     }
 
     /// A Service is new, changed or gone.
     fn take_service(&mut self, key: &ObjectKey, service: Option<&Service>) {
         let former = self.cluster.services.get(key).map(|former| &**former);
         self.redefer |= self.frontends.update(former, service);
+        if let Some(at_source) = &mut self.at_source {
+            at_source.touch_service(key);
+            self.relead = true;
+        }
+    }
+
+    /// An EndpointSlice is new, changed or gone.
+    fn take_slice(&mut self, key: &ObjectKey, slice: Option<&EndpointSlice>) {
+        let Some(at_source) = &mut self.at_source else { return };
+        let former = self.cluster.endpoint_slices.get(key).map(|former| &**former);
+        former.into_iter().chain(slice).for_each(|slice| at_source.touch_slice(slice));
+        self.relead = true;
     }
 
     /// A node is new, changed or gone.
@@ -373,15 +419,29 @@ impl State {
         self.guards.update(view, &of_pods);
     }
 
-    /// Brings the addresses that defer up to date.
+    /// Brings the addresses that defer up to date, and the frontends that are judged at the source.
     fn redefer(&mut self) {
-        let Some(view) = self.view.as_ref().filter(|_| self.redefer) else { return };
-        self.redefer = false;
-        self.deferral.update(view, self.frontends.addresses());
+        let Some(view) = self.view.as_ref().filter(|_| self.redefer || self.relead) else { return };
+        let mut redefer = std::mem::take(&mut self.redefer);
+        self.relead = false;
+        let Some(at_source) = &mut self.at_source else {
+            let services = self.frontends.addresses().map(|address| (address, ServiceEgress::Exit));
+            return self.deferral.update(view, services);
+        };
+        redefer |= at_source.update(&self.cluster, served_by_host(view));
+        if !redefer {
+            return;
+        }
+        let services = self.frontends.addresses().map(|address| (address, at_source.egress(address)));
+        self.deferral.update(view, services);
     }
 
     fn guard(&self, now: Instant) -> Option<Command> {
         self.guards.next(now).map(|(ifindex, guard)| Command::Guard { ifindex, guard })
+    }
+
+    fn lead(&self, now: Instant) -> Option<Command> {
+        self.at_source.as_ref()?.next(now).map(|changes| Command::Lead { changes })
     }
 
     fn defer(&self, now: Instant) -> Option<Command> {
@@ -447,6 +507,14 @@ impl State {
         self.ops = ops;
         self.apply_error = Some(error);
         self.apply_backoff.fail(now);
+    }
+
+    fn led(&mut self, changes: LeadChanges, outcome: &Outcome, now: Instant) {
+        let Some(at_source) = &mut self.at_source else { return };
+        match outcome {
+            Outcome::Done | Outcome::Repaired => at_source.done(changes),
+            Outcome::Failed { .. } => at_source.failed(&changes, now),
+        }
     }
 
     fn identified(&mut self, slot: u32) {

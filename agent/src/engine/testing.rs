@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::state::{Command, Outcome};
 use super::upkeep::Check;
-use super::{Config, Handle, Left, Pulse, Room, State, StatusRequest};
+use super::{Config, Handle, Left, Pulse, Room, Services, State, StatusRequest};
 use crate::metrics::duration_histogram;
 use crate::status::Status;
 
@@ -38,7 +38,7 @@ pub(super) const NODE: &str = "node-a";
 
 /// A state of [`NODE`] with room for `slots` - 1 pods.
 pub(super) fn state(slots: u32) -> State {
-    let config = Config { node: NODE.into(), keep: false, routing: BTreeSet::new() };
+    let config = Config { node: NODE.into(), keep: false, routing: BTreeSet::new(), services: Services::Exit };
     State::new(config, Room { limits: limits(1024), slots, addresses: 1024 }, Left::default())
 }
 
@@ -187,6 +187,7 @@ pub(super) fn short(commands: &[Command]) -> Vec<String> {
         Command::Guard { ifindex, guard: Some(_) } => format!("guard {ifindex}"),
         Command::Guard { ifindex, guard: None } => format!("unguard {ifindex}"),
         Command::Defer { changes } => format!("defer {}", changes.len()),
+        Command::Lead { changes } => format!("lead {}", changes.len()),
         Command::FinishTakeover => "finish takeover".to_owned(),
         Command::Check(Check::Pod(slot)) => format!("check {slot}"),
         Command::Check(Check::Device(ifindex, _)) => format!("check device {ifindex}"),

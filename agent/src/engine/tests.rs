@@ -211,7 +211,7 @@ fn more_pods_than_slots_are_told_of_and_served_when_a_slot_is_free() {
 
 #[test]
 fn policies_that_do_not_fit_isolate_their_pod_and_are_told_of() {
-    let config = Config { node: testing::NODE.into(), keep: false, routing: [].into() };
+    let config = Config { node: testing::NODE.into(), keep: false, routing: [].into(), services: Services::Exit };
     let mut state = State::new(config, Room { limits: limits(2), slots: 8, addresses: 1024 }, Left::default());
     state.take_view(host(&[(10, "10.0.0.1")]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1")), testing::allow_blocks(8)]);

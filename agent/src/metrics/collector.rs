@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::names::{self, Metric};
 use crate::engine::ANOMALY_KINDS;
-use crate::status::{AnomalyStatus, CounterStatus, PodState, PodStatus, RepairStatus, Status};
+use crate::status::{AnomalyStatus, CounterStatus, PodState, PodStatus, RepairStatus, ServicesAt, Status};
 
 /// The reasons that have a series for every pod from its start, so that a rate sees the first packet.
 pub(super) const CORE: [Reason; 6] =
@@ -85,6 +85,9 @@ impl StatusCollector {
         let services = &self.status.services;
         single(encoder, &names::SERVICE_ADDRESSES, services.addresses as u64)?;
         single(encoder, &names::SERVICE_ADDRESSES_LEFT_OUT, services.left_out as u64)?;
+        single(encoder, &names::SERVICES_AT_SOURCE, u64::from(services.judged_at == ServicesAt::Source))?;
+        let frontends = [("judged", services.frontends as u64), ("denied", services.frontends_denied as u64)];
+        family(encoder, &names::FRONTENDS, frontends.into_iter().map(|(verdict, n)| (vec![("verdict", verdict)], n)))?;
         let hooked = services.devices.iter().filter(|device| device.hooked).count() as u64;
         let devices = [("true", hooked), ("false", services.devices.len() as u64 - hooked)];
         family(encoder, &names::DEVICES, devices.into_iter().map(|(hooked, n)| (vec![("hooked", hooked)], n)))?;

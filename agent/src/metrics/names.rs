@@ -51,6 +51,10 @@ metrics! {
         "Addresses of Services: egress to them is judged by the backend that a packet really goes to.";
     SERVICE_ADDRESSES_LEFT_OUT = Gauge "podgate_service_addresses_left_out",
         "Addresses of Services that the tables have no room for: egress to them is judged as to any other address.";
+    SERVICES_AT_SOURCE = Gauge "podgate_services_at_source",
+        "Whether egress to Services is judged where it leaves the pod, by all backends, as --services=source asks: 1 or 0.";
+    FRONTENDS = Gauge "podgate_frontends",
+        "Ports of Services that are judged where packets leave the pod, by verdict: judged, or denied for want of room.";
     DEVICES = Gauge "podgate_devices",
         "Devices by which packets leave the node, without pods' interfaces: whether egress to Services is judged there.";
     EXITS = Counter "podgate_exit_judgements",

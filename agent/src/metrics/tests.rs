@@ -5,7 +5,7 @@ use super::names;
 use super::*;
 use crate::status::{
     AnomalyStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, RepairStatus,
-    ServicesStatus, SourceStatus, TableStatus,
+    ServicesAt, ServicesStatus, SourceStatus, TableStatus,
 };
 
 fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
@@ -58,6 +58,9 @@ fn full_status() -> Status {
         tables: vec![TableStatus { name: "groups".to_owned(), entries: 5, capacity: 10 }],
         repairs: RepairStatus { hooks: 3, ..RepairStatus::default() },
         services: ServicesStatus {
+            judged_at: ServicesAt::Source,
+            frontends: 7,
+            frontends_denied: 9,
             addresses: 3,
             left_out: 1,
             devices: [("eth0", true), ("odd0", false), ("odd1", false)].map(device).to_vec(),
@@ -151,6 +154,9 @@ fn state_is_mirrored() {
         (r#"podgate_problems_met_total{kind="invalid"}"#, 5.0),
         ("podgate_service_addresses", 3.0),
         ("podgate_service_addresses_left_out", 1.0),
+        ("podgate_services_at_source", 1.0),
+        (r#"podgate_frontends{verdict="judged"}"#, 7.0),
+        (r#"podgate_frontends{verdict="denied"}"#, 9.0),
         (r#"podgate_devices{hooked="true"}"#, 1.0),
         (r#"podgate_devices{hooked="false"}"#, 2.0),
         (r#"podgate_exit_judgements_total{verdict="allowed"}"#, 6.0),

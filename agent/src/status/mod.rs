@@ -215,9 +215,27 @@ pub(crate) struct RepairStatus {
     pub(crate) tables: u64,
 }
 
-/// Egress to Services and to the host's own addresses: judged where packets leave the host or enter a pod.
+/// Where egress to Services is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ServicesAt {
+    /// Where packets leave the host or enter a pod, by the real destination.
+    #[default]
+    Exit,
+    /// Where packets leave their pod, by all backends.
+    Source,
+}
+
+/// Egress to Services and to the host's own addresses: judged where packets leave the host or enter a pod, unless
+/// Services are judged at the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServicesStatus {
+    /// Where egress to Services is judged.
+    pub(crate) judged_at: ServicesAt,
+    /// Ports of Services' addresses that are judged at the source.
+    pub(crate) frontends: usize,
+    /// Those to which egress is denied at the source, because they have too many backends or the tables no room.
+    pub(crate) frontends_denied: usize,
     /// Addresses of Services: cluster IPs, external IPs, load balancers'.
     pub(crate) addresses: usize,
     /// Addresses of the host, at which NodePorts and hostPorts are served too.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use podgate_common::{Direction, Tag, Verdict};
-use podgate_datapath::Deferring;
+use podgate_datapath::{Deferring, ServiceEgress};
 use podgate_policy::op::Op;
 
 use crate::frames::{ACK, SYN, SYN_ACK, tcp, udp};
@@ -67,7 +67,7 @@ pub(crate) fn all() -> Vec<Case> {
 /// Packets to a Service: at the pod's hook and at the exit hook, and what merely passes there.
 fn services(family: &str, ends: Ends) -> [Case; 6] {
     let mut rig = Rig::new(Side::Web, Side::Web);
-    let service = Some(Deferring { host: false, service: true });
+    let service = Some(Deferring { host: false, service: Some(ServiceEgress::Exit) });
     rig.datapath.defer(&[(ends.stranger, service)].into()).expect("room for an address");
     let (client, service, backend) = ((ends.pod, 4000), (ends.stranger, 80), (ends.friend, 80));
     rig.egress(&tcp(client, service, SYN));

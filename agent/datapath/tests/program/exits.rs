@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use podgate_common::{Direction, Reason, Tag};
-use podgate_datapath::{Deferring, Exits, Guard, Identity, TestContext};
+use podgate_datapath::{Deferring, Exits, Guard, Identity, ServiceEgress, TestContext};
 
 use crate::frames::{ACK, SYN, SYN_ACK, echo_request, fragments, icmp, sctp, tcp, udp};
 use crate::rig::{ELSEWHERE, Ends, FAMILIES, Rig, SLOT, Side, identity};
 
-const SERVICE: Option<Deferring> = Some(Deferring { host: false, service: true });
-const HOST: Option<Deferring> = Some(Deferring { host: true, service: false });
+const SERVICE: Option<Deferring> = Some(Deferring { host: false, service: Some(ServiceEgress::Exit) });
+const HOST: Option<Deferring> = Some(Deferring { host: true, service: None });
 /// The pod's interface.
 const INTERFACE: u32 = 1;
 

@@ -1,6 +1,7 @@
 //! What the real programs do with crafted frames, by BPF_PROG_TEST_RUN. Runs as root.
 #![expect(clippy::expect_used, reason = "a test that cannot be set up fails")]
 
+mod at_source;
 mod connections;
 mod exits;
 mod frames;

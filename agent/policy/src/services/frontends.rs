@@ -55,7 +55,7 @@ impl Frontends {
 
 /// The addresses at which clients reach a Service itself. kube-proxy serves none for headless and ExternalName Services
 /// (`proxyutil.ShouldSkipService`), whatever else they say.
-fn frontends(service: &Service) -> BTreeSet<IpAddr> {
+pub(crate) fn frontends(service: &Service) -> BTreeSet<IpAddr> {
     match service.form {
         ServiceForm::Headless | ServiceForm::ExternalName => BTreeSet::new(),
         ServiceForm::Virtual => {

@@ -2,11 +2,14 @@
 
 mod backends;
 mod frontends;
+mod leads;
 mod object;
 
 pub(crate) use backends::has_slices;
 pub use backends::{Backend, Through, Within, backends};
 pub use frontends::Frontends;
+pub(crate) use frontends::frontends as frontend_addresses;
+pub use leads::{Ends, Frontend, Leads, ends};
 pub use object::{
     AddressFamily, Endpoint, EndpointPort, EndpointSlice, Node, Service, ServiceForm, ServicePort, TargetPort,
     TrafficPolicy,

@@ -4,6 +4,7 @@ mod backends;
 mod explain;
 mod explain_text;
 mod isolation;
+mod leads;
 mod matrix;
 mod peers;
 mod ports;

@@ -7,7 +7,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{CounterStatus, DropStatus, EndStatus, PodState, PodStatus, RepairStatus, Status};
+use super::{CounterStatus, DropStatus, EndStatus, PodState, PodStatus, RepairStatus, ServicesAt, Status};
 use table::Table;
 
 /// The most frequent reasons for drops that are shown for each pod.
@@ -77,13 +77,19 @@ fn repairs(status: &Status) -> Option<String> {
 /// What is judged where packets leave the host.
 fn services(status: &Status) -> String {
     let services = &status.services;
-    let mut line = format!(
-        "  egress to {} and {} of this node is judged at the exit, by the real destination: {} allowed, {} denied",
-        addresses(services.addresses, "of Services"),
-        services.host_addresses,
-        services.allowed,
-        services.denied,
-    );
+    let of_services = addresses(services.addresses, "of Services");
+    let (host, allowed, denied) = (services.host_addresses, services.allowed, services.denied);
+    let mut line = match services.judged_at {
+        ServicesAt::Exit => format!("  egress to {of_services} and {host} of this node is judged"),
+        ServicesAt::Source => format!(
+            "  egress to {of_services}, with {}, is judged where it leaves the pod, by all backends; to {host} of this node",
+            plural(services.frontends, "port"),
+        ),
+    };
+    let _ = write!(line, " at the exit, by the real destination: {allowed} allowed, {denied} denied");
+    if services.frontends_denied > 0 {
+        let _ = write!(line, "; {} of Services DENIED for want of room", plural(services.frontends_denied, "port"));
+    }
     if services.untagged > 0 {
         let _ = write!(line, "; {} CAME WITHOUT THEIR TAG: another program clears it", services.untagged);
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::status::{InterfaceStatus, PolicyStatus, ProblemStatus, ServicesStatus, TableStatus};
+use crate::status::{InterfaceStatus, PolicyStatus, ProblemStatus, ServicesAt, ServicesStatus, TableStatus};
 
 fn pod(name: &str, state: PodState) -> PodStatus {
     let interface = InterfaceStatus { name: format!("veth-{name}"), index: 7 };
@@ -71,6 +71,25 @@ fn one_line_tells_what_is_judged_at_the_exit_and_what_is_in_the_way_of_it() {
     (status.services.untagged, status.services.left_out) = (2, 3);
     let more = "; 2 CAME WITHOUT THEIR TAG: another program clears it; NO ROOM for 3 more addresses";
     assert_eq!(line(&status), format!("{expected}{more}"));
+}
+
+#[test]
+fn one_line_tells_what_is_judged_at_the_source() {
+    let mut status = status(vec![]);
+    status.services = ServicesStatus {
+        judged_at: ServicesAt::Source,
+        frontends: 3,
+        addresses: 2,
+        host_addresses: 4,
+        denied: 1,
+        ..ServicesStatus::default()
+    };
+    let line = |status: &Status| render(status).lines().nth(2).unwrap_or_default().to_owned();
+    let expected = "  egress to 2 addresses of Services, with 3 ports, is judged where it leaves the pod, by all backends; \
+                    to 4 of this node at the exit, by the real destination: 0 allowed, 1 denied";
+    assert_eq!(line(&status), expected);
+    status.services.frontends_denied = 1;
+    assert_eq!(line(&status), format!("{expected}; 1 port of Services DENIED for want of room"));
 }
 
 #[test]

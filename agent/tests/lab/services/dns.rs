@@ -7,17 +7,17 @@ use podgate_lab::{Attempt, Fate, ProxyMode, Result, Service, ServicePort, Transp
 use super::shop::{BOTH, CLUSTER_IPS, Plan, Shop, egress, ips, make};
 use crate::support::{deny_all, labelled};
 
-const DNS: u16 = 53;
+pub(super) const DNS: u16 = 53;
 const KUBE_SYSTEM: &str = "
 apiVersion: v1
 kind: Namespace
 metadata: {name: kube-system, labels: {kubernetes.io/metadata.name: kube-system}}";
 /// What policies say of DNS everywhere.
-const TO_DNS: &str = "to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, \
+pub(super) const TO_DNS: &str = "to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, \
                       podSelector: {matchLabels: {k8s-app: kube-dns}}}]";
 
 /// A shop with kube-dns on both nodes, and the Service in front of it.
-fn shop(name: &str, plan: Plan) -> Result<Shop> {
+pub(super) fn shop(name: &str, plan: Plan) -> Result<Shop> {
     let mut shop = Shop::empty(name, plan)?;
     shop.world.write("kube-system.yaml", KUBE_SYSTEM)?;
     let mut backends = Vec::new();
@@ -36,7 +36,7 @@ fn shop(name: &str, plan: Plan) -> Result<Shop> {
 }
 
 /// The client's questions by one protocol to both addresses.
-fn ask(shop: &Shop, transport: Transport) -> Result<Vec<Attempt>> {
+pub(super) fn ask(shop: &Shop, transport: Transport) -> Result<Vec<Attempt>> {
     let loads = ips(CLUSTER_IPS).map(|address| shop.load(transport, SocketAddr::new(address, DNS), 20));
     Ok(make(&shop.client, &loads)?.concat())
 }

@@ -1,5 +1,6 @@
 //! Services: pods judged by the backends that their packets reach, whatever address they asked for.
 
+mod at_source;
 mod bulk;
 mod dns;
 mod itself;
