@@ -22,7 +22,7 @@ mod strings;
 mod syntax;
 
 use k8s_openapi::serde::de::DeserializeOwned;
-use podgate_policy::model::Protocol;
+use podgate_policy::model::{Direction, Protocol};
 use serde_json::Value;
 
 pub(crate) use self::cluster::NAME_LABEL;
@@ -128,6 +128,12 @@ pub(crate) fn object(kind: Kind, raw: Raw<'_>, origin: Origin, unnamed: &str, st
         }
     };
     Converted { name, outcome, issues }
+}
+
+/// The directions in which an object is a policy with rules that its `policyTypes` leaves out: the policy as it is enforced
+/// doesn't hold them.
+pub(crate) fn ineffective_rules(kind: Kind, object: &Value) -> Vec<Direction> {
+    if kind == Kind::NetworkPolicy { policy::ineffective_rules(object) } else { vec![] }
 }
 
 /// Converts an object of which a part can be used even if another is wrong.

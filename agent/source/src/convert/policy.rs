@@ -4,6 +4,7 @@ use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicySpec,
 };
 use podgate_policy::model::{Direction, Isolation, ObjectKey, Policy, Rule};
+use serde_json::Value;
 
 use super::decode::{UnknownFields, decode};
 use super::fallback::fallback;
@@ -76,6 +77,20 @@ fn egress_rules(rules: &[NetworkPolicyEgressRule], path: &Path<'_>, scope: &mut 
         rule::rule(Direction::Egress, peers, from.ports.as_deref().unwrap_or_default(), &path.index(index), scope)
     };
     rules.iter().enumerate().map(convert).collect()
+}
+
+/// The directions in which a policy has rules that its `policyTypes` leaves out.
+pub(super) fn ineffective_rules(policy: &Value) -> Vec<Direction> {
+    let spec = &policy["spec"];
+    let types = spec["policyTypes"].as_array().filter(|types| !types.is_empty());
+    let has_rules = |direction: &Direction| spec[direction.as_str()].as_array().is_some_and(|rules| !rules.is_empty());
+    let is_left_out = |direction: &Direction| {
+        let named = |types: &Vec<Value>| {
+            types.iter().filter_map(Value::as_str).any(|name| direction.as_str().eq_ignore_ascii_case(name))
+        };
+        types.is_some_and(|types| !named(types))
+    };
+    Direction::ALL.into_iter().filter(|direction| has_rules(direction) && is_left_out(direction)).collect()
 }
 
 /// The directions that a policy says anything about.

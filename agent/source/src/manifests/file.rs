@@ -1,12 +1,15 @@
 //! What one file holds.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
 use super::document::{Found, objects};
+use podgate_policy::model::Direction;
+
 use super::tree::Tree;
-use super::{split, yaml};
+use super::{Place, split, yaml};
 use crate::convert::{self, Converted, Issue, Outcome, Strings};
 use crate::object::Object;
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
@@ -27,6 +30,8 @@ pub(super) struct Content {
     pub(super) problems: Vec<Problem>,
     /// Whether an earlier version without this flaw is to be preferred.
     pub(super) broken: bool,
+    /// The line on which the content of each YAML document begins, by its number; both counted from 1.
+    pub(super) lines: BTreeMap<usize, u64>,
     /// How many objects there were, of whatever kind and condition.
     objects: usize,
 }
@@ -45,6 +50,17 @@ pub(super) struct Item {
     pub(super) document: usize,
     /// The object.
     pub(super) object: Object,
+    /// Whether it is what was written: no stand-in, and nothing of it left out.
+    pub(super) sound: bool,
+    /// Directions in which the object is a policy with rules, but which its `policyTypes` leaves out.
+    pub(super) ineffective: Vec<Direction>,
+}
+
+impl Item {
+    pub(super) fn place(&self, path: &Path) -> Place {
+        let Self { document, sound, ref ineffective, .. } = *self;
+        Place { path: path.into(), document, sound, ineffective: ineffective.clone() }
+    }
 }
 
 /// Reads a file.
@@ -109,6 +125,7 @@ impl Parser<'_> {
             if !self.has_room() {
                 break;
             }
+            self.content.lines.insert(number, document.first_line());
             self.document(number, yaml::read(document.text, document.lines_before));
         }
     }
@@ -142,7 +159,8 @@ impl Parser<'_> {
                 Found::Known(kind, tree) => {
                     let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
                     let converted = convert::object(kind, tree.raw(), convert::Origin::File, &unnamed, self.strings);
-                    self.object(number, converted);
+                    let ineffective = convert::ineffective_rules(kind, &tree.value);
+                    self.object(number, converted, ineffective);
                 }
                 Found::Foreign(name) => {
                     tracing::debug!(path = %self.path.display(), document = number, name, "kind that podgate does not read");
@@ -158,11 +176,11 @@ impl Parser<'_> {
         self.problem(Problem { origin, object: None, field, kind, message, effect: Effect::LeftOut });
     }
 
-    fn object(&mut self, document: usize, converted: Converted) {
+    fn object(&mut self, document: usize, converted: Converted, ineffective: Vec<Direction>) {
         let Converted { name, outcome, issues } = converted;
         self.content.broken |= !matches!(outcome, Outcome::Good(_));
         if let Outcome::Good(object) | Outcome::StandIn(object) = outcome {
-            self.content.items.push(Item { document, object });
+            self.content.items.push(Item { document, object, sound: issues.is_empty(), ineffective });
         }
         for Issue { field, kind, message, effect } in issues {
             let origin = self.origin(document);

@@ -21,7 +21,7 @@ pub(super) fn merge<'a>(
     let mut merged: BTreeMap<ObjectRef, (Origin, &Object)> = BTreeMap::new();
     let mut problems = vec![];
     for (path, items) in files {
-        for Item { document, object } in items {
+        for Item { document, object, .. } in items {
             let origin = Origin::File { path: path.into(), document: Some(*document) };
             match merged.get(&object.reference()) {
                 None => drop(merged.insert(object.reference(), (origin, object))),

@@ -22,15 +22,17 @@ mod tree;
 mod watch;
 mod yaml;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
+use podgate_policy::model::Direction;
 
 pub use self::directory::spawn;
 use self::file::Content;
 use crate::convert::Strings;
-use crate::object::Change;
+use crate::object::{Change, ObjectRef};
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
 
 /// What a set of files holds.
@@ -40,6 +42,23 @@ pub struct Loaded {
     pub cluster: Cluster,
     /// Everything that is wrong, sorted by origin.
     pub problems: Vec<Problem>,
+    /// Where each object is written. Namespaces that exist only because objects are in them are not among these.
+    pub places: BTreeMap<ObjectRef, Place>,
+    /// The line on which the content of each YAML document begins, by file and document; both counted from 1.
+    pub lines: BTreeMap<(Arc<Path>, usize), u64>,
+}
+
+/// Where an object is written, and what is written there that the object itself does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub path: Arc<Path>,
+    /// The document in it, counted from 1.
+    pub document: usize,
+    /// Whether the object is what is written: no policy that stands in for an invalid one, and nothing left out.
+    pub sound: bool,
+    /// Directions in which a policy has rules that its `policyTypes` makes ineffective.
+    pub ineffective: Vec<Direction>,
 }
 
 /// Reads files and directories, each file once. Blocking; for the command line.
@@ -92,10 +111,17 @@ impl Loaded {
     fn new(contents: Vec<(PathBuf, Content)>, mut problems: Vec<Problem>) -> Self {
         let items = contents.iter().map(|(path, content)| (path.as_path(), content.items.as_slice()));
         let (objects, duplicates) = merge::merge(items);
+        let (mut places, mut lines) = (BTreeMap::new(), BTreeMap::new());
+        for (path, content) in &contents {
+            lines.extend(content.lines.iter().map(|(&document, &line)| ((path.as_path().into(), document), line)));
+            for item in &content.items {
+                places.entry(item.object.reference()).or_insert_with(|| item.place(path));
+            }
+        }
         problems.extend(duplicates);
         problems.extend(contents.into_iter().flat_map(|(_, content)| content.problems));
         problems.sort();
-        let mut loaded = Self { problems, ..Self::default() };
+        let mut loaded = Self { problems, places, lines, ..Self::default() };
         for object in objects.into_values() {
             Change::Apply(object).apply_to(&mut loaded.cluster);
         }

@@ -46,11 +46,21 @@ fn is_mark(line: &str, mark: &str) -> bool {
     line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
+impl Document<'_> {
+    /// The line of the file, counted from 1, on which its content begins.
+    pub(super) fn first_line(&self) -> u64 {
+        let within = (1..).zip(self.text.lines()).find(|(_, line)| is_content(line)).map_or(1, |(number, _)| number);
+        self.lines_before + within
+    }
+}
+
 fn has_content(text: &str) -> bool {
-    text.lines().any(|line| {
-        let line = line.strip_prefix("---").unwrap_or(line).trim();
-        !line.is_empty() && !line.starts_with('#') && !line.starts_with('%') && line != "..."
-    })
+    text.lines().any(is_content)
+}
+
+fn is_content(line: &str) -> bool {
+    let line = line.strip_prefix("---").unwrap_or(line).trim();
+    !line.is_empty() && !line.starts_with('#') && !line.starts_with('%') && line != "..."
 }
 
 #[cfg(test)]
@@ -74,6 +84,12 @@ mod tests {
         assert_eq!(split("# nothing\n---\n---\n# here\n\n---\n%YAML 1.2\n"), []);
         assert_eq!(split(""), []);
         assert_eq!(split("# licence\n---\na: 1\n---\n"), [("---\na: 1\n", 1)]);
+    }
+
+    #[test]
+    fn content_begins_behind_marks_and_comments() {
+        let lines = |text| documents(text).map(|document| document.first_line()).collect::<Vec<_>>();
+        assert_eq!(lines("# licence\n\na: 1\n---\n# two\nb: 2\n--- {c: 3}\n"), [3, 6, 7]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod directory;
 mod examples;
 mod hostile;
 mod kinds;
+mod places;
 mod policies;
 mod random;
 mod refused;
