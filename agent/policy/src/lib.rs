@@ -8,6 +8,7 @@
 //! Plain data in, plain data out: no Kubernetes client, no kernel, no clock, no logging.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod cluster;
 pub mod compile;
 pub mod evaluate;

@@ -29,6 +29,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use error::{ExplainError, Lack, Unknown};
+pub(crate) use render::{listed, words};
+
 pub use forwarded::{Entry, EntryPort, Forwarded, Outcome, ServiceEntry, Way};
 
 use crate::cluster::Cluster;

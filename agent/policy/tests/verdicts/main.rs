@@ -3,6 +3,8 @@
 mod backends;
 mod explain;
 mod explain_text;
+mod findings;
+mod findings_of_peers;
 mod isolation;
 mod leads;
 mod matrix;

@@ -2,7 +2,7 @@
 
 mod denial;
 mod forwarded;
-mod words;
+pub(crate) mod words;
 
 use std::borrow::Cow;
 use std::fmt::{self, Formatter, Write};
@@ -205,7 +205,7 @@ impl<'e> View<'e> {
 }
 
 /// Items joined by commas, those beyond the limit counted.
-fn listed(items: &[String]) -> String {
+pub(crate) fn listed(items: &[String]) -> String {
     match items.len().checked_sub(SHOWN) {
         None | Some(0) => items.join(", "),
         Some(more) => format!("{} and {more} more", items[..SHOWN].join(", ")),

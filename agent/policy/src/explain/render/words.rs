@@ -81,7 +81,8 @@ pub(super) fn port_mismatch(why: &PortMismatch, destination: &Participant) -> St
     }
 }
 
-fn selector(selector: &Selector) -> String {
+/// A selector, as kubectl writes it.
+pub(crate) fn selector(selector: &Selector) -> String {
     joined(selector.requirements(), requirement)
 }
 
