@@ -11,7 +11,9 @@
 pub mod check;
 pub mod cluster;
 pub mod compile;
+pub mod diff;
 pub mod evaluate;
+pub mod expectations;
 pub mod explain;
 pub mod matrix;
 pub mod model;

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use podgate_policy::check::{Rule, Severity, check};
 use podgate_policy::cluster::Cluster;
 use podgate_policy::evaluate::{Party, Traffic, verdict};
 use podgate_policy::matrix::{PortChoice, matrix};
 use podgate_policy::model::{Pod, Protocol};
-use podgate_source::manifests;
+use podgate_source::manifests::{self, Loaded};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -61,6 +62,10 @@ fn pod(pod: &CasePod) -> Value {
 }
 
 fn cluster(step: &Step) -> Cluster {
+    loaded(step).cluster
+}
+
+fn loaded(step: &Step) -> Loaded {
     let namespaces = step.namespaces.iter().map(
         |(name, labels)| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
     );
@@ -68,7 +73,7 @@ fn cluster(step: &Step) -> Cluster {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     let loaded = manifests::parse(Path::new("step.json"), &list.to_string());
     assert_eq!(loaded.problems, []);
-    loaded.cluster
+    loaded
 }
 
 /// The pairs that pass, without those of a pod with itself.
@@ -134,6 +139,30 @@ fn for_each_step(check: impl Fn(&Cluster) -> Allowed) {
 #[test]
 fn evaluator_gives_the_stated_verdict_of_every_pair() {
     for_each_step(evaluated);
+}
+
+#[test]
+fn what_is_found_in_the_policies_is_what_is_odd_about_them() {
+    let mut found: BTreeMap<_, usize> = BTreeMap::new();
+    for step in cases().iter().flat_map(|case| &case.steps) {
+        let loaded = loaded(step);
+        for finding in check(&loaded.cluster, &loaded.written()) {
+            *found.entry((finding.rule, finding.severity)).or_default() += 1;
+        }
+    }
+    let expected = BTreeMap::from([
+        // Labels that the case never gives, or gives in a later step.
+        ((Rule::PeerMatchesNothing, Severity::Warning), 8),
+        // Everything denied.
+        ((Rule::EgressWithoutDns, Severity::Note), 1),
+        // Names of another protocol, or of nobody.
+        ((Rule::PortNotServed, Severity::Warning), 4),
+        // A whole namespace by its addresses.
+        ((Rule::BlockOfPods, Severity::Warning), 2),
+        // A policy beside one that allows everything.
+        ((Rule::RuleShadowed, Severity::Warning), 2),
+    ]);
+    assert_eq!(found, expected);
 }
 
 #[test]

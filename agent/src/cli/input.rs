@@ -1,13 +1,14 @@
-//! Arguments and files that `explain` and `matrix` share.
+//! Arguments and files that the commands on files share.
 
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
 use podgate_policy::cluster::Cluster;
+use podgate_policy::matrix::PortChoice;
 use podgate_policy::model::Protocol;
-use podgate_source::Problem;
-use podgate_source::manifests::load;
+use podgate_source::manifests::{Loaded, load};
+use podgate_source::{Problem, ProblemKind};
 
 /// Where the objects are read.
 #[derive(Args, Debug)]
@@ -24,17 +25,35 @@ impl Files {
     /// When anything in the files is invalid: each problem is a line on standard error, since a verdict from half of
     /// the policies would mislead.
     pub(crate) fn load(&self) -> anyhow::Result<Cluster> {
+        load_sound(&self.files)
+    }
+
+    /// Reads everything, mistakes in objects included.
+    ///
+    /// # Errors
+    /// When a file can't be read, as [`Self::load`].
+    pub(crate) fn load_readable(&self) -> anyhow::Result<Loaded> {
         let loaded = load(&self.files);
-        if loaded.problems.is_empty() {
-            return Ok(loaded.cluster);
-        }
-        for problem in &loaded.problems {
-            eprintln!("{}", line(problem));
-        }
-        match loaded.problems.len() {
-            1 => bail!("1 problem in the input: nothing was judged"),
-            n => bail!("{n} problems in the input: nothing was judged"),
-        }
+        let unreadable = loaded.problems.iter().filter(|problem| problem.kind == ProblemKind::File);
+        refuse(unreadable)?;
+        Ok(loaded)
+    }
+}
+
+/// Reads files and directories as [`Files::load`] does.
+pub(super) fn load_sound(files: &[PathBuf]) -> anyhow::Result<Cluster> {
+    let loaded = load(files);
+    refuse(loaded.problems.iter())?;
+    Ok(loaded.cluster)
+}
+
+/// Names the problems and fails, if there are any.
+fn refuse<'p>(problems: impl Iterator<Item = &'p Problem>) -> anyhow::Result<()> {
+    let count = problems.inspect(|problem| eprintln!("{}", line(problem))).count();
+    match count {
+        0 => Ok(()),
+        1 => bail!("1 problem in the input: nothing was judged"),
+        n => bail!("{n} problems in the input: nothing was judged"),
     }
 }
 
@@ -45,6 +64,31 @@ fn line(problem: &Problem) -> String {
     line.push_str(&problem.message);
     // A name or value from a hostile file may hold anything; a problem stays one line all the same.
     line.replace(|c: char| c.is_control(), "\u{fffd}")
+}
+
+/// Which ports are asked for.
+#[derive(Args, Debug)]
+pub(crate) struct PortChoiceArgs {
+    /// A port to ask for, such as TCP/80; repeatable. Without it: the container ports of each destination
+    #[arg(long = "port", value_name = "PROTOCOL/PORT", value_parser = port)]
+    ports: Vec<(Protocol, u16)>,
+}
+
+impl PortChoiceArgs {
+    /// The choice.
+    pub(crate) fn choice(&self) -> PortChoice {
+        if self.ports.is_empty() {
+            return PortChoice::ContainerPorts;
+        }
+        PortChoice::Listed(self.ports.iter().copied().collect())
+    }
+}
+
+/// Parses `PROTOCOL/PORT`.
+fn port(text: &str) -> Result<(Protocol, u16), String> {
+    let (name, number) = text.split_once('/').ok_or("expected PROTOCOL/PORT, such as TCP/80")?;
+    let protocol = protocol(name).ok_or("the protocol is TCP, UDP or SCTP")?;
+    Ok((protocol, port_number(number)?))
 }
 
 /// Parses a protocol in any case.
@@ -63,7 +107,7 @@ pub(crate) fn port_number(text: &str) -> Result<u16, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use podgate_source::{Effect, Origin, ProblemKind};
+    use podgate_source::{Effect, Origin};
 
     #[test]
     fn a_problem_is_one_line_whatever_it_names() {
@@ -79,6 +123,14 @@ mod tests {
             line(&problem),
             "a.yaml, document 2: NetworkPolicy shop/\u{fffd}[31mapi\u{fffd}: spec.ingress[0]: wrong"
         );
+    }
+
+    #[test]
+    fn ports_carry_their_protocol() {
+        assert_eq!(port("udp/53"), Ok((Protocol::Udp, 53)));
+        for bad in ["80", "TCP/0", "ICMP/1", "TCP/", "/80", "TCP/80/1"] {
+            assert!(port(bad).is_err(), "{bad:?} was accepted");
+        }
     }
 
     #[test]

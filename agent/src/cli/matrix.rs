@@ -1,14 +1,12 @@
 //! `podgate matrix`.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
-use podgate_policy::matrix::{self, PortChoice, Row, ServiceRow};
-use podgate_policy::model::Protocol;
+use podgate_policy::matrix::{self, Row, ServiceRow};
 use serde::Serialize;
 
-use super::input::{self, Files};
+use super::input::{Files, PortChoiceArgs};
 use super::output::{Format, print, print_json};
 
 /// Show which pods reach which
@@ -20,9 +18,8 @@ pub(crate) struct MatrixArgs {
     #[command(flatten)]
     files: Files,
 
-    /// A port to ask for, such as TCP/80; repeatable. Without it: the container ports of each destination
-    #[arg(long = "port", value_name = "PROTOCOL/PORT", value_parser = port)]
-    ports: Vec<(Protocol, u16)>,
+    #[command(flatten)]
+    ports: PortChoiceArgs,
 
     /// Show also who reaches which port of which Service, at how many of its backends
     ///
@@ -59,8 +56,9 @@ impl MatrixArgs {
     /// Prints the matrix.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let cluster = self.files.load()?;
-        let rows = matrix::matrix(&cluster, &self.choice());
-        let services = if self.services { matrix::services(&cluster, &self.choice()) } else { Vec::new() };
+        let choice = self.ports.choice();
+        let rows = matrix::matrix(&cluster, &choice);
+        let services = if self.services { matrix::services(&cluster, &choice) } else { Vec::new() };
         match self.output {
             Format::Text if services.is_empty() => print(&matrix::render(&rows))?,
             Format::Text => print(&format!("{}\n{}", matrix::render(&rows), matrix::render_services(&services)))?,
@@ -69,13 +67,6 @@ impl MatrixArgs {
             }
         }
         Ok(ExitCode::SUCCESS)
-    }
-
-    fn choice(&self) -> PortChoice {
-        if self.ports.is_empty() {
-            return PortChoice::ContainerPorts;
-        }
-        PortChoice::Listed(self.ports.iter().copied().collect::<BTreeSet<_>>())
     }
 }
 
@@ -98,25 +89,5 @@ fn service_view(row: &ServiceRow) -> RowView<'_> {
         port: row.port,
         allowed: row.is_allowed(),
         service: Some(ServiceView { service: true, backends_allowed: row.allowed, backends: row.backends }),
-    }
-}
-
-/// Parses `PROTOCOL/PORT`.
-fn port(text: &str) -> Result<(Protocol, u16), String> {
-    let (protocol, number) = text.split_once('/').ok_or("expected PROTOCOL/PORT, such as TCP/80")?;
-    let protocol = input::protocol(protocol).ok_or("the protocol is TCP, UDP or SCTP")?;
-    Ok((protocol, input::port_number(number)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_carry_their_protocol() {
-        assert_eq!(port("udp/53"), Ok((Protocol::Udp, 53)));
-        for bad in ["80", "TCP/0", "ICMP/1", "TCP/", "/80", "TCP/80/1"] {
-            assert!(port(bad).is_err(), "{bad:?} was accepted");
-        }
     }
 }

@@ -1,22 +1,28 @@
 //! The command line: one subcommand per module, each ending in an exit status.
 
 mod agent;
+mod check;
 mod cleanup;
+mod diff;
 mod explain;
 mod input;
 mod matrix;
 mod output;
 mod status;
+mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use agent::{AgentArgs, Hook, JudgedAt, LiveConnections};
+use check::CheckArgs;
 use cleanup::CleanupArgs;
+use diff::DiffArgs;
 use explain::ExplainArgs;
 use matrix::MatrixArgs;
 use status::StatusArgs;
+use test::TestArgs;
 
 /// Exit status of a command that could not do its work: bad input, no agent, no permission.
 pub(crate) const FAILED: u8 = 2;
@@ -28,8 +34,9 @@ Enforces Kubernetes NetworkPolicy with eBPF on any CNI whose pods hang on veth p
 
 One agent runs on each node (`podgate agent`). It reads policies and pods from the Kubernetes API, or from a directory \
 of YAML files, and drops in the kernel what the policies do not allow. `podgate status` shows what the agent of this \
-node does. `podgate explain` and `podgate matrix` answer what a set of policies allows, from YAML files alone: they \
-need no cluster, no kernel support and no root.";
+node does. All other commands need no cluster, no kernel support and no root: from YAML files alone `explain` and `matrix` \
+answer what a set of policies allows, `check` finds what is probably not meant, `test` compares with what is expected, \
+and `diff` tells what opens and closes between two sets.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +45,10 @@ Examples:
   podgate status                                         what the agent on this node enforces
   podgate explain -f ./yaml --from shop/web --to shop/api --port 8080
   podgate explain -f ./yaml --from shop/web --to 10.96.0.10 --port 53 --protocol UDP
-  podgate matrix -f ./yaml --port TCP/8080";
+  podgate matrix -f ./yaml --port TCP/8080
+  podgate check -f ./yaml                                what is probably not meant
+  podgate test expected.yaml -f ./yaml                   whether policies do what is expected
+  podgate diff -f ./yaml -f ./changed                    what opens and closes";
 
 #[derive(Parser)]
 #[command(name = "podgate", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
@@ -53,6 +63,9 @@ enum Command {
     Status(StatusArgs),
     Explain(ExplainArgs),
     Matrix(MatrixArgs),
+    Check(CheckArgs),
+    Test(TestArgs),
+    Diff(DiffArgs),
     Cleanup(CleanupArgs),
 }
 
@@ -64,6 +77,9 @@ pub fn run() -> ExitCode {
         Command::Status(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Matrix(args) => args.run(),
+        Command::Check(args) => args.run(),
+        Command::Test(args) => args.run(),
+        Command::Diff(args) => args.run(),
         Command::Cleanup(args) => args.run(),
     };
     result.unwrap_or_else(|error| {

@@ -99,6 +99,15 @@ impl Answer {
             Self::Forwarded(forwarded) => forwarded.outcome() == Outcome::Allowed,
         }
     }
+
+    /// Whether the packet is dropped, wherever it ends. Neither this nor [`Self::is_allowed`]: it depends.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Direct(explanation) => explanation.paths.iter().all(|path| !path.verdict.is_allowed()),
+            Self::Forwarded(forwarded) => forwarded.outcome() == Outcome::Denied,
+        }
+    }
 }
 
 /// The verdict on a packet between two ends.

@@ -126,6 +126,7 @@ impl<'c> Fits<'c> {
         let ports = match choice {
             PortChoice::Listed(ports) => ports.clone(),
             PortChoice::ContainerPorts => to.pod.ports.iter().map(|port| (port.protocol, port.number)).collect(),
+            PortChoice::Each(ports) => ports.get(&to.pod.key).cloned().unwrap_or_default(),
         };
         ports.into_iter().map(|(protocol, port)| self.column(to, protocol, port)).collect()
     }

@@ -4,8 +4,9 @@ mod fits;
 mod render;
 mod services;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use render::names_within;
 pub use render::{render, render_services};
 pub use services::{ServiceRow, services};
 
@@ -19,6 +20,8 @@ pub enum PortChoice {
     Listed(BTreeSet<(Protocol, u16)>),
     /// Of each destination the ports that its containers declare.
     ContainerPorts,
+    /// Of each of these destinations its own.
+    Each(BTreeMap<ObjectKey, BTreeSet<(Protocol, u16)>>),
 }
 
 /// The verdict of one pair and port.

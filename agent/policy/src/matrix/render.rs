@@ -9,7 +9,7 @@ use crate::model::{ObjectKey, Protocol};
 /// Up to this many pods, a table is easier to read than lists.
 const TABLE_PODS: usize = 12;
 
-type Pods<'r> = BTreeSet<&'r ObjectKey>;
+pub(crate) type Pods<'r> = BTreeSet<&'r ObjectKey>;
 
 /// Who reaches a port, by destination.
 type Sources<'r> = BTreeMap<&'r ObjectKey, Pods<'r>>;
@@ -118,6 +118,11 @@ fn groups<'r>(sources: &Sources<'r>) -> Vec<(Pods<'r>, Pods<'r>)> {
     }
     groups.extend(without_self);
     groups
+}
+
+/// Names of some of all pods, whole namespaces as one.
+pub(crate) fn names_within(all: &Pods<'_>, pods: &Pods<'_>) -> String {
+    names(all, pods, &Pods::new())
 }
 
 /// Names of pods, whole namespaces as one; it does not matter whether the `beside` pods are in it.

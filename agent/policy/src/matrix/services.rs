@@ -46,7 +46,7 @@ pub fn services(cluster: &Cluster, choice: &PortChoice) -> Vec<ServiceRow> {
     let virtual_ones = cluster.services.values().filter(|service| service.form == ServiceForm::Virtual);
     let asked = |port: &&ServicePort| match choice {
         PortChoice::Listed(ports) => ports.contains(&(port.protocol, port.port)),
-        PortChoice::ContainerPorts => true,
+        PortChoice::ContainerPorts | PortChoice::Each(_) => true,
     };
     let mut rows = Vec::new();
     for service in virtual_ones {

@@ -88,7 +88,7 @@ fn whole_file(path: &Path, message: String) -> Problem {
 }
 
 /// The text of a file, or what is wrong with it. Nothing but regular files is opened: reading a pipe might never end.
-fn text(path: &Path) -> Result<String, String> {
+pub(super) fn text(path: &Path) -> Result<String, String> {
     let metadata = fs::metadata(path).map_err(|error| format!("can't be read: {error}"))?;
     if !metadata.is_file() {
         return Err("not a regular file: expected a file of YAML or JSON".to_owned());

@@ -19,6 +19,7 @@ mod list;
 mod merge;
 mod split;
 mod tree;
+mod values;
 mod watch;
 mod yaml;
 
@@ -26,11 +27,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use podgate_policy::check::Written;
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::Direction;
 
 pub use self::directory::spawn;
 use self::file::Content;
+pub use self::values::{Document, values};
 use crate::convert::Strings;
 use crate::object::{Change, ObjectRef};
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
@@ -108,6 +111,25 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
 }
 
 impl Loaded {
+    /// What is written beside what the objects hold, for [`podgate_policy::check::check`].
+    #[must_use]
+    pub fn written(&self) -> Written {
+        let mut written = Written::default();
+        for (reference, place) in &self.places {
+            match reference {
+                ObjectRef::Policy(key) => {
+                    if !place.sound {
+                        written.unsound.insert(key.clone());
+                    }
+                    written.ineffective.extend(place.ineffective.iter().map(|&direction| (key.clone(), direction)));
+                }
+                ObjectRef::Namespace(_) => written.namespaces = true,
+                ObjectRef::Node(_) | ObjectRef::Pod(_) | ObjectRef::Service(_) | ObjectRef::EndpointSlice(_) => {}
+            }
+        }
+        written
+    }
+
     fn new(contents: Vec<(PathBuf, Content)>, mut problems: Vec<Problem>) -> Self {
         let items = contents.iter().map(|(path, content)| (path.as_path(), content.items.as_slice()));
         let (objects, duplicates) = merge::merge(items);

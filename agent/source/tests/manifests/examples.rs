@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use podgate_policy::check::check;
 use podgate_source::manifests::load;
 
 #[test]
@@ -17,5 +18,6 @@ fn examples_are_sound() {
         let loaded = load(std::slice::from_ref(&directory));
         assert_eq!(loaded.problems, [], "{}", directory.display());
         assert!(!loaded.cluster.policies.is_empty(), "{}", directory.display());
+        assert_eq!(check(&loaded.cluster, &loaded.written()), [], "{}", directory.display());
     }
 }

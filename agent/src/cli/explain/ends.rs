@@ -7,7 +7,7 @@ use podgate_policy::explain::{Destination, End};
 use crate::cli::agent::object_key;
 
 /// Parses who opens the connection.
-pub(super) fn source(text: &str) -> Result<End, String> {
+pub(in crate::cli) fn source(text: &str) -> Result<End, String> {
     let key = text.strip_prefix("pod/").filter(|rest| rest.contains('/')).unwrap_or(text);
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(End::Address(address)),
@@ -16,7 +16,7 @@ pub(super) fn source(text: &str) -> Result<End, String> {
 }
 
 /// Parses who is connected to. A kind makes three parts, so a namespace may have a kind's name.
-pub(super) fn destination(text: &str) -> Result<Destination, String> {
+pub(in crate::cli) fn destination(text: &str) -> Result<Destination, String> {
     if let Ok(address) = text.parse() {
         return Ok(Destination::Address(address));
     }

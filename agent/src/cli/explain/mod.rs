@@ -1,16 +1,17 @@
 //! `podgate explain`.
 
-mod ends;
+pub(super) mod ends;
 mod forwarded;
 mod miss;
 mod view;
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::Error;
 use clap::Args;
 use podgate_policy::explain::{Answer, Asked, Destination, End, Query, explain};
 use podgate_policy::model::Protocol;
+use serde::Serialize;
 
 use super::input::{self, Files};
 use super::output::{Format, print, print_json};
@@ -59,14 +60,14 @@ pub(crate) struct ExplainArgs {
 
 /// A port as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Port {
+pub(super) enum Port {
     Number(u16),
     Name(String),
 }
 
 /// What carries the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carried {
+pub(super) enum Carried {
     /// A protocol with ports.
     Ported(Protocol),
     /// A protocol without.
@@ -76,31 +77,51 @@ enum Carried {
 impl ExplainArgs {
     /// Prints the answer.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let query = Query { from: self.from.clone(), to: self.to.clone(), asked: self.asked()? };
+        let asked = asked(self.protocol, self.port.as_ref(), "--port").map_err(Error::msg)?;
+        let query = Query { from: self.from.clone(), to: self.to.clone(), asked };
         let cluster = self.files.load()?;
         let answer = explain(&cluster, &query)?;
         match self.output {
             Format::Text => print(&answer.to_string())?,
-            Format::Json => match &answer {
-                Answer::Direct(explanation) => print_json(&view::Answer::new(explanation))?,
-                Answer::Forwarded(forwarded) => print_json(&forwarded::Answer::new(forwarded))?,
-            },
+            Format::Json => print_json(&AnswerView::new(&answer))?,
         }
         Ok(if answer.is_allowed() { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
     }
+}
 
-    fn asked(&self) -> anyhow::Result<Asked> {
-        Ok(match (self.protocol, &self.port) {
-            (Carried::Ported(protocol), Some(Port::Number(number))) => Asked::Number(protocol, *number),
-            (Carried::Ported(protocol), Some(Port::Name(name))) => Asked::Name(protocol, name.as_str().into()),
-            (Carried::Ported(protocol), None) => bail!("{protocol} needs a --port"),
-            (Carried::Icmp, None) => Asked::Other,
-            (Carried::Icmp, Some(_)) => bail!("ICMP has no ports: leave --port out"),
+/// An answer, as JSON has it.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct AnswerView(Shape);
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shape {
+    Direct(view::Answer),
+    Forwarded(forwarded::Answer),
+}
+
+impl AnswerView {
+    pub(super) fn new(answer: &Answer) -> Self {
+        Self(match answer {
+            Answer::Direct(explanation) => Shape::Direct(view::Answer::new(explanation)),
+            Answer::Forwarded(answer) => Shape::Forwarded(forwarded::Answer::new(answer)),
         })
     }
 }
 
-fn port(text: &str) -> Result<Port, String> {
+/// What is asked for; `field` is what the port is called there.
+pub(super) fn asked(protocol: Carried, port: Option<&Port>, field: &str) -> Result<Asked, String> {
+    Ok(match (protocol, port) {
+        (Carried::Ported(protocol), Some(Port::Number(number))) => Asked::Number(protocol, *number),
+        (Carried::Ported(protocol), Some(Port::Name(name))) => Asked::Name(protocol, name.as_str().into()),
+        (Carried::Ported(protocol), None) => return Err(format!("{protocol} needs a {field}")),
+        (Carried::Icmp, None) => Asked::Other,
+        (Carried::Icmp, Some(_)) => return Err(format!("ICMP has no ports: leave {field} out")),
+    })
+}
+
+pub(super) fn port(text: &str) -> Result<Port, String> {
     if text.is_empty() {
         return Err("expected a port number or a port's name".to_owned());
     }
@@ -110,7 +131,7 @@ fn port(text: &str) -> Result<Port, String> {
     Ok(Port::Name(text.to_owned()))
 }
 
-fn carried(text: &str) -> Result<Carried, String> {
+pub(super) fn carried(text: &str) -> Result<Carried, String> {
     if text.eq_ignore_ascii_case("icmp") {
         return Ok(Carried::Icmp);
     }

@@ -1,0 +1,162 @@
+//! Findings in policies and mistakes in objects, in one form.
+
+use podgate_policy::check::{Finding, Rule, Severity, check};
+use podgate_source::manifests::Loaded;
+use podgate_source::{ObjectRef, Origin, Problem, ProblemKind};
+use serde::{Serialize, Serializer};
+
+/// A finding, as JSON has it. Scripts read it: fields are added, not renamed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(in crate::cli) struct Entry {
+    /// The file, where one is known.
+    pub(in crate::cli) file: Option<String>,
+    /// The document in it, counted from 1.
+    pub(in crate::cli) document: Option<usize>,
+    /// The line on which the document begins, counted from 1.
+    pub(in crate::cli) line: Option<u64>,
+    /// Kind, namespace and name.
+    pub(in crate::cli) object: Option<String>,
+    /// The path of the field.
+    pub(in crate::cli) field: Option<String>,
+    /// The stable name of what was found.
+    pub(in crate::cli) rule: &'static str,
+    /// How bad it is.
+    #[serde(serialize_with = "severity")]
+    pub(in crate::cli) severity: Severity,
+    /// What is wrong.
+    pub(in crate::cli) why: String,
+    /// What to write instead, where that can be said.
+    pub(in crate::cli) instead: Option<String>,
+    /// Where the finding stands among others of its object.
+    #[serde(skip)]
+    order: usize,
+}
+
+impl Entry {
+    pub(super) fn severity(&self) -> Severity {
+        self.severity
+    }
+}
+
+/// Everything that is found in files, by file, document, object and field.
+pub(in crate::cli) fn entries(loaded: &Loaded) -> Vec<Entry> {
+    let findings = check(&loaded.cluster, &loaded.written());
+    let mut entries: Vec<_> = loaded.problems.iter().map(|problem| of_problem(loaded, problem)).collect();
+    entries.extend(findings.into_iter().enumerate().map(|(order, finding)| of_finding(loaded, order, finding)));
+    entries.sort_by(|one, other| {
+        let place = |entry: &Entry| (entry.file.clone(), entry.document, entry.object.clone(), entry.order);
+        place(one).cmp(&place(other)).then_with(|| one.cmp(other))
+    });
+    entries
+}
+
+fn of_finding(loaded: &Loaded, order: usize, finding: Finding) -> Entry {
+    let reference = ObjectRef::Policy(finding.policy);
+    let place = loaded.places.get(&reference);
+    let line = place.and_then(|place| loaded.lines.get(&(place.path.clone(), place.document)));
+    Entry {
+        file: place.map(|place| place.path.display().to_string()),
+        document: place.map(|place| place.document),
+        line: line.copied(),
+        object: Some(reference.to_string()),
+        field: Some(finding.field.to_string()),
+        rule: finding.rule.name(),
+        severity: finding.severity,
+        why: finding.why,
+        instead: Some(finding.instead),
+        order,
+    }
+}
+
+fn of_problem(loaded: &Loaded, problem: &Problem) -> Entry {
+    let (file, document) = match &problem.origin {
+        Origin::File { path, document } => (Some(path.clone()), *document),
+        Origin::Api => (None, None),
+    };
+    let line = file.clone().zip(document).and_then(|place| loaded.lines.get(&place));
+    let (why, instead) = parts(&problem.message);
+    Entry {
+        file: file.map(|path| path.display().to_string()),
+        document,
+        line: line.copied(),
+        object: problem.object.clone(),
+        field: problem.field.clone(),
+        rule: mistake(problem).name(),
+        severity: Severity::Error,
+        why,
+        instead,
+        order: 0,
+    }
+}
+
+/// What is wrong, and what was expected.
+fn parts(message: &str) -> (String, Option<String>) {
+    let split = [": expected ", ", expected "].into_iter().find_map(|mark| message.split_once(mark));
+    match split {
+        Some((why, expected)) => (why.to_owned(), Some(format!("write {expected}"))),
+        None => (message.to_owned(), None),
+    }
+}
+
+/// The sorts of mistakes that make an object invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mistake {
+    File,
+    Syntax,
+    Schema,
+    Value,
+    Except,
+    Duplicate,
+}
+
+impl Mistake {
+    pub(super) const ALL: [Self; 6] =
+        [Self::File, Self::Syntax, Self::Schema, Self::Value, Self::Except, Self::Duplicate];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::File => "unreadable-file",
+            Self::Syntax => "invalid-syntax",
+            Self::Schema => "invalid-schema",
+            Self::Value => "invalid-value",
+            Self::Except => "invalid-except",
+            Self::Duplicate => "duplicate-object",
+        }
+    }
+
+    pub(super) const fn about(self) -> &'static str {
+        match self {
+            Self::File => "A file can't be read as a whole.",
+            Self::Syntax => "A document is not YAML or JSON, or gives a key twice.",
+            Self::Schema => "A field is unknown, or its value has another type.",
+            Self::Value => "The API server would not accept the value.",
+            Self::Except => "An exception of an ipBlock is no smaller part of its cidr.",
+            Self::Duplicate => "The object is defined twice.",
+        }
+    }
+}
+
+fn mistake(problem: &Problem) -> Mistake {
+    let of_except = |field: &String| field.contains(".ipBlock.except[");
+    match problem.kind {
+        ProblemKind::File => Mistake::File,
+        ProblemKind::Syntax => Mistake::Syntax,
+        ProblemKind::Schema => Mistake::Schema,
+        ProblemKind::Invalid if problem.field.as_ref().is_some_and(of_except) => Mistake::Except,
+        ProblemKind::Invalid => Mistake::Value,
+        ProblemKind::Duplicate => Mistake::Duplicate,
+    }
+}
+
+/// Every rule with what it is about and how bad its findings are at worst.
+pub(super) fn rules() -> impl Iterator<Item = (&'static str, &'static str, Severity)> {
+    let mistakes = Mistake::ALL.into_iter().map(|it| (it.name(), it.about(), Severity::Error));
+    mistakes.chain(Rule::ALL.into_iter().map(|rule| {
+        let severity = if rule == Rule::RulesWithoutType { Severity::Error } else { Severity::Warning };
+        (rule.name(), rule.about(), severity)
+    }))
+}
+
+fn severity<S: Serializer>(severity: &Severity, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(severity.as_str())
+}

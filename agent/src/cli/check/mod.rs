@@ -1,0 +1,101 @@
+//! `podgate check`.
+
+mod entry;
+mod sarif;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use podgate_policy::check::{Severity, Unjudged, unjudged};
+use serde::Serialize;
+
+use super::input::Files;
+use super::output::{print, print_json};
+
+pub(super) use entry::{Entry, entries};
+
+/// Exit status when something was found that is bad enough.
+const FOUND: u8 = 1;
+
+/// Find what is probably not meant in policies
+///
+/// Names for each finding the object and field, why, and what to write instead: invalid objects, policies and peers that match
+/// nothing, labels that almost exist, egress without DNS, named ports that nobody serves, blocks of pod or Service addresses,
+/// and rules without effect. What policies select is judged by the pods in the files; without any, it isn't.
+///
+/// Exit status: 0 nothing found that is as bad as --fail-on says; 1 something; 2 when files can't be read.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    files: Files,
+
+    /// The least bad finding for which the exit status is 1
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "warning")]
+    fail_on: FailOn,
+
+    /// How to print the findings
+    #[arg(short = 'o', long, value_enum, default_value = "text")]
+    output: CheckFormat,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CheckFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For code scanning: SARIF 2.1.0.
+    Sarif,
+}
+
+/// Which findings make the command fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// What can't be meant.
+    Error,
+    /// What is hardly meant, and worse.
+    Warning,
+    /// All findings.
+    Note,
+    /// Not one.
+    None,
+}
+
+/// The JSON output. Scripts read it: fields are added, not renamed.
+#[derive(Serialize)]
+struct Report<'a> {
+    findings: &'a [Entry],
+    not_judged: Vec<String>,
+}
+
+impl CheckArgs {
+    /// Prints the findings.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let loaded = self.files.load_readable()?;
+        let entries = entries(&loaded);
+        let unjudged = unjudged(&loaded.cluster, &loaded.written());
+        match self.output {
+            CheckFormat::Text => print(&text::render(&entries, &unjudged))?,
+            CheckFormat::Json => {
+                let not_judged = unjudged.iter().map(Unjudged::to_string).collect();
+                print_json(&Report { findings: &entries, not_judged })?;
+            }
+            CheckFormat::Sarif => print_json(&sarif::log(&entries))?,
+        }
+        let failed = entries.iter().any(|entry| self.fail_on.includes(entry.severity()));
+        Ok(if failed { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+    }
+}
+
+impl FailOn {
+    fn includes(self, severity: Severity) -> bool {
+        match self {
+            Self::Error => severity >= Severity::Error,
+            Self::Warning => severity >= Severity::Warning,
+            Self::Note => severity >= Severity::Note,
+            Self::None => false,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Findings as text.
+
+use std::fmt::Write;
+
+use podgate_policy::check::{Severity, Unjudged};
+
+use super::Entry;
+
+/// The findings, each with what to do, and how many there are; several lines, each ended.
+pub(super) fn render(entries: &[Entry], unjudged: &[Unjudged]) -> String {
+    let mut text: String = entries.iter().map(finding).collect();
+    for unjudged in unjudged {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "not judged: {unjudged}");
+    }
+    text + &summary(entries) + "\n"
+}
+
+fn finding(entry: &Entry) -> String {
+    let what = [&entry.object, &entry.field].into_iter().flatten().map(|part| format!(": {part}")).collect::<String>();
+    let mut text = format!("{} {}{what}\n", entry.severity, entry.rule);
+    let place = [
+        entry.file.clone(),
+        entry.document.map(|document| format!("document {document}")),
+        entry.line.map(|line| format!("line {line}")),
+    ];
+    let place = place.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let instead = entry.instead.as_ref().map(|instead| format!("instead: {instead}"));
+    for line in [Some(format!("in {place}")), Some(format!("why: {}", entry.why)), instead].into_iter().flatten() {
+        // A name or value from a hostile file may hold anything; each line stays one.
+        let line = line.replace(|c: char| c.is_control(), "\u{fffd}");
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "  {line}");
+    }
+    text
+}
+
+fn summary(entries: &[Entry]) -> String {
+    let count = |severity| entries.iter().filter(|entry| entry.severity == severity).count();
+    let counts = Severity::ALL.into_iter().rev().filter_map(|severity| match count(severity) {
+        0 => None,
+        1 => Some(format!("1 {severity}")),
+        count => Some(format!("{count} {severity}s")),
+    });
+    let counts: Vec<_> = counts.collect();
+    if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") }
+}

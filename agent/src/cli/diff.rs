@@ -1,0 +1,103 @@
+//! `podgate diff`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::slice;
+
+use anyhow::bail;
+use clap::Args;
+use podgate_policy::diff::{Cause, Change, Diff, End, Move, diff, render};
+use podgate_policy::model::ObjectKey;
+use serde::Serialize;
+
+use super::input::{PortChoiceArgs, load_sound};
+use super::output::{Format, print, print_json};
+
+/// Exit status when something opens or closes.
+const DIFFERENT: u8 = 1;
+
+/// Tell which connections open or close between two sets of files
+///
+/// Both sets hold everything: namespaces, pods and policies. Compared are all pairs of pods, and pods with the addresses
+/// outside that ipBlocks of either set tell apart. Exit status: 0 nothing opens or closes, 1 something does, 2 when the input
+/// is invalid.
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    /// A file of Kubernetes YAML or a directory of such files: first the old state, then the new one
+    #[arg(short = 'f', long = "file", value_name = "FILE_OR_DIR", required = true)]
+    files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    ports: PortChoiceArgs,
+
+    /// How to print the result
+    #[arg(short = 'o', long, value_enum, default_value = "text")]
+    output: Format,
+}
+
+/// The JSON output. Scripts read it: fields are added, not renamed.
+#[derive(Serialize)]
+struct View {
+    changes: Vec<ChangeView>,
+    pods_added: Vec<String>,
+    pods_removed: Vec<String>,
+}
+
+/// A connection that opens or closes. An end that is no pod is a block, which stands for its addresses outside the cluster.
+#[derive(Serialize)]
+struct ChangeView {
+    change: &'static str,
+    because: &'static str,
+    from: String,
+    to: String,
+    outside: Option<&'static str>,
+    protocol: &'static str,
+    port: u16,
+}
+
+impl DiffArgs {
+    /// Prints the differences.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let [old, new] = self.files.as_slice() else {
+            bail!("two -f are needed, the old state and the new one; there are {}", self.files.len());
+        };
+        let (old, new) = (load_sound(slice::from_ref(old))?, load_sound(slice::from_ref(new))?);
+        let diff = diff(&old, &new, &self.ports.choice());
+        match self.output {
+            Format::Text => print(&render(&diff, &old, &new))?,
+            Format::Json => print_json(&view(&diff))?,
+        }
+        Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+    }
+}
+
+fn view(diff: &Diff) -> View {
+    let names = |pods: &std::collections::BTreeSet<ObjectKey>| pods.iter().map(ToString::to_string).collect();
+    View {
+        changes: diff.changes.iter().map(change).collect(),
+        pods_added: names(&diff.added),
+        pods_removed: names(&diff.removed),
+    }
+}
+
+fn change(change: &Change) -> ChangeView {
+    ChangeView {
+        change: match change.what {
+            Move::Opens => "opens",
+            Move::Closes => "closes",
+        },
+        because: match change.cause {
+            Cause::Policy => "policy",
+            Cause::Pod => "pod",
+        },
+        from: change.from.to_string(),
+        to: change.to.to_string(),
+        outside: match (&change.from, &change.to) {
+            (End::Outside(_), _) => Some("from"),
+            (_, End::Outside(_)) => Some("to"),
+            _ => None,
+        },
+        protocol: change.protocol.as_str(),
+        port: change.port,
+    }
+}

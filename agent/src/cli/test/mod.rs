@@ -1,0 +1,151 @@
+//! `podgate test`.
+
+mod junit;
+mod read;
+mod text;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use podgate_policy::cluster::Cluster;
+use podgate_policy::expectations::{Judgement, Wrong, judge};
+use serde::Serialize;
+
+use super::explain::AnswerView;
+use super::input::Files;
+use super::output::{print, print_json};
+
+use read::Case;
+
+/// Exit status when something is not as expected.
+const UNEXPECTED: u8 = 1;
+
+/// Compare what policies allow with what is expected
+///
+/// The expectations are YAML: a list of cases, each with `from`, `to`, `port`, `protocol` (TCP unless it says UDP, SCTP or ICMP),
+/// `expect` (allow or deny), and perhaps a `name`. Ends are named as for `podgate explain`; `{namespace: NS, labels: {…}}` stands
+/// for every such pod, each of which is judged. A case that names nobody fails.
+///
+/// Exit status: 0 everything is as expected, 1 something is not, 2 when files or expectations are invalid.
+#[derive(Args, Debug)]
+pub(crate) struct TestArgs {
+    /// A file of expectations; several may be given
+    #[arg(value_name = "FILE", required = true)]
+    expectations: Vec<PathBuf>,
+
+    #[command(flatten)]
+    files: Files,
+
+    /// How to print the results
+    #[arg(short = 'o', long, value_enum, default_value = "text")]
+    output: TestFormat,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TestFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For continuous integration: JUnit's XML.
+    Junit,
+}
+
+/// A case and how it compares.
+struct Outcome {
+    case: Case,
+    judgement: Judgement,
+}
+
+/// The JSON output. Scripts read it: fields are added, not renamed.
+#[derive(Serialize)]
+struct View<'a> {
+    passed: usize,
+    failed: usize,
+    cases: Vec<CaseView<'a>>,
+}
+
+#[derive(Serialize)]
+struct CaseView<'a> {
+    file: String,
+    case: usize,
+    name: &'a str,
+    expect: &'static str,
+    passed: bool,
+    pairs: usize,
+    wrong: Vec<WrongView>,
+}
+
+/// What is not as expected: in words, and as `podgate explain -o json` has it where there is a verdict.
+#[derive(Serialize)]
+struct WrongView {
+    reason: String,
+    answer: Option<AnswerView>,
+}
+
+impl TestArgs {
+    /// Prints the results.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let cases = self.cases()?;
+        let cluster = self.files.load()?;
+        let outcomes: Vec<_> = cases.into_iter().map(|case| Outcome::new(&cluster, case)).collect();
+        match self.output {
+            TestFormat::Text => print(&text::render(&outcomes))?,
+            TestFormat::Json => print_json(&view(&outcomes))?,
+            TestFormat::Junit => print(&junit::render(&outcomes)?)?,
+        }
+        let all_met = outcomes.iter().all(|outcome| outcome.judgement.is_met());
+        Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::from(UNEXPECTED) })
+    }
+
+    fn cases(&self) -> anyhow::Result<Vec<Case>> {
+        let (mut cases, mut mistakes) = (vec![], vec![]);
+        for file in &self.expectations {
+            let read = read::cases(file);
+            cases.extend(read.cases);
+            mistakes.extend(read.mistakes);
+        }
+        for mistake in &mistakes {
+            eprintln!("{}", mistake.replace(|c: char| c.is_control(), "\u{fffd}"));
+        }
+        match mistakes.len() {
+            0 => Ok(cases),
+            1 => bail!("1 problem in the expectations: nothing was judged"),
+            n => bail!("{n} problems in the expectations: nothing was judged"),
+        }
+    }
+}
+
+impl Outcome {
+    fn new(cluster: &Cluster, case: Case) -> Self {
+        Self { judgement: judge(cluster, &case.expectation), case }
+    }
+}
+
+fn view(outcomes: &[Outcome]) -> View<'_> {
+    let failed = outcomes.iter().filter(|outcome| !outcome.judgement.is_met()).count();
+    View { passed: outcomes.len() - failed, failed, cases: outcomes.iter().map(case_view).collect() }
+}
+
+fn case_view(Outcome { case, judgement }: &Outcome) -> CaseView<'_> {
+    CaseView {
+        file: case.file.display().to_string(),
+        case: case.number,
+        name: &case.name,
+        expect: case.expectation.expected.as_str(),
+        passed: judgement.is_met(),
+        pairs: judgement.pairs,
+        wrong: judgement.wrong.iter().map(wrong_view).collect(),
+    }
+}
+
+fn wrong_view(wrong: &Wrong) -> WrongView {
+    let answer = match wrong {
+        Wrong::Verdict(answer) => Some(AnswerView::new(answer)),
+        Wrong::NoAnswer(..) | Wrong::Nobody(_) | Wrong::Itself(_) => None,
+    };
+    WrongView { reason: wrong.to_string(), answer }
+}
