@@ -38,22 +38,21 @@ pub(super) fn findings(known: &Known<'_>) -> Vec<Finding> {
 /// At the first policy that has egress rules: there somebody has thought of what the pods need. Pods that may not open anything
 /// need no names.
 fn finding(cluster: &Cluster, policies: &[&ObjectKey], pods: &[&Pod], servers: &[Backend]) -> Finding {
-    let has_rules = |key: &&&ObjectKey| {
-        cluster.policies.get(**key).and_then(|it| rules(it, Direction::Egress)).is_some_and(|rules| !rules.is_empty())
-    };
+    let egress = |key: &ObjectKey| cluster.policies.get(key).and_then(|policy| rules(policy, Direction::Egress));
+    let has_rules = |key: &&&ObjectKey| egress(key).is_some_and(|rules| !rules.is_empty());
     let with_rules = policies.iter().find(has_rules);
-    let names: Vec<_> = pods.iter().map(|pod| pod.key.to_string()).collect();
-    let others: Vec<_> = policies.iter().map(ToString::to_string).collect();
+    let pods: Vec<_> = pods.iter().map(|pod| pod.key.to_string()).collect();
+    let by: Vec<_> = policies.iter().map(ToString::to_string).collect();
     let dns = if servers.is_empty() { "port 53 of any DNS server" } else { "the cluster's DNS" };
     Finding {
-        policy: (*with_rules.or(policies.first()).copied().unwrap_or(&policies[0])).clone(),
+        policy: ObjectKey::clone(with_rules.unwrap_or(&policies[0])),
         field: Field::Rules(Direction::Egress),
         rule: Rule::EgressWithoutDns,
         severity: if with_rules.is_some() { Severity::Warning } else { Severity::Note },
         why: format!(
             "egress of {} is isolated by {}, and no rule allows {dns}, so names can't be resolved",
-            listed(&names),
-            listed(&others)
+            listed(&pods),
+            listed(&by)
         ),
         instead: "allow UDP and TCP 53 to the pods with k8s-app=kube-dns in namespace kube-system".to_owned(),
     }

@@ -42,7 +42,7 @@ fn section<'d>(changes: impl Iterator<Item = &'d Change>, state: &Cluster) -> St
     // Destinations with the same sources come together.
     let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for ((to, protocol, port), from) in sources {
-        lines.entry(names(&all, &from)).or_default().push(format!("{to} {protocol}/{port}"));
+        lines.entry(names(&all, &from)).or_default().push(format!("{} {protocol}/{port}", name(to)));
     }
     lines.into_iter().map(|(from, to)| format!("  to {} from {from}\n", to.join(", "))).collect()
 }
@@ -55,7 +55,14 @@ fn names(all: &BTreeSet<&ObjectKey>, ends: &BTreeSet<&End>) -> String {
             End::Outside(_) => None,
         })
         .collect();
-    let outside = ends.iter().filter(|end| matches!(end, End::Outside(_))).map(ToString::to_string);
+    let outside = ends.iter().filter(|end| matches!(end, End::Outside(_))).map(|end| name(end));
     let pods = (!pods.is_empty()).then(|| names_within(all, &pods));
     pods.into_iter().chain(outside).collect::<Vec<_>>().join(", ")
+}
+
+fn name(end: &End) -> String {
+    match end {
+        End::Pod(pod) => pod.to_string(),
+        End::Outside(block) => format!("outside {block}"),
+    }
 }

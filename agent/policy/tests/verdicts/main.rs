@@ -1,6 +1,8 @@
 //! The verdicts of the NetworkPolicy API, behaviour by behaviour, and how they are explained and tabulated.
 
 mod backends;
+mod diff;
+mod expectations;
 mod explain;
 mod explain_text;
 mod findings;

@@ -29,6 +29,7 @@ fn by_definition(cluster: &Cluster, choice: &PortChoice) -> Vec<Row> {
         let ports = match choice {
             PortChoice::Listed(ports) => ports.clone(),
             PortChoice::ContainerPorts => to.ports.iter().map(|port| (port.protocol, port.number)).collect(),
+            PortChoice::Each(ports) => ports.get(&to.key).cloned().unwrap_or_default(),
         };
         let row = |(protocol, port)| {
             let allowed = pair_is_allowed(cluster, from, to, Traffic::Port { protocol, number: port });

@@ -41,7 +41,7 @@ fn driver() -> Value {
 
 fn result(entry: &Entry) -> Value {
     let instead = entry.instead.as_ref().map(|instead| format!(". Instead: {instead}"));
-    let text = format!("{}{}.", entry.why, instead.unwrap_or_default());
+    let text = entry.why.clone() + &instead.unwrap_or_default();
     json!({
         "ruleId": entry.rule,
         "ruleIndex": rules().position(|(name, ..)| name == entry.rule),

@@ -1,0 +1,9 @@
+//! The commands that judge files, as a user runs them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
+mod check;
+mod diff;
+mod expectations;
+mod incidents;
+mod sarif;
+mod support;
