@@ -3,24 +3,31 @@
 mod agent;
 mod check;
 mod cleanup;
+mod completions;
 mod diff;
 mod explain;
 mod input;
 mod matrix;
 mod output;
+mod report;
 mod status;
 mod test;
 
+use std::env;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use agent::{AgentArgs, Hook, JudgedAt, LiveConnections};
 use check::CheckArgs;
 use cleanup::CleanupArgs;
+use completions::{CompletionsArgs, ManArgs};
 use diff::DiffArgs;
 use explain::ExplainArgs;
 use matrix::MatrixArgs;
+use report::ReportArgs;
 use status::StatusArgs;
 use test::TestArgs;
 
@@ -36,7 +43,7 @@ One agent runs on each node (`podgate agent`). It reads policies and pods from t
 of YAML files, and drops in the kernel what the policies do not allow. `podgate status` shows what the agent of this \
 node does. All other commands need no cluster, no kernel support and no root: from YAML files alone `explain` and `matrix` \
 answer what a set of policies allows, `check` finds what is probably not meant, `test` compares with what is expected, \
-and `diff` tells what opens and closes between two sets.";
+`diff` tells what opens and closes between two sets, and `report` shows it all on one page.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +55,8 @@ Examples:
   podgate matrix -f ./yaml --port TCP/8080
   podgate check -f ./yaml                                what is probably not meant
   podgate test expected.yaml -f ./yaml                   whether policies do what is expected
-  podgate diff -f ./yaml -f ./changed                    what opens and closes";
+  podgate diff -f ./yaml -f ./changed                    what opens and closes
+  podgate report -f ./yaml -o report.html                all of it on one page";
 
 #[derive(Parser)]
 #[command(name = "podgate", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
@@ -66,13 +74,25 @@ enum Command {
     Check(CheckArgs),
     Test(TestArgs),
     Diff(DiffArgs),
+    Report(ReportArgs),
     Cleanup(CleanupArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+/// The command line of a process that was started under this name: `kubectl podgate` runs a program `kubectl-podgate`.
+fn command(started_as: Option<&OsStr>) -> clap::Command {
+    let is_plugin =
+        started_as.and_then(|path| Path::new(path).file_stem()).is_some_and(|name| name == "kubectl-podgate");
+    if is_plugin { Cli::command().bin_name("kubectl podgate") } else { Cli::command() }
 }
 
 /// Runs the command of this process' arguments.
 #[must_use]
 pub fn run() -> ExitCode {
-    let result = match Cli::parse().command {
+    let matches = command(env::args_os().next().as_deref()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Agent(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Explain(args) => args.run(),
@@ -80,7 +100,10 @@ pub fn run() -> ExitCode {
         Command::Check(args) => args.run(),
         Command::Test(args) => args.run(),
         Command::Diff(args) => args.run(),
+        Command::Report(args) => args.run(),
         Command::Cleanup(args) => args.run(),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("podgate: {error:#}");

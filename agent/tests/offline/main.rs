@@ -5,5 +5,7 @@ mod check;
 mod diff;
 mod expectations;
 mod incidents;
+mod install;
+mod report;
 mod sarif;
 mod support;

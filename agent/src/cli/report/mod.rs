@@ -1,0 +1,80 @@
+//! `podgate report`.
+
+mod data;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::input::{Files, PortChoiceArgs};
+
+use data::Data;
+
+/// Write one page that shows who reaches whom
+///
+/// The page is a single file that loads nothing: findings of `podgate check`, the matrix of all pairs of pods with filters by
+/// namespace and port, and which policies isolate which pods. An invalid policy counts as the agent would take it: without its
+/// rules. Exit status: 0, or 2 when files can't be read or the page can't be written.
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    #[command(flatten)]
+    files: Files,
+
+    #[command(flatten)]
+    ports: PortChoiceArgs,
+
+    /// The page to write
+    #[arg(short = 'o', long, value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
+}
+
+impl ReportArgs {
+    /// Writes the page.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let loaded = self.files.load_readable()?;
+        let page = page(&Data::new(&loaded, &self.ports.choice()))?;
+        fs::write(&self.output, page).with_context(|| format!("cannot write {}", self.output.display()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The page, with everything in it.
+fn page(data: &Data) -> anyhow::Result<String> {
+    let text = include_str!("page.html")
+        .replace("/*STYLE*/", include_str!("page.css"))
+        .replace("/*SCRIPT*/", include_str!("page.js"));
+    // Names come from files: they must not end the element that holds them. This comes last, since they may hold any mark.
+    let json = serde_json::to_string(data)?.replace('<', "\\u003c");
+    Ok(text.replacen("/*DATA*/", &json, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use podgate_policy::matrix::PortChoice;
+    use podgate_source::manifests::parse;
+
+    use super::*;
+
+    #[test]
+    fn names_can_not_leave_the_data() {
+        let text = "{apiVersion: v1, kind: Pod, metadata: {name: '</script><b>'}}";
+        let loaded = parse(Path::new("</script>.yaml"), text);
+        let page = page(&Data::new(&loaded, &PortChoice::ContainerPorts)).unwrap();
+        assert_eq!(page.matches("</script>").count(), 2, "one for the data, one for the script");
+        assert!(page.contains("\\u003c/script>"));
+    }
+
+    #[test]
+    fn the_page_loads_nothing() {
+        let page = page(&Data::new(&parse(Path::new("a.yaml"), ""), &PortChoice::ContainerPorts)).unwrap();
+        for mark in ["/*STYLE*/", "/*SCRIPT*/", "/*DATA*/", "src=", "href=\"http", "url(", "@import", "fetch("] {
+            assert!(!page.contains(mark), "{mark}");
+        }
+        assert!(page.contains("default-src 'none'"));
+    }
+}
