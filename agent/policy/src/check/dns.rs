@@ -7,7 +7,7 @@ use crate::check::{Field, Finding, Rule, Severity};
 use crate::cluster::Cluster;
 use crate::evaluate::{Party, SharedAddress, Traffic, isolating, rules, verdict};
 use crate::explain::listed;
-use crate::model::{Direction, ObjectKey, Pod, Policy, PortMatch, PortSpec, Ports, Protocol};
+use crate::model::{Direction, Namespaces, ObjectKey, Peer, Peers, Pod, Policy, PortSpec, Ports, Protocol};
 use crate::services::{Backend, Through, Within, backends};
 
 /// Where every installer puts the cluster's DNS.
@@ -28,7 +28,7 @@ pub(super) fn findings(known: &Known<'_>) -> Vec<Finding> {
     for pod in known.all_pods().filter(|pod| !is_server(&servers, pod)) {
         let policies = isolating(cluster, pod, Direction::Egress);
         let doubtful = policies.iter().any(|policy| known.written.unsound.contains(&policy.key));
-        if !policies.is_empty() && !doubtful && !reaches(cluster, pod, &policies, &servers) {
+        if !policies.is_empty() && !doubtful && !reaches(known, pod, &policies, &servers) {
             groups.entry(policies.iter().map(|policy| &policy.key).collect()).or_default().push(pod);
         }
     }
@@ -88,29 +88,43 @@ fn is_server(servers: &[Backend], pod: &Pod) -> bool {
     servers.iter().any(|server| server.pod.as_ref() == Some(&pod.key))
 }
 
-fn reaches(cluster: &Cluster, pod: &Pod, policies: &[&Policy], servers: &[Backend]) -> bool {
+fn reaches(known: &Known<'_>, pod: &Pod, policies: &[&Policy], servers: &[Backend]) -> bool {
     if servers.is_empty() {
-        return policies
-            .iter()
-            .filter_map(|policy| rules(policy, Direction::Egress))
-            .flatten()
-            .any(|rule| covers(&rule.ports));
+        return policies.iter().any(|policy| may_reach_some(known, policy));
     }
     let from = Party::pod_at(pod, pod.addresses.first().copied());
-    servers.iter().any(|server| match server.party(cluster) {
-        Ok(to) => verdict(cluster, &from, &to, server.traffic).egress.is_allowed(),
+    servers.iter().any(|server| match server.party(known.cluster) {
+        Ok(to) => verdict(known.cluster, &from, &to, server.traffic).egress.is_allowed(),
         Err(SharedAddress { .. }) => true,
     })
 }
 
-/// Whether DNS may be among the ports. What a name stands for is not known here.
-fn covers(ports: &Ports) -> bool {
-    let Ports::Listed(ports) = ports else { return true };
-    ports.iter().any(|PortMatch { protocol, port }| {
-        *protocol != Protocol::Sctp
-            && match port {
-                PortSpec::All | PortSpec::Named(_) => true,
-                PortSpec::Range { first, last } => (*first..=*last).contains(&PORT),
-            }
+/// Whether some rule of a policy may lead to DNS, whose place is not known: it names the port, or peers that may be anybody.
+fn may_reach_some(known: &Known<'_>, policy: &Policy) -> bool {
+    let rules = rules(policy, Direction::Egress).unwrap_or_default();
+    rules.iter().any(|rule| match &rule.ports {
+        Ports::Any => may_be_dns(known, policy, &rule.peers),
+        Ports::Listed(ports) => ports.iter().any(|port| match &port.port {
+            _ if port.protocol == Protocol::Sctp => false,
+            // What a name stands for is not known here.
+            PortSpec::Named(_) => true,
+            PortSpec::All => may_be_dns(known, policy, &rule.peers),
+            PortSpec::Range { first, last } => (*first..=*last).contains(&PORT),
+        }),
+    })
+}
+
+/// Whether DNS may be among the peers: they are not all known, or one of them has the port.
+fn may_be_dns(known: &Known<'_>, policy: &Policy, peers: &Peers) -> bool {
+    let Peers::Listed(peers) = peers else { return true };
+    peers.iter().any(|peer| match peer {
+        Peer::Block(_) => true,
+        Peer::Pods { namespaces, pods } => {
+            let names = known.namespaces(&policy.key.namespace, namespaces);
+            let unknown = *namespaces != Namespaces::Own && !known.written.namespaces;
+            let here = names.iter().flat_map(|name| known.pods_in(name)).filter(|pod| pods.matches(&pod.labels));
+            let serves = |pod: &&Pod| pod.ports.iter().any(|port| port.number == PORT);
+            unknown || names.iter().any(|name| known.is_hidden(name)) || here.copied().any(|pod| serves(&pod))
+        }
     })
 }

@@ -278,6 +278,11 @@ fn where_dns_is_not_known_any_server_will_do() {
     let with = |rule| shop().policy(egress("shop/p", "app=web", vec![rule]));
     expect(&with(ports(vec![one(Udp, 53)])), &[]);
     expect(&with(peers(vec![block("192.0.2.53/32", &[])])), &[]);
+    expect(&with(peers(vec![pods_in(matching(""), matching(""))])), &[]);
+    expect(
+        &with(peers(vec![pods(matching("app=api"))])),
+        &[&without_dns(Severity::Warning, "shop/web", "shop/p", "port 53 of any DNS server")],
+    );
     expect(
         &with(ports(vec![one(Tcp, 443)])),
         &[&without_dns(Severity::Warning, "shop/web", "shop/p", "port 53 of any DNS server")],

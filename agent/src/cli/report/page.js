@@ -107,8 +107,8 @@ function describe(from, to, port) {
   const source = from.find((pod) => pod !== to[0]) ?? from[0];
   const names = (wanted) => ports.filter((target) => reaches(target, source) === wanted).map((it) => data.ports[it.port]);
   const list = (text, wanted) => (names(wanted).length ? text + " " + names(wanted).join(", ") + ". " : "");
-  return head + list("Allowed:", true) + list("Denied:", false) + "Egress of " + groupName(from) + ": " +
-    isolation(from[0], "egress") + ". Ingress of " + groupName(to) + ": " + isolation(to[0], "ingress") + ".";
+  const end = (direction, pod) => direction + " of " + fullName(data.pods[pod]) + ": " + isolation(pod, direction.toLowerCase()) + ".";
+  return head + list("Allowed:", true) + list("Denied:", false) + end("Egress", source) + " " + end("Ingress", to[0]);
 }
 
 function cell(from, to, port) {
@@ -190,7 +190,9 @@ function drawFindings() {
     byId("findings").append(element("p", { textContent: "Nothing was found." }));
     return;
   }
-  const rows = data.findings.map((it) => {
+  const severities = ["error", "warning", "note"];
+  const worstFirst = severities.flatMap((severity) => data.findings.filter((it) => it.severity === severity));
+  const rows = worstFirst.map((it) => {
     const place = [it.file, it.document && "document " + it.document, it.line && "line " + it.line].filter(Boolean);
     return [
       element("span", { className: "severity " + it.severity, textContent: it.severity }),
