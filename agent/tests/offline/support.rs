@@ -7,50 +7,8 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A shop of two pods, and the cluster's DNS. `web` may reach `api`.
-pub(crate) const SHOP: &str = "
-apiVersion: v1
-kind: Namespace
-metadata: {name: shop}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: monitoring, labels: {purpose: monitoring}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, namespace: shop, labels: {app: web}}
-spec: {containers: [{name: web, image: web, ports: [{containerPort: 80, name: http}]}]}
-status: {podIP: 10.0.0.1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: api, namespace: shop, labels: {app: api}}
-spec: {containers: [{name: api, image: api, ports: [{containerPort: 8080, name: grpc}]}]}
-status: {podIP: 10.0.0.2}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: prober, namespace: monitoring, labels: {app: prober}}
-spec: {containers: [{name: prober, image: prober}]}
-status: {podIP: 10.0.1.1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: coredns, namespace: kube-system, labels: {k8s-app: kube-dns}}
-spec: {containers: [{name: dns, image: dns, ports: [{containerPort: 53, protocol: UDP, name: dns}]}]}
-status: {podIP: 10.0.9.1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: kube-dns, namespace: kube-system}
-spec: {clusterIP: 10.96.0.10, selector: {k8s-app: kube-dns}, ports: [{name: dns, port: 53, protocol: UDP}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: api, namespace: shop}
-spec: {clusterIP: 10.96.0.20, selector: {app: api}, ports: [{port: 80, targetPort: grpc}]}
-";
+/// A shop of two pods, monitoring, and the cluster's DNS.
+pub(crate) const SHOP: &str = include_str!("../../../docs/incidents/shop.yaml");
 
 /// A policy of the shop with this spec.
 pub(crate) fn policy(name: &str, spec: &str) -> String {

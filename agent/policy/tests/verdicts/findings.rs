@@ -258,12 +258,15 @@ fn egress_without_dns_is_found_by_the_verdict_for_the_dns_pods() {
     let all_of = |labels| pods_in(matching("kubernetes.io/metadata.name=kube-system"), matching(labels));
     expect(&with_dns(shop()).policy(to_api()).policy(allowing(all_of("k8s-app=kube-dns"))), &[]);
     expect(&with_dns(shop()).policy(to_api()).policy(allowing(block("10.0.0.0/8", &[]))), &[]);
-    let wrong_address = with_dns(shop()).policy(to_api()).policy(allowing(block("172.16.0.0/12", &[])));
-    assert_eq!(
-        found(&wrong_address, &written()).len(),
-        2,
-        "web by both, api by one: {:?}",
-        found(&wrong_address, &written())
+    let wrong_address = with_dns(shop()).policy(egress("shop/p", "", vec![peers(vec![block("172.16.0.0/12", &[])])]));
+    expect(&wrong_address, &[&without_dns(Severity::Warning, "shop/api, shop/web", "shop/p", "the cluster's DNS")]);
+}
+
+#[test]
+fn dns_pods_themselves_need_no_dns() {
+    expect(
+        &with_dns(shop()).policy(egress("kube-system/p", "k8s-app=kube-dns", vec![ports(vec![one(Tcp, 443)])])),
+        &[],
     );
 }
 

@@ -9,33 +9,27 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(in crate::cli) struct Entry {
     /// The file, where one is known.
-    pub(in crate::cli) file: Option<String>,
+    pub(super) file: Option<String>,
     /// The document in it, counted from 1.
-    pub(in crate::cli) document: Option<usize>,
+    pub(super) document: Option<usize>,
     /// The line on which the document begins, counted from 1.
-    pub(in crate::cli) line: Option<u64>,
+    pub(super) line: Option<u64>,
     /// Kind, namespace and name.
-    pub(in crate::cli) object: Option<String>,
+    pub(super) object: Option<String>,
     /// The path of the field.
-    pub(in crate::cli) field: Option<String>,
+    pub(super) field: Option<String>,
     /// The stable name of what was found.
-    pub(in crate::cli) rule: &'static str,
+    pub(super) rule: &'static str,
     /// How bad it is.
     #[serde(serialize_with = "severity")]
-    pub(in crate::cli) severity: Severity,
+    pub(super) severity: Severity,
     /// What is wrong.
-    pub(in crate::cli) why: String,
+    pub(super) why: String,
     /// What to write instead, where that can be said.
-    pub(in crate::cli) instead: Option<String>,
+    pub(super) instead: Option<String>,
     /// Where the finding stands among others of its object.
     #[serde(skip)]
     order: usize,
-}
-
-impl Entry {
-    pub(super) fn severity(&self) -> Severity {
-        self.severity
-    }
 }
 
 /// Everything that is found in files, by file, document, object and field.

@@ -84,7 +84,7 @@ impl CheckArgs {
             }
             CheckFormat::Sarif => print_json(&sarif::log(&entries))?,
         }
-        let failed = entries.iter().any(|entry| self.fail_on.includes(entry.severity()));
+        let failed = entries.iter().any(|entry| self.fail_on.includes(entry.severity));
         Ok(if failed { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
     }
 }
