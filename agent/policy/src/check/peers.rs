@@ -38,8 +38,7 @@ impl Asked<'_> {
                 return Some(finding);
             }
         }
-        let hidden = names.is_empty() || names.iter().any(|name| self.known.is_hidden(name));
-        if hidden || !self.known.has_pods() {
+        if names.is_empty() || !self.known.has_pods() {
             return None;
         }
         let part = if self.pods.requirements().is_empty() && *self.namespaces != Namespaces::Own {
@@ -86,9 +85,10 @@ impl Asked<'_> {
         let all: Vec<&Labels> = self.known.all_pods().map(|pod| &pod.labels).collect();
         let slips = slips(self.pods, &here, &all);
         if !slips.is_empty() {
-            return Some(slip_finding(self.policy, field, &slips, &format!("pod {}", within(names))));
+            return Some(slip_finding(self.policy, field, &slips, &format!("pod {}", self.within(names))));
         }
-        if here.iter().any(|labels| self.pods.matches(labels)) {
+        // Pods that are not given may have the very labels.
+        if names.iter().any(|name| self.known.is_hidden(name)) || here.iter().any(|labels| self.pods.matches(labels)) {
             return None;
         }
         let (severity, why, instead) = self.words(names, &here)?;
@@ -120,13 +120,13 @@ impl Asked<'_> {
             // Told of the policy itself.
             (true, Namespaces::Own) => None,
             (true, Namespaces::Matching(_)) => {
-                let why = format!("there are no pods {}", within(names));
+                let why = format!("there are no pods {}", self.within(names));
                 let instead =
                     "select the namespaces of the pods that are meant, unless they are yet to come".to_owned();
                 Some((Severity::Note, why, instead))
             }
             (false, _) => {
-                let why = format!("no pod {} has {selector}", within(names));
+                let why = format!("no pod {} has {selector}", self.within(names));
                 Some((Severity::Warning, why, there(self.pods, here, "pods that are meant")))
             }
         }
@@ -138,6 +138,17 @@ impl Asked<'_> {
         let namespaces: BTreeSet<&str> = matching.map(|pod| &*pod.key.namespace).collect();
         let only = namespaces.first().copied().filter(|_| namespaces.len() == 1);
         only.filter(|_| *self.namespaces == Namespaces::Own && !self.pods.requirements().is_empty())
+    }
+
+    fn within(&self, namespaces: &[&str]) -> String {
+        if namespaces.len() == self.known.all_namespaces().len() {
+            return "of any namespace".to_owned();
+        }
+        let names: Vec<_> = namespaces.iter().map(ToString::to_string).collect();
+        match names.as_slice() {
+            [name] => format!("of namespace {name}"),
+            names => format!("of namespaces {}", listed(names)),
+        }
     }
 
     fn nothing(&self, field: Field, severity: Severity, why: String, instead: String) -> Finding {
@@ -175,14 +186,6 @@ pub(super) fn values_there(selector: &Selector, here: &[&Labels]) -> Option<Stri
         let values: Vec<_> = values.into_iter().collect();
         (!values.is_empty()).then(|| format!("{} is {}", requirement.key, listed(&values)))
     })
-}
-
-fn within(namespaces: &[&str]) -> String {
-    let names: Vec<_> = namespaces.iter().map(ToString::to_string).collect();
-    match names.as_slice() {
-        [name] => format!("of namespace {name}"),
-        names => format!("of namespaces {}", listed(names)),
-    }
 }
 
 /// Names of objects, those beyond the sixth counted.

@@ -63,6 +63,18 @@ fn typing_errors_in_peers_are_told_for_pods_and_namespaces() {
 }
 
 #[test]
+fn a_typing_error_is_found_though_some_pods_are_not_given() {
+    expect(
+        &with(pods_in(matching(""), matching("app=probre"))),
+        &[
+            "warning label-typo shop/p: spec.ingress[0].from[0].podSelector: no pod of any namespace has the label app=probre; \
+           did you mean app=prober?",
+        ],
+    );
+    expect(&with(pods_in(matching(""), matching("app=ingress"))), &[]);
+}
+
+#[test]
 fn a_typing_error_in_what_is_excluded_is_found_though_the_peer_matches() {
     expect(
         &with(pods(expression("app", Operator::NotIn(values(&["Api"]))))),
