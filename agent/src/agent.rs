@@ -1,6 +1,7 @@
 //! Wires source, netlink, engine and servers together, and ends them.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -18,16 +19,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin;
-use crate::cli::{AgentArgs, Hook, JudgedAt, LiveConnections};
+use crate::cli::{AgentArgs, Hook, JudgedAt, LiveConnections, UnknownPods};
+use crate::cni;
 use crate::engine::{self, Config, Enforced, Handle, Inputs, Left, Memory, Pulse, Room, ServiceRoom, Services, State};
 use crate::http;
-use crate::metrics::duration_histogram;
+use crate::lock::Lock;
+use crate::metrics::Durations;
 
 /// Threads for sources and servers; the engine and netlink have threads of their own.
 const WORKERS: usize = 2;
 
 /// How long the API server's name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A run of the CNI plugin without an agent takes milliseconds.
+const PLUGIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Port classes are numbered with 16 bits.
 const PORT_CLASSES: u32 = 65_536;
@@ -53,17 +59,28 @@ async fn serve(args: &AgentArgs, node: &str) -> anyhow::Result<()> {
     })?;
     // Before anything in the kernel is touched: it also tells whether another agent is at work.
     let socket = admin::Socket::bind(&args.socket)?;
+    // A run of the CNI plugin that found no agent may still be at work on what this one is going to read.
+    let _lock = Lock::wait(&args.socket, PLUGIN_TIMEOUT).await?;
     let (engine, handle) = Engine::start(args, node).await?;
     let mut ended = engine.ended;
     tokio::select! {
         () = http::serve(metrics, handle.clone()) => {}
         () = admin::serve(socket, handle) => {}
+        () = keep_plugin(args) => {}
         _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "ending; enforcement goes on"),
         _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "ending; enforcement goes on"),
         _ = &mut ended => {}
     }
     drop(engine.stop);
     engine.thread.join().map_err(|_| anyhow!("the engine panicked: see the message above, and report it"))?
+}
+
+/// Keeps the CNI plugin in the network's list, where that is wanted; does not end.
+async fn keep_plugin(args: &AgentArgs) {
+    match &args.cni_conf_dir {
+        Some(directory) => cni::keep(directory).await,
+        None => pending().await,
+    }
 }
 
 /// The engine's thread.
@@ -90,12 +107,12 @@ impl Engine {
         let memory = Memory::new(&args.bindings());
         let enforced = memory.recall().unwrap_or_else(|error| {
             tracing::warn!(%error, path = %args.bindings().display(), "cannot read what the former agent enforced");
-            Enforced::new()
+            Enforced::default()
         });
         let limits = limits(&args.table_entries());
         let room = Room { limits, slots: datapath.last_slot() + 1, addresses: deferring(args) };
         let state = State::new(config(args, node), room, Left { enforced, slots: datapath.former_slots() });
-        let (inputs, handle, stop) = channels(source, &watcher);
+        let (inputs, handle, stop) = channels(source, &watcher, args.cni_pod_wait());
         let (ending, ended) = oneshot::channel();
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
             // Dropped when the engine ends, by a panic too.
@@ -108,21 +125,22 @@ impl Engine {
 }
 
 /// What connects the engine to everything else.
-fn channels(source: Source, watcher: &netlink::Watcher) -> (Inputs, Handle, oneshot::Sender<()>) {
+fn channels(source: Source, watcher: &netlink::Watcher, pod_wait: Duration) -> (Inputs, Handle, oneshot::Sender<()>) {
     let (request, requests) = mpsc::channel(8);
     let (not_ready_sender, not_ready) = watch::channel(vec!["starting".to_owned()]);
     let (stop_sender, stop) = oneshot::channel();
-    let (pulse, apply_duration) = (Pulse::new(), duration_histogram());
+    let (pulse, durations) = (Pulse::new(), Durations::default());
     let inputs = Inputs {
         source,
         views: watcher.views(),
         requests,
         not_ready: not_ready_sender,
         pulse: pulse.clone(),
-        apply_duration: apply_duration.clone(),
+        durations: durations.clone(),
+        pod_wait,
         stop,
     };
-    (inputs, Handle { requests: request, not_ready, pulse, apply_duration }, stop_sender)
+    (inputs, Handle { requests: request, not_ready, pulse, durations }, stop_sender)
 }
 
 fn config(args: &AgentArgs, node: &str) -> Config {
@@ -134,6 +152,7 @@ fn config(args: &AgentArgs, node: &str) -> Config {
             JudgedAt::Exit => Services::Exit,
             JudgedAt::Source => Services::Source(service_room(&args.table_entries())),
         },
+        isolate_unknown: args.unknown_pods == UnknownPods::Isolate,
     }
 }
 

@@ -72,7 +72,7 @@ async fn scrape(engine: &Handle) -> Response<Full<Bytes>> {
     let Some(status) = engine.status().await else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "the engine is busy\n");
     };
-    match metrics::encode(status, &engine.apply_duration) {
+    match metrics::encode(status, engine.durations.clone()) {
         Ok(text) => respond(StatusCode::OK, metrics::CONTENT_TYPE, text),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be encoded\n"),
     }

@@ -14,8 +14,11 @@
 mod admin;
 mod agent;
 pub mod cli;
+mod cni;
 mod engine;
+mod handover;
 mod http;
+mod lock;
 mod logging;
 mod metrics;
 mod status;

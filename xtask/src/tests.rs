@@ -78,7 +78,7 @@ pub(crate) fn soak() -> Result<()> {
     let built = build()?;
     let lab = built.programs.iter().find(|program| program.package == "agent" && program.target == "lab");
     lab.context("cargo did not build the lab's tests")?
-        .run(&variables, &["life::outlive", "--test-threads=1", "--nocapture"])
+        .run(&variables, &["life::outlive", "cni::starts", "--test-threads=1", "--nocapture"])
 }
 
 /// Names a podgate whose tables have another layout.

@@ -16,7 +16,7 @@ use crate::pins::Pins;
 use crate::sys::{self, MapSize};
 
 /// The name under which the table of [`Resident`]s is pinned.
-const RESIDENTS: &str = "RESIDENTS";
+pub(crate) const RESIDENTS: &str = "RESIDENTS";
 
 /// Generations are given out in stretches of this length, so that few switches write down how far they have come.
 const STRETCH: u32 = 1024;

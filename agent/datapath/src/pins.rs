@@ -29,7 +29,7 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 const DIRECTORIES: [&str; 4] = ["sets", "kept", "links", "filters"];
 
 /// Marks a set that enforces all that its start knew of.
-const COMPLETE: &str = "complete";
+pub(crate) const COMPLETE: &str = "complete";
 
 /// The directory on a bpffs.
 #[derive(Debug)]

@@ -51,16 +51,27 @@ impl Plugin {
         Some(Self { kind, config })
     }
 
-    pub(crate) fn add(mut self, node: &Namespace, pod: &Namespace, wanted: Option<Addresses>) -> Result<Link> {
+    pub(crate) fn add(self, node: &Namespace, pod: &Namespace, wanted: Option<Addresses>) -> Result<Link> {
+        self.wire(node, pod, wanted).map(|(link, _)| link)
+    }
+
+    /// Wires a pod; also returns the plugin's whole result.
+    pub(crate) fn wire(
+        mut self,
+        node: &Namespace,
+        pod: &Namespace,
+        wanted: Option<Addresses>,
+    ) -> Result<(Link, Value)> {
         if let Some(wanted) = wanted {
             self.config["args"] = json!({ "cni": { "ips": wanted.both() } });
         }
         let answer = self.invoke("ADD", node, pod)?;
         let result: Value = serde_json::from_str(&answer).map_err(|_| self.strange(&answer))?;
-        link(&result).ok_or_else(|| self.strange(&answer))
+        let link = link(&result).ok_or_else(|| self.strange(&answer))?;
+        Ok((link, result))
     }
 
-    pub(crate) fn delete(&self, node: &Namespace, pod: &Pod) -> Result<()> {
+    pub(crate) fn delete(&self, node: &Namespace, pod: &Namespace) -> Result<()> {
         self.invoke("DEL", node, pod).map(drop)
     }
 
@@ -111,7 +122,7 @@ impl Plugin {
 }
 
 /// The first directory that has the plugins; starting one from a directory without them says what is missing.
-fn plugins() -> PathBuf {
+pub(crate) fn plugins() -> PathBuf {
     let found = DIRECTORIES.iter().find(|directory| Path::new(directory).join("ptp").exists());
     PathBuf::from(found.unwrap_or(&DIRECTORIES[0]))
 }

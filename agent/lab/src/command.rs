@@ -19,7 +19,8 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Result<String> {
     })
 }
 
-fn feed(command: &mut Command, input: &str) -> Result<Output> {
+/// Runs the command with `input` on its standard input to its end, whatever that is.
+pub(crate) fn feed(command: &mut Command, input: &str) -> Result<Output> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -27,6 +27,7 @@
 mod agent;
 mod bound;
 mod capability;
+mod chain;
 mod cni;
 mod command;
 mod connection;
@@ -55,6 +56,7 @@ mod wiring;
 
 pub use agent::{Agent, RunningAgent};
 pub use capability::Capability;
+pub use chain::{Chain, Started};
 pub use connection::{Connection, End};
 pub use error::{Error, Result};
 pub use foreign::{Answer, ForeignLink, Hook, Place, add_foreign_filter};

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::{During, Result};
 use crate::lab::Lab;
-use crate::pod::Pod;
+use crate::pod::{Pod, PodName};
 
 /// A directory of manifests that belongs to a lab.
 #[derive(Clone, Debug)]
@@ -94,6 +94,22 @@ impl Pod {
 }
 
 impl PodManifest {
+    /// A pod, `name` or `namespace/name`, that is about to start on a node: it has no addresses yet.
+    #[must_use]
+    pub fn starting(name: &str, node: &str, uid: &str) -> Self {
+        let PodName { namespace, name } = PodName::parse(name);
+        Self {
+            namespace,
+            name,
+            uid: uid.to_owned(),
+            node: node.to_owned(),
+            addresses: Vec::new(),
+            labels: BTreeMap::new(),
+            ports: Vec::new(),
+            phase: "Pending".to_owned(),
+        }
+    }
+
     /// Adds a label.
     #[must_use]
     pub fn label(mut self, key: &str, value: &str) -> Self {

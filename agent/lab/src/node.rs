@@ -125,11 +125,21 @@ impl Node {
         self.add(name, wiring, Some(addresses))
     }
 
+    /// A namespace for a pod.
+    pub(crate) fn sandbox(&self, name: &PodName) -> Result<Namespace> {
+        self.shared.namespace(&format!("{}-{}", name.namespace, name.name))
+    }
+
+    /// The plugin that makes a wiring here, if it is one.
+    pub(crate) fn plugin(&self, wiring: Wiring) -> Option<Plugin> {
+        Plugin::of(wiring, &Subnets::of(self.number, wiring), self.shared.directory())
+    }
+
     fn add(&self, name: &str, wiring: Wiring, wanted: Option<Addresses>) -> Result<Pod> {
         let name = PodName::parse(name);
-        let namespace = self.shared.namespace(&format!("{}-{}", name.namespace, name.name))?;
+        let namespace = self.sandbox(&name)?;
         let subnets = Subnets::of(self.number, wiring);
-        let link = match Plugin::of(wiring, &subnets, self.shared.directory()) {
+        let link = match self.plugin(wiring) {
             Some(plugin) => plugin.add(&self.namespace, &namespace, wanted)?,
             None => {
                 let count = self.routed.fetch_add(1, Ordering::Relaxed);
@@ -144,8 +154,7 @@ impl Node {
     /// # Errors
     /// When the CNI plugin fails.
     pub fn remove(&self, pod: &Pod) -> Result<()> {
-        let subnets = Subnets::of(self.number, pod.wiring());
-        if let Some(plugin) = Plugin::of(pod.wiring(), &subnets, self.shared.directory()) {
+        if let Some(plugin) = self.plugin(pod.wiring()) {
             plugin.delete(&self.namespace, pod)?;
         } else {
             self.ip(&[format!("link del {}", pod.host_interface().name)])?;

@@ -118,7 +118,7 @@ pub enum Phase {
 pub struct Pod {
     /// Its namespace and name.
     pub key: ObjectKey,
-    /// Its UID; empty in files that leave it out.
+    /// Its UID, for a static pod the one by which its node knows it; empty in files that leave it out.
     pub uid: Arc<str>,
     /// Its labels.
     pub labels: Labels,

@@ -136,6 +136,16 @@ pub struct EndpointPolicies {
     pub egress: EndpointPolicy,
 }
 
+impl EndpointPolicies {
+    /// Isolated in both directions and allowed nothing. The policy that this names is always there and has no rows.
+    pub const NOTHING: Self = Self { ingress: EndpointPolicy::NOTHING, egress: EndpointPolicy::NOTHING };
+}
+
+impl EndpointPolicy {
+    /// Isolated and allowed nothing.
+    pub const NOTHING: Self = Self::Isolated { policy: 1, default_row: 0 };
+}
+
 /// The policy of an endpoint in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EndpointPolicy {

@@ -1,4 +1,4 @@
-//! The side of `podgate status`.
+//! The side of `podgate status` and of the CNI plugin.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::protocol::{Answer, Command, MAX_RESPONSE, Request, Response, VERSION};
+use crate::handover::HandedOver;
 use crate::status::Status;
 
 /// The agent has this long to answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Why there is no status.
+/// The agent has this long to enforce a pod: longer than it takes to give up.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum ClientError {
     /// Nothing listens there.
@@ -50,24 +54,70 @@ impl fmt::Display for ClientError {
 /// # Errors
 /// When there is no agent, it may not be asked, or it gives no status.
 pub(crate) fn fetch_status(path: &Path) -> Result<Status, ClientError> {
-    let line = exchange(path).map_err(|error| match error.kind() {
+    match ask(path, Command::Status, TIMEOUT)? {
+        Answer::Status(status) => Ok(*status),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Hands over a pod and waits until it is enforced; whether the agent knows the pod.
+///
+/// # Errors
+/// When there is no agent, it may not be asked, or it can't enforce the pod.
+pub(crate) fn hand_over(path: &Path, handed: HandedOver) -> Result<bool, ClientError> {
+    known(ask(path, Command::HandOver(handed), HAND_OVER_TIMEOUT)?)
+}
+
+/// Whether the pod on an interface is enforced; if so, whether the agent knows it.
+///
+/// # Errors
+/// When there is no agent, it may not be asked, or the pod is not enforced.
+pub(crate) fn check(path: &Path, ifindex: u32) -> Result<bool, ClientError> {
+    known(ask(path, Command::Check(ifindex), TIMEOUT)?)
+}
+
+/// Asks whether the agent is at work.
+///
+/// # Errors
+/// When it is not.
+pub(crate) fn alive(path: &Path) -> Result<(), ClientError> {
+    match ask(path, Command::Alive, TIMEOUT)? {
+        Answer::Alive => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn known(answer: Answer) -> Result<bool, ClientError> {
+    match answer {
+        Answer::Enforced { known } => Ok(known),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// An answer to another question.
+fn unexpected(answer: &Answer) -> ClientError {
+    match answer {
+        Answer::Error(message) => ClientError::Refused(message.clone()),
+        other => ClientError::Unreadable(format!("it is the answer to another question: {other:?}")),
+    }
+}
+
+fn ask(path: &Path, command: Command, limit: Duration) -> Result<Answer, ClientError> {
+    let line = exchange(path, command, limit).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NoAgent(path.to_owned()),
         ErrorKind::PermissionDenied => ClientError::Forbidden(path.to_owned()),
         _ => ClientError::Io(path.to_owned(), error),
     })?;
     let response: Response = serde_json::from_slice(&line).map_err(|e| ClientError::Unreadable(e.to_string()))?;
-    match response.answer {
-        Answer::Status(status) => Ok(*status),
-        Answer::Error(message) => Err(ClientError::Refused(message)),
-    }
+    Ok(response.answer)
 }
 
 /// Sends the request and reads one line.
-fn exchange(path: &Path) -> io::Result<Vec<u8>> {
+fn exchange(path: &Path, command: Command, limit: Duration) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let mut request = serde_json::to_vec(&Request { version: VERSION, request: Command::Status })?;
+    let mut request = serde_json::to_vec(&Request { version: VERSION, request: command })?;
     request.push(b'\n');
     stream.write_all(&request)?;
     let mut line = Vec::new();

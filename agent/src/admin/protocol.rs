@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::handover::HandedOver;
 use crate::status::Status;
 
 /// The version of the protocol. A change that old clients can't read changes it.
@@ -23,11 +24,17 @@ pub(super) struct Request {
 }
 
 /// What a client can want.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Command {
     /// The agent's status.
     Status,
+    /// To enforce a pod that is being wired. Answered when that is done.
+    HandOver(HandedOver),
+    /// Whether the pod on the interface with this index is enforced.
+    Check(u32),
+    /// Whether the agent is at work.
+    Alive,
 }
 
 /// What the agent answers.
@@ -46,6 +53,13 @@ pub(super) struct Response {
 pub(super) enum Answer {
     /// To [`Command::Status`].
     Status(Box<Status>),
+    /// To [`Command::HandOver`] and [`Command::Check`]: the pod is enforced.
+    Enforced {
+        /// As its policies say; otherwise it is isolated altogether because it is not known.
+        known: bool,
+    },
+    /// To [`Command::Alive`]: it is.
+    Alive,
     /// The request could not be answered, and why.
     Error(String),
 }
@@ -82,6 +96,7 @@ pub(super) fn parse_request(line: &[u8]) -> Result<Command, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handover::PodRecord;
 
     #[test]
     fn a_request_has_one_stable_form() {
@@ -92,8 +107,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_is_handed_over_in_one_stable_form() {
+        let pod = PodRecord { namespace: "shop".to_owned(), name: "web".to_owned(), uid: "u-1".to_owned() };
+        let command =
+            Command::HandOver(HandedOver { pod, ifindex: 7, addresses: ["10.0.0.1".parse().unwrap()].into() });
+        let line = serde_json::to_string(&Request { version: VERSION, request: command.clone() }).unwrap();
+        let expected = concat!(
+            r#"{"version":1,"request":{"hand_over":{"namespace":"shop","name":"web","uid":"u-1","#,
+            r#""ifindex":7,"addresses":["10.0.0.1"]}}}"#
+        );
+        assert_eq!(line, expected);
+        assert_eq!(parse_request(line.as_bytes()), Ok(command));
+    }
+
+    #[test]
     fn a_response_is_read_back() {
-        for answer in [Answer::Error("no".to_owned()), Answer::Status(Box::default())] {
+        let answers = [
+            Answer::Error("no".to_owned()),
+            Answer::Status(Box::default()),
+            Answer::Enforced { known: true },
+            Answer::Alive,
+        ];
+        for answer in answers {
             let response = Response::new(answer);
             let line = serde_json::to_string(&response).unwrap();
             assert_eq!(serde_json::from_str::<Response>(&line).unwrap(), response);

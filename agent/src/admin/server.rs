@@ -15,10 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::protocol::{Answer, Command, MAX_REQUEST, Response, parse_request};
-use crate::engine::Handle;
+use crate::engine::{HandedOverOutcome, Handle};
 
 /// Connections served at once; more wait for one to end.
-const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 64;
 
 /// A client has this long to send a request, and to take the response.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ impl Socket {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).with_context(context)?;
         let inode = fs::symlink_metadata(path).with_context(context)?.ino();
         let file = SocketFile { path: path.to_owned(), inode };
-        Ok(Self { listener: socket.listen(16).with_context(context)?, _file: file })
+        Ok(Self { listener: socket.listen(256).with_context(context)?, _file: file })
     }
 }
 
@@ -138,9 +138,27 @@ async fn answer(line: &[u8], engine: &Handle) -> (Response, bool) {
     }
     match parse_request(line) {
         Err(message) => (Response::error(message), false),
-        Ok(Command::Status) => match engine.status().await {
-            Some(status) => (Response::new(Answer::Status(Box::new(status))), true),
-            None => (Response::error("the engine is busy; try again"), true),
-        },
+        Ok(command) => {
+            let answer = carry_out(command, engine).await;
+            (Response::new(answer.unwrap_or_else(|| Answer::Error("the engine is busy; try again".to_owned()))), true)
+        }
+    }
+}
+
+/// The answer to a command; `None`: the engine gives none.
+async fn carry_out(command: Command, engine: &Handle) -> Option<Answer> {
+    Some(match command {
+        Command::Status => Answer::Status(Box::new(engine.status().await?)),
+        Command::HandOver(handed) => enforced(engine.hand_over((&handed).into()).await?),
+        Command::Check(ifindex) => enforced(engine.check(ifindex).await?),
+        Command::Alive => engine.pulse.is_alive().then_some(Answer::Alive)?,
+    })
+}
+
+fn enforced(outcome: HandedOverOutcome) -> Answer {
+    match outcome {
+        HandedOverOutcome::Enforced => Answer::Enforced { known: true },
+        HandedOverOutcome::Isolated => Answer::Enforced { known: false },
+        HandedOverOutcome::Failed(reason) => Answer::Error(reason),
     }
 }

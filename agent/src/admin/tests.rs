@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 
 use super::*;
 use crate::engine::testing::engine_with;
+use crate::handover::{HandedOver, PodRecord};
 use crate::status::Status;
 
 /// An admin socket that is served until it is dropped.
@@ -126,4 +127,16 @@ fn an_agent_that_hangs_up_gives_no_status() {
     let error = fetch_status(&path).unwrap_err().to_string();
     server.join().unwrap();
     assert!(error.contains(path.to_str().unwrap()) || error.contains("can't be read"), "{error}");
+}
+
+#[tokio::test]
+async fn a_pod_is_handed_over_through_the_socket() {
+    let server = start(Status::default());
+    let path = server.path.clone();
+    let pod = PodRecord { namespace: "shop".to_owned(), name: "web".to_owned(), uid: "u-1".to_owned() };
+    let handed = HandedOver { pod, ifindex: 7, addresses: ["10.0.0.1".parse().unwrap()].into() };
+    let asked = spawn_blocking(move || (hand_over(&path, handed), check(&path, 7), alive(&path)));
+    let (enforced, checked, alive) = asked.await.unwrap();
+    assert!(enforced.unwrap() && checked.unwrap());
+    alive.unwrap();
 }

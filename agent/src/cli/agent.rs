@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -65,6 +66,20 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_ALLOW_FOREIGN_SOURCE", value_name = "NS/POD", value_delimiter = ',', value_parser = object_key)]
     pub(crate) allow_foreign_source: Vec<ObjectKey>,
 
+    /// What holds for an interface that looks like a pod's until the pod behind it is known
+    #[arg(long, env = "PODGATE_UNKNOWN_PODS", value_enum, default_value = "allow")]
+    pub(crate) unknown_pods: UnknownPods,
+
+    /// The runtime's directory of networks, where the CNI plugin is put back into the list if somebody else writes that anew;
+    /// nothing is done where `podgate cni install` was not
+    #[arg(long, env = "PODGATE_CNI_CONF_DIR", value_name = "DIR")]
+    pub(crate) cni_conf_dir: Option<PathBuf>,
+
+    /// How many seconds the start of a pod that the CNI plugin announces waits for its object to come from the API; after
+    /// that it is isolated until the object comes
+    #[arg(long, env = "PODGATE_CNI_POD_WAIT", value_name = "SECONDS", default_value_t = 5)]
+    cni_pod_wait: u32,
+
     /// How many dropped packets per second are reported one by one, for each pod and CPU; all are counted
     #[arg(long, env = "PODGATE_EVENT_RATE", value_name = "N", default_value_t = 10)]
     pub(crate) event_rate: u32,
@@ -120,8 +135,17 @@ pub(crate) enum JudgedAt {
     Source,
 }
 
+/// What holds for an interface that looks like a pod's until the pod behind it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UnknownPods {
+    /// Everything passes
+    Allow,
+    /// Nothing passes but what the node itself sends, and its answers
+    Isolate,
+}
+
 /// The file of bindings: the given one, else the one beside the socket.
-pub(super) fn bindings(given: Option<&PathBuf>, socket: &Path) -> PathBuf {
+pub(crate) fn bindings(given: Option<&PathBuf>, socket: &Path) -> PathBuf {
     given.cloned().unwrap_or_else(|| socket.with_extension("bindings"))
 }
 
@@ -135,6 +159,11 @@ impl AgentArgs {
     /// The file in which the agent keeps which interfaces it enforces.
     pub(crate) fn bindings(&self) -> PathBuf {
         bindings(self.bindings.as_ref(), &self.socket)
+    }
+
+    /// How long a pod that the CNI plugin announces is waited for.
+    pub(crate) fn cni_pod_wait(&self) -> Duration {
+        Duration::from_secs(self.cni_pod_wait.into())
     }
 
     /// The tables of another size, under their names in the kernel.

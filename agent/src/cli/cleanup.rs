@@ -10,12 +10,13 @@ use clap::Args;
 use podgate_datapath::{DEFAULT_BPFFS, Removed, remove_everything};
 
 use super::agent::{DEFAULT_SOCKET, bindings};
+use super::cni::PlaceArgs;
 use super::output::print;
 use crate::admin;
 
 /// Remove everything that podgate has left on this node
 ///
-/// Takes podgate's programs off all interfaces and removes what is pinned and kept in files: nothing is enforced any more.
+/// Takes podgate's programs off all interfaces and removes what is pinned and kept in files, and the CNI plugin: nothing is enforced any more.
 /// The agent must have ended. Doing it again, or on a node where podgate never ran, does nothing. Exit status: 0 when
 /// nothing of podgate is left, 2 when something could not be removed.
 #[derive(Args, Debug)]
@@ -31,6 +32,9 @@ pub(crate) struct CleanupArgs {
     /// The file in which the agent keeps which interfaces it enforces [default: beside the socket, named *.bindings]
     #[arg(long, env = "PODGATE_BINDINGS", value_name = "FILE")]
     bindings: Option<PathBuf>,
+
+    #[command(flatten)]
+    places: PlaceArgs,
 }
 
 impl CleanupArgs {
@@ -38,10 +42,13 @@ impl CleanupArgs {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         // Fails where an agent is at work.
         admin::remove_stale(&self.socket)?;
+        // The plugin goes before what it works with.
+        let plugin = self.places.places().uninstall()?;
         let removed = remove_everything(&self.bpffs)?;
         let bindings = bindings(self.bindings.as_ref(), &self.socket);
         let kept = remove_file(&bindings)?;
-        print(&report(&removed, &self.bpffs, kept.then_some(&bindings)))?;
+        remove_file(&self.socket.with_extension("lock"))?;
+        print(&report(&removed, &self.bpffs, kept.then_some(&bindings), plugin))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -53,8 +60,8 @@ fn remove_file(path: &Path) -> anyhow::Result<bool> {
     }
 }
 
-fn report(removed: &Removed, bpffs: &Path, bindings: Option<&PathBuf>) -> String {
-    let mut lines = Vec::new();
+fn report(removed: &Removed, bpffs: &Path, bindings: Option<&PathBuf>, plugin: Vec<String>) -> String {
+    let mut lines = plugin;
     if !removed.interfaces.is_empty() {
         let interfaces: Vec<_> = removed.interfaces.iter().map(u32::to_string).collect();
         lines.push(format!("took programs off {} interfaces: {}", interfaces.len(), interfaces.join(", ")));
@@ -77,10 +84,14 @@ mod tests {
     fn what_was_removed_is_told_line_by_line() {
         let removed = Removed { interfaces: vec![3, 7], pins: true };
         let (bpffs, bindings) = (Path::new("/sys/fs/bpf/podgate"), PathBuf::from("/run/podgate/podgate.bindings"));
-        let expected = "took programs off 2 interfaces: 3, 7\n\
+        let expected = "removed /opt/cni/bin/podgate-cni\n\
+                        took programs off 2 interfaces: 3, 7\n\
                         removed tables and programs from /sys/fs/bpf/podgate\n\
                         removed /run/podgate/podgate.bindings\n";
-        assert_eq!(report(&removed, bpffs, Some(&bindings)), expected);
-        assert_eq!(report(&Removed::default(), bpffs, None), "nothing of podgate is here\n");
+        assert_eq!(
+            report(&removed, bpffs, Some(&bindings), vec!["removed /opt/cni/bin/podgate-cni".to_owned()]),
+            expected
+        );
+        assert_eq!(report(&Removed::default(), bpffs, None, vec![]), "nothing of podgate is here\n");
     }
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod check;
 mod cleanup;
+mod cni;
 mod completions;
 mod diff;
 mod explain;
@@ -20,9 +21,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use agent::{AgentArgs, Hook, JudgedAt, LiveConnections};
+pub(crate) use agent::{AgentArgs, DEFAULT_SOCKET, Hook, JudgedAt, LiveConnections, UnknownPods, bindings};
 use check::CheckArgs;
 use cleanup::CleanupArgs;
+use cni::CniArgs;
 use completions::{CompletionsArgs, ManArgs};
 use diff::DiffArgs;
 use explain::ExplainArgs;
@@ -30,6 +32,8 @@ use matrix::MatrixArgs;
 use report::ReportArgs;
 use status::StatusArgs;
 use test::TestArgs;
+
+use crate::cni as plugin;
 
 /// Exit status of a command that could not do its work: bad input, no agent, no permission.
 pub(crate) const FAILED: u8 = 2;
@@ -76,6 +80,7 @@ enum Command {
     Diff(DiffArgs),
     Report(ReportArgs),
     Cleanup(CleanupArgs),
+    Cni(CniArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -87,9 +92,18 @@ fn command(started_as: Option<&OsStr>) -> clap::Command {
     if is_plugin { Cli::command().bin_name("kubectl podgate") } else { Cli::command() }
 }
 
-/// Runs the command of this process' arguments.
+/// Whether this process was started as the CNI plugin.
+fn is_plugin() -> bool {
+    let started_as = env::args_os().next();
+    started_as.is_some_and(|path| Path::new(&path).file_name().is_some_and(|name| name == plugin::NAME))
+}
+
+/// Runs the command of this process' arguments; of the CNI plugin, where the binary was started by its name.
 #[must_use]
 pub fn run() -> ExitCode {
+    if is_plugin() {
+        return plugin::run();
+    }
     let matches = command(env::args_os().next().as_deref()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
@@ -102,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Diff(args) => args.run(),
         Command::Report(args) => args.run(),
         Command::Cleanup(args) => args.run(),
+        Command::Cni(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     };

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! bound ──identify──► Identified ──plan──► Planned ──apply──► Applied ──attach──► Attached
+//!                          └── isolate, where no pod is known ──►┘
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Instant;
 
-use podgate_datapath::binding::Binding;
-use podgate_datapath::{FormerSlot, Identity};
+use podgate_datapath::FormerSlot;
 
 use super::backoff::Backoff;
+use super::tenant::Tenant;
 
 /// How far an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,14 +28,14 @@ pub(super) enum Stage {
     Attached,
 }
 
-/// A pod of this node on its interface.
+/// A pod of this node on its interface, or what may be one.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     /// Pod, interface and addresses.
-    pub(super) binding: Binding,
+    pub(super) tenant: Tenant,
     /// How far it is.
     pub(super) stage: Stage,
-    /// Whether the datapath knows it as `binding` says.
+    /// Whether the datapath knows it as `tenant` says.
     pub(super) identified: bool,
     /// The last failure, while it lasts.
     pub(super) error: Option<String>,
@@ -44,6 +44,19 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
+    fn new(tenant: Tenant) -> Self {
+        Self { tenant, stage: Stage::Bound, identified: false, error: None, backoff: Backoff::default() }
+    }
+
+    /// Notes who the tenant is now. A pod that becomes known has its policies before it, in place of isolation.
+    fn replace(&mut self, tenant: Tenant) {
+        if self.tenant.occupant != tenant.occupant && tenant.pod().is_some() {
+            self.stage = Stage::Bound;
+        }
+        self.identified = false;
+        self.tenant = tenant;
+    }
+
     /// Notes that something worked.
     pub(super) fn succeed(&mut self) {
         self.error = None;
@@ -72,8 +85,8 @@ pub(super) struct Endpoints {
     by_slot: BTreeMap<u32, Endpoint>,
     /// Slots that wait to be released.
     leaving: BTreeMap<u32, Leaving>,
-    /// Bindings that found no free slot, by interface.
-    waiting: BTreeMap<u32, Binding>,
+    /// Tenants that found no free slot, by interface.
+    waiting: BTreeMap<u32, Tenant>,
     /// Slots that a former agent gave away, by interface.
     former: BTreeMap<u32, FormerSlot>,
 }
@@ -88,16 +101,16 @@ impl Endpoints {
     /// Frees the slots that a former agent gave to interfaces that are gone.
     pub(super) fn forget_former(&mut self, is_gone: impl Fn(u32) -> bool) {
         self.former.retain(|&ifindex, _| !is_gone(ifindex));
-        for (_, binding) in std::mem::take(&mut self.waiting) {
-            self.bind(binding);
+        for (_, tenant) in std::mem::take(&mut self.waiting) {
+            self.bind(tenant);
         }
     }
 
     /// The slot that a pod has had before, so that its flows and counters go on.
-    fn former_slot(&mut self, binding: &Binding) -> Option<u32> {
-        let former = self.former.get(&binding.ifindex)?;
-        let itself = former.addresses.iter().any(|address| binding.addresses.contains(address));
-        itself.then_some(former.slot).inspect(|_| drop(self.former.remove(&binding.ifindex)))
+    fn former_slot(&mut self, tenant: &Tenant) -> Option<u32> {
+        let former = self.former.get(&tenant.ifindex)?;
+        let itself = former.addresses.iter().any(|address| tenant.addresses.contains(address));
+        itself.then_some(former.slot).inspect(|_| drop(self.former.remove(&tenant.ifindex)))
     }
 
     fn free(&self) -> Option<u32> {
@@ -107,36 +120,19 @@ impl Endpoints {
         (1..self.limit).find(|slot| !is_taken(slot))
     }
 
-    /// Gives a pod a slot, or lets it wait for one.
-    pub(super) fn bind(&mut self, binding: Binding) {
-        match self.former_slot(&binding).or_else(|| self.free()) {
-            Some(slot) => {
-                let endpoint = Endpoint {
-                    binding,
-                    stage: Stage::Bound,
-                    identified: false,
-                    error: None,
-                    backoff: Backoff::default(),
-                };
-                self.by_slot.insert(slot, endpoint);
-            }
-            None => {
-                self.waiting.insert(binding.ifindex, binding);
-            }
+    /// Gives whoever is on an interface a slot, or lets it wait for one. An interface that has one keeps it: who was isolated
+    /// there becomes a pod, or more is known of it. Nothing of what is in force ends by that.
+    pub(super) fn bind(&mut self, tenant: impl Into<Tenant>) {
+        let tenant = tenant.into();
+        if let Some(endpoint) = self.slot_of(tenant.ifindex).and_then(|slot| self.by_slot.get_mut(&slot)) {
+            endpoint.replace(tenant);
+            return;
         }
-    }
-
-    /// Notes what changed about a bound pod.
-    pub(super) fn update(&mut self, binding: Binding) {
-        let known = self.by_slot.values_mut().find(|endpoint| endpoint.binding.ifindex == binding.ifindex);
-        match known {
-            Some(endpoint) => {
-                endpoint.binding = binding;
-                endpoint.identified = false;
-            }
-            None => {
-                self.waiting.insert(binding.ifindex, binding);
-            }
+        // What waits goes on waiting with what is known now.
+        let waits = self.waiting.contains_key(&tenant.ifindex);
+        match if waits { None } else { self.former_slot(&tenant).or_else(|| self.free()) } {
+            Some(slot) => drop(self.by_slot.insert(slot, Endpoint::new(tenant))),
+            None => drop(self.waiting.insert(tenant.ifindex, tenant)),
         }
     }
 
@@ -157,8 +153,8 @@ impl Endpoints {
     /// Notes that a slot is released; whoever waits for one gets it.
     pub(super) fn released(&mut self, slot: u32) {
         self.leaving.remove(&slot);
-        if let Some((_, binding)) = self.waiting.pop_first() {
-            self.bind(binding);
+        if let Some((_, tenant)) = self.waiting.pop_first() {
+            self.bind(tenant);
         }
     }
 
@@ -174,7 +170,14 @@ impl Endpoints {
         // An interface has one slot at a time: its former one must be released first.
         let is_leaving = |ifindex: u32| self.leaving.values().any(|leaving| leaving.ifindex == ifindex);
         let mut due = self.iter().filter(|(_, endpoint)| !endpoint.identified && endpoint.backoff.is_over(now));
-        due.find(|(_, endpoint)| !is_leaving(endpoint.binding.ifindex))
+        due.find(|(_, endpoint)| !is_leaving(endpoint.tenant.ifindex))
+    }
+
+    /// An endpoint that the datapath knows and that is to be isolated, since no pod is known behind it.
+    pub(super) fn next_unisolated(&self, now: Instant) -> Option<u32> {
+        let mut due = self.iter().filter(|(_, endpoint)| endpoint.backoff.is_over(now));
+        let waits = |endpoint: &Endpoint| endpoint.stage == Stage::Identified && endpoint.tenant.pod().is_none();
+        due.find(|(_, endpoint)| waits(endpoint)).map(|(slot, _)| slot)
     }
 
     /// An endpoint whose policies are in the tables and whose programs do not run.
@@ -190,9 +193,10 @@ impl Endpoints {
         leaving.chain(endpoints).filter_map(|backoff| backoff.deadline(now)).min()
     }
 
-    /// Moves every endpoint at one stage to the next.
+    /// Moves every pod at one stage to the next.
     pub(super) fn advance(&mut self, from: Stage, to: Stage) {
-        for endpoint in self.by_slot.values_mut().filter(|endpoint| endpoint.stage == from) {
+        let pods = self.by_slot.values_mut().filter(|endpoint| endpoint.tenant.pod().is_some());
+        for endpoint in pods.filter(|endpoint| endpoint.stage == from) {
             endpoint.stage = to;
         }
     }
@@ -212,49 +216,37 @@ impl Endpoints {
         self.by_slot.get_mut(&slot)
     }
 
-    /// Bindings without a slot.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &Binding> {
+    /// Tenants without a slot.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Tenant> {
         self.waiting.values()
     }
 
-    fn slot_of(&self, ifindex: u32) -> Option<u32> {
-        self.iter().find(|(_, endpoint)| endpoint.binding.ifindex == ifindex).map(|(slot, _)| slot)
+    /// The slot of an interface.
+    pub(super) fn slot_of(&self, ifindex: u32) -> Option<u32> {
+        self.iter().find(|(_, endpoint)| endpoint.tenant.ifindex == ifindex).map(|(slot, _)| slot)
     }
-}
-
-/// What the datapath must know of a pod.
-pub(super) fn identity(binding: &Binding, routes: bool, keep: bool) -> Identity {
-    let mut identity = Identity {
-        ifindex: binding.ifindex,
-        netns_id: (binding.netns_id >= 0).then_some(binding.netns_id),
-        address4: None,
-        address6: None,
-        routes,
-        keep,
-    };
-    for address in &binding.addresses {
-        match address {
-            IpAddr::V4(address) => identity.address4 = identity.address4.or(Some(*address)),
-            IpAddr::V6(address) => identity.address6 = identity.address6.or(Some(*address)),
-        }
-    }
-    identity
 }
 
 #[cfg(test)]
 mod tests {
-    use podgate_datapath::binding::PodId;
+    use podgate_datapath::binding::{PodId, Unclaimed};
     use podgate_policy::model::ObjectKey;
 
+    use super::super::tenant::Occupant;
     use super::*;
 
-    fn binding(ifindex: u32) -> Binding {
+    fn binding(ifindex: u32) -> Tenant {
         let pod = PodId { key: ObjectKey::new("default", format!("pod-{ifindex}")), uid: "1".into() };
-        Binding { ifindex, pod, netns_id: 4, addresses: ["10.0.0.1".parse().unwrap()].into() }
+        let addresses = ["10.0.0.1".parse().unwrap()].into();
+        Tenant { ifindex, netns_id: 4, addresses, occupant: Occupant::Pod(pod) }
+    }
+
+    fn unknown(ifindex: u32) -> Unclaimed {
+        Unclaimed { ifindex, netns_id: 4, addresses: ["10.0.0.1".parse().unwrap()].into(), announced: None }
     }
 
     fn slots(endpoints: &Endpoints) -> Vec<(u32, u32)> {
-        endpoints.iter().map(|(slot, endpoint)| (slot, endpoint.binding.ifindex)).collect()
+        endpoints.iter().map(|(slot, endpoint)| (slot, endpoint.tenant.ifindex)).collect()
     }
 
     #[test]
@@ -308,17 +300,26 @@ mod tests {
     }
 
     #[test]
-    fn identity_has_one_address_of_each_family_and_no_negative_namespace() {
-        let addresses = ["10.0.0.1", "fd00::1"].map(|address| address.parse().unwrap());
-        let binding = Binding { netns_id: -1, addresses: addresses.into(), ..binding(7) };
-        let expected = Identity {
-            ifindex: 7,
-            netns_id: None,
-            address4: Some("10.0.0.1".parse().unwrap()),
-            address6: Some("fd00::1".parse().unwrap()),
-            routes: true,
-            keep: false,
-        };
-        assert_eq!(identity(&binding, true, false), expected);
+    fn who_is_isolated_becomes_a_pod_in_its_place() {
+        let mut endpoints = Endpoints::new(4, Vec::new());
+        endpoints.bind(unknown(10));
+        endpoints.get_mut(1).unwrap().stage = Stage::Attached;
+        endpoints.advance(Stage::Attached, Stage::Bound);
+        endpoints.bind(unknown(10));
+        assert_eq!(endpoints.get(1).unwrap().stage, Stage::Attached);
+        endpoints.bind(binding(10));
+        assert_eq!((slots(&endpoints), endpoints.get(1).unwrap().stage), (vec![(1, 10)], Stage::Bound));
+    }
+
+    #[test]
+    fn only_who_is_no_known_pod_is_isolated_without_a_plan() {
+        let (mut endpoints, now) = (Endpoints::new(4, Vec::new()), Instant::now());
+        endpoints.bind(binding(10));
+        endpoints.bind(unknown(11));
+        assert_eq!(endpoints.next_unisolated(now), None);
+        for slot in [1, 2] {
+            endpoints.get_mut(slot).unwrap().stage = Stage::Identified;
+        }
+        assert_eq!(endpoints.next_unisolated(now), Some(2));
     }
 }

@@ -4,17 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::histogram::Histogram;
+use podgate_datapath::binding::Handover;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::waiters::HandedOverOutcome;
+use crate::metrics::Durations;
 use crate::status::Status;
 
-/// A request for the engine's status.
-pub(crate) type StatusRequest = oneshot::Sender<Status>;
+/// What the engine may be asked.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Its status.
+    Status(oneshot::Sender<Status>),
+    /// To enforce a pod that CNI hands over, and to answer when that is done.
+    HandOver(Handover, oneshot::Sender<HandedOverOutcome>),
+    /// Whether the pod on an interface is enforced, now.
+    Check(u32, oneshot::Sender<HandedOverOutcome>),
+}
 
 /// How long a status may take: a full compile of a large cluster stands before it in the queue.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a pod that was handed over may take: the engine answers before, unless it hangs.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An engine that has done nothing for this long hangs.
 const PULSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -23,26 +36,38 @@ const PULSE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Handle {
     /// Where requests go.
-    pub(crate) requests: mpsc::Sender<StatusRequest>,
+    pub(crate) requests: mpsc::Sender<Request>,
     /// Why the agent is not ready, a line each; empty: it is.
     pub(crate) not_ready: watch::Receiver<Vec<String>>,
     /// The engine's sign of life.
     pub(crate) pulse: Pulse,
-    /// How long changes took to compile and apply.
-    pub(crate) apply_duration: Histogram,
+    /// How long things took.
+    pub(crate) durations: Durations,
 }
 
 impl Handle {
     /// The status, read now; `None` when the engine has ended or takes too long.
     pub(crate) async fn status(&self) -> Option<Status> {
-        let (reply, status) = oneshot::channel();
-        timeout(STATUS_TIMEOUT, async {
-            self.requests.send(reply).await.ok()?;
-            status.await.ok()
-        })
-        .await
-        .ok()
-        .flatten()
+        self.ask(Request::Status, STATUS_TIMEOUT).await
+    }
+
+    /// Hands over a pod; `None` when the engine has ended or takes too long.
+    pub(crate) async fn hand_over(&self, handover: Handover) -> Option<HandedOverOutcome> {
+        self.ask(|reply| Request::HandOver(handover, reply), HAND_OVER_TIMEOUT).await
+    }
+
+    /// Whether the pod on an interface is enforced; `None` when the engine has ended or takes too long.
+    pub(crate) async fn check(&self, ifindex: u32) -> Option<HandedOverOutcome> {
+        self.ask(|reply| Request::Check(ifindex, reply), STATUS_TIMEOUT).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request, limit: Duration) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.requests.send(request(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(limit, asked).await.ok().flatten()
     }
 }
 

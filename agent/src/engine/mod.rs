@@ -11,28 +11,37 @@
 mod anomalies;
 mod at_source;
 mod backoff;
+mod command;
 mod deferral;
 mod drops;
 mod endpoints;
 mod guards;
+mod handed;
 mod handle;
+mod lent;
 mod memory;
 mod names;
 mod readiness;
 mod report;
+mod setup;
 mod shell;
 mod state;
+mod tenant;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod waiters;
+mod windows;
 
 pub(crate) use anomalies::KINDS as ANOMALY_KINDS;
 pub(crate) use at_source::ServiceRoom;
 #[cfg(test)]
-use handle::StatusRequest;
+use handle::Request;
 pub(crate) use handle::{Handle, Pulse};
 pub(crate) use memory::{Enforced, Memory};
+pub(crate) use setup::{Config, Left, Room, Services};
 pub(crate) use shell::{Inputs, run};
-pub(crate) use state::{Config, Left, Room, Services, State};
+pub(crate) use state::State;
+pub(crate) use waiters::HandedOverOutcome;

@@ -56,8 +56,7 @@ impl State {
             }
             _ => None,
         });
-        let waiting =
-            self.endpoints.waiting().map(|binding| format!("pod {}: every slot for pods is taken", binding.pod));
+        let waiting = self.endpoints.waiting().map(|tenant| format!("{tenant}: every slot for pods is taken"));
         without.chain(waiting).collect()
     }
 
@@ -67,9 +66,7 @@ impl State {
         });
         let reason = |error: Option<&str>| error.unwrap_or("its policies are being applied").to_owned();
         unfinished
-            .map(|(_, endpoint)| {
-                format!("pod {} is not enforced: {}", endpoint.binding.pod, reason(endpoint.error.as_deref()))
-            })
+            .map(|(_, endpoint)| format!("{} is not enforced: {}", endpoint.tenant, reason(endpoint.error.as_deref())))
             .collect()
     }
 
@@ -78,8 +75,8 @@ impl State {
             let room = format!("table {} has {} entries, {} are needed", unfit.table, unfit.capacity, unfit.needed);
             match unfit.subject {
                 Subject::Endpoint { slot, direction } => {
-                    let pod = self.endpoints.get(slot).map(|endpoint| endpoint.binding.pod.to_string());
-                    format!("pod {} is isolated altogether for {direction}: {room}", pod.unwrap_or_default())
+                    let pod = self.endpoints.get(slot).map(|endpoint| endpoint.tenant.to_string());
+                    format!("{} is isolated altogether for {direction}: {room}", pod.unwrap_or_default())
                 }
                 Subject::Addresses(count) => {
                     format!("no rule that selects pods allows {count} of their addresses: {room}")

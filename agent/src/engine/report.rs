@@ -18,7 +18,7 @@ use super::endpoints::{Endpoint, Stage};
 use super::state::State;
 use crate::status::{
     AnomalyStatus, ApplyStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, PolicyStatus,
-    ProblemCount, ProblemStatus, ServicesAt, ServicesStatus, SourceStatus, Status, TableStatus,
+    ProblemCount, ProblemStatus, ServicesAt, ServicesStatus, SourceStatus, Status, TableStatus, WindowStatus,
 };
 
 /// What the kernel counted for one slot, direction and reason.
@@ -66,6 +66,7 @@ impl State {
             apply: ApplyStatus { pending: self.ops.len(), errors: self.errors, error: self.apply_error.clone() },
             repairs: self.repairs,
             services: self.services(reading.exits),
+            window: self.window(),
             events_lost: reading.events_lost,
             ..Status::default()
         }
@@ -73,7 +74,7 @@ impl State {
 
     /// The pod in a slot, as namespace/name.
     pub(super) fn pod_in(&self, slot: u32) -> Option<String> {
-        self.endpoints.get(slot).map(|endpoint| endpoint.binding.pod.to_string())
+        self.endpoints.get(slot).and_then(|endpoint| Some(endpoint.tenant.named()?.to_string()))
     }
 
     /// The pod or node that has an address.
@@ -96,7 +97,7 @@ impl State {
 
     fn pod(&self, pod: &Pod, counters: &BTreeMap<u32, Vec<CounterStatus>>) -> PodStatus {
         let id = PodId::of(pod);
-        let endpoint = self.endpoints.iter().find(|(_, endpoint)| endpoint.binding.pod == id);
+        let endpoint = self.endpoints.iter().find(|(_, endpoint)| endpoint.tenant.pod() == Some(&id));
         let (state, problem) = self.pod_state(pod, &id, endpoint);
         let isolated = |direction| !isolating(&self.cluster, pod, direction).is_empty();
         PodStatus {
@@ -106,7 +107,7 @@ impl State {
             addresses: pod.addresses.clone(),
             state,
             problem,
-            interface: endpoint.map(|(_, endpoint)| self.interface(endpoint.binding.ifindex)),
+            interface: endpoint.map(|(_, endpoint)| self.interface(endpoint.tenant.ifindex)),
             ingress_isolated: isolated(model::Direction::Ingress),
             egress_isolated: isolated(model::Direction::Egress),
             policies: self.selecting(pod),
@@ -122,7 +123,7 @@ impl State {
                 _ => (PodState::Pending, endpoint.error.clone().or_else(|| self.apply_error.clone())),
             };
         }
-        if self.endpoints.waiting().any(|binding| binding.pod == *id) {
+        if self.endpoints.waiting().any(|tenant| tenant.pod() == Some(id)) {
             return (PodState::Pending, Some("every slot for pods is taken".to_owned()));
         }
         if pod.addresses.is_empty() {
@@ -231,6 +232,11 @@ impl State {
             denied: exits.denied,
             untagged: exits.untagged,
         }
+    }
+
+    fn window(&self) -> WindowStatus {
+        let (interfaces, longest) = self.windows.summary();
+        WindowStatus { interfaces, longest_seconds: longest.as_secs_f64() }
     }
 
     fn devices(&self) -> impl Iterator<Item = DeviceStatus> {

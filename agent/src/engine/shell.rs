@@ -7,17 +7,21 @@ use anyhow::bail;
 use podgate_common::DropEvent;
 use podgate_datapath::netlink::HostView;
 use podgate_datapath::{Datapath, Error, Hook};
+use podgate_policy::op::{EndpointPolicies, Op};
 use podgate_source::{Source, Update};
-use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+use super::command::{Command, Outcome};
 use super::drops::{Drops, describe};
-use super::handle::{Pulse, StatusRequest};
+use super::handed::Standing;
+use super::handle::{Pulse, Request};
 use super::memory::Memory;
 use super::report::{Count, Reading};
-use super::state::{Command, Outcome, State};
+use super::state::State;
 use super::upkeep::Check;
+use super::waiters::{HandedOverOutcome, Waiters};
+use crate::metrics::Durations;
 use crate::status::{Status, TableStatus};
 
 /// The kernel wakes nobody up for a drop event: they are looked for at this interval.
@@ -35,14 +39,16 @@ pub(crate) struct Inputs {
     pub(crate) source: Source,
     /// What the host looks like.
     pub(crate) views: watch::Receiver<Arc<HostView>>,
-    /// Requests for the status.
-    pub(crate) requests: mpsc::Receiver<StatusRequest>,
+    /// What servers ask.
+    pub(crate) requests: mpsc::Receiver<Request>,
     /// Why the agent is not ready.
     pub(crate) not_ready: watch::Sender<Vec<String>>,
     /// The engine's sign of life.
     pub(crate) pulse: Pulse,
-    /// How long changes took.
-    pub(crate) apply_duration: Histogram,
+    /// How long things took.
+    pub(crate) durations: Durations,
+    /// How long a pod that CNI hands over is waited for until it is known.
+    pub(crate) pod_wait: Duration,
     /// Ends the engine, when something is sent or the sender is gone.
     pub(crate) stop: oneshot::Receiver<()>,
 }
@@ -52,18 +58,18 @@ pub(crate) struct Inputs {
 /// # Errors
 /// When an input has ended, which none does.
 pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, memory: Memory) -> anyhow::Result<()> {
-    let mut engine = Engine { state, datapath, memory, drops: Drops::default() };
+    let mut engine = Engine { state, datapath, memory, drops: Drops::default(), waiters: Waiters::default() };
     let mut drain = interval(DRAIN_INTERVAL);
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     engine.state.take_view(inputs.views.borrow_and_update().clone());
     engine.state.take_source_status(inputs.source.status.borrow_and_update().clone());
     let mut next_audit = Instant::now();
     loop {
-        engine.work(&inputs.apply_duration);
+        engine.work(&inputs);
         inputs.not_ready.send_if_modified(|told| replace(told, engine.state.not_ready()));
         inputs.pulse.beat();
         let now = Instant::now();
-        let deadline = engine.state.deadline(now);
+        let deadline = [engine.state.deadline(now), engine.waiters.deadline(now)].into_iter().flatten().min();
         tokio::select! {
             _ = &mut inputs.stop => return Ok(()),
             update = inputs.source.updates.recv() => match update {
@@ -77,7 +83,7 @@ pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, me
                 Ok(()) => engine.state.take_view(inputs.views.borrow_and_update().clone()),
                 Err(_) => bail!("the host's network is followed no longer"),
             },
-            Some(reply) = inputs.requests.recv() => engine.answer(reply, &inputs.pulse),
+            Some(request) = inputs.requests.recv() => engine.take_request(request, &inputs),
             _ = drain.tick() => engine.drain_events(),
             () = sleep_until(next_audit.into()) => next_audit = engine.audit(Instant::now()),
             () = sleep_until(deadline.unwrap_or(now).into()), if deadline.is_some() => {}
@@ -97,6 +103,7 @@ struct Engine {
     datapath: Datapath,
     memory: Memory,
     drops: Drops,
+    waiters: Waiters,
 }
 
 impl Engine {
@@ -109,13 +116,13 @@ impl Engine {
     }
 
     /// Does everything that is to be done now.
-    fn work(&mut self, apply_duration: &Histogram) {
+    fn work(&mut self, inputs: &Inputs) {
         loop {
             let start = Instant::now();
             let Some(command) = self.state.next(start) else { break };
             let outcome = self.execute(&command);
             if matches!(command, Command::Apply { .. }) {
-                apply_duration.observe(start.elapsed().as_secs_f64());
+                inputs.durations.apply.observe(start.elapsed().as_secs_f64());
             }
             log(&command, &outcome);
             self.state.report(command, outcome, Instant::now());
@@ -124,6 +131,27 @@ impl Engine {
         if let Some(Err(error)) = kept {
             tracing::warn!(%error, "cannot keep for the next agent which interfaces are enforced");
         }
+        self.state.windows.take().iter().for_each(|window| inputs.durations.window.observe(window.as_secs_f64()));
+        self.waiters.settle(Instant::now(), |ifindex| self.state.standing(ifindex));
+    }
+
+    fn take_request(&mut self, request: Request, inputs: &Inputs) {
+        match request {
+            Request::Status(reply) => self.answer(reply, &inputs.pulse),
+            Request::HandOver(handover, reply) => {
+                tracing::info!(pod = %handover.pod, ifindex = handover.ifindex, "CNI hands over a pod");
+                self.waiters.add(handover.ifindex, Instant::now() + inputs.pod_wait, reply);
+                self.state.hand_over(handover);
+            }
+            Request::Check(ifindex, reply) => {
+                // Whoever asked may have gone.
+                drop(reply.send(match self.state.standing(ifindex) {
+                    Standing::Enforced => HandedOverOutcome::Enforced,
+                    Standing::Isolated => HandedOverOutcome::Isolated,
+                    Standing::Pending(reason) => HandedOverOutcome::Failed(reason),
+                }));
+            }
+        }
     }
 
     fn execute(&mut self, command: &Command) -> Outcome {
@@ -131,6 +159,9 @@ impl Engine {
             Command::Release { slot } => self.datapath.release(*slot),
             Command::Identify { slot, identity } => self.datapath.identify(*slot, identity),
             Command::Attach { slot } => self.datapath.attach(*slot).map(drop),
+            Command::Isolate { slot } => {
+                return self.apply(&[Op::Switch { slot: *slot, policies: EndpointPolicies::NOTHING }]);
+            }
             Command::Guard { ifindex, guard: Some(guard) } => self.datapath.guard(*ifindex, *guard).map(drop),
             Command::Guard { ifindex, guard: None } => self.datapath.unguard(*ifindex),
             Command::Defer { changes } => self.datapath.defer(changes),
@@ -141,10 +172,7 @@ impl Engine {
                 }
             }),
             Command::Check(check) => return self.check(check),
-            Command::Apply { ops } => {
-                let result = self.datapath.apply(ops);
-                return result.map_or_else(|error| failed(error.applied, &error), |()| Outcome::Done);
-            }
+            Command::Apply { ops } => return self.apply(ops),
         };
         result.map_or_else(|error| failed(0, &error), |()| Outcome::Done)
     }
@@ -175,7 +203,7 @@ impl Engine {
         now + AUDIT_ROUND / u32::try_from(self.datapath.audit_steps()).unwrap_or(u32::MAX)
     }
 
-    fn answer(&mut self, reply: StatusRequest, pulse: &Pulse) {
+    fn answer(&mut self, reply: oneshot::Sender<Status>, pulse: &Pulse) {
         self.drain_events();
         let reading = self.read().unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read what the kernel counted");
@@ -189,6 +217,10 @@ impl Engine {
         };
         // Whoever asked may have gone.
         drop(reply.send(status));
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Outcome {
+        self.datapath.apply(ops).map_or_else(|error| failed(error.applied, &error), |()| Outcome::Done)
     }
 
     fn read(&mut self) -> Result<Reading, Error> {
@@ -233,6 +265,7 @@ fn log(command: &Command, outcome: &Outcome) {
     let (what, slot, ifindex, changes) = match command {
         Command::Release { slot } => ("release", Some(*slot), None, None),
         Command::Identify { slot, .. } => ("identify", Some(*slot), None, None),
+        Command::Isolate { slot } => ("isolate", Some(*slot), None, None),
         Command::Attach { slot } => ("attach", Some(*slot), None, None),
         Command::Apply { ops } => ("apply", None, None, Some(ops.len())),
         Command::Guard { ifindex, guard: Some(_) } => ("guard", None, Some(*ifindex), None),

@@ -1,137 +1,34 @@
 //! The engine's decisions: inputs change the state, the state tells what to do next, the outcome comes back as an input.
 //! No clock, no kernel, no channel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use podgate_datapath::ServiceEgress;
 use podgate_datapath::binding::{Bindings, Decision, NodeFacts};
 use podgate_datapath::netlink::HostView;
-use podgate_datapath::{FormerSlot, Guard, Identity, ServiceEgress};
 use podgate_policy::cluster::Cluster;
 use podgate_policy::compile::{Changes, Endpoint};
 use podgate_policy::model::{ObjectKey, Pod};
 use podgate_policy::op::Op;
 use podgate_policy::plan::{Planner, Unfit};
 use podgate_policy::services::{EndpointSlice, Frontends, Node, Service};
-use podgate_policy::tables::Limits;
 use podgate_source::{Change, Object, ObjectRef, SourceStatus, Update};
 
-use super::at_source::{AtSource, LeadChanges, ServiceRoom};
+use super::at_source::{AtSource, LeadChanges};
 use super::backoff::Backoff;
-use super::deferral::{Changes as DeferralChanges, Deferral, served_by_host};
-use super::endpoints::{Endpoints, Stage, identity};
+use super::command::{Command, Outcome};
+use super::deferral::{Deferral, served_by_host};
+use super::endpoints::{Endpoints, Stage};
 use super::guards::Guards;
-use super::memory::Enforced;
+use super::lent::Lent;
+use super::memory::Interface;
 use super::names::Names;
+use super::setup::{Config, Left, Room, Services};
 use super::upkeep::{Check, Upkeep};
+use super::windows::Windows;
 use crate::status::RepairStatus;
-
-/// What the user asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Config {
-    /// The name of this node.
-    pub(crate) node: Arc<str>,
-    /// Whether connections that a change of policy denies may end in peace.
-    pub(crate) keep: bool,
-    /// Pods that may send packets with source addresses that are not their own.
-    pub(crate) routing: BTreeSet<ObjectKey>,
-    /// Where egress to Services is judged.
-    pub(crate) services: Services,
-}
-
-/// Where egress to Services is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Services {
-    /// Where packets leave the host or enter a pod, by the backend that they go to.
-    Exit,
-    /// Where they leave the pod, by all backends, for which there is this room.
-    Source(ServiceRoom),
-}
-
-/// How much there is room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
-    /// In the tables that the planner fills.
-    pub(crate) limits: Limits,
-    /// Slots, slot 0 included, which is never given.
-    pub(crate) slots: u32,
-    /// Services' and own addresses, of each family.
-    pub(crate) addresses: usize,
-}
-
-/// What the agent before this one has left.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Left {
-    /// What it enforced.
-    pub(crate) enforced: Enforced,
-    /// The slots that it gave.
-    pub(crate) slots: Vec<FormerSlot>,
-}
-
-/// Something to do to the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
-    /// Stop to enforce on the interface of a slot.
-    Release {
-        /// The slot.
-        slot: u32,
-    },
-    /// Tell who is in a slot.
-    Identify {
-        /// The slot.
-        slot: u32,
-        /// Who.
-        identity: Identity,
-    },
-    /// Change the tables.
-    Apply {
-        /// How, in order.
-        ops: Vec<Op>,
-    },
-    /// Let the programs judge the packets of a slot's interface.
-    Attach {
-        /// The slot.
-        slot: u32,
-    },
-    /// Judge what pods send by a device that is no pod's, or, with `None`, do so no longer.
-    Guard {
-        /// The device.
-        ifindex: u32,
-        /// How.
-        guard: Option<Guard>,
-    },
-    /// Change which addresses are judged where packets leave the host, not where they leave the pod.
-    Defer {
-        /// How.
-        changes: DeferralChanges,
-    },
-    /// Change where frontends lead that are judged where packets leave the pod.
-    Lead {
-        /// How.
-        changes: LeadChanges,
-    },
-    /// Take what a former agent left off the interfaces that have no slot.
-    FinishTakeover,
-    /// See that what was done is still there.
-    Check(Check),
-}
-
-/// How a command ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Well.
-    Done,
-    /// Well, but a [`Command::Check`] had something to put right that somebody else has changed.
-    Repaired,
-    /// Not well.
-    Failed {
-        /// Operations of [`Command::Apply`] that are in force all the same.
-        applied: usize,
-        /// Why.
-        error: String,
-    },
-}
 
 /// Everything the engine knows.
 #[derive(Debug)]
@@ -143,14 +40,16 @@ pub(crate) struct State {
     /// Pods of this node, of every phase.
     pub(super) local: BTreeSet<ObjectKey>,
     /// Whether the first update, which is complete, has come.
-    synced: bool,
+    pub(super) synced: bool,
     pub(super) source: Option<SourceStatus>,
     pub(super) view: Option<Arc<HostView>>,
     pub(super) bindings: Bindings,
+    /// What the agent before this one enforced.
+    pub(super) former: BTreeMap<u32, Interface>,
     /// Whether the bindings may differ from what they were made of.
-    rebind: bool,
+    pub(super) rebind: bool,
     /// Whether they have changed since [`Self::take_enforced`].
-    rebound: bool,
+    pub(super) rebound: bool,
     pub(super) endpoints: Endpoints,
     pub(super) planner: Planner,
     /// What changed since the last plan.
@@ -173,6 +72,8 @@ pub(crate) struct State {
     relead: bool,
     apply_backoff: Backoff,
     upkeep: Upkeep,
+    pub(super) windows: Windows,
+    pub(super) lent: Lent,
     pub(super) errors: u64,
     pub(super) apply_error: Option<String>,
     pub(super) repairs: RepairStatus,
@@ -185,6 +86,11 @@ impl State {
             Services::Exit => None,
             Services::Source(room) => Some(AtSource::new(config.node.clone(), room)),
         };
+        let mut bindings = Bindings::resume(left.enforced.addresses());
+        left.enforced.handed_over.iter().for_each(|handed| bindings.recall(handed.into()));
+        if config.isolate_unknown {
+            bindings.isolate_unknown();
+        }
         Self {
             config,
             cluster: Cluster::default(),
@@ -194,7 +100,8 @@ impl State {
             synced: false,
             source: None,
             view: None,
-            bindings: Bindings::resume(left.enforced),
+            bindings,
+            former: left.enforced.interfaces,
             rebind: false,
             rebound: false,
             endpoints: Endpoints::new(room.slots, left.slots),
@@ -212,6 +119,8 @@ impl State {
             relead: false,
             apply_backoff: Backoff::default(),
             upkeep: Upkeep::default(),
+            windows: Windows::default(),
+            lent: Lent::default(),
             errors: 0,
             apply_error: None,
             repairs: RepairStatus::default(),
@@ -221,6 +130,10 @@ impl State {
     /// Takes in changes of objects. The first update is complete.
     pub(crate) fn take_update(&mut self, update: Update) {
         for change in update {
+            let change = match change {
+                Change::Apply(Object::Pod(pod)) => Change::Apply(Object::Pod(self.with_lent(pod))),
+                change => change,
+            };
             self.take_change(change);
         }
         if !self.synced {
@@ -245,8 +158,12 @@ impl State {
 
     /// What to do next; `None`: nothing, before the next input or [`Self::deadline`]. [`Self::report`] must follow.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Command> {
-        if !self.synced || self.view.is_none() {
-            return None;
+        let view = self.view.as_ref()?;
+        if self.rebind {
+            self.windows.look(view, now);
+        }
+        if !self.synced {
+            return self.next_before_sync(now);
         }
         self.rebind();
         self.reguard();
@@ -255,15 +172,8 @@ impl State {
         // What defers must find exit hooks on its way, so the devices come first.
         let command =
             self.release(now).or_else(|| self.guard(now)).or_else(|| self.lead(now)).or_else(|| self.defer(now));
-        let command = command.or_else(|| self.identify(now)).or_else(|| self.apply(now));
-        command.or_else(|| attach(self)).or_else(|| self.upkeep(now))
-    }
-
-    /// What is to be remembered for the next agent, if that has changed.
-    pub(crate) fn take_enforced(&mut self) -> Option<Enforced> {
-        let bound = self.bindings.bound().iter();
-        std::mem::take(&mut self.rebound)
-            .then(|| bound.map(|(&ifindex, binding)| (ifindex, binding.addresses.clone())).collect())
+        let command = command.or_else(|| self.identify(now)).or_else(|| self.isolate(now));
+        command.or_else(|| self.apply(now)).or_else(|| attach(self)).or_else(|| self.upkeep(now))
     }
 
     /// The name of this node.
@@ -310,17 +220,19 @@ impl State {
             (Command::Defer { .. }, Outcome::Failed { .. }) => self.deferral.failed(now),
             (Command::Lead { changes }, outcome) => self.led(changes, &outcome, now),
             (Command::Identify { slot, .. }, Outcome::Done) => self.identified(slot),
-            (Command::Attach { slot }, Outcome::Done) => self.attached(slot),
-            (Command::Identify { slot, .. } | Command::Attach { slot }, Outcome::Failed { error, .. }) => {
-                self.endpoint_failed(slot, error, now);
-            }
+            (Command::Isolate { slot }, Outcome::Done) => self.isolated(slot),
+            (Command::Attach { slot }, Outcome::Done) => self.attached(slot, now),
+            (
+                Command::Identify { slot, .. } | Command::Isolate { slot } | Command::Attach { slot },
+                Outcome::Failed { error, .. },
+            ) => self.endpoint_failed(slot, error, now),
         }
     }
 }
 
 /// Inputs.
 impl State {
-    fn take_change(&mut self, change: Change) {
+    pub(super) fn take_change(&mut self, change: Change) {
         let reference = match &change {
             Change::Apply(object) => object.reference(),
             Change::Delete(reference) => reference.clone(),
@@ -392,12 +304,24 @@ impl State {
         self.rebind = false;
         self.endpoints.forget_former(|ifindex| !view.veths.contains_key(&ifindex));
         let pods = self.local.iter().filter_map(|key| self.cluster.pods.get(key)).map(|pod| &**pod);
-        for decision in self.bindings.update(view, pods, &self.own_node) {
+        let decisions = self.bindings.update(view, pods, &self.own_node);
+        self.carry_out(decisions);
+    }
+
+    pub(super) fn carry_out(&mut self, decisions: Vec<Decision>) {
+        for decision in decisions {
             self.rebound = true;
             match decision {
-                Decision::Bind(binding) => self.endpoints.bind(binding),
-                Decision::Update(binding) => self.endpoints.update(binding),
-                Decision::Unbind { ifindex, .. } => self.unbind(ifindex),
+                Decision::Bind(binding) | Decision::Update(binding) => {
+                    self.lend(&binding);
+                    self.endpoints.bind(binding);
+                }
+                Decision::Isolate(unclaimed) => self.endpoints.bind(unclaimed),
+                Decision::Unbind { ifindex, pod } => {
+                    self.take_back(&pod.key);
+                    self.unbind(ifindex);
+                }
+                Decision::Abandon { ifindex } => self.unbind(ifindex),
             }
         }
     }
@@ -414,8 +338,8 @@ impl State {
     fn reguard(&mut self) {
         let Some(view) = self.view.as_ref().filter(|_| self.reguard) else { return };
         self.reguard = false;
-        let bindings = self.endpoints.iter().map(|(_, endpoint)| &endpoint.binding).chain(self.endpoints.waiting());
-        let of_pods = bindings.map(|binding| binding.ifindex).collect();
+        let tenants = self.endpoints.iter().map(|(_, endpoint)| &endpoint.tenant).chain(self.endpoints.waiting());
+        let of_pods = tenants.map(|tenant| tenant.ifindex).collect();
         self.guards.update(view, &of_pods);
     }
 
@@ -448,14 +372,18 @@ impl State {
         self.deferral.next(now).map(|changes| Command::Defer { changes })
     }
 
-    fn release(&self, now: Instant) -> Option<Command> {
+    pub(super) fn release(&self, now: Instant) -> Option<Command> {
         self.endpoints.next_release(now).map(|slot| Command::Release { slot })
     }
 
-    fn identify(&self, now: Instant) -> Option<Command> {
+    pub(super) fn identify(&self, now: Instant) -> Option<Command> {
         let (slot, endpoint) = self.endpoints.next_unidentified(now)?;
-        let routes = self.config.routing.contains(&endpoint.binding.pod.key);
-        Some(Command::Identify { slot, identity: identity(&endpoint.binding, routes, self.config.keep) })
+        let routes = endpoint.tenant.pod().is_some_and(|pod| self.config.routing.contains(&pod.key));
+        Some(Command::Identify { slot, identity: endpoint.tenant.identity(routes, self.config.keep) })
+    }
+
+    pub(super) fn isolate(&self, now: Instant) -> Option<Command> {
+        self.endpoints.next_unisolated(now).map(|slot| Command::Isolate { slot })
     }
 
     /// What is to be done when nothing else is.
@@ -523,15 +451,24 @@ impl State {
         endpoint.succeed();
         if endpoint.stage == Stage::Bound {
             endpoint.stage = Stage::Identified;
-            self.changes.bound.push(Endpoint { slot, pod: endpoint.binding.pod.key.clone() });
+            let pod = endpoint.tenant.pod().map(|pod| pod.key.clone());
+            self.changes.bound.extend(pod.map(|pod| Endpoint { slot, pod }));
         }
     }
 
-    fn attached(&mut self, slot: u32) {
+    fn isolated(&mut self, slot: u32) {
+        if let Some(endpoint) = self.endpoints.get_mut(slot) {
+            endpoint.stage = Stage::Applied;
+            endpoint.succeed();
+        }
+    }
+
+    fn attached(&mut self, slot: u32, now: Instant) {
         if let Some(endpoint) = self.endpoints.get_mut(slot) {
             endpoint.stage = Stage::Attached;
             endpoint.succeed();
-            self.guards.taken(endpoint.binding.ifindex);
+            self.guards.taken(endpoint.tenant.ifindex);
+            self.windows.enforced(endpoint.tenant.ifindex, now);
         }
     }
 

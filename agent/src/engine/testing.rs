@@ -8,29 +8,32 @@ use std::time::Instant;
 use ipnet::IpNet;
 use podgate_datapath::netlink::{Device, HostView, Veth};
 use podgate_policy::model::{
-    IpBlock, Isolation, Labels, ObjectKey, Peer, Peers, Phase, Pod, Policy, Ports, Rule, Selector,
+    IpBlock, Isolation, Labels, Namespaces, ObjectKey, Peer, Peers, Phase, Pod, Policy, Ports, Rule, Selector,
 };
 use podgate_policy::services::{Service, ServiceForm, TrafficPolicy};
 use podgate_policy::tables::Limits;
 use podgate_source::{Change, Object, ObjectRef};
 use tokio::sync::{mpsc, watch};
 
-use super::state::{Command, Outcome};
+use super::command::{Command, Outcome};
 use super::upkeep::Check;
-use super::{Config, Handle, Left, Pulse, Room, Services, State, StatusRequest};
-use crate::metrics::duration_histogram;
+use super::{Config, HandedOverOutcome, Handle, Left, Pulse, Request, Room, Services, State};
+use crate::metrics::Durations;
 use crate::status::Status;
 
-/// A handle to a task that answers every request with `status`. Must be called in a tokio runtime.
+/// A handle to a task that answers every request with `status`, and that every pod is enforced. Must be called in a tokio runtime.
 pub(crate) fn engine_with(status: Status) -> Handle {
-    let (requests, mut received) = mpsc::channel::<StatusRequest>(1);
+    let (requests, mut received) = mpsc::channel::<Request>(1);
     let (_, not_ready) = watch::channel(status.not_ready.clone());
     tokio::spawn(async move {
-        while let Some(reply) = received.recv().await {
-            drop(reply.send(status.clone()));
+        while let Some(request) = received.recv().await {
+            match request {
+                Request::Status(reply) => drop(reply.send(status.clone())),
+                Request::HandOver(_, reply) | Request::Check(_, reply) => drop(reply.send(HandedOverOutcome::Enforced)),
+            }
         }
     });
-    Handle { requests, not_ready, pulse: Pulse::new(), apply_duration: duration_histogram() }
+    Handle { requests, not_ready, pulse: Pulse::new(), durations: Durations::default() }
 }
 
 /// The node that tests are about.
@@ -38,7 +41,13 @@ pub(super) const NODE: &str = "node-a";
 
 /// A state of [`NODE`] with room for `slots` - 1 pods.
 pub(super) fn state(slots: u32) -> State {
-    let config = Config { node: NODE.into(), keep: false, routing: BTreeSet::new(), services: Services::Exit };
+    let config = Config {
+        node: NODE.into(),
+        keep: false,
+        routing: BTreeSet::new(),
+        services: Services::Exit,
+        isolate_unknown: false,
+    };
     State::new(config, Room { limits: limits(1024), slots, addresses: 1024 }, Left::default())
 }
 
@@ -121,6 +130,18 @@ pub(super) fn deny_all() -> Change {
     })))
 }
 
+/// The change that lets every pod of `shop` into every pod of `shop`.
+pub(super) fn allow_pods() -> Change {
+    let peer = Peer::Pods { namespaces: Namespaces::Own, pods: Selector::default() };
+    let rule = Rule { peers: Peers::Listed(vec![peer]), ports: Ports::Any };
+    Change::Apply(Object::Policy(Arc::new(Policy {
+        key: ObjectKey::new("shop", "pods"),
+        pod_selector: Selector::default(),
+        ingress: Isolation::Restricted(vec![rule]),
+        egress: Isolation::Unaffected,
+    })))
+}
+
 /// The change that lets many blocks into every pod of `shop`.
 pub(super) fn allow_blocks(count: u8) -> Change {
     let block = |n: u8| Peer::Block(IpBlock { cidr: IpNet::new([192, 0, n, 0].into(), 24).unwrap(), except: vec![] });
@@ -183,6 +204,7 @@ pub(super) fn short(commands: &[Command]) -> Vec<String> {
         Command::Release { slot } => format!("release {slot}"),
         Command::Identify { slot, identity } => format!("identify {slot} on {}", identity.ifindex),
         Command::Apply { .. } => "apply".to_owned(),
+        Command::Isolate { slot } => format!("isolate {slot}"),
         Command::Attach { slot } => format!("attach {slot}"),
         Command::Guard { ifindex, guard: Some(_) } => format!("guard {ifindex}"),
         Command::Guard { ifindex, guard: None } => format!("unguard {ifindex}"),

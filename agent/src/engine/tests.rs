@@ -1,13 +1,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use podgate_datapath::binding::{Handover, PodId};
+use podgate_policy::model::{ObjectKey, Pod};
 use podgate_policy::op::{EndpointPolicy, Op};
 
+use super::command::{Command, Outcome};
+use super::handed::Standing;
+use super::memory::Interface;
 use super::report::Reading;
-use super::state::{Command, Outcome};
 use super::testing::{deny_all, host, limits, never, pod, pod_states, run, short, state, with_pod, without_pod};
 use super::upkeep::Check;
 use super::*;
+use crate::handover::PodRecord;
 use crate::status::{PodState, RepairStatus, Status};
 
 fn status(state: &State) -> Status {
@@ -211,7 +216,13 @@ fn more_pods_than_slots_are_told_of_and_served_when_a_slot_is_free() {
 
 #[test]
 fn policies_that_do_not_fit_isolate_their_pod_and_are_told_of() {
-    let config = Config { node: testing::NODE.into(), keep: false, routing: [].into(), services: Services::Exit };
+    let config = Config {
+        services: Services::Exit,
+        node: testing::NODE.into(),
+        keep: false,
+        routing: [].into(),
+        isolate_unknown: false,
+    };
     let mut state = State::new(config, Room { limits: limits(2), slots: 8, addresses: 1024 }, Left::default());
     state.take_view(host(&[(10, "10.0.0.1")]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1")), testing::allow_blocks(8)]);
@@ -271,20 +282,140 @@ fn what_is_enforced_is_to_be_remembered_once_for_each_change() {
     state.take_view(host(&[(10, "10.0.0.1")]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
     run(&mut state, now, never);
-    assert_eq!(state.take_enforced(), Some([(10, ["10.0.0.1".parse().unwrap()].into())].into()));
+    let pod = PodRecord { namespace: "shop".to_owned(), name: "api".to_owned(), uid: "api".to_owned() };
+    let interface = Interface { pod, addresses: ["10.0.0.1".parse().unwrap()].into() };
+    let expected = Enforced { interfaces: [(10, interface)].into(), handed_over: vec![] };
+    assert_eq!(state.take_enforced(), Some(expected));
     assert_eq!(state.take_enforced(), None);
     state.take_update(vec![without_pod("api")]);
     run(&mut state, now, never);
-    assert_eq!(state.take_enforced(), Some(Enforced::new()));
+    assert_eq!(state.take_enforced(), Some(Enforced::default()));
 }
 
 #[test]
 fn pods_of_other_nodes_are_not_enforced() {
     let mut state = state(8);
     state.take_view(host(&[(10, "10.0.0.1")]));
-    let elsewhere = podgate_policy::model::Pod { node: Some("node-b".into()), ..pod("api", "10.0.0.1") };
+    let elsewhere = Pod { node: Some("node-b".into()), ..pod("api", "10.0.0.1") };
     state.take_update(vec![with_pod(elsewhere), deny_all()]);
     assert!(!short(&run(&mut state, Instant::now(), never)).iter().any(|command| command.starts_with("identify")));
     assert_eq!(status(&state).pods, []);
     assert_eq!(status(&state).policies, 1);
+}
+
+/// What CNI says of the pod `shop/NAME`, whose UID is its name, on an interface.
+fn handover(ifindex: u32, name: &str, address: &str) -> Handover {
+    let pod = PodId { key: ObjectKey::new("shop", name), uid: name.into() };
+    Handover { ifindex, pod, addresses: [address.parse().unwrap()].into() }
+}
+
+/// A pod whose status has no address yet.
+fn starting(name: &str) -> Pod {
+    Pod { addresses: vec![], ..pod(name, "10.0.0.1") }
+}
+
+#[test]
+fn a_pod_that_cni_hands_over_is_enforced_before_it_has_an_address() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(starting("api")), deny_all()]);
+    run(&mut state, now, never);
+    state.hand_over(handover(10, "api", "10.0.0.1"));
+    let commands = run(&mut state, now, never);
+    assert_eq!(short(&commands), ["identify 1 on 10", "apply", "attach 1"]);
+    assert!(isolates(&commands[1], 1), "{commands:?}");
+    assert_eq!(state.standing(10), Standing::Enforced);
+    let kept = state.take_enforced().unwrap();
+    assert_eq!(kept.handed_over, [(&handover(10, "api", "10.0.0.1")).into()]);
+}
+
+#[test]
+fn a_pod_that_cni_hands_over_before_it_is_known_is_isolated_until_it_is() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![deny_all()]);
+    run(&mut state, now, never);
+    state.hand_over(handover(10, "api", "10.0.0.1"));
+    assert_eq!(short(&run(&mut state, now, never)), ["identify 1 on 10", "isolate 1", "attach 1"]);
+    assert_eq!(state.standing(10), Standing::Isolated);
+    state.take_update(vec![with_pod(starting("api"))]);
+    let commands = run(&mut state, now, never);
+    assert_eq!(short(&commands), ["identify 1 on 10", "apply", "attach 1"]);
+    assert!(isolates(&commands[1], 1), "{commands:?}");
+    assert_eq!(state.standing(10), Standing::Enforced);
+}
+
+#[test]
+fn what_cni_hands_over_is_isolated_even_while_no_object_is_known_and_nothing_else_is_touched() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    assert_eq!(run(&mut state, now, never), []);
+    state.hand_over(handover(11, "web", "10.0.0.2"));
+    assert_eq!(short(&run(&mut state, now, never)), ["identify 1 on 11", "isolate 1", "attach 1"]);
+    assert_eq!(state.standing(11), Standing::Isolated);
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(starting("web"))]);
+    let commands = short(&run(&mut state, now, never));
+    let expected = ["identify 1 on 11", "identify 2 on 10", "apply", "attach 1", "attach 2", "finish takeover"];
+    assert_eq!(commands, expected);
+    assert_eq!((state.standing(10), state.standing(11)), (Standing::Enforced, Standing::Enforced));
+}
+
+#[test]
+fn a_pod_that_is_not_enforced_is_told_why() {
+    let now = Instant::now();
+    let mut state = state(2);
+    assert_eq!(state.standing(10), Standing::Pending("the host's interfaces are not known".to_owned()));
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(starting("api")), with_pod(starting("web")), deny_all()]);
+    assert_eq!(state.standing(12), Standing::Pending("there is no veth with the index 12".to_owned()));
+    state.hand_over(handover(10, "api", "10.0.0.1"));
+    run(&mut state, now, |command| matches!(command, Command::Attach { .. }).then_some(0));
+    assert_eq!(state.standing(10), Standing::Pending("refused".to_owned()));
+    state.hand_over(handover(11, "web", "10.0.0.2"));
+    run(&mut state, now, never);
+    assert_eq!(state.standing(11), Standing::Pending("every slot for pods is taken".to_owned()));
+}
+
+#[test]
+fn an_isolated_interface_that_goes_is_released() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![]);
+    state.hand_over(handover(10, "api", "10.0.0.1"));
+    run(&mut state, now, never);
+    state.take_view(host(&[]));
+    assert_eq!(short(&run(&mut state, now, never)), ["release 1"]);
+}
+
+/// Which of these addresses operations give a group, and which they take it from.
+fn peers(commands: &[Command]) -> Vec<String> {
+    let ops = commands.iter().filter_map(|command| if let Command::Apply { ops } = command { Some(ops) } else { None });
+    let peer = |op: &Op| match op {
+        Op::PutAddress { address, .. } => Some(format!("+{address}")),
+        Op::DeleteAddress { address } => Some(format!("-{address}")),
+        _ => None,
+    };
+    ops.flatten().filter_map(peer).collect()
+}
+
+#[test]
+fn a_pod_that_cni_hands_over_is_a_peer_before_its_status_has_an_address_and_as_long_as_it_has_the_interface() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(starting("web")), testing::allow_pods()]);
+    assert_eq!(peers(&run(&mut state, now, never)), ["+10.0.0.1"]);
+    state.hand_over(handover(11, "web", "10.0.0.2"));
+    assert_eq!(peers(&run(&mut state, now, never)), ["+10.0.0.2"]);
+    // Its status changes and still has none; then it has.
+    state.take_update(vec![with_pod(starting("web"))]);
+    assert_eq!(peers(&run(&mut state, now, never)), Vec::<String>::new());
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    assert_eq!(peers(&run(&mut state, now, never)), ["-10.0.0.2"]);
+    state.take_update(vec![with_pod(pod("web", "10.0.0.2"))]);
+    assert_eq!(peers(&run(&mut state, now, never)), ["+10.0.0.2"]);
 }

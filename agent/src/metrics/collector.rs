@@ -9,8 +9,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::histogram::Histogram;
 
+use super::Durations;
 use super::names::{self, Metric};
 use crate::engine::ANOMALY_KINDS;
 use crate::status::{AnomalyStatus, CounterStatus, PodState, PodStatus, RepairStatus, ServicesAt, Status};
@@ -26,7 +26,7 @@ type Labels<'a> = Vec<(&'static str, &'a str)>;
 #[derive(Debug)]
 pub(super) struct StatusCollector {
     pub(super) status: Status,
-    pub(super) apply_duration: Histogram,
+    pub(super) durations: Durations,
 }
 
 impl Collector for StatusCollector {
@@ -78,7 +78,8 @@ impl StatusCollector {
         let repairs = [("hooks", hooks), ("pins", pins), ("tables", tables)];
         family(encoder, &names::REPAIRS, repairs.into_iter().map(|(what, n)| (vec![("what", what)], n)))?;
         single(encoder, &names::APPLY_PENDING, self.status.apply.pending as u64)?;
-        self.apply_duration.encode(descriptor(encoder, &names::APPLY_DURATION)?)
+        self.durations.apply.encode(descriptor(encoder, &names::APPLY_DURATION)?)?;
+        self.durations.window.encode(descriptor(encoder, &names::WINDOW)?)
     }
 
     fn services(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

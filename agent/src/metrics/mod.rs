@@ -18,18 +18,33 @@ use collector::StatusCollector;
 /// The content type of [`encode`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+impl Default for Durations {
+    fn default() -> Self {
+        Self { apply: duration_histogram(), window: duration_histogram() }
+    }
+}
+
 /// A histogram for durations between a quarter of a millisecond and about eight seconds.
-pub(crate) fn duration_histogram() -> Histogram {
+fn duration_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+/// What is measured as it happens.
+#[derive(Clone, Debug)]
+pub(crate) struct Durations {
+    /// Of a change's compilation and application.
+    pub(crate) apply: Histogram,
+    /// Between a pod's interface's appearance and its enforcement.
+    pub(crate) window: Histogram,
 }
 
 /// The metrics of a status in OpenMetrics' text format.
 ///
 /// # Errors
 /// None that can happen: writing to a string does not fail.
-pub(crate) fn encode(status: Status, apply_duration: &Histogram) -> Result<String, std::fmt::Error> {
+pub(crate) fn encode(status: Status, durations: Durations) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(StatusCollector { status, apply_duration: apply_duration.clone() }));
+    registry.register_collector(Box::new(StatusCollector { status, durations }));
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)

@@ -44,6 +44,8 @@ metrics! {
     APPLY_PENDING = Gauge "podgate_apply_pending", "Changes of the kernel's tables that wait to be applied.";
     APPLY_DURATION = Histogram "podgate_apply_duration_seconds",
         "Time to compile a change and to apply it to the kernel, in seconds.";
+    WINDOW = Histogram "podgate_enforcement_window_seconds",
+        "Time between the appearance of a pod's interface and its enforcement, in seconds.";
     SOURCE_SYNCED = Gauge "podgate_source_synced", "Whether the objects of a resource are complete: 1 or 0.";
     PROBLEMS = Gauge "podgate_problems", "Objects that are left out or held at their last good version, by kind of problem.";
     PROBLEMS_MET = Counter "podgate_problems_met", "Problems met in objects since the start, by kind.";

@@ -74,9 +74,10 @@ fn full_status() -> Status {
 }
 
 fn text(status: Status) -> String {
-    let histogram = duration_histogram();
-    histogram.observe(0.01);
-    encode(status, &histogram).unwrap()
+    let durations = Durations::default();
+    durations.apply.observe(0.01);
+    durations.window.observe(0.02);
+    encode(status, durations).unwrap()
 }
 
 /// Samples by name and labels, as they stand in the text.
@@ -149,6 +150,7 @@ fn state_is_mirrored() {
         (r#"podgate_repairs_total{what="hooks"}"#, 3.0),
         (r#"podgate_repairs_total{what="tables"}"#, 0.0),
         ("podgate_apply_duration_seconds_count", 1.0),
+        ("podgate_enforcement_window_seconds_sum", 0.02),
         (r#"podgate_source_synced{resource="Pod"}"#, 1.0),
         (r#"podgate_problems{kind="invalid"}"#, 2.0),
         (r#"podgate_problems_met_total{kind="invalid"}"#, 5.0),

@@ -48,6 +48,9 @@ pub(crate) struct Status {
     pub(crate) repairs: RepairStatus,
     /// What is judged where packets leave the host.
     pub(crate) services: ServicesStatus,
+    /// How long interfaces of pods were there before they were enforced.
+    #[serde(default)]
+    pub(crate) window: WindowStatus,
     /// Drop events that the kernel did not emit, for the rate limit or a full ring. The drops are counted all the same.
     pub(crate) events_lost: u64,
     /// The last dropped packets that were reported, oldest first.
@@ -251,6 +254,15 @@ pub(crate) struct ServicesStatus {
     /// Packets that came there without their pod's tag, which another program clears: they were judged by the interface
     /// that they came from.
     pub(crate) untagged: u64,
+}
+
+/// How long interfaces of pods were there before they were enforced, since the start of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WindowStatus {
+    /// How many interfaces appeared and were enforced.
+    pub(crate) interfaces: u64,
+    /// The longest time, in seconds.
+    pub(crate) longest_seconds: f64,
 }
 
 /// A device that is no pod's.

@@ -1,8 +1,11 @@
 //! Hangs the programs on interfaces, and finds again what a former start hung there.
 
 mod clsact;
+mod pinned;
 mod request;
 mod tcx;
+
+pub(crate) use pinned::attach_pinned;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, OwnedFd};

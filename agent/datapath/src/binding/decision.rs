@@ -8,6 +8,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use podgate_policy::model::{ObjectKey, Pod};
 
+use super::Unclaimed;
+
 /// A pod as an incarnation: a pod deleted and made anew under the same name is another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PodId {
@@ -56,8 +58,16 @@ pub struct Binding {
 /// What to do about an interface. To be carried out in order: whatever is unbound comes first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Enforce the pod on the interface from now on.
+    /// Enforce the pod on the interface from now on. The interface may be isolated, and stays so until the pod's policies
+    /// are in force.
     Bind(Binding),
+    /// Isolate the interface until its pod is known, or note what has changed about one that is.
+    Isolate(Unclaimed),
+    /// The interface is gone, or looks like a pod's no longer; nobody was bound to it.
+    Abandon {
+        /// The interface.
+        ifindex: u32,
+    },
     /// The pod stays on its interface; its addresses or its namespace's id have changed.
     Update(Binding),
     /// The pod or the interface is gone.

@@ -16,18 +16,26 @@
 //! pod that is given no address of a family and adds another pod's address of that family, as long as the agent does
 //! not yet know its own address and the other pod has no veth.
 //!
+//! An interface that CNI hands over ([`Bindings::hand_over`]) is the pod's that CNI names: nothing is surer, since nothing
+//! runs in the pod yet. Such an interface is isolated until that pod is known, and so is, if
+//! [`Bindings::isolate_unknown`] was asked for, every other veth that looks like a pod's.
+//!
 //! A veth is the uplink, not a pod's, if it carries the default route, an address of the node or the way to the API
 //! server: never bound, whatever addresses are behind it.
 
 mod anomalies;
 mod assign;
 mod decision;
+mod handover;
 mod history;
 mod scene;
 #[cfg(test)]
 mod tests;
+mod unclaimed;
 
 pub use decision::{Anomaly, Binding, Decision, NoVeth, NodeFacts, PodId};
+pub use handover::Handover;
+pub use unclaimed::Unclaimed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -37,6 +45,7 @@ use podgate_policy::model::Pod;
 use crate::netlink::HostView;
 use anomalies::Inspection;
 use assign::assign;
+use handover::Handovers;
 use history::History;
 use scene::Scene;
 
@@ -44,6 +53,10 @@ use scene::Scene;
 #[derive(Clone, Debug, Default)]
 pub struct Bindings {
     bound: BTreeMap<u32, Binding>,
+    handovers: Handovers,
+    /// The interfaces that are isolated because their pod is not known.
+    isolated: BTreeMap<u32, Unclaimed>,
+    isolate_unknown: bool,
     /// What interfaces were enforced with before the start, by ifindex.
     remembered: BTreeMap<u32, BTreeSet<IpAddr>>,
     history: History,
@@ -61,6 +74,26 @@ impl Bindings {
         Self { remembered: enforced, ..Self::default() }
     }
 
+    /// Isolates every veth that looks like a pod's until the pod behind it is known.
+    pub fn isolate_unknown(&mut self) {
+        self.isolate_unknown = true;
+    }
+
+    /// Takes in what CNI says of an interface. It counts until the interface is gone.
+    pub fn hand_over(&mut self, handover: Handover) {
+        self.handovers.add(handover, true);
+    }
+
+    /// Takes in what CNI said of an interface to an agent before this one.
+    pub fn recall(&mut self, handover: Handover) {
+        self.handovers.add(handover, false);
+    }
+
+    /// What CNI said of the interfaces that are there, in order of ifindex.
+    pub fn handovers(&self) -> impl Iterator<Item = &Handover> {
+        self.handovers.iter()
+    }
+
     /// Takes in what is there now and tells what to do. `pods` are the pods of this node, of every phase, host-network
     /// ones included.
     pub fn update<'a>(
@@ -74,9 +107,11 @@ impl Bindings {
         let pods: Vec<&Pod> = pods.into_iter().collect();
         let scene = Scene::new(view, &pods, node, &remembered);
         self.history.begin(view, scene.pods.keys());
+        self.handovers.look(view);
         let mut decisions = self.unbind(&scene);
         decisions.extend(self.refresh(&scene));
         decisions.extend(self.bind(&scene));
+        decisions.extend(self.isolate(self.unclaimed(&scene)));
         self.anomalies = Inspection::new(&scene, &self.bound).anomalies();
         self.count_foreign();
         self.remembered = remembered;
@@ -102,8 +137,11 @@ impl Bindings {
     }
 
     fn unbind(&mut self, scene: &Scene<'_>) -> Vec<Decision> {
+        let handed = self.handovers.chosen(scene);
         let ended = |binding: &Binding| {
-            !scene.view.veths.contains_key(&binding.ifindex) || !scene.pods.contains_key(&binding.pod)
+            !scene.view.veths.contains_key(&binding.ifindex)
+                || !scene.pods.contains_key(&binding.pod)
+                || self.handovers.contradict(binding, &handed)
         };
         let gone = self.bound.extract_if(.., |_, binding| ended(binding));
         gone.map(|(ifindex, binding)| Decision::Unbind { ifindex, pod: binding.pod }).collect()
@@ -115,9 +153,9 @@ impl Bindings {
         for binding in self.bound.values_mut() {
             let mut now = binding.clone();
             now.netns_id = scene.view.veths[&binding.ifindex].netns_id;
-            let addresses = &scene.pods[&binding.pod].addresses;
+            let addresses = addresses(self.handovers.get(binding.ifindex), scene.pods[&binding.pod]);
             if !addresses.is_empty() {
-                now.addresses = addresses.iter().copied().collect();
+                now.addresses = addresses;
             }
             if now != *binding {
                 *binding = now;
@@ -128,13 +166,19 @@ impl Bindings {
     }
 
     fn bind(&mut self, scene: &Scene<'_>) -> Vec<Decision> {
-        let namespaces = self.bound.values().map(|binding| binding.netns_id).collect();
-        let pods = self.bound.values().map(|binding| &binding.pod).collect();
-        let assigned = assign(scene, &self.history, &namespaces, &pods);
+        let handed = self.handovers.chosen(scene).into_iter();
+        let handed = handed.filter(|(_, handover)| !self.bound.contains_key(&handover.ifindex));
+        let handed: BTreeMap<PodId, u32> = handed.map(|(pod, handover)| (pod, handover.ifindex)).collect();
+        // What CNI has handed over is nobody else's, whether or not its pod is known.
+        let spoken_for = self.handovers.iter().filter_map(|handover| scene.netns_of(handover.ifindex));
+        let namespaces = self.bound.values().map(|binding| binding.netns_id).chain(spoken_for).collect();
+        let pods = self.bound.values().map(|binding| &binding.pod).chain(handed.keys()).collect();
+        let mut assigned = assign(scene, &self.history, &namespaces, &pods);
+        assigned.extend(handed.iter().map(|(pod, ifindex)| (pod.clone(), &scene.view.veths[ifindex])));
         let mut made = BTreeMap::new();
         for (pod, veth) in assigned {
             self.history.bound(&pod, veth.ifindex);
-            let addresses = scene.pods[&pod].addresses.iter().copied().collect();
+            let addresses = addresses(self.handovers.get(veth.ifindex), scene.pods[&pod]);
             made.insert(veth.ifindex, Binding { ifindex: veth.ifindex, pod, netns_id: veth.netns_id, addresses });
         }
         let decisions = made.values().cloned().map(Decision::Bind).collect();
@@ -154,4 +198,14 @@ impl Bindings {
         self.foreign_addresses_seen += now.difference(&self.foreign).count() as u64;
         self.foreign = now;
     }
+}
+
+/// The addresses of a pod on an interface: those that CNI gave it, which its status may not have yet, or still not have
+/// after its sandbox was made anew; of a family that CNI did not give, those of its status.
+fn addresses(handover: Option<&Handover>, pod: &Pod) -> BTreeSet<IpAddr> {
+    let mut addresses = handover.map(|handover| handover.addresses.clone()).unwrap_or_default();
+    let given = [true, false].map(|ipv4| addresses.iter().any(|address| address.is_ipv4() == ipv4));
+    let more = pod.addresses.iter().filter(|address| !given[usize::from(address.is_ipv6())]);
+    addresses.extend(more);
+    addresses
 }

@@ -77,6 +77,16 @@ impl<'a> Scene<'a> {
         self.excluded.contains(&ifindex)
     }
 
+    /// Whether a veth is there and may be bound.
+    pub(super) fn is_bindable(&self, ifindex: u32) -> bool {
+        self.netns_of(ifindex).is_some() && !self.is_excluded(ifindex)
+    }
+
+    /// The namespace that a veth leads to, unless that goes away.
+    pub(super) fn netns_of(&self, ifindex: u32) -> Option<i32> {
+        self.view.veths.get(&ifindex).map(|veth| veth.netns_id).filter(|id| *id >= 0)
+    }
+
     /// The addresses behind a veth that make it look like a pod's.
     pub(super) fn pod_like_addresses(&self, veth: &'a Veth) -> BTreeSet<IpAddr> {
         let all = self.given(veth) | &veth.peer_addresses;

@@ -50,7 +50,7 @@ impl Inventory {
             }
             Message::Rules => self.stale.api_servers = true,
             Message::NamespaceGone(id) => self.lose_namespace(id),
-            Message::End(_) | Message::Other => {}
+            Message::Namespace(_) | Message::End(_) | Message::Other => {}
         }
     }
 

@@ -43,6 +43,8 @@ pub(super) enum Message {
     RouteGone(Route),
     /// The routing rules changed.
     Rules,
+    /// The id of the namespace that was asked for; negative: it has none.
+    Namespace(i32),
     /// The id stands for no namespace any more and may be given to another.
     NamespaceGone(i32),
     /// The end of an answer: 0 or a negative errno.
@@ -126,6 +128,7 @@ fn message(kind: u16, payload: &[u8]) -> Result<Message, DecodeError> {
         libc::RTM_NEWROUTE => Message::Route(route(payload)?),
         libc::RTM_DELROUTE => Message::RouteGone(route(payload)?),
         libc::RTM_NEWRULE | libc::RTM_DELRULE => Message::Rules,
+        libc::RTM_NEWNSID => namespace(payload)?.map_or(Message::Other, Message::Namespace),
         libc::RTM_DELNSID => namespace(payload)?.map_or(Message::Other, Message::NamespaceGone),
         _ => Message::Other,
     })

@@ -24,11 +24,14 @@ mod message;
 mod read;
 mod request;
 mod rereads;
+mod sandbox;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub(crate) use sandbox::ifindexes;
+pub use sandbox::{HostEnd, host_end};
 pub use view::{Device, HostView, Unsupported, UnsupportedReason, Veth};
 
 use std::io::{self, PipeWriter};

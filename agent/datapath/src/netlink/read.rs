@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use nix::errno::Errno;
 
@@ -59,6 +60,15 @@ impl Asker {
             }
         }
         Ok(all)
+    }
+
+    /// The id of the namespace that an open file stands for; `None`: the host has none for it.
+    pub(super) fn namespace_id(&mut self, file: BorrowedFd<'_>) -> Result<Option<i32>, Error> {
+        let answer = self.ask(Request::Namespace(file.as_raw_fd()))?;
+        Ok(answer.into_iter().find_map(|message| match message {
+            Message::Namespace(id) if id >= 0 => Some(id),
+            _ => None,
+        }))
     }
 
     /// The devices towards an address; none if it can't be reached.

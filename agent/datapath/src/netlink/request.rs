@@ -1,10 +1,12 @@
 //! The questions that are put to the kernel.
 
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -23,6 +25,8 @@ pub(super) enum Request {
     Routes(Family),
     /// The route that a packet to this address would take.
     RouteTo(IpAddr),
+    /// The id of the namespace that this open file stands for.
+    Namespace(RawFd),
 }
 
 /// An address family.
@@ -51,12 +55,13 @@ impl Request {
             Self::OwnAddresses(_) => "the host's addresses",
             Self::Addresses(..) => "addresses in pods' network namespaces",
             Self::Routes(_) | Self::RouteTo(_) => "routes",
+            Self::Namespace(_) => "the id of a network namespace",
         }
     }
 
     /// Whether the answer is a list that ends in a message of its own.
     pub(super) fn is_dump(self) -> bool {
-        !matches!(self, Self::Link(_) | Self::RouteTo(_))
+        !matches!(self, Self::Link(_) | Self::RouteTo(_) | Self::Namespace(_))
     }
 
     /// The request as it is sent.
@@ -78,6 +83,7 @@ impl Request {
             Self::Addresses(family, netns_id) => RouteNetlinkMessage::GetAddress(addresses(family, Some(netns_id))),
             Self::Routes(family) => RouteNetlinkMessage::GetRoute(routes(family)),
             Self::RouteTo(address) => RouteNetlinkMessage::GetRoute(route_to(address)),
+            Self::Namespace(file) => RouteNetlinkMessage::GetNsId(namespace(file)),
         }
     }
 }
@@ -99,6 +105,12 @@ fn addresses(family: Family, netns_id: Option<i32>) -> AddressMessage {
 fn routes(family: Family) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family.code();
+    message
+}
+
+fn namespace(file: RawFd) -> NsidMessage {
+    let mut message = NsidMessage::default();
+    message.attributes = vec![NsidAttribute::Fd(file.cast_unsigned())];
     message
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::compile::asks::Asks;
 use crate::compile::terms::{Ask, AskId, Spec, SpecId, Term};
 
-/// The spec without terms: nothing is allowed. It is always there.
+/// The spec without terms: nothing is allowed. It is always there, and its id is that of
+/// [`EndpointPolicy::NOTHING`](crate::op::EndpointPolicy::NOTHING).
 pub(super) const DENY: SpecId = 1;
 
 /// Specs in use by endpoints. Endpoints that are allowed the same by the same rules share one.

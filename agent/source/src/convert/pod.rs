@@ -15,7 +15,7 @@ pub(super) fn pod(from: &api::Pod, scope: &mut Scope<'_>) -> Pod {
     let status = from.status.as_ref().unwrap_or(&no_status);
     Pod {
         key: meta::namespaced(&from.metadata, scope),
-        uid: from.metadata.uid.as_deref().unwrap_or_default().into(),
+        uid: uid(from).into(),
         labels: meta::labels(&from.metadata, scope),
         node: spec.node_name.as_deref().filter(|name| !name.is_empty()).map(|name| scope.strings.share(name)),
         host_network: spec.host_network.unwrap_or(false),
@@ -23,6 +23,18 @@ pub(super) fn pod(from: &api::Pod, scope: &mut Scope<'_>) -> Pod {
         addresses: addresses(status, scope),
         ports: ports(spec, scope),
     }
+}
+
+/// The annotation of a mirror pod, with the hash of its static pod's configuration (`ConfigMirrorAnnotationKey` of the
+/// kubelet).
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The UID by which a pod's node knows it. For a static pod that is the hash of its configuration, which the kubelet gives
+/// to the container runtime too; its mirror in the API has a UID of its own, and another one whenever it is made anew.
+fn uid(from: &api::Pod) -> &str {
+    let mirrored = from.metadata.annotations.as_ref().and_then(|annotations| annotations.get(MIRROR));
+    let uid = mirrored.filter(|hash| !hash.is_empty()).or(from.metadata.uid.as_ref());
+    uid.map(String::as_str).unwrap_or_default()
 }
 
 fn phase(status: &PodStatus, scope: &mut Scope<'_>) -> Phase {

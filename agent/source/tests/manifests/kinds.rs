@@ -57,6 +57,16 @@ fn pod_keeps_what_policy_needs() {
 }
 
 #[test]
+fn static_pod_has_the_uid_by_which_its_node_knows_it() {
+    let mirror = |annotations: &str| {
+        let meta = format!("{{name: p, uid: u-1, annotations: {{{annotations}}}}}");
+        only_pod(&format!("{{apiVersion: v1, kind: Pod, metadata: {meta}}}")).uid
+    };
+    assert_eq!(&*mirror("kubernetes.io/config.mirror: 4f2a, kubernetes.io/config.hash: 4f2a"), "4f2a");
+    assert_eq!([&*mirror("kubernetes.io/config.mirror: ''"), &*mirror("a: b")], ["u-1", "u-1"]);
+}
+
+#[test]
 fn pod_without_pod_ips_has_its_pod_ip() {
     assert_eq!(only_pod(&pod("status: {podIP: 10.0.0.1}")).addresses, [ip("10.0.0.1")]);
     assert!(only_pod(&pod("status: {}")).addresses.is_empty());

@@ -7,7 +7,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{CounterStatus, DropStatus, EndStatus, PodState, PodStatus, RepairStatus, ServicesAt, Status};
+use super::{
+    CounterStatus, DropStatus, EndStatus, PodState, PodStatus, RepairStatus, ServicesAt, Status, WindowStatus,
+};
 use table::Table;
 
 /// The most frequent reasons for drops that are shown for each pod.
@@ -28,6 +30,7 @@ pub(crate) fn render(status: &Status) -> String {
     push(&mut out, &about(status));
     push(&mut out, &services(status));
     repairs(status).into_iter().for_each(|line| push(&mut out, &line));
+    status.window.summary().into_iter().for_each(|line| push(&mut out, &line));
     section(&mut out, "PODS", pods(status));
     section(&mut out, "DENIED", denied(status));
     section(&mut out, "RECENT DROPS", drops(status));
@@ -72,6 +75,17 @@ fn repairs(status: &Status) -> Option<String> {
             "  CHANGED BY ANOTHER PROGRAM and put right: hooks {hooks} times, pins {pins} times, {tables} entries of tables"
         )
     })
+}
+
+impl WindowStatus {
+    /// A line, once something was measured.
+    fn summary(&self) -> Option<String> {
+        let interfaces = usize::try_from(self.interfaces).unwrap_or(usize::MAX);
+        let longest = self.longest_seconds * 1e3;
+        (interfaces > 0).then(|| {
+            format!("  {} came and enforced, at the latest after {longest:.1} ms", plural(interfaces, "interface"))
+        })
+    }
 }
 
 /// What is judged where packets leave the host.

@@ -116,6 +116,7 @@ fn the_status_tells_of_every_pod_of_the_node_as_json() -> Result<()> {
         "tables",
         "uptime_seconds",
         "version",
+        "window",
     ];
     assert_eq!(fields(&status), expected.into());
     let pods = status["pods"].as_array().expect("a list");

@@ -1,6 +1,7 @@
 //! Tests of the bindings, with plain data.
 
 mod contested;
+mod handed;
 mod listed;
 mod plain;
 mod random;

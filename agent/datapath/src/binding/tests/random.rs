@@ -65,6 +65,7 @@ fn carry_out(bound: &mut BTreeMap<u32, Binding>, decision: &Decision) {
         Decision::Unbind { ifindex, pod } => {
             assert_eq!(bound.remove(ifindex).map(|binding| binding.pod).as_ref(), Some(pod));
         }
+        Decision::Isolate(_) | Decision::Abandon { .. } => panic!("nothing was handed over: {decision:?}"),
     }
 }
 

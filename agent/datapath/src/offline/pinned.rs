@@ -1,0 +1,138 @@
+//! The maps and programs of a set, opened by their pins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::Pod;
+use podgate_common::map::program;
+use podgate_common::{
+    Addr4, Addr6, Counter, Direction, EndpointConfig, InterfaceSlot, Reason, Resident, SlotWord, counter_index, map,
+};
+
+use super::plan::Snapshot;
+use crate::kept::RESIDENTS;
+use crate::maps::Grace;
+use crate::pins::{COMPLETE, Pins};
+use crate::sys::MapSize;
+use crate::{Error, sys};
+
+/// The maps of a set that are read and written, with the sizes of their keys and values.
+const MAPS: [(&str, usize, usize); 6] = [
+    (map::SLOTS, size_of::<u32>(), size_of::<SlotWord>()),
+    (map::CONFIGS, size_of::<u32>(), size_of::<EndpointConfig>()),
+    (map::INTERFACES, size_of::<u32>(), size_of::<InterfaceSlot>()),
+    (map::INTERFACES_MORE, size_of::<u32>(), size_of::<u32>()),
+    (map::ORIGINS4, size_of::<Addr4>(), size_of::<u32>()),
+    (map::ORIGINS6, size_of::<Addr6>(), size_of::<u32>()),
+];
+
+/// The set in force of those that are pinned below a directory: the newest that was completed, else the newest.
+pub(super) fn set_in_force(bpffs: &Path) -> Option<PathBuf> {
+    let sets = bpffs.join("sets");
+    let entries = fs::read_dir(&sets).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let numbers = entries.filter_map(|name| name.parse::<u32>().ok());
+    let is_complete = |number: u32| sets.join(number.to_string()).join(COMPLETE).is_dir();
+    let newest = numbers.max_by_key(|number| (is_complete(*number), *number))?;
+    Some(sets.join(newest.to_string()))
+}
+
+/// The same of those that all sets share.
+const KEPT: [(&str, usize, usize); 2] =
+    [(RESIDENTS, size_of::<u32>(), size_of::<Resident>()), (map::COUNTERS, size_of::<u32>(), size_of::<Counter>())];
+
+/// What is pinned of a set.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    maps: BTreeMap<&'static str, (OwnedFd, MapSize)>,
+    ingress: OwnedFd,
+    egress: OwnedFd,
+}
+
+impl Pinned {
+    /// Opens a set.
+    ///
+    /// # Errors
+    /// A pin is missing, or a map has not the form that this version gives it.
+    pub(super) fn open(set: &Path, pins: &Pins) -> Result<Self, Error> {
+        let open = |path: PathBuf| sys::open_pin(&path).map_err(|source| Error::Pin { action: "open", path, source });
+        let of_set = MAPS.map(|map| (map, set.join("maps").join(map.0.to_lowercase())));
+        let kept = KEPT.map(|map| (map, pins.kept(map.0)));
+        let mut maps = BTreeMap::new();
+        for ((name, key, value), path) in of_set.into_iter().chain(kept) {
+            let map = open(path)?;
+            let size = sys::map_size(map.as_fd()).map_err(|source| failed("look at", name, source))?;
+            if (size.key as usize, size.value as usize) != (key, value) {
+                return Err(failed("use", name, io::Error::other("it was made by another version of podgate")));
+            }
+            maps.insert(name, (map, size));
+        }
+        let program = |name| open(set.join("programs").join(name));
+        Ok(Self { maps, ingress: program(program::INGRESS)?, egress: program(program::EGRESS)? })
+    }
+
+    /// The program that judges a direction at a pod's interface.
+    pub(super) fn program(&self, direction: Direction) -> BorrowedFd<'_> {
+        match direction {
+            Direction::Ingress => self.ingress.as_fd(),
+            Direction::Egress => self.egress.as_fd(),
+        }
+    }
+
+    /// Waits until no program runs that has read what stands before this point.
+    pub(super) fn wait(&self, grace: &Grace) -> Result<(), Error> {
+        grace.wait().map_err(|source| failed("wait for the readers of", "GRACE", source))
+    }
+
+    /// Writes one entry.
+    pub(super) fn put<K: Pod, V: Pod>(&self, name: &'static str, key: &K, value: &V) -> Result<(), Error> {
+        let (map, size) = &self.maps[name];
+        debug_assert_eq!((size.key as usize, size.value as usize), (size_of::<K>(), size_of::<V>()));
+        sys::map_update(map.as_fd(), key, value).map_err(|source| failed("write to", name, source))
+    }
+
+    /// Clears the counters of a slot.
+    pub(super) fn clear_counters(&self, slot: u32) -> Result<(), Error> {
+        let clear = || -> io::Result<()> {
+            let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+            let first = counter_index(slot, Direction::Ingress, Reason::NotIsolated);
+            let keys: Vec<u32> = (first..first + 2 * Reason::ROOM).collect();
+            let zeros = vec![Counter::default(); keys.len() * cpus];
+            sys::map_update_batch(self.maps[map::COUNTERS].0.as_fd(), &keys, &zeros).map_err(|(_, error)| error)
+        };
+        clear().map_err(|source| failed("clear", map::COUNTERS, source))
+    }
+
+    /// What the tables say of slots and interfaces. `live` are the interfaces that there are.
+    pub(super) fn snapshot(&self, live: &BTreeSet<u32>) -> Result<Snapshot, Error> {
+        let (more, _) = &self.maps[map::INTERFACES_MORE];
+        let mut hash = BTreeMap::new();
+        for ifindex in live {
+            let slot = sys::map_lookup(more.as_fd(), ifindex);
+            hash.extend(slot.map_err(|e| failed("read", map::INTERFACES_MORE, e))?.map(|slot| (*ifindex, slot)));
+        }
+        Ok(Snapshot {
+            words: self.array(map::SLOTS)?,
+            configs: self.array(map::CONFIGS)?,
+            residents: self.array(RESIDENTS)?,
+            interfaces: self.array(map::INTERFACES)?,
+            more: hash,
+            live: live.clone(),
+        })
+    }
+
+    /// All of an array.
+    fn array<V: Pod + Default>(&self, name: &'static str) -> Result<Vec<V>, Error> {
+        let (map, size) = &self.maps[name];
+        let mut values = vec![V::default(); size.entries as usize];
+        sys::array_lookup_batch(map.as_fd(), 0, size.entries, &mut values).map_err(|e| failed("read", name, e))?;
+        Ok(values)
+    }
+}
+
+/// A failure with a table.
+pub(super) fn failed(action: &'static str, table: &'static str, source: io::Error) -> Error {
+    Error::Table { action, table, source }
+}

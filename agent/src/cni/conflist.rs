@@ -1,0 +1,192 @@
+//! Our entry in a network's list of plugins. Pure: files' contents come in and go out.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::NAME;
+
+/// JSON whose objects keep the order of their fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Json {
+    /// An object.
+    Object(IndexMap<String, Json>),
+    /// An array.
+    Array(Vec<Json>),
+    /// Anything else.
+    Other(Value),
+}
+
+impl Json {
+    fn text(text: &str) -> Self {
+        Self::Other(text.into())
+    }
+
+    fn is_ours(&self) -> bool {
+        matches!(self, Self::Object(fields) if fields.get("type") == Some(&Self::text(NAME)))
+    }
+}
+
+/// A network's configuration: a list of plugins, or the only one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Network(IndexMap<String, Json>);
+
+impl Network {
+    /// Reads a file's contents.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn parse(contents: &[u8]) -> Result<Self, String> {
+        match serde_json::from_slice(contents) {
+            Ok(Json::Object(fields)) if fields.contains_key("plugins") || fields.contains_key("type") => {
+                Ok(Self(fields))
+            }
+            Ok(_) => Err("it is no CNI configuration: it has neither plugins nor a type".to_owned()),
+            Err(error) => Err(format!("it is no JSON: {error}")),
+        }
+    }
+
+    /// Whether it is a list of plugins.
+    pub(crate) fn is_list(&self) -> bool {
+        self.0.contains_key("plugins")
+    }
+
+    /// Whether there is a plugin at all: runtimes pass by lists without one.
+    pub(crate) fn has_plugins(&self) -> bool {
+        self.plugins().is_none_or(|plugins| !plugins.is_empty()) && self.plugins().is_some() == self.is_list()
+    }
+
+    fn plugins(&self) -> Option<&Vec<Json>> {
+        match self.0.get("plugins") {
+            Some(Json::Array(plugins)) => Some(plugins),
+            _ => None,
+        }
+    }
+
+    /// A list with only this plugin, as runtimes make one of it; itself, if it is a list.
+    pub(crate) fn into_list(self) -> Self {
+        if self.is_list() {
+            return self;
+        }
+        let mut plugin = self.0;
+        let mut list = IndexMap::new();
+        for name in ["cniVersion", "name"] {
+            list.extend(plugin.shift_remove(name).map(|value| (name.to_owned(), value)));
+        }
+        list.insert("plugins".to_owned(), Json::Array(vec![Json::Object(plugin)]));
+        Self(list)
+    }
+
+    /// The list with our entry at its end, after `bandwidth` too, and nowhere else.
+    pub(crate) fn with_entry(self, entry: &Json) -> Self {
+        let mut list = self.without_entry();
+        if let Some(Json::Array(plugins)) = list.0.get_mut("plugins") {
+            plugins.push(entry.clone());
+        }
+        list
+    }
+
+    /// The list without our entry.
+    pub(crate) fn without_entry(mut self) -> Self {
+        if let Some(Json::Array(plugins)) = self.0.get_mut("plugins") {
+            plugins.retain(|plugin| !plugin.is_ours());
+        }
+        self
+    }
+
+    /// The contents of a file.
+    pub(crate) fn contents(&self) -> Vec<u8> {
+        // Strings and numbers in a tree can always be written.
+        let mut contents = serde_json::to_vec_pretty(&self.0).unwrap_or_default();
+        contents.push(b'\n');
+        contents
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = r#"{
+  "name": "pods",
+  "cniVersion": "0.4.0",
+  "zebra": {
+    "b": 1,
+    "a": [
+      1.5,
+      null
+    ]
+  },
+  "plugins": [
+    {
+      "type": "ptp",
+      "ipam": {
+        "type": "host-local",
+        "subnet": "10.1.0.0/24"
+      }
+    },
+    {
+      "type": "bandwidth",
+      "capabilities": {
+        "bandwidth": true
+      }
+    }
+  ]
+}
+"#;
+
+    fn network(text: &str) -> Network {
+        Network::parse(text.as_bytes()).unwrap()
+    }
+
+    fn entry(mode: &str) -> Json {
+        serde_json::from_value(serde_json::json!({"type": NAME, "whenAgentDown": mode})).unwrap()
+    }
+
+    fn contents(network: &Network) -> String {
+        String::from_utf8(network.contents()).unwrap()
+    }
+
+    #[test]
+    fn the_entry_comes_last_and_the_rest_stays_as_it_was() {
+        let with = contents(&network(LIST).with_entry(&entry("fail")));
+        let expected = LIST.replace(
+            "        \"bandwidth\": true\n      }\n    }\n",
+            "        \"bandwidth\": true\n      }\n    },\n    {\n      \"type\": \"podgate-cni\",\n      \"whenAgentDown\": \"fail\"\n    }\n",
+        );
+        assert_eq!(with, expected);
+        assert_eq!(contents(&network(&with).without_entry()), LIST);
+    }
+
+    #[test]
+    fn an_entry_is_there_once_last_and_with_the_newest_settings() {
+        let once = network(LIST).with_entry(&entry("fail"));
+        assert_eq!(once.clone().with_entry(&entry("fail")), once);
+        let other = once.with_entry(&entry("allow"));
+        assert_eq!(other, network(LIST).with_entry(&entry("allow")));
+        let moved = contents(&other).replacen("\"ptp\"", "\"podgate-cni\"", 1);
+        let without_ptp = network(&moved).with_entry(&entry("allow"));
+        assert_eq!(without_ptp.plugins().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn a_single_plugin_becomes_a_list() {
+        let single = network(r#"{"cniVersion":"0.4.0","name":"pods","type":"bridge","bridge":"cni0"}"#);
+        let expected = network(r#"{"cniVersion":"0.4.0","name":"pods","plugins":[{"type":"bridge","bridge":"cni0"}]}"#);
+        assert!(!single.is_list());
+        assert_eq!(single.into_list(), expected);
+    }
+
+    #[test]
+    fn what_is_no_network_is_told_apart() {
+        for bad in ["", "[]", "{}", r#"{"name":"x"}"#, "{\"plugins\":"] {
+            assert!(Network::parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        let cases =
+            [(r#"{"plugins":[]}"#, false), (r#"{"plugins":4}"#, false), (r#"{"type":"ptp"}"#, true), (LIST, true)];
+        for (text, expected) in cases {
+            assert_eq!(network(text).has_plugins(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What is to be done to the kernel, and how that ended.
+
+use podgate_datapath::{Guard, Identity};
+use podgate_policy::op::Op;
+
+use super::at_source::LeadChanges;
+use super::deferral::Changes as DeferralChanges;
+use super::upkeep::Check;
+
+/// Something to do to the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Stop to enforce on the interface of a slot.
+    Release {
+        /// The slot.
+        slot: u32,
+    },
+    /// Tell who is in a slot.
+    Identify {
+        /// The slot.
+        slot: u32,
+        /// Who.
+        identity: Identity,
+    },
+    /// Isolate whoever is in a slot in both directions.
+    Isolate {
+        /// The slot.
+        slot: u32,
+    },
+    /// Change the tables.
+    Apply {
+        /// How, in order.
+        ops: Vec<Op>,
+    },
+    /// Let the programs judge the packets of a slot's interface.
+    Attach {
+        /// The slot.
+        slot: u32,
+    },
+    /// Judge what pods send by a device that is no pod's, or, with `None`, do so no longer.
+    Guard {
+        /// The device.
+        ifindex: u32,
+        /// How.
+        guard: Option<Guard>,
+    },
+    /// Change which addresses are judged where packets leave the host, not where they leave the pod.
+    Defer {
+        /// How.
+        changes: DeferralChanges,
+    },
+    /// Change where frontends lead that are judged where packets leave the pod.
+    Lead {
+        /// How.
+        changes: LeadChanges,
+    },
+    /// Take what a former agent left off the interfaces that have no slot.
+    FinishTakeover,
+    /// See that what was done is still there.
+    Check(Check),
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Well.
+    Done,
+    /// Well, but a [`Command::Check`] had something to put right that somebody else has changed.
+    Repaired,
+    /// Not well.
+    Failed {
+        /// Operations of [`Command::Apply`] that are in force all the same.
+        applied: usize,
+        /// Why.
+        error: String,
+    },
+}

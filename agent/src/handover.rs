@@ -1,0 +1,56 @@
+//! What the CNI plugin tells the agent of a pod, as it is sent and kept.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use podgate_datapath::binding::{Handover, PodId};
+use podgate_policy::model::ObjectKey;
+use serde::{Deserialize, Serialize};
+
+/// A pod on its interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HandedOver {
+    /// The pod.
+    #[serde(flatten)]
+    pub(crate) pod: PodRecord,
+    /// The index of the host's end of its veth.
+    pub(crate) ifindex: u32,
+    /// The addresses it was given.
+    pub(crate) addresses: BTreeSet<IpAddr>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PodRecord {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its UID; empty where it is not known.
+    pub(crate) uid: String,
+}
+
+impl From<&PodId> for PodRecord {
+    fn from(pod: &PodId) -> Self {
+        let ObjectKey { namespace, name } = &pod.key;
+        Self { namespace: namespace.to_string(), name: name.to_string(), uid: pod.uid.to_string() }
+    }
+}
+
+impl From<&PodRecord> for PodId {
+    fn from(pod: &PodRecord) -> Self {
+        Self { key: ObjectKey::new(&*pod.namespace, &*pod.name), uid: pod.uid.as_str().into() }
+    }
+}
+
+impl From<&Handover> for HandedOver {
+    fn from(handover: &Handover) -> Self {
+        Self { pod: (&handover.pod).into(), ifindex: handover.ifindex, addresses: handover.addresses.clone() }
+    }
+}
+
+impl From<&HandedOver> for Handover {
+    fn from(handed: &HandedOver) -> Self {
+        Self { ifindex: handed.ifindex, pod: (&handed.pod).into(), addresses: handed.addresses.clone() }
+    }
+}
