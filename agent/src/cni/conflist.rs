@@ -23,8 +23,8 @@ impl Json {
         Self::Other(text.into())
     }
 
-    fn is_ours(&self) -> bool {
-        matches!(self, Self::Object(fields) if fields.get("type") == Some(&Self::text(NAME)))
+    fn is(&self, plugin: &str) -> bool {
+        matches!(self, Self::Object(fields) if fields.get("type") == Some(&Self::text(plugin)))
     }
 }
 
@@ -78,8 +78,13 @@ impl Network {
         Self(list)
     }
 
-    /// The list with our entry at its end, after `bandwidth` too, and nowhere else.
+    /// The list with our entry once, after the plugin that wires pods and after `bandwidth`, which wants the interface's
+    /// qdisc for itself: where it is if that will do, else at the end. Others who keep an entry in the list may want to be
+    /// last, too.
     pub(crate) fn with_entry(self, entry: &Json) -> Self {
+        if self.has_in_place(entry) {
+            return self;
+        }
         let mut list = self.without_entry();
         if let Some(Json::Array(plugins)) = list.0.get_mut("plugins") {
             plugins.push(entry.clone());
@@ -87,10 +92,17 @@ impl Network {
         list
     }
 
+    fn has_in_place(&self, entry: &Json) -> bool {
+        let plugins = self.plugins().map(Vec::as_slice).unwrap_or_default();
+        let ours: Vec<usize> = (0..plugins.len()).filter(|&index| plugins[index].is(NAME)).collect();
+        let [index] = ours[..] else { return false };
+        index > 0 && plugins[index] == *entry && !plugins[index..].iter().any(|plugin| plugin.is("bandwidth"))
+    }
+
     /// The list without our entry.
     pub(crate) fn without_entry(mut self) -> Self {
         if let Some(Json::Array(plugins)) = self.0.get_mut("plugins") {
-            plugins.retain(|plugin| !plugin.is_ours());
+            plugins.retain(|plugin| !plugin.is(NAME));
         }
         self
     }
@@ -165,9 +177,24 @@ mod tests {
         assert_eq!(once.clone().with_entry(&entry("fail")), once);
         let other = once.with_entry(&entry("allow"));
         assert_eq!(other, network(LIST).with_entry(&entry("allow")));
-        let moved = contents(&other).replacen("\"ptp\"", "\"podgate-cni\"", 1);
-        let without_ptp = network(&moved).with_entry(&entry("allow"));
-        assert_eq!(without_ptp.plugins().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn an_entry_stays_where_it_is_unless_it_comes_first_or_before_bandwidth() {
+        let chain = |types: &[&str]| {
+            let plugins: Vec<String> = types.iter().map(|name| format!(r#"{{"type":"{name}"}}"#)).collect();
+            network(&format!(r#"{{"plugins":[{}]}}"#, plugins.join(",")))
+        };
+        let ours = serde_json::from_value(serde_json::json!({ "type": NAME })).unwrap();
+        let cases: [(&[&str], &[&str]); 4] = [
+            (&["ptp", NAME, "tuning"], &["ptp", NAME, "tuning"]),
+            (&["ptp", NAME, "bandwidth", "tuning"], &["ptp", "bandwidth", "tuning", NAME]),
+            (&[NAME, "ptp"], &["ptp", NAME]),
+            (&["ptp", NAME, "tuning", NAME], &["ptp", "tuning", NAME]),
+        ];
+        for (before, after) in cases {
+            assert_eq!(chain(before).with_entry(&ours), chain(after), "{before:?}");
+        }
     }
 
     #[test]

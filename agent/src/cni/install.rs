@@ -3,7 +3,7 @@
 //! ```text
 //! BIN/podgate-cni          this binary
 //! CONF/podgate-cni.entry   the entry that belongs into the network's list; runtimes don't read files of that name
-//! CONF/10-….conflist       the network that the runtime uses, with the entry at its end
+//! CONF/10-….conflist       the network that the runtime uses, with the entry in its list
 //! ```
 //!
 //! Runtimes use the network of the first file, by name, that ends in .conf, .conflist or .json and has a plugin (libcni's

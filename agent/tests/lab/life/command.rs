@@ -110,6 +110,7 @@ fn the_status_tells_of_every_pod_of_the_node_as_json() -> Result<()> {
         "problems",
         "ready",
         "recent_drops",
+        "repairs",
         "services",
         "source",
         "sources",
