@@ -5,15 +5,17 @@ use podgate_datapath::binding::{Anomaly, NoVeth};
 use podgate_datapath::netlink::{HostView, Unsupported};
 
 use super::at_source::{Refusal, Refused};
+use super::tenant::{Occupant, Tenant};
 use crate::status::AnomalyStatus;
 
 /// Every kind of anomaly, as metrics count them.
-pub(crate) const KINDS: [&str; 8] = [
+pub(crate) const KINDS: [&str; 9] = [
     "address_elsewhere",
     "device_not_hooked",
     "duplicate_address",
     "extra_interface",
     "interface_without_pod",
+    "isolated_interface",
     "pod_without_interface",
     "service_denied",
     "unsupported_interface",
@@ -44,6 +46,17 @@ pub(super) fn describe(anomaly: &Anomaly, view: &HostView) -> AnomalyStatus {
         }
     };
     AnomalyStatus { kind: kind.to_owned(), message }
+}
+
+/// An interface whose pod is not known, for the status; nothing for a pod's.
+pub(super) fn describe_isolated(tenant: &Tenant, view: &HostView) -> Option<AnomalyStatus> {
+    let whose = match &tenant.occupant {
+        Occupant::Pod(_) => return None,
+        Occupant::Announced(pod) => format!("pod {pod}, which CNI has named, is known"),
+        Occupant::Unknown => "it is known whose it is".to_owned(),
+    };
+    let message = format!("{} is isolated until {whose}", device(view, tenant.ifindex));
+    Some(AnomalyStatus { kind: "isolated_interface".to_owned(), message })
 }
 
 /// A device that passes the hooks by, for the status.

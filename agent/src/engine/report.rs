@@ -12,7 +12,9 @@ use podgate_policy::model::{self, Pod};
 use podgate_policy::plan::Subject;
 use podgate_source::{ProblemKind, ResourceStatus};
 
-use super::anomalies::{describe, describe_refused, describe_unhooked, describe_unsupported, device, no_veth};
+use super::anomalies::{
+    describe, describe_isolated, describe_refused, describe_unhooked, describe_unsupported, device, no_veth,
+};
 use super::at_source::AtSource;
 use super::endpoints::{Endpoint, Stage};
 use super::state::State;
@@ -213,8 +215,11 @@ impl State {
         let Some(view) = &self.view else { return Vec::new() };
         let bindings = self.bindings.anomalies().iter().map(|anomaly| describe(anomaly, view));
         let unhooked = self.devices().filter_map(|device| Some(describe_unhooked(&device.name, &device.error?)));
+        let isolated = self.endpoints.iter().filter_map(|(_, endpoint)| describe_isolated(&endpoint.tenant, view));
         let refused = self.at_source.iter().flat_map(AtSource::refused).map(describe_refused);
-        bindings.chain(view.unsupported().iter().map(describe_unsupported)).chain(unhooked).chain(refused).collect()
+        let unsupported = view.unsupported();
+        let unsupported = unsupported.iter().map(describe_unsupported);
+        bindings.chain(unsupported).chain(unhooked).chain(isolated).chain(refused).collect()
     }
 
     fn services(&self, exits: Exits) -> ServicesStatus {

@@ -13,7 +13,7 @@ use super::testing::{deny_all, host, limits, never, pod, pod_states, run, short,
 use super::upkeep::Check;
 use super::*;
 use crate::handover::PodRecord;
-use crate::status::{PodState, RepairStatus, Status};
+use crate::status::{AnomalyStatus, PodState, RepairStatus, Status};
 
 fn status(state: &State) -> Status {
     state.status(Reading::default(), SystemTime::UNIX_EPOCH)
@@ -340,10 +340,14 @@ fn a_pod_that_cni_hands_over_before_it_is_known_is_isolated_until_it_is() {
     state.hand_over(handover(10, "api", "10.0.0.1"));
     assert_eq!(short(&run(&mut state, now, never)), ["identify 1 on 10", "isolate 1", "attach 1"]);
     assert_eq!(state.standing(10), Standing::Isolated);
+    let message = "veth10 is isolated until pod shop/api, which CNI has named, is known".to_owned();
+    let isolated = AnomalyStatus { kind: "isolated_interface".to_owned(), message };
+    assert!(status(&state).anomalies.contains(&isolated), "{:?}", status(&state).anomalies);
     state.take_update(vec![with_pod(starting("api"))]);
     let commands = run(&mut state, now, never);
     assert_eq!(short(&commands), ["identify 1 on 10", "apply", "attach 1"]);
     assert!(isolates(&commands[1], 1), "{commands:?}");
+    assert!(!status(&state).anomalies.contains(&isolated));
     assert_eq!(state.standing(10), Standing::Enforced);
 }
 
