@@ -103,6 +103,13 @@ fn addresses_outside_are_told_by_the_blocks_that_policies_name() {
         &PortChoice::ContainerPorts,
         &["Opens by Policy: 192.0.2.128/25 to shop/api TCP/8080"],
     );
+    // The first half alone: what stands for the whole is taken from the rest.
+    expect(
+        &with("192.0.2.0/24", &[]),
+        &with("192.0.2.0/24", &["192.0.2.0/25"]),
+        &PortChoice::ContainerPorts,
+        &["Closes by Policy: 192.0.2.0/25 to shop/api TCP/8080"],
+    );
     expect(
         &shop(),
         &with("0.0.0.0/0", &["192.0.2.0/24"]),
