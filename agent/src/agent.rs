@@ -165,9 +165,20 @@ fn options(args: &AgentArgs) -> podgate_datapath::Options {
             Hook::Clsact => podgate_datapath::Hook::Clsact,
         },
         event_rate: args.event_rate,
-        capacities: args.table_entries(),
+        capacities: capacities(args),
         trace: args.datapath_log,
     }
+}
+
+/// The tables of another size than the default. Those that nothing is written to need no memory.
+fn capacities(args: &AgentArgs) -> BTreeMap<String, u32> {
+    let mut entries = args.table_entries();
+    if args.services == JudgedAt::Exit {
+        for unused in [map::FRONTENDS4, map::FRONTENDS6, map::BACKENDS4, map::BACKENDS6] {
+            entries.insert(unused.to_owned(), 1);
+        }
+    }
+    entries
 }
 
 /// How much room the planner has: what the kernel's tables are made with.

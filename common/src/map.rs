@@ -63,6 +63,8 @@ maps! {
     BACKENDS4 = 131_072;
     /// Hash: [`crate::BackendKey`] → [`crate::Backend6`], likewise.
     BACKENDS6 = 131_072;
+    /// Per-CPU array with one question that the programs ask themselves.
+    ASKED = 1;
     /// Hash: [`crate::Addr4`] → slot (u32) of the pod of this node that has the address.
     ORIGINS4 = super::ENDPOINTS;
     /// Hash: [`crate::Addr6`] → slot (u32), likewise.

@@ -4,7 +4,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
 use podgate_common::{
     Addr4, Addr6, BackendKey, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts,
-    NetPort, Reason, epoch_index4, epoch_index6,
+    Frontend, FrontendKey4, FrontendKey6, NetPort, Reason, epoch_index4, epoch_index6,
 };
 
 use crate::maps;
@@ -45,14 +45,18 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn class(&self) -> u32;
     /// Why egress to this address is judged at the exit hook, bits of [`podgate_common::deferring`]; 0: it is not.
     fn deferring(&self) -> u32;
-    /// The frontend at a port of this address, by [`service`].
-    fn frontend(&self, protocol: u8, port: NetPort) -> u64;
-    /// Whether every backend of a set is allowed, by [`service`].
-    fn backends_allowed(policy: u32, default_row: u32, set: u32, count_and_protocol: u32, slot: u32) -> u64;
-    /// A backend: its address and its own port.
-    fn backend(set: u32, index: u32) -> Option<(Self, NetPort)>;
+    /// This address as four words in network byte order; IPv4's is the first.
+    fn in_words(&self) -> [u32; 4];
+    /// What is said of egress to an address that defers, by [`service`].
+    fn elsewhere() -> u64;
+    /// Whether a backend is allowed, by [`service`].
+    fn backend_allowed(set: u32, index: u32) -> u64;
+    /// A frontend, its address as [`Self::in_words`] gives it.
+    fn frontend(key: &FrontendKey6) -> Option<Frontend>;
+    /// A backend: its address, where it stands in the map, and its own port.
+    fn backend(key: &BackendKey) -> Option<(&'static Self, NetPort)>;
     /// Whether the pod in a slot has this address.
-    fn is_of(self, slot: u32) -> bool;
+    fn is_of(&self, slot: u32) -> bool;
     fn is_unspecified(self) -> bool;
     /// Whether a pod's DHCP client may send from this address before it has one of its own.
     fn is_dhcp_source(self) -> bool;
@@ -65,8 +69,17 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     /// The address of a pod.
     fn of(config: &EndpointConfig) -> Self;
 
+    /// The key of the block that is this address alone.
     fn block_key(self) -> Key<Self> {
         Key::new(Self::BITS, self)
+    }
+
+    /// The same, in a place that is not on the stack.
+    fn block_in<'p>(place: &'p mut [u32; 5], address: &Self) -> &'p Key<Self> {
+        let [first, second, third, fourth] = address.in_words();
+        *place = [Self::BITS, first, second, third, fourth];
+        // SAFETY: as long as the key of either family, and laid out as it: the prefix's length, then the address.
+        unsafe { &*place.as_ptr().cast() }
     }
 }
 
@@ -93,20 +106,28 @@ fn deferring6(address: Addr6) -> u32 {
 }
 
 #[inline(always)]
-fn frontend4(address: Addr4, port_and_protocol: u32) -> u64 {
-    service::podgate_frontend4(u32::from_ne_bytes(address.octets()), port_and_protocol)
+const fn words4(address: Addr4) -> [u32; 4] {
+    [u32::from_ne_bytes(address.octets()), 0, 0, 0]
 }
 
 #[inline(always)]
-fn frontend6(address: Addr6, port_and_protocol: u32) -> u64 {
-    let [first, second, third, fourth] = address.words();
-    service::podgate_frontend6(first, second, third, fourth, port_and_protocol)
+fn frontend4(key: &FrontendKey6) -> Option<Frontend> {
+    let [word, ..] = key.address.words();
+    let key = FrontendKey4 { address: Addr4::from_octets(word.to_ne_bytes()), port: key.port, protocol: key.protocol };
+    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
+    unsafe { maps::FRONTENDS4.get(&key) }.copied()
+}
+
+#[inline(always)]
+fn frontend6(key: &FrontendKey6) -> Option<Frontend> {
+    // SAFETY: as above.
+    unsafe { maps::FRONTENDS6.get(key) }.copied()
 }
 
 macro_rules! family {
     ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $header:path, $epoch:ident,
      $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident,
-     $class:expr, $deferring:expr, $frontend:expr, $backends_allowed:path, $backends:ident, $origins:ident,
+     $class:expr, $deferring:expr, $in_words:expr, $elsewhere:path, $backend_allowed:path, $frontend:path, $backends:ident, $origins:ident,
      $dhcp:expr) => {
         impl Family for $address {
             type FlowKey = $flow_key;
@@ -194,25 +215,35 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn frontend(&self, protocol: u8, port: NetPort) -> u64 {
-                $frontend(*self, u32::from(port.to_network()) << 16 | u32::from(protocol))
+            fn in_words(&self) -> [u32; 4] {
+                $in_words(*self)
             }
 
             #[inline(always)]
-            fn backends_allowed(policy: u32, default_row: u32, set: u32, count_and_protocol: u32, slot: u32) -> u64 {
-                $backends_allowed(policy, default_row, set, count_and_protocol, slot)
+            fn elsewhere() -> u64 {
+                $elsewhere()
             }
 
             #[inline(always)]
-            fn backend(set: u32, index: u32) -> Option<(Self, NetPort)> {
-                // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
-                let backend = unsafe { maps::$backends.get(BackendKey { set, index }) }?;
-                Some((backend.address, backend.port))
+            fn frontend(key: &FrontendKey6) -> Option<Frontend> {
+                $frontend(key)
             }
 
             #[inline(always)]
-            fn is_of(self, slot: u32) -> bool {
-                // SAFETY: as above.
+            fn backend_allowed(set: u32, index: u32) -> u64 {
+                $backend_allowed(set, index)
+            }
+
+            #[inline(always)]
+            fn backend(key: &BackendKey) -> Option<(&'static Self, NetPort)> {
+                // SAFETY: not preallocated, so the element is not reused while this program runs.
+                let backend = unsafe { maps::$backends.get(key) }?;
+                Some((&backend.address, backend.port))
+            }
+
+            #[inline(always)]
+            fn is_of(&self, slot: u32) -> bool {
+                // SAFETY: as above; copied at once.
                 let owner = unsafe { maps::$origins.get(self) };
                 owner == Some(&slot)
             }
@@ -268,8 +299,10 @@ family!(
     embedded4,
     class4,
     deferring4,
+    words4,
+    service::podgate_elsewhere4,
+    service::podgate_backend4,
     frontend4,
-    service::podgate_backends4,
     BACKENDS4,
     ORIGINS4,
     Addr4::is_unspecified
@@ -292,8 +325,10 @@ family!(
     embedded6,
     class6,
     deferring6,
+    Addr6::words,
+    service::podgate_elsewhere6,
+    service::podgate_backend6,
     frontend6,
-    service::podgate_backends6,
     BACKENDS6,
     ORIGINS6,
     Addr6::is_link_local

@@ -12,7 +12,7 @@ use crate::packet::Packet;
 use crate::rules::{self, tcp};
 use crate::service;
 use crate::sockets::{self, Connection};
-use crate::verdict::{Verdict, is_isolated, verdict};
+use crate::verdict::{is_isolated, verdict};
 
 /// Jiffies of the running kernel.
 #[inline(always)]
@@ -54,7 +54,9 @@ impl<F: Family> Scene<'_, F> {
         if opened == Direction::Egress && self.defers() {
             let deferring = F::remote(&self.key).deferring();
             if deferring != 0 {
-                let said = self.elsewhere(deferring);
+                let (slot, (_, port)) = (F::slot(&self.key), F::ports(&self.key));
+                let remote = F::remote(&self.key);
+                let said = service::elsewhere(self.config, slot, remote, self.protocol, port, deferring);
                 if !said.is_plain() {
                     return said.rule();
                 }
@@ -66,25 +68,6 @@ impl<F: Family> Scene<'_, F> {
             Direction::Egress => remote_port,
         };
         verdict(self.config, opened, F::remote(&self.key), self.protocol, port.number())
-    }
-
-    /// What is said of egress to an address with these bits of [`deferring`]. A function of its own, since few
-    /// destinations need it.
-    #[inline(never)]
-    fn elsewhere(&self, deferring: u32) -> Verdict {
-        if deferring & deferring::FRONTENDS != 0 {
-            let (_, port) = F::ports(&self.key);
-            let short = deferring & deferring::SHORT != 0;
-            let remote = F::remote(&self.key);
-            let said = service::verdict(self.config, F::slot(&self.key), remote, self.protocol, port, short);
-            if !said.is_plain() {
-                return said;
-            }
-        }
-        if deferring & (deferring::HOST | deferring::SERVICE) == 0 {
-            return Verdict::PLAIN;
-        }
-        Verdict::allowed(VERDICT_DEFERRED)
     }
 
     /// Whether egress to some addresses is left to the exit hook.

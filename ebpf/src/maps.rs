@@ -11,6 +11,8 @@ use podgate_common::{
     RowPortKey,
 };
 
+use crate::service::Asked;
+
 /// Jiffies per second; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static HZ: Global<u32> = Global::new(0);
@@ -73,6 +75,8 @@ pub(crate) static BACKENDS4: HashMap<BackendKey, Backend4> =
 #[map]
 pub(crate) static BACKENDS6: HashMap<BackendKey, Backend6> =
     HashMap::with_max_entries(capacity::BACKENDS6, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static ASKED: PerCpuArray<Asked> = PerCpuArray::with_max_entries(capacity::ASKED, 0);
 
 #[map]
 pub(crate) static ORIGINS4: HashMap<Addr4, u32> = HashMap::with_max_entries(capacity::ORIGINS4, BPF_F_NO_PREALLOC);

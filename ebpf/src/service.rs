@@ -1,130 +1,133 @@
-//! Egress to a port of a Service that is judged where it leaves the pod: nobody can tell there to which backend it goes, so
-//! all of them must be allowed.
+//! Egress to addresses of Services and of the host, where it leaves the pod: left to the exit hook, or judged by all the
+//! backends of a Service, since nobody can tell here to which of them it goes.
 
-use podgate_common::{Addr4, Addr6, EndpointConfig, Frontend, MAX_BACKENDS, NetPort, Reason, VERDICT_ITSELF};
+use podgate_common::{
+    Addr4, Addr6, BackendKey, EndpointConfig, Frontend, FrontendKey6, MAX_BACKENDS, NetPort, Reason, VERDICT_DEFERRED,
+    VERDICT_ITSELF, deferring,
+};
 
 use crate::family::Family;
 use crate::maps;
-use crate::verdict::{Verdict, by_policy};
+use crate::verdict::{Verdict, by_class, class_of_block, class_of_group};
 
-/// What the backends come to. What is no port of a Service, or of one without backends, is judged as any other address;
-/// `short`: it is denied.
+/// A question to `podgate_elsewhere4` and `podgate_elsewhere6`. It is handed over in a map, since global functions take five
+/// words at most, and since a chain of calls has little stack: the keys of maps are best where other maps have them. One CPU
+/// asks one question at a time, as nothing interrupts a classifier but what runs none.
+#[repr(C)]
+pub(crate) struct Asked {
+    /// With an IPv4 address, its first word.
+    frontend: FrontendKey6,
+    policy: u32,
+    default_row: u32,
+    slot: u32,
+    deferring: u32,
+    /// Room for the key of a block: prefix length and address.
+    block: [u32; 5],
+}
+
+/// What is said of egress to an address with these bits of [`deferring`]. The verifier follows what stands behind this once,
+/// though many places ask, and takes the answer for any number.
 #[inline(always)]
-pub(crate) fn verdict<F: Family>(
+pub(crate) fn elsewhere<F: Family>(
     config: &EndpointConfig,
     slot: u32,
     remote: &F,
     protocol: u8,
     port: NetPort,
-    short: bool,
+    deferring: u32,
 ) -> Verdict {
-    let Found { set, backends } = Found::from_word(remote.frontend(protocol, port));
-    if set == 0 && !short {
+    let Some(asked) = maps::ASKED.get_ptr_mut(0) else { return Verdict::denied(Reason::Internal) };
+    let ([_, policy], [_, default_row]) = (config.policy, config.default_row);
+    let address = Addr6::from_words(remote.in_words());
+    let frontend = FrontendKey6 { address, port, protocol: u16::from(protocol) };
+    // SAFETY: the map's element, this CPU's own.
+    unsafe { asked.write(Asked { frontend, policy, default_row, slot, deferring, block: [0; 5] }) };
+    Verdict(F::elsewhere())
+}
+
+#[inline(always)]
+fn answer<F: Family>() -> Verdict {
+    let Some(asked) = maps::ASKED.get(0) else { return Verdict::denied(Reason::Internal) };
+    if asked.deferring & deferring::FRONTENDS != 0 {
+        let said = by_backends::<F>(asked);
+        if !said.is_plain() {
+            return said;
+        }
+    }
+    if asked.deferring & (deferring::HOST | deferring::SERVICE) == 0 {
         return Verdict::PLAIN;
     }
-    if set == 0 || !(1..=MAX_BACKENDS).contains(&backends) {
+    Verdict::allowed(VERDICT_DEFERRED)
+}
+
+/// Whether every backend behind a port is allowed: the rule of the first, or of the last where the first is the pod itself,
+/// which needs none; or why not. What is no port of a Service, or of one without backends, is judged as any other address.
+#[inline(always)]
+fn by_backends<F: Family>(asked: &Asked) -> Verdict {
+    let Some(Frontend { set, backends }) = F::frontend(&asked.frontend) else {
+        let short = asked.deferring & deferring::SHORT != 0;
+        return if short { Verdict::denied(Reason::BackendsUnknown) } else { Verdict::PLAIN };
+    };
+    if !(1..=MAX_BACKENDS).contains(&backends) {
         return Verdict::denied(Reason::BackendsUnknown);
     }
-    let [_, policy] = config.policy;
-    let [_, default_row] = config.default_row;
-    Verdict(F::backends_allowed(policy, default_row, set, backends | u32::from(protocol) << 16, slot))
-}
-
-/// A frontend in one word, so that it crosses a function call of the BPF machine; 0: none.
-struct Found {
-    set: u32,
-    backends: u32,
-}
-
-impl Found {
-    #[inline(always)]
-    const fn from_word(word: u64) -> Self {
-        Self { set: (word >> 32) as u32, backends: word as u32 }
-    }
-
-    #[inline(always)]
-    fn word(frontend: Option<&Frontend>) -> u64 {
-        frontend.map_or(0, |frontend| u64::from(frontend.set) << 32 | u64::from(frontend.backends))
-    }
-}
-
-/// Whether every backend of a set is allowed: the first one's rule, or why not. The pod itself needs no rule.
-#[inline(always)]
-fn all_allowed<F: Family>(policy: u32, default_row: u32, set: u32, count_and_protocol: u32, slot: u32) -> Verdict {
-    let (count, protocol) = (count_and_protocol & 0xffff, (count_and_protocol >> 16) as u8);
-    let mut first = VERDICT_ITSELF;
+    let (mut first, mut last) = (Verdict::allowed(VERDICT_ITSELF), Verdict::allowed(VERDICT_ITSELF));
     for index in 0..MAX_BACKENDS {
-        if index >= count {
+        if index >= backends {
             break;
         }
-        let Some((address, port)) = F::backend(set, index) else { return Verdict::denied(Reason::Internal) };
-        match by_policy(policy, default_row, &address, protocol, port.number()) {
-            Ok(rule) if first == VERDICT_ITSELF => first = rule,
-            Ok(_) => {}
-            Err(Reason::NoRule) if address.is_of(slot) => {}
-            Err(reason) => return Verdict::denied(reason),
+        last = Verdict(F::backend_allowed(set, index));
+        if last.is_denied() {
+            return last;
+        }
+        if index == 0 {
+            first = last;
         }
     }
-    Verdict::allowed(first)
+    if first.is_itself() { last } else { first }
 }
 
-/// [`Found::word`] of a port of an IPv4 address, which is passed as a number in network byte order, as is the port in the
-/// upper half of the word after it; the lower half is the protocol.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn podgate_frontend4(address: u32, port_and_protocol: u32) -> u64 {
-    let key = podgate_common::FrontendKey4 {
-        address: Addr4::from_octets(address.to_ne_bytes()),
-        port: NetPort::from_network((port_and_protocol >> 16) as u16),
-        protocol: port_and_protocol as u16,
+#[inline(always)]
+fn backend_allowed<F: Family>(set: u32, index: u32) -> Verdict {
+    let Some(asked) = maps::ASKED.get_ptr_mut(0) else { return Verdict::denied(Reason::Internal) };
+    // SAFETY: the map's element, this CPU's own.
+    let asked = unsafe { &mut *asked };
+    let Some((address, port)) = F::backend(&BackendKey { set, index }) else {
+        return Verdict::denied(Reason::Internal);
     };
-    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
-    Found::word(unsafe { maps::FRONTENDS4.get(key) })
+    let class = class_of_group(address).unwrap_or_else(|| class_of_block(F::block_in(&mut asked.block, address)));
+    match by_class(asked.policy, asked.default_row, class, asked.frontend.protocol as u8, port.number()) {
+        Ok(rule) => Verdict::allowed(rule),
+        Err(Reason::NoRule) if address.is_of(asked.slot) => Verdict::allowed(VERDICT_ITSELF),
+        Err(reason) => Verdict::denied(reason),
+    }
 }
 
-/// The same of an IPv6 address, which is passed as its four words in network byte order.
+/// The answer to the question in [`maps::ASKED`] about an IPv4 address, as the word of a [`Verdict`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_frontend6(
-    first: u32,
-    second: u32,
-    third: u32,
-    fourth: u32,
-    port_and_protocol: u32,
-) -> u64 {
-    let key = podgate_common::FrontendKey6 {
-        address: Addr6::from_words([first, second, third, fourth]),
-        port: NetPort::from_network((port_and_protocol >> 16) as u16),
-        protocol: port_and_protocol as u16,
-    };
-    // SAFETY: as above.
-    Found::word(unsafe { maps::FRONTENDS6.get(key) })
+pub(crate) extern "C" fn podgate_elsewhere4() -> u64 {
+    answer::<Addr4>().0
 }
 
-/// Whether a policy allows every IPv4 backend of a set, as the word of a [`Verdict`]: a global function, which the verifier
-/// looks at once, though many places call it. The last but one word holds how many backends there are, at most
-/// [`MAX_BACKENDS`], and above them the protocol.
+/// The same about an IPv6 address.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_backends4(
-    policy: u32,
-    default_row: u32,
-    set: u32,
-    count_and_protocol: u32,
-    slot: u32,
-) -> u64 {
-    all_allowed::<Addr4>(policy, default_row, set, count_and_protocol, slot).0
+pub(crate) extern "C" fn podgate_elsewhere6() -> u64 {
+    answer::<Addr6>().0
 }
 
-/// The same of IPv6 backends.
+/// Whether an IPv4 backend is allowed for the pod that [`maps::ASKED`] is about, likewise: a function of its own, so that the
+/// verifier need not follow the loop over them into what is asked of each.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_backends6(
-    policy: u32,
-    default_row: u32,
-    set: u32,
-    count_and_protocol: u32,
-    slot: u32,
-) -> u64 {
-    all_allowed::<Addr6>(policy, default_row, set, count_and_protocol, slot).0
+pub(crate) extern "C" fn podgate_backend4(set: u32, index: u32) -> u64 {
+    backend_allowed::<Addr4>(set, index).0
+}
+
+/// The same of an IPv6 backend.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn podgate_backend6(set: u32, index: u32) -> u64 {
+    backend_allowed::<Addr6>(set, index).0
 }

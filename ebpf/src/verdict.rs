@@ -1,7 +1,9 @@
 //! The verdict of policy for a packet that opens a flow: a fixed number of lookups, whatever the policies.
 
+use aya_ebpf::maps::lpm_trie::Key;
 use podgate_common::{
-    Addr4, Addr6, ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_NONE, flags, protocol,
+    Addr4, Addr6, ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_ITSELF, VERDICT_NONE, flags,
+    protocol,
 };
 
 use crate::family::Family;
@@ -27,6 +29,18 @@ impl Verdict {
 
     /// Policy is to be asked as if nothing stood behind the address.
     pub(crate) const PLAIN: Self = Self(1 << 33);
+
+    /// Whether it is dropped.
+    #[inline(always)]
+    pub(crate) const fn is_denied(self) -> bool {
+        self.0 & Self::DENIED != 0
+    }
+
+    /// Whether the pod reaches itself.
+    #[inline(always)]
+    pub(crate) const fn is_itself(self) -> bool {
+        self.0 == Self::allowed(VERDICT_ITSELF).0
+    }
 
     /// Whether this is [`Self::PLAIN`].
     #[inline(always)]
@@ -76,26 +90,20 @@ pub(crate) fn verdict<F: Family>(
     let (Some(&policy), Some(&default_row)) = (config.policy.get(side), config.default_row.get(side)) else {
         return Err(Reason::Internal);
     };
-    by_policy(policy, default_row, remote, protocol, port)
-}
-
-/// What a policy says of a remote address and its port, in host order.
-#[inline(always)]
-pub(crate) fn by_policy<F: Family>(
-    policy: u32,
-    default_row: u32,
-    remote: &F,
-    protocol: u8,
-    port: u16,
-) -> Result<u32, Reason> {
-    let row = row(policy, default_row, remote)?;
+    let row = row_of(policy, default_row, remote.class())?;
     Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port))).rule()
 }
 
-/// The row of a policy for a remote address.
+/// What a policy says of the port, in host order, of a remote address with this class.
 #[inline(always)]
-fn row<F: Family>(policy: u32, default_row: u32, remote: &F) -> Result<u32, Reason> {
-    let class = remote.class();
+pub(crate) fn by_class(policy: u32, default_row: u32, class: u32, protocol: u8, port: u16) -> Result<u32, Reason> {
+    let row = row_of(policy, default_row, class)?;
+    allowed_by_row(row, protocol, port).rule()
+}
+
+/// The row of a policy for a class.
+#[inline(always)]
+fn row_of(policy: u32, default_row: u32, class: u32) -> Result<u32, Reason> {
     if class == UNKNOWN_CLASS {
         return Err(Reason::Internal);
     }
@@ -112,11 +120,21 @@ const UNKNOWN_CLASS: u32 = u32::MAX;
 /// The class of an address: that of its group, else that of the longest prefix around it, else 0.
 #[inline(always)]
 fn class<F: Family>(address: F) -> u32 {
+    class_of_group(&address).unwrap_or_else(|| class_of_block(&address.block_key()))
+}
+
+/// The class of an address that is in a group.
+#[inline(always)]
+pub(crate) fn class_of_group<F: Family>(address: &F) -> Option<u32> {
     // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
-    if let Some(&group) = unsafe { F::addresses().get(address) } {
-        return maps::GROUPS.get(group).copied().unwrap_or(UNKNOWN_CLASS);
-    }
-    F::blocks().get(address.block_key()).copied().unwrap_or(0)
+    let &group = unsafe { F::addresses().get(address) }?;
+    Some(maps::GROUPS.get(group).copied().unwrap_or(UNKNOWN_CLASS))
+}
+
+/// The class of an address that is in no group.
+#[inline(always)]
+pub(crate) fn class_of_block<F: Family>(key: &Key<F>) -> u32 {
+    F::blocks().get(key).copied().unwrap_or(0)
 }
 
 /// The class of an IPv4 address, which is passed as a number in network byte order.

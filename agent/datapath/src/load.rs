@@ -21,7 +21,7 @@ use crate::{Error, Options, hz};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
 
 /// Maps whose size the programs, or the layout of what is in them, depend on.
-const FIXED: [&str; 9] = [
+const FIXED: [&str; 10] = [
     map::INTERFACES,
     map::SLOTS,
     map::CONFIGS,
@@ -31,6 +31,7 @@ const FIXED: [&str; 9] = [
     map::EVENT_BUDGET,
     map::EVENTS_LOST,
     map::EXITS,
+    map::ASKED,
 ];
 
 /// Maps and programs, loaded and attached to nothing.
