@@ -101,6 +101,28 @@ impl Flow {
     }
 }
 
+/// A value of [`crate::map::SHARES`]: how many half-open or unanswered flows a pod has of late, opened in one direction.
+///
+/// Entries are counted where they are made and where they move among the lasting flows; that they expire or are evicted
+/// nobody is told, so what is older than two stretches of time no longer counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Share {
+    /// When the current stretch began, in jiffies.
+    pub since: u64,
+    /// Entries made in it, less those that have moved meanwhile, also if they are older.
+    pub current: i64,
+    /// What the stretch before it ended with.
+    pub previous: i64,
+}
+
+/// Where the share of a pod's flows is kept in [`crate::map::SHARES`] that were opened in a direction.
+#[must_use]
+#[inline(always)]
+pub const fn share_index(slot: u32, opened: Direction, is_ipv6: bool) -> u32 {
+    (slot * 2 + opened as u32) * 2 + is_ipv6 as u32
+}
+
 macro_rules! fragment_key {
     ($name:ident, $address:ty, $map:literal) => {
         #[doc = concat!("A key of [`crate::map::", $map, "`]: the packet that a fragment belongs to.")]

@@ -19,7 +19,9 @@ mod tag;
 pub use address::{Addr4, Addr6, Block4, Block6, EPOCHS, NetPort, epoch_index4, epoch_index6};
 pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, Resident, SlotWord, flags};
 pub use event::DropEvent;
-pub use flow::{Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Stamp, place, state};
+pub use flow::{
+    Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Share, Stamp, place, share_index, state,
+};
 pub use policy::{
     ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_DEFERRED, VERDICT_ITSELF, VERDICT_NONE, deferring, exits,
 };
@@ -105,6 +107,7 @@ shared! {
     FragmentKey4: 16, align 4;
     FragmentKey6: 40, align 4;
     FragmentPorts: 12, align 4;
+    Share: 24, align 8;
     Row: 16, align 4;
     RowPortKey: 8, align 4;
     ClassRowKey: 8, align 4;

@@ -21,6 +21,9 @@ macro_rules! maps {
 /// Slots for endpoints, slot 0 excluded, which counts what has no endpoint.
 pub const ENDPOINTS: u32 = 512;
 
+/// A pod may fill this part of [`PENDING4`], and of [`PENDING6`], with flows opened in one direction.
+pub const PENDING_SHARES: u32 = 8;
+
 maps! {
     /// Array by ifindex modulo its size, a power of two → [`crate::InterfaceSlot`].
     INTERFACES = 4096;
@@ -77,6 +80,8 @@ maps! {
     PENDING4 = 16_384;
     /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
     PENDING6 = 8_192;
+    /// Array by [`crate::share_index`] → [`crate::Share`]: entries of each pod in [`PENDING4`] and [`PENDING6`].
+    SHARES = super::ENDPOINTS * 4;
     /// LRU hash: [`crate::FragmentKey4`] → [`crate::FragmentPorts`].
     FRAGMENTS4 = 2_048;
     /// LRU hash: [`crate::FragmentKey6`] → [`crate::FragmentPorts`].
@@ -126,6 +131,10 @@ pub mod constant {
     pub const EVENT_RATE: &str = "EVENT_RATE";
     /// The number of this set of tables (u32), in the tags of packets.
     pub const SET: &str = "SET";
+    /// How many half-open or unanswered IPv4 flows a pod may have that were opened in one direction (u32).
+    pub const SHARE4: &str = "SHARE4";
+    /// The same for IPv6 (u32).
+    pub const SHARE6: &str = "SHARE6";
     /// 1: the programs log every verdict through aya-log (u32). 0: the kernel's verifier removes that code.
     pub const TRACE: &str = "TRACE";
 }

@@ -110,6 +110,9 @@ reasons! {
     /// Its destination is a Service's address, to be judged by all backends, and the tables don't have them: they are too
     /// many, or there is no room.
     BackendsUnknown = 22, Denied, "backends_unknown";
+    /// It may open a flow, but its pod has too many half-open or unanswered ones: it passed and left no entry, so an answer
+    /// passes only by policy, or if the pod's own sockets know of it.
+    Unrecorded = 23, Allowed, "unrecorded";
 }
 
 impl Reason {

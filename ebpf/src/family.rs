@@ -38,6 +38,8 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn flows() -> &'static LruHashMap<Self::FlowKey, Flow>;
     fn pending() -> &'static LruHashMap<Self::FlowKey, Flow>;
     fn fragments() -> &'static LruHashMap<Self::FragmentKey, FragmentPorts>;
+    /// A pod's share of the pending flows that were opened in one direction.
+    fn share() -> u32;
     fn addresses() -> &'static HashMap<Self, u32>;
     fn blocks() -> &'static LpmTrie<Self, u32>;
     fn epoch_index(self) -> u32;
@@ -126,7 +128,7 @@ fn frontend6(key: &FrontendKey6) -> Option<Frontend> {
 
 macro_rules! family {
     ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $header:path, $epoch:ident,
-     $flows:ident, $pending:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident,
+     $flows:ident, $pending:ident, $share:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident,
      $class:expr, $deferring:expr, $in_words:expr, $elsewhere:path, $backend_allowed:path, $frontend:path, $backends:ident, $origins:ident,
      $dhcp:expr) => {
         impl Family for $address {
@@ -187,6 +189,11 @@ macro_rules! family {
             #[inline(always)]
             fn fragments() -> &'static LruHashMap<$fragment_key, FragmentPorts> {
                 &maps::$fragments
+            }
+
+            #[inline(always)]
+            fn share() -> u32 {
+                maps::$share.load()
             }
 
             #[inline(always)]
@@ -291,6 +298,7 @@ family!(
     epoch_index4,
     FLOWS4,
     PENDING4,
+    SHARE4,
     FRAGMENTS4,
     ADDRESSES4,
     BLOCKS4,
@@ -317,6 +325,7 @@ family!(
     epoch_index6,
     FLOWS6,
     PENDING6,
+    SHARE6,
     FRAGMENTS6,
     ADDRESSES6,
     BLOCKS6,

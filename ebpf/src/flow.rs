@@ -10,9 +10,9 @@ use crate::family::Family;
 use crate::maps;
 use crate::packet::Packet;
 use crate::rules::{self, tcp};
-use crate::service;
 use crate::sockets::{self, Connection};
 use crate::verdict::{is_isolated, verdict};
+use crate::{service, shares};
 
 /// Jiffies of the running kernel.
 #[inline(always)]
@@ -180,7 +180,7 @@ pub(crate) fn promote<F: Family>(scene: &Scene<'_, F>, flow: Flow) -> Reason {
     let promoted = Flow { seen: scene.now, state: scene.next_state(flow.state), ..flow };
     // If it fails, the flow stays where it is: allowed, and promoted by its next packet.
     if F::flows().insert(&scene.key, &promoted, 0).is_ok() {
-        forget(F::pending(), &scene.key);
+        shares::strike(scene, &flow);
     }
     scene.established(flow.rule, Table::Lasting)
 }
@@ -261,7 +261,7 @@ fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, table: Table) 
     }
     let reason = store(F::flows(), scene, &renewed, scene.established(rule, Table::Lasting));
     if table == Table::Pending {
-        forget(F::pending(), &scene.key);
+        shares::strike(scene, &renewed);
     }
     reason
 }
@@ -288,7 +288,7 @@ pub(crate) fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
     match scene.verdict(scene.direction) {
         Ok(rule) => {
             forget(F::flows(), &scene.key);
-            store(F::pending(), scene, &scene.opened(0, rule), scene.passed(rule, false))
+            shares::record(scene, &scene.opened(0, rule), scene.passed(rule, false))
         }
         Err(reason) => reason,
     }
@@ -346,7 +346,7 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
     let reason = if by_node { Reason::Node } else { scene.passed(rule, !half_open) };
     if half_open {
         let flow = scene.flow(scene.next_state(flow_state), rule);
-        return store(F::pending(), scene, &flow, reason);
+        return shares::record(scene, &flow, reason);
     }
     let flow = scene.flow(scene.next_state(flow_state | state::ANSWERED), rule);
     store(F::flows(), scene, &flow, reason)
@@ -388,7 +388,7 @@ pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
         return store(F::pending(), scene, &scene.opened(state::NODE, VERDICT_NONE), Reason::Node);
     }
     match scene.verdict(scene.direction) {
-        Ok(rule) => store(F::pending(), scene, &scene.opened(0, rule), scene.passed(rule, false)),
+        Ok(rule) => shares::record(scene, &scene.opened(0, rule), scene.passed(rule, false)),
         Err(reason) => reason,
     }
 }

@@ -8,7 +8,7 @@ use podgate_common::map::capacity;
 use podgate_common::{
     Addr4, Addr6, Backend4, Backend6, BackendKey, ClassRowKey, Counter, EndpointConfig, Flow, FlowKey4, FlowKey6,
     FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6, InterfaceSlot, PortClasses, Row,
-    RowPortKey,
+    RowPortKey, Share,
 };
 
 use crate::service::Asked;
@@ -22,6 +22,12 @@ pub(crate) static EVENT_RATE: Global<u32> = Global::new(0);
 /// The number of this set of tables; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static SET: Global<u32> = Global::new(0);
+/// A pod's share of half-open IPv4 flows; set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static SHARE4: Global<u32> = Global::new(0);
+/// A pod's share of half-open IPv6 flows; set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static SHARE6: Global<u32> = Global::new(0);
 /// Whether verdicts are logged; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static TRACE: Global<u32> = Global::new(0);
@@ -91,6 +97,8 @@ pub(crate) static FLOWS6: LruHashMap<FlowKey6, Flow> = LruHashMap::with_max_entr
 pub(crate) static PENDING4: LruHashMap<FlowKey4, Flow> = LruHashMap::with_max_entries(capacity::PENDING4, 0);
 #[map]
 pub(crate) static PENDING6: LruHashMap<FlowKey6, Flow> = LruHashMap::with_max_entries(capacity::PENDING6, 0);
+#[map]
+pub(crate) static SHARES: Array<Share> = Array::with_max_entries(capacity::SHARES, 0);
 #[map]
 pub(crate) static FRAGMENTS4: LruHashMap<FragmentKey4, FragmentPorts> =
     LruHashMap::with_max_entries(capacity::FRAGMENTS4, 0);

@@ -1,6 +1,6 @@
 //! The rules of flows that need neither maps nor helpers: states, timeouts, who opened what.
 
-use podgate_common::{Direction, Flow, protocol, state};
+use podgate_common::{Direction, Flow, Share, protocol, state};
 
 /// TCP's flags byte.
 pub mod tcp {
@@ -124,6 +124,27 @@ pub const fn opening_state(direction: Direction) -> u32 {
 #[inline(always)]
 pub const fn may_be_kept(protocol: u8, flow: &Flow, epoch: u32) -> bool {
     protocol == protocol::TCP || flow.stamp.epoch() == epoch
+}
+
+/// A share as it is counted now. Jiffies may wrap.
+#[must_use]
+#[inline(always)]
+pub const fn share_now(share: &Share, now: u64, hz: u64) -> Share {
+    // No half-open or unanswered flow lives longer without a packet.
+    const STRETCH: u64 = TCP_HALF_OPEN;
+    let age = now.wrapping_sub(share.since);
+    if age < STRETCH * hz {
+        return *share;
+    }
+    let is_recent = age < 2 * STRETCH * hz && share.current > 0;
+    Share { since: now, current: 0, previous: if is_recent { share.current } else { 0 } }
+}
+
+/// Whether a share has room for one more entry.
+#[must_use]
+#[inline(always)]
+pub const fn has_room(share: &Share, limit: u32) -> bool {
+    share.current.saturating_add(share.previous) < limit as i64
 }
 
 #[cfg(test)]

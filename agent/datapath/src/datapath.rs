@@ -9,7 +9,9 @@ use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use log::Log;
 use podgate_common::map;
-use podgate_common::{Counter, Direction, InterfaceSlot, Reason, Resident, SlotWord, counter_index};
+use podgate_common::{
+    Counter, Direction, InterfaceSlot, Reason, Resident, Share, SlotWord, counter_index, share_index,
+};
 use podgate_policy::op::EndpointPolicies;
 
 use crate::attach::Hooks;
@@ -236,7 +238,7 @@ impl Datapath {
         Ok(())
     }
 
-    /// Clears the counters of a slot's former owner, once no packet can be under way that counts for it.
+    /// Clears the counters and shares of a slot's former owner, once no packet can be under way that counts for it.
     fn forget_former_owner(&mut self, slot: u32) -> Result<(), Error> {
         if self.slots.is_unsettled(slot) {
             self.wait()?;
@@ -249,6 +251,10 @@ impl Datapath {
             table: map::COUNTERS,
             source,
         })?;
+        let first = share_index(slot, Direction::Ingress, false);
+        let shares: Vec<u32> = (first..share_index(slot + 1, Direction::Ingress, false)).collect();
+        let cleared = sys::map_update_batch(self.maps.shares(), &shares, &vec![Share::default(); shares.len()]);
+        cleared.map_err(|(_, source)| Error::Table { action: "clear", table: map::SHARES, source })?;
         self.slots.forget_retired(slot);
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::{Error, Options, hz};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
 
 /// Maps whose size the programs, or the layout of what is in them, depend on.
-const FIXED: [&str; 10] = [
+const FIXED: [&str; 11] = [
     map::INTERFACES,
     map::SLOTS,
     map::CONFIGS,
@@ -31,6 +31,7 @@ const FIXED: [&str; 10] = [
     map::EVENT_BUDGET,
     map::EVENTS_LOST,
     map::EXITS,
+    map::SHARES,
     map::ASKED,
 ];
 
@@ -170,12 +171,15 @@ fn load_object(
     pins: Option<&Pins>,
 ) -> Result<Ebpf, Error> {
     let (hz, trace) = (hz::of_this_kernel(), u32::from(options.trace));
+    let [share4, share6] = [map::PENDING4, map::PENDING6].map(|name| (capacities[name] / map::PENDING_SHARES).max(1));
     let set = pins.map_or(0, Pins::set) % Tag::SETS;
     let mut loader = EbpfLoader::new();
     loader
         .override_global(constant::HZ, &hz, true)
         .override_global(constant::EVENT_RATE, &options.event_rate, true)
         .override_global(constant::SET, &set, true)
+        .override_global(constant::SHARE4, &share4, true)
+        .override_global(constant::SHARE6, &share6, true)
         .override_global(constant::TRACE, &trace, true);
     for (&name, &entries) in capacities {
         loader.map_max_entries(name, entries);

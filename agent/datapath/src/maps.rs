@@ -46,6 +46,7 @@ pub(crate) struct Maps {
     counters: OwnedFd,
     events_lost: OwnedFd,
     exits: OwnedFd,
+    shares: OwnedFd,
     /// Entries by map name.
     pub(crate) capacities: BTreeMap<&'static str, u32>,
 }
@@ -94,6 +95,11 @@ impl Maps {
     /// [`map::EVENTS_LOST`]
     pub(crate) fn events_lost(&self) -> BorrowedFd<'_> {
         self.events_lost.as_fd()
+    }
+
+    /// [`map::SHARES`]
+    pub(crate) fn shares(&self) -> BorrowedFd<'_> {
+        self.shares.as_fd()
     }
 
     /// [`map::EXITS`]
@@ -201,6 +207,7 @@ impl Descriptors {
             counters: self.take(map::COUNTERS)?,
             events_lost: self.take(map::EVENTS_LOST)?,
             exits: self.take(map::EXITS)?,
+            shares: self.take(map::SHARES)?,
             capacities,
         })
     }

@@ -1,9 +1,11 @@
 use podgate_common::Direction::{Egress, Ingress};
-use podgate_common::Stamp;
 use podgate_common::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use podgate_common::state::{ANSWERED, FIN_LOCAL, FIN_REMOTE, OPENED_EGRESS, RESET};
+use podgate_common::{Share, Stamp};
 
-use super::{is_expired, is_of_this_pod, may_be_kept, next_state, opening_state, promotes, tcp, timeout};
+use super::{
+    has_room, is_expired, is_of_this_pod, may_be_kept, next_state, opening_state, promotes, share_now, tcp, timeout,
+};
 
 const HZ: u64 = 250;
 
@@ -87,4 +89,30 @@ fn udp_of_a_changed_address_is_never_kept() {
     let flow = podgate_common::Flow { stamp: Stamp::new(3, 1), ..podgate_common::Flow::default() };
     let kept = [may_be_kept(UDP, &flow, 1), may_be_kept(UDP, &flow, 2), may_be_kept(TCP, &flow, 2)];
     assert_eq!(kept, [true, false, true]);
+}
+
+#[test]
+fn a_share_forgets_what_no_flow_can_have_outlived() {
+    let since = u64::MAX - 10 * HZ;
+    let at = |seconds: u64, current, previous| {
+        let now = since.wrapping_add(seconds * HZ);
+        let share = share_now(&Share { since, current, previous }, now, HZ);
+        (share.since == now, share.current, share.previous)
+    };
+    assert_eq!(at(0, 3, 4), (true, 3, 4), "nothing has changed");
+    assert_eq!(at(59, 3, 4), (false, 3, 4));
+    assert_eq!(at(60, 3, 4), (true, 0, 3));
+    assert_eq!(at(60, -3, 4), (true, 0, 0), "more have moved than came");
+    assert_eq!(at(119, 3, 4), (true, 0, 3));
+    assert_eq!(at(120, 3, 4), (true, 0, 0));
+}
+
+#[test]
+fn a_share_has_room_below_its_limit() {
+    let room = |current, previous| has_room(&Share { since: 0, current, previous }, 10);
+    assert_eq!(
+        [room(9, 0), room(10, 0), room(4, 5), room(5, 5), room(-5, 14), room(-5, 15)],
+        [true, false, true, false, true, false]
+    );
+    assert!(!has_room(&Share { since: 0, current: i64::MAX, previous: 1 }, u32::MAX));
 }

@@ -4,6 +4,8 @@
 mod at_source;
 mod connections;
 mod exits;
+mod floods;
+
 mod frames;
 mod packets;
 mod rig;

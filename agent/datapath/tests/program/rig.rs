@@ -16,6 +16,8 @@ use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
 pub(crate) const SLOT: u32 = 1;
 /// The interface by which a packet came that another host, or another pod, has sent.
 pub(crate) const ELSEWHERE: u32 = 77;
+/// The second pod's interface, where it has one.
+const SECOND_INTERFACE: u32 = 91;
 
 /// The addresses of one family: the pod's, a peer's that policies know, and one that they don't.
 #[derive(Clone, Copy, Debug)]
@@ -107,16 +109,25 @@ impl Rig {
     }
 
     pub(crate) fn with(identity: Identity, ingress: Side, egress: Side) -> Self {
+        Self::with_options(Options::default(), identity, ingress, egress)
+    }
+
+    /// With tables of these sizes.
+    pub(crate) fn sized(entries: &[(&str, u32)], ingress: Side, egress: Side) -> Self {
+        let capacities = entries.iter().map(|&(table, entries)| (table.to_owned(), entries)).collect();
+        Self::with_options(Options { capacities, ..Options::default() }, identity(), ingress, egress)
+    }
+
+    fn with_options(options: Options, identity: Identity, ingress: Side, egress: Side) -> Self {
         unshare(CloneFlags::CLONE_NEWNET).expect("root, to make a network namespace");
-        let options = Options { bpffs: None, hook: Hook::Auto, ..Options::default() };
+        let options = Options { bpffs: None, hook: Hook::Auto, ..options };
         let mut datapath = Datapath::load(&options).expect("the programs load");
         datapath.identify(SLOT, &identity).expect("a free slot");
         let mut rig = Self { datapath };
         rig.apply(&tables());
         rig.switch(ingress, egress);
         rig.datapath.attach(SLOT).expect("loopback takes programs");
-        let uplink = format!("link add uplink index {ELSEWHERE} type veth peer name wire");
-        assert!(Command::new("ip").args(uplink.split(' ')).status().is_ok_and(|status| status.success()));
+        ip(&format!("link add uplink index {ELSEWHERE} type veth peer name wire"));
         rig.datapath
             .guard(ELSEWHERE, Guard { exit: Some(LinkLayer::Ethernet), entry: true })
             .expect("a veth takes programs");
@@ -138,6 +149,27 @@ impl Rig {
         let identity = Identity { ifindex: ELSEWHERE + 1, address4: None, address6: None, ..identity() };
         self.datapath.identify(SLOT + 1, &identity).expect("a free slot");
         self.switch_second(egress);
+    }
+
+    /// A second pod, behind an interface of its own.
+    pub(crate) fn second_pod_on_its_own_interface(&mut self, ingress: Side, egress: Side) {
+        ip(&format!("link add second index {SECOND_INTERFACE} type veth peer name pod"));
+        let (IpAddr::V4(address4), IpAddr::V6(address6)) = (second_pod(V4), second_pod(V6)) else {
+            unreachable!("by definition")
+        };
+        let (address4, address6) = (Some(address4), Some(address6));
+        let identity = Identity { ifindex: SECOND_INTERFACE, address4, address6, ..identity() };
+        self.datapath.identify(SLOT + 1, &identity).expect("a free slot");
+        let policies = EndpointPolicies { ingress: ingress.policy(), egress: egress.policy() };
+        self.apply(&[Op::Switch { slot: SLOT + 1, policies }]);
+        self.datapath.attach(SLOT + 1).expect("a veth takes programs");
+    }
+
+    /// What happens to a frame at the hooks of the first pod, or of the second.
+    pub(crate) fn at(&self, second: bool, direction: Direction, frame: &[u8]) -> Reason {
+        let ifindex = if second { SECOND_INTERFACE } else { 0 };
+        let ingress_ifindex = if direction == Direction::Ingress { ELSEWHERE } else { 0 };
+        self.run(direction, frame, &TestContext { ifindex, ingress_ifindex, ..TestContext::default() })
     }
 
     /// Changes the second endpoint's egress policy.
@@ -206,6 +238,19 @@ impl Rig {
 
     pub(crate) fn counters(&self) -> BTreeMap<CounterKey, Counter> {
         self.datapath.counters().expect("counters are readable")
+    }
+}
+
+/// Runs `ip`.
+fn ip(arguments: &str) {
+    assert!(Command::new("ip").args(arguments.split(' ')).status().is_ok_and(|status| status.success()), "{arguments}");
+}
+
+/// The address of the second pod, of the family of these ends.
+pub(crate) fn second_pod(ends: Ends) -> IpAddr {
+    match ends.pod {
+        IpAddr::V4(_) => Ipv4Addr::new(10, 0, 0, 3).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3).into(),
     }
 }
 
