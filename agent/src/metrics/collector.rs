@@ -104,6 +104,11 @@ impl StatusCollector {
             .iter()
             .map(|source| (vec![("resource", source.resource.as_str())], u64::from(source.synced)));
         family(encoder, &names::SOURCE_SYNCED, synced)?;
+        let failing =
+            self.status.sources.iter().map(|source| {
+                (vec![("resource", source.resource.as_str())], source.failing_seconds.unwrap_or_default())
+            });
+        family(encoder, &names::SOURCE_FAILING, failing)?;
         let problems = &self.status.problem_counts;
         let label = |kind| vec![("kind", kind)];
         family(encoder, &names::PROBLEMS, problems.iter().map(|it| (label(it.kind.as_str()), it.current)))?;

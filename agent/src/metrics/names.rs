@@ -47,6 +47,8 @@ metrics! {
     WINDOW = Histogram "podgate_enforcement_window_seconds",
         "Time between the appearance of a pod's interface and its enforcement, in seconds.";
     SOURCE_SYNCED = Gauge "podgate_source_synced", "Whether the objects of a resource are complete: 1 or 0.";
+    SOURCE_FAILING = Gauge "podgate_source_failing_seconds",
+        "For how long a resource could not be read, for want of permission or connection: what was known is enforced.";
     PROBLEMS = Gauge "podgate_problems", "Objects that are left out or held at their last good version, by kind of problem.";
     PROBLEMS_MET = Counter "podgate_problems_met", "Problems met in objects since the start, by kind.";
     SERVICE_ADDRESSES = Gauge "podgate_service_addresses",

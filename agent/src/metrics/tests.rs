@@ -152,6 +152,7 @@ fn state_is_mirrored() {
         ("podgate_apply_duration_seconds_count", 1.0),
         ("podgate_enforcement_window_seconds_sum", 0.02),
         (r#"podgate_source_synced{resource="Pod"}"#, 1.0),
+        (r#"podgate_source_failing_seconds{resource="Pod"}"#, 0.0),
         (r#"podgate_problems{kind="invalid"}"#, 2.0),
         (r#"podgate_problems_met_total{kind="invalid"}"#, 5.0),
         ("podgate_service_addresses", 3.0),

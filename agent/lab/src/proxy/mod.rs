@@ -74,7 +74,7 @@ impl Proxy {
     /// # Errors
     /// When a tool fails.
     pub fn set(&mut self, service: Service) -> Result<()> {
-        self.change(&service.name.to_string(), Some(service))
+        self.sync([(service.name.to_string(), Some(service))])
     }
 
     /// Takes a Service away, if there is one of this name.
@@ -82,29 +82,37 @@ impl Proxy {
     /// # Errors
     /// When a tool fails.
     pub fn remove(&mut self, name: &str) -> Result<()> {
-        self.change(name, None)
+        self.sync([(name.to_owned(), None)])
     }
 
-    fn change(&mut self, name: &str, service: Option<Service>) -> Result<()> {
-        let empty = Service::new(name);
+    /// Makes several changes, with `iptables` in one transaction, as kube-proxy gathers them: a Service under its name, or
+    /// nothing in its place.
+    ///
+    /// # Errors
+    /// When a tool fails.
+    pub fn sync(&mut self, changes: impl IntoIterator<Item = (String, Option<Service>)>) -> Result<()> {
         let mut services = self.services.clone();
-        let old = match &service {
-            Some(service) => services.insert(name.to_owned(), service.clone()),
-            None => services.remove(name),
-        };
-        let (old, new) = (old.unwrap_or_else(|| empty.clone()), service.unwrap_or(empty));
+        let mut pairs = Vec::new();
+        for (name, service) in changes {
+            let empty = Service::new(&name);
+            let old = match &service {
+                Some(service) => services.insert(name, service.clone()),
+                None => services.remove(&name),
+            };
+            pairs.push((old.unwrap_or_else(|| empty.clone()), service.unwrap_or(empty)));
+        }
         match self.mode {
-            ProxyMode::Nftables => self.change_nftables(&old, &new)?,
+            ProxyMode::Nftables => pairs.iter().try_for_each(|(old, new)| self.change_nftables(old, new))?,
             ProxyMode::Iptables | ProxyMode::Bound => self.restore(|family| {
                 let before = iptables::Chains::of(self.services.values(), family);
                 iptables::Chains::of(services.values(), family).commands(&before)
             })?,
         }
         if self.mode == ProxyMode::Bound {
-            self.rebind(&old, &new)?;
+            pairs.iter().try_for_each(|(old, new)| self.rebind(old, new))?;
         }
         self.services = services;
-        self.forget_flows(&old, &new)
+        pairs.iter().try_for_each(|(old, new)| self.forget_flows(old, new))
     }
 
     fn change_nftables(&mut self, old: &Service, new: &Service) -> Result<()> {

@@ -107,8 +107,8 @@ fn in_change(shop: &mut Shop, bulk: &[Load], talks: &[Load]) -> Result<(Made, Ma
             made
         });
         let of_policies =
-            scope.spawn(|| change_until(&over, |number| manifests.write("policies.yaml", policies(number))));
-        let of_services = change_until(&over, |number| change_services(shop, number));
+            scope.spawn(|| change_until(&over, 1, |number| manifests.write("policies.yaml", policies(number))));
+        let of_services = change_until(&over, 2, |number| change_services(shop, number));
         let mut made = attempts.join().expect("making attempts does not panic")?;
         let talked = made.split_off(bulk.len());
         let of_policies = of_policies.join().expect("writing a file does not panic");
@@ -116,29 +116,43 @@ fn in_change(shop: &mut Shop, bulk: &[Load], talks: &[Load]) -> Result<(Made, Ma
     })
 }
 
-/// Changes, one each [`CHANGE`] as far as the machine can, until it is over.
-fn change_until(over: &AtomicBool, mut change: impl FnMut(u32) -> Result<()>) -> Result<Changes> {
+/// Makes so many changes at a time, one each [`CHANGE`] as far as the machine can, until it is over.
+fn change_until(over: &AtomicBool, at_a_time: u32, mut change: impl FnMut(u32) -> Result<()>) -> Result<Changes> {
     let begun = Instant::now();
     let mut number = 0;
     while !over.load(Ordering::Relaxed) && begun.elapsed() < END {
         change(number)?;
-        number += 1;
+        number += at_a_time;
         thread::sleep((CHANGE * number).saturating_sub(begun.elapsed()));
     }
     Ok(Changes { number, time: begun.elapsed() })
 }
 
-/// Changes endpoints and Services in turn.
+/// Changes endpoints and another Service, without waiting for the agents. The other node's proxy has no clients.
 fn change_services(shop: &mut Shop, number: u32) -> Result<()> {
     let turn = number / 2;
-    if number.is_multiple_of(2) {
-        return set(shop, &endpoints(shop, turn));
-    }
     let own = [format!("10.96.1.{}", turn % 5), format!("fd00:10:96:1::{}", turn % 5)];
     let own = own.map(|text| text.parse().expect("it is an address"));
     let port = ServicePort::new(Transport::Tcp, PORT).to(shop.pod("far-open").backends(TARGET));
-    let service = Service::new(&format!("shop/other-{}", turn % 5)).cluster_ips(own).port(port);
-    if turn.is_multiple_of(2) { set(shop, &service) } else { remove(shop, &service) }
+    let other = Service::new(&format!("shop/other-{}", turn % 5)).cluster_ips(own).port(port);
+    let (api, stays) = (endpoints(shop, turn), turn.is_multiple_of(2));
+    let write = |service: &Service| shop.world.manifests.write(&file_of(service), service.manifests());
+    write(&api)?;
+    if stays {
+        write(&other)?;
+    }
+    let [api, other_changed] = [(api, true), (other.clone(), stays)]
+        .map(|(service, stays)| (service.name().to_string(), stays.then_some(service)));
+    shop.proxies[0].sync([api, other_changed])?;
+    if !stays {
+        // It is not there when the first change of this Service is its removal.
+        let _ = shop.world.manifests.remove(&file_of(&other));
+    }
+    Ok(())
+}
+
+fn file_of(service: &Service) -> String {
+    format!("service-{}.yaml", service.name().name)
 }
 
 /// The Service with the open backends and some of the others. Those of UDP change seldom, since the proxy then looks for
@@ -152,20 +166,6 @@ fn endpoints(shop: &Shop, turn: u32) -> Service {
     let ports = [(Transport::Tcp, tcp), (Transport::Udp, udp)];
     let service = Service::new("shop/api").cluster_ips(ips(CLUSTER_IPS));
     ports.into_iter().fold(service, |service, (transport, to)| service.port(ServicePort::new(transport, PORT).to(to)))
-}
-
-/// Without waiting for the agents. The other node's proxy has no clients.
-fn set(shop: &mut Shop, service: &Service) -> Result<()> {
-    shop.world.manifests.write(&format!("service-{}.yaml", service.name().name), service.manifests())?;
-    shop.proxies[0].set(service.clone())
-}
-
-fn remove(shop: &mut Shop, service: &Service) -> Result<()> {
-    let name = &service.name().name;
-    shop.proxies[0].remove(&service.name().to_string())?;
-    // It is not there when the first change of this Service is its removal.
-    let _ = shop.world.manifests.remove(&format!("service-{name}.yaml"));
-    Ok(())
 }
 
 /// Policies that all allow the open backends and none of the closed, each in its way, and the fickle one in some.
