@@ -61,9 +61,10 @@ impl Datapath {
 
     /// Makes flows with these remote addresses be judged again, and those to the frontends that lead there.
     fn invalidate(&mut self, addresses: Vec<IpAddr>) -> Result<(), Partial> {
-        let all = addresses.into_iter().flat_map(|address| self.hanging_on(address)).collect();
-        self.bump(BTreeSet::iter(&all).copied().map(epoch_of).collect())?;
-        self.raised(&all);
+        let leading = addresses.iter().flat_map(|&address| self.sets.leading_to(address));
+        let all: BTreeSet<IpAddr> = leading.chain(addresses.iter().copied()).collect();
+        self.bump(all.iter().copied().map(epoch_of).collect())?;
+        self.sets.raised(&all);
         Ok(())
     }
 

@@ -9,9 +9,7 @@ use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use log::Log;
 use podgate_common::map;
-use podgate_common::{
-    Counter, Direction, InterfaceSlot, Reason, Resident, Share, SlotWord, counter_index, share_index,
-};
+use podgate_common::{Direction, InterfaceSlot, Resident, Share, SlotWord, share_index};
 use podgate_policy::op::EndpointPolicies;
 
 use crate::attach::Hooks;
@@ -20,7 +18,7 @@ use crate::identity::Identity;
 use crate::interfaces::{Interfaces, Place};
 use crate::kept::Kept;
 use crate::load::{self, Classifier, Loaded, Programs};
-use crate::maps::{Grace, Maps};
+use crate::maps::{Grace, Maps, clear_counters, cpus};
 use crate::pins::Pins;
 use crate::slots::{Exhausted, Identified, Slots, Switch};
 use crate::sys::{self, Walk};
@@ -78,12 +76,8 @@ impl Datapath {
             pins.remove_incomplete_sets()?;
         }
         kept.as_ref().map_or(Ok(()), |kept| kept.carry_over(&maps.flows))?;
-        let unreadable = |table| move |source| Error::Table { action: "make", table, source };
-        let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::Table {
-            action: "size",
-            table: map::COUNTERS,
-            source,
-        })?;
+        let unreadable = |source| Error::Table { action: "make", table: "GRACE", source };
+        let cpus = cpus()?;
         let former = former.unwrap_or_default();
         Ok(Self {
             slots: Slots::new(maps.capacities[map::SLOTS], maps.capacities[map::CONFIGS], former),
@@ -91,7 +85,7 @@ impl Datapath {
             interfaces: Interfaces::new(maps.capacities[map::INTERFACES]),
             sets: Sets::default(),
             hooks: Hooks::new(options.hook, kernel_has_tcx, pins),
-            grace: Grace::new().map_err(unreadable("GRACE"))?,
+            grace: Grace::new().map_err(unreadable)?,
             flow_counts: None,
             kept,
             complete: false,
@@ -243,14 +237,7 @@ impl Datapath {
         if self.slots.is_unsettled(slot) {
             self.wait()?;
         }
-        let first = counter_index(slot, Direction::Ingress, Reason::NotIsolated);
-        let keys: Vec<u32> = (first..first + 2 * Reason::ROOM).collect();
-        let zeros = vec![Counter::default(); keys.len() * self.cpus];
-        sys::map_update_batch(self.maps.counters(), &keys, &zeros).map_err(|(_, source)| Error::Table {
-            action: "clear",
-            table: map::COUNTERS,
-            source,
-        })?;
+        clear_counters(self.maps.counters(), slot, self.cpus)?;
         let first = share_index(slot, Direction::Ingress, false);
         let shares: Vec<u32> = (first..share_index(slot + 1, Direction::Ingress, false)).collect();
         let cleared = sys::map_update_batch(self.maps.shares(), &shares, &vec![Share::default(); shares.len()]);

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use podgate_common::{Addr4, Addr6, deferring, epoch_index4, epoch_index6};
+use podgate_common::{Addr4, Addr6, deferring};
 
+use crate::apply::epoch_of;
 use crate::table::Partial;
 use crate::{Datapath, Error};
 
@@ -63,8 +64,8 @@ impl Datapath {
         self.maps.deferring6.delete(&deletions(changes().filter_map(only6)))?;
         self.maps.deferring4.put(&keys4, &bits4)?;
         self.maps.deferring6.put(&keys6, &bits6)?;
-        let epochs = keys4.iter().map(|&key| epoch_index4(key)).chain(keys6.iter().map(|&key| epoch_index6(key)));
-        self.bump(epochs.collect())
+        let put = changes().filter(|(_, deferring)| deferring.is_some());
+        self.bump(put.map(|(address, _)| epoch_of(address)).collect())
     }
 }
 

@@ -5,9 +5,9 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use podgate_common::{
-    Addr4, Addr6, Backend4, Backend6, BackendKey, Block4, Block6, ClassRowKey, EndpointConfig, Flow, FlowKey4,
-    FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6, InterfaceSlot,
-    PortClasses, Row, RowPortKey, SlotWord, map,
+    Addr4, Addr6, Backend4, Backend6, BackendKey, Block4, Block6, ClassRowKey, Counter, Direction, EndpointConfig,
+    Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6,
+    InterfaceSlot, PortClasses, Reason, Row, RowPortKey, SlotWord, counter_index, map,
 };
 
 use aya::Pod;
@@ -237,6 +237,23 @@ impl Grace {
         let inner = std::os::fd::AsRawFd::as_raw_fd(&self.inner).cast_unsigned();
         sys::map_update(self.outer.as_fd(), &0_u32, &inner)
     }
+}
+
+/// How many values an entry of a per-CPU map has.
+pub(crate) fn cpus() -> Result<usize, Error> {
+    aya::util::nr_cpus().map_err(|(_, source)| Error::Table { action: "size", table: map::COUNTERS, source })
+}
+
+/// Clears the counters of a slot, in [`map::COUNTERS`].
+pub(crate) fn clear_counters(counters: BorrowedFd<'_>, slot: u32, cpus: usize) -> Result<(), Error> {
+    let first = counter_index(slot, Direction::Ingress, Reason::NotIsolated);
+    let keys: Vec<u32> = (first..first + 2 * Reason::ROOM).collect();
+    let zeros = vec![Counter::default(); keys.len() * cpus];
+    sys::map_update_batch(counters, &keys, &zeros).map_err(|(_, source)| Error::Table {
+        action: "clear",
+        table: map::COUNTERS,
+        source,
+    })
 }
 
 /// Reads what a per-CPU array holds at indexes that follow one another: `cpus` values for each.

@@ -227,14 +227,23 @@ impl Pins {
         Ok(interfaces)
     }
 
+    fn filters(&self, ifindex: u32) -> PathBuf {
+        self.root.join("filters").join(ifindex.to_string())
+    }
+
+    /// Whether an interface has, or had, our filters.
+    pub(crate) fn is_filtered(&self, ifindex: u32) -> bool {
+        self.filters(ifindex).is_dir()
+    }
+
     /// Notes that an interface has our filters.
     pub(crate) fn mark_filtered(&self, ifindex: u32) -> Result<(), Error> {
-        create_directory(&self.root.join("filters").join(ifindex.to_string()))
+        create_directory(&self.filters(ifindex))
     }
 
     /// Forgets that an interface has our filters.
     pub(crate) fn unmark_filtered(&self, ifindex: u32) -> Result<(), Error> {
-        remove(&self.root.join("filters").join(ifindex.to_string()), |path| fs::remove_dir(path))
+        remove(&self.filters(ifindex), |path| fs::remove_dir(path))
     }
 
     /// The interfaces that have, or had, our filters.

@@ -1,11 +1,8 @@
 //! `podgate cleanup`.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use podgate_datapath::{DEFAULT_BPFFS, Removed, remove_everything};
 
@@ -13,6 +10,7 @@ use super::agent::{DEFAULT_SOCKET, bindings};
 use super::cni::PlaceArgs;
 use super::output::print;
 use crate::admin;
+use crate::cni::remove;
 
 /// Remove everything that podgate has left on this node
 ///
@@ -46,17 +44,10 @@ impl CleanupArgs {
         let plugin = self.places.places().uninstall()?;
         let removed = remove_everything(&self.bpffs)?;
         let bindings = bindings(self.bindings.as_ref(), &self.socket);
-        let kept = remove_file(&bindings)?;
-        remove_file(&self.socket.with_extension("lock"))?;
+        let kept = remove(&bindings)?.is_some();
+        remove(&self.socket.with_extension("lock"))?;
         print(&report(&removed, &self.bpffs, kept.then_some(&bindings), plugin))?;
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn remove_file(path: &Path) -> anyhow::Result<bool> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        result => result.map(|()| true).with_context(|| format!("cannot remove {}", path.display())),
     }
 }
 

@@ -181,8 +181,11 @@ fn write(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
     replace().inspect_err(|_| drop(fs::remove_file(&draft))).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Removes a file; what was done.
-fn remove(path: &Path) -> anyhow::Result<Option<String>> {
+/// Removes a file that may not be there; what was done.
+///
+/// # Errors
+/// It can't be removed.
+pub(crate) fn remove(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         result => result

@@ -11,10 +11,10 @@ use podgate_policy::cluster::Cluster;
 use podgate_policy::model::ObjectKey;
 use podgate_policy::services::{EndpointSlice, Frontend, Leads, ends};
 
-use super::backoff::Backoff;
+use super::held::{self, Held};
 
 /// What changes: `None` for a frontend that is none any more.
-pub(super) type LeadChanges = BTreeMap<Frontend, Option<Lead>>;
+pub(super) type LeadChanges = held::Changes<Frontend, Lead>;
 
 /// How much of one family there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,16 +55,12 @@ pub(super) struct AtSource {
     services: BTreeSet<ObjectKey>,
     /// Namespaces with pods that may be backends of Services without EndpointSlices.
     namespaces: BTreeSet<Arc<str>>,
-    held: BTreeMap<Frontend, Lead>,
-    /// Frontends of which a change that failed has left open what the kernel has.
-    doubtful: BTreeSet<Frontend>,
+    held: Held<Frontend, Lead>,
     /// The addresses that the host serves itself.
     own: BTreeSet<IpAddr>,
-    pending: LeadChanges,
     refused: Vec<Refused>,
     /// Addresses of frontends that the table of frontends has no room for.
     short: BTreeSet<IpAddr>,
-    backoff: Backoff,
 }
 
 impl AtSource {
@@ -76,13 +72,10 @@ impl AtSource {
             leads: Leads::default(),
             services: BTreeSet::new(),
             namespaces: BTreeSet::new(),
-            held: BTreeMap::new(),
-            doubtful: BTreeSet::new(),
+            held: Held::default(),
             own: BTreeSet::new(),
-            pending: LeadChanges::new(),
             refused: Vec::new(),
             short: BTreeSet::new(),
-            backoff: Backoff::default(),
         }
     }
 
@@ -118,7 +111,7 @@ impl AtSource {
         }
         let former = std::mem::take(&mut self.short);
         let wanted = self.fitting();
-        self.pending = changes(&self.held, &wanted, &self.doubtful);
+        self.held.want(&wanted);
         former != self.short
     }
 
@@ -152,31 +145,22 @@ impl AtSource {
 
     /// What to change now.
     pub(super) fn next(&self, now: Instant) -> Option<LeadChanges> {
-        (!self.pending.is_empty() && self.backoff.is_over(now)).then(|| self.pending.clone())
+        self.held.next(now)
     }
 
     /// Notes that the changes that [`Self::next`] told were made.
     pub(super) fn done(&mut self, changes: LeadChanges) {
-        self.pending.clear();
-        self.doubtful.clear();
-        for (frontend, lead) in changes {
-            match lead {
-                Some(lead) => drop(self.held.insert(frontend, lead)),
-                None => drop(self.held.remove(&frontend)),
-            }
-        }
-        self.backoff.succeed();
+        self.held.done(changes);
     }
 
     /// Notes that they could not be made, or not all.
-    pub(super) fn failed(&mut self, changes: &LeadChanges, now: Instant) {
-        self.doubtful.extend(changes.keys());
-        self.backoff.fail(now);
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.held.failed(now);
     }
 
     /// When to try again.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.backoff.deadline(now)
+        self.held.deadline(now)
     }
 
     /// How many frontends the kernel judges by their backends.
@@ -201,19 +185,6 @@ fn fit(free: &mut ServiceRoom, backends: usize) -> Result<(), Refusal> {
     free.frontends -= 1;
     free.backends -= backends;
     Ok(())
-}
-
-/// What makes one set of frontends the other.
-fn changes(
-    held: &BTreeMap<Frontend, Lead>,
-    wanted: &BTreeMap<Frontend, Lead>,
-    doubtful: &BTreeSet<Frontend>,
-) -> LeadChanges {
-    let known = held.keys().chain(doubtful);
-    let gone = known.filter(|frontend| !wanted.contains_key(frontend)).map(|&frontend| (frontend, None));
-    let differs = |frontend: &Frontend, lead: &Lead| doubtful.contains(frontend) || held.get(frontend) != Some(lead);
-    let put = wanted.iter().filter(|(frontend, lead)| differs(frontend, lead));
-    gone.chain(put.map(|(&frontend, lead)| (frontend, Some(lead.clone())))).collect()
 }
 
 /// The Services of a namespace that nobody has made EndpointSlices for: their backends are pods.

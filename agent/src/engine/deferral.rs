@@ -7,27 +7,24 @@ use std::time::Instant;
 use podgate_datapath::netlink::HostView;
 use podgate_datapath::{Deferring, ServiceEgress};
 
-use super::backoff::Backoff;
+use super::held::{self, Held};
 
 /// What changes: `None` for an address that defers no longer.
-pub(super) type Changes = BTreeMap<IpAddr, Option<Deferring>>;
+pub(super) type Changes = held::Changes<IpAddr, Deferring>;
 
 /// The addresses that the kernel has, and what is to change about them.
 #[derive(Debug)]
 pub(super) struct Deferral {
     /// Addresses that there is room for, per family.
     room: usize,
-    held: BTreeMap<IpAddr, Deferring>,
-    /// Worked out when the addresses change, which is seldom, and not whenever the engine looks for work.
-    pending: Changes,
+    held: Held<IpAddr, Deferring>,
     left_out: usize,
-    backoff: Backoff,
 }
 
 impl Deferral {
     /// No addresses; `room`: how many there may be of each family.
     pub(super) fn new(room: usize) -> Self {
-        Self { room, held: BTreeMap::new(), pending: Changes::new(), left_out: 0, backoff: Backoff::default() }
+        Self { room, held: Held::default(), left_out: 0 }
     }
 
     /// Takes in which addresses there are. What there is no room for is judged where it leaves the pod, as any other
@@ -40,34 +37,27 @@ impl Deferral {
         let before = all.len();
         let wanted = fitting(all, self.room);
         self.left_out = before - wanted.len();
-        self.pending = changes(&self.held, &wanted);
+        self.held.want(&wanted);
     }
 
     /// What to change now.
     pub(super) fn next(&self, now: Instant) -> Option<Changes> {
-        (!self.pending.is_empty() && self.backoff.is_over(now)).then(|| self.pending.clone())
+        self.held.next(now)
     }
 
     /// Notes that the changes that [`Self::next`] told were made.
     pub(super) fn done(&mut self, changes: Changes) {
-        self.pending.clear();
-        for (address, deferring) in changes {
-            match deferring {
-                Some(deferring) => drop(self.held.insert(address, deferring)),
-                None => drop(self.held.remove(&address)),
-            }
-        }
-        self.backoff.succeed();
+        self.held.done(changes);
     }
 
     /// Notes that they could not be made.
     pub(super) fn failed(&mut self, now: Instant) {
-        self.backoff.fail(now);
+        self.held.failed(now);
     }
 
     /// When to try again.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.backoff.deadline(now)
+        self.held.deadline(now)
     }
 
     /// How many addresses of Services, and of the host, the kernel has.
@@ -91,14 +81,6 @@ pub(super) fn served_by_host(view: &HostView) -> BTreeSet<IpAddr> {
     let is_ipvs = |ifindex: &u32| view.devices.get(ifindex).is_some_and(|device| device.name == IPVS_DEVICE);
     let own = view.local_addresses.iter().filter(|(_, devices)| !devices.iter().all(is_ipvs));
     own.map(|(&address, _)| address).collect()
-}
-
-/// What makes one set of addresses the other.
-fn changes(held: &BTreeMap<IpAddr, Deferring>, wanted: &BTreeMap<IpAddr, Deferring>) -> Changes {
-    let gone = held.keys().filter(|address| !wanted.contains_key(address));
-    let put = wanted.iter().filter(|(address, deferring)| held.get(address) != Some(deferring));
-    let put = put.map(|(&address, &deferring)| (address, Some(deferring)));
-    gone.map(|&address| (address, None)).chain(put).collect()
 }
 
 /// The addresses that there is room for.

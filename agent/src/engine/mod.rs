@@ -18,6 +18,7 @@ mod endpoints;
 mod guards;
 mod handed;
 mod handle;
+mod held;
 mod lent;
 mod memory;
 mod names;

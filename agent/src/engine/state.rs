@@ -441,7 +441,7 @@ impl State {
         let Some(at_source) = &mut self.at_source else { return };
         match outcome {
             Outcome::Done | Outcome::Repaired => at_source.done(changes),
-            Outcome::Failed { .. } => at_source.failed(&changes, now),
+            Outcome::Failed { .. } => at_source.failed(now),
         }
     }
 

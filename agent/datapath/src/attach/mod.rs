@@ -102,7 +102,7 @@ impl Hooks {
     /// Removes the filter of a former start that used the other kind of hook.
     fn drop_former_filter(&self, ifindex: u32, direction: Direction) -> Result<(), Error> {
         match &self.pins {
-            Some(pins) if pins.filtered_interfaces()?.contains(&ifindex) => clsact::detach(ifindex, direction),
+            Some(pins) if pins.is_filtered(ifindex) => clsact::detach(ifindex, direction),
             _ => Ok(()),
         }
     }
@@ -132,10 +132,7 @@ impl Hooks {
         for direction in Direction::ALL {
             self.drop_link(ifindex, direction)?;
         }
-        let marked = match &self.pins {
-            Some(pins) => pins.filtered_interfaces()?.contains(&ifindex),
-            None => false,
-        };
+        let marked = self.pins.as_ref().is_some_and(|pins| pins.is_filtered(ifindex));
         if self.filtered.remove(&ifindex) || marked {
             for direction in Direction::ALL {
                 clsact::detach(ifindex, direction)?;

@@ -4,7 +4,7 @@ mod sets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -92,18 +92,6 @@ impl Datapath {
             Key::V6(key) => self.maps.frontends6.delete(&[key]),
         }
         .map_err(|(_, error)| error)
-    }
-
-    /// The addresses whose flows hang on one that may have lost an allow: itself, and those of frontends that lead to it.
-    pub(crate) fn hanging_on(&mut self, address: IpAddr) -> BTreeSet<IpAddr> {
-        let mut addresses: BTreeSet<_> = self.sets.leading_to(address).collect();
-        addresses.insert(address);
-        addresses
-    }
-
-    /// Notes that the flows with these remote addresses are judged again.
-    pub(crate) fn raised(&mut self, addresses: &BTreeSet<IpAddr>) {
-        self.sets.raised(addresses);
     }
 }
 

@@ -140,7 +140,7 @@ impl Sets {
     }
 
     /// Notes that the flows with these remote addresses are judged again: those to a frontend that is gone as to any address.
-    pub(super) fn raised(&mut self, addresses: &BTreeSet<IpAddr>) {
+    pub(crate) fn raised(&mut self, addresses: &BTreeSet<IpAddr>) {
         let raised: Vec<_> = self.gone.keys().filter(|gone| addresses.contains(&gone.address)).copied().collect();
         for frontend in raised {
             let backends = self.gone.remove(&frontend).unwrap_or_default();
@@ -149,7 +149,7 @@ impl Sets {
     }
 
     /// The addresses of the frontends that lead, or led, to a backend.
-    pub(super) fn leading_to(&self, backend: IpAddr) -> impl Iterator<Item = IpAddr> + '_ {
+    pub(crate) fn leading_to(&self, backend: IpAddr) -> impl Iterator<Item = IpAddr> + '_ {
         let first = Frontend { address: Ipv4Addr::UNSPECIFIED.into(), protocol: Protocol::Tcp, port: 0 };
         let leading = self.leading.range((backend, first)..).take_while(move |(address, _)| *address == backend);
         leading.map(|(_, frontend)| frontend.address)

@@ -8,13 +8,11 @@ use std::path::{Path, PathBuf};
 
 use aya::Pod;
 use podgate_common::map::program;
-use podgate_common::{
-    Addr4, Addr6, Counter, Direction, EndpointConfig, InterfaceSlot, Reason, Resident, SlotWord, counter_index, map,
-};
+use podgate_common::{Addr4, Addr6, Counter, Direction, EndpointConfig, InterfaceSlot, Resident, SlotWord, map};
 
 use super::plan::Snapshot;
 use crate::kept::RESIDENTS;
-use crate::maps::Grace;
+use crate::maps::{Grace, clear_counters, cpus};
 use crate::pins::{COMPLETE, Pins};
 use crate::sys::MapSize;
 use crate::{Error, sys};
@@ -95,14 +93,7 @@ impl Pinned {
 
     /// Clears the counters of a slot.
     pub(super) fn clear_counters(&self, slot: u32) -> Result<(), Error> {
-        let clear = || -> io::Result<()> {
-            let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-            let first = counter_index(slot, Direction::Ingress, Reason::NotIsolated);
-            let keys: Vec<u32> = (first..first + 2 * Reason::ROOM).collect();
-            let zeros = vec![Counter::default(); keys.len() * cpus];
-            sys::map_update_batch(self.maps[map::COUNTERS].0.as_fd(), &keys, &zeros).map_err(|(_, error)| error)
-        };
-        clear().map_err(|source| failed("clear", map::COUNTERS, source))
+        clear_counters(self.maps[map::COUNTERS].0.as_fd(), slot, cpus()?)
     }
 
     /// What the tables say of slots and interfaces. `live` are the interfaces that there are.
