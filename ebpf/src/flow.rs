@@ -39,8 +39,8 @@ pub(crate) struct Scene<'a, F: Family> {
     pub(crate) direction: Direction,
     pub(crate) protocol: u8,
     pub(crate) tcp_flags: u8,
-    /// Made by a process of this node.
-    pub(crate) from_node: bool,
+    /// Made by a process of this node, or by the pod itself; 0: neither.
+    pub(crate) from_node: u32,
     /// May license packets of the other end: false for an echo reply that nobody asked for.
     pub(crate) opens_flow: bool,
     /// The packet is at an exit hook: its destination is the real one.
@@ -281,7 +281,7 @@ pub(crate) fn store<F: Family>(
 /// leaves that flow alone.
 #[inline(never)]
 pub(crate) fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
-    if scene.from_node {
+    if scene.from_node != 0 {
         forget(F::flows(), &scene.key);
         return store(F::pending(), scene, &scene.opened(state::NODE, VERDICT_NONE), Reason::Node);
     }
@@ -319,7 +319,7 @@ fn miss<F: Family>(scene: &Scene<'_, F>) -> Reason {
     }
     if scene.protocol == protocol::UDP
         && scene.direction == Direction::Ingress
-        && !scene.from_node
+        && scene.from_node == 0
         && let Ok(rule) = scene.verdict(Direction::Egress)
         && sockets::is_connected_udp(scene)
     {
@@ -333,7 +333,7 @@ fn miss<F: Family>(scene: &Scene<'_, F>) -> Reason {
 /// expired. Judged in the direction in which it was opened.
 #[inline(always)]
 fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) -> Reason {
-    let by_node = scene.from_node && opened == Direction::Ingress;
+    let by_node = scene.from_node != 0 && opened == Direction::Ingress;
     let rule = match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(opened) } {
         Ok(rule) => rule,
         Err(Reason::NoRule) => return not_picked_up(scene, opened),
@@ -369,7 +369,7 @@ fn not_picked_up<F: Family>(scene: &Scene<'_, F>, opened: Direction) -> Reason {
 /// A packet judged in its own direction, which licenses nothing back.
 #[inline(always)]
 fn without_entry<F: Family>(scene: &Scene<'_, F>) -> Reason {
-    if scene.from_node {
+    if scene.from_node != 0 {
         return Reason::Node;
     }
     match scene.verdict(scene.direction) {
@@ -384,7 +384,7 @@ pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
     if !scene.opens_flow {
         return without_entry(scene);
     }
-    if scene.from_node {
+    if scene.from_node != 0 {
         return store(F::pending(), scene, &scene.opened(state::NODE, VERDICT_NONE), Reason::Node);
     }
     match scene.verdict(scene.direction) {

@@ -26,7 +26,8 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) generation: u32,
     pub(crate) config: &'a EndpointConfig,
     pub(crate) direction: Direction,
-    pub(crate) from_node: bool,
+    /// Made by a process of this node, or by the pod itself; 0: neither.
+    pub(crate) from_node: u32,
 }
 
 /// Judges a packet, counts it and acts.
@@ -44,12 +45,10 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
         Direction::Egress => {
             // Unless something below says otherwise.
             packet.set_tag(Tag::judged(maps::SET.load(), slot));
-            Origin::Elsewhere
+            Some(Origin::ELSEWHERE)
         }
     };
-    if origin == Origin::Refused {
-        return TC_ACT_SHOT;
-    }
+    let Some(origin) = origin else { return TC_ACT_SHOT };
     let reason = judge(&packet, slot, word, direction, origin);
     finish(ctx, &packet, slot, word.generation(), direction, reason)
 }
@@ -100,13 +99,12 @@ fn judge(packet: &Packet<'_>, slot: u32, word: SlotWord, direction: Direction, o
         return Reason::NotIsolated;
     }
     let Some(config) = maps::CONFIGS.get(word.config()) else { return Reason::Internal };
-    let from_node = matches!(origin, Origin::Node | Origin::Itself);
-    let endpoint = Endpoint { slot, generation: word.generation(), config, direction, from_node };
+    let endpoint = Endpoint { slot, generation: word.generation(), config, direction, from_node: origin.near() };
     let reason = frame(packet, &endpoint);
-    if origin == Origin::Itself && (reason == Reason::Node || reason.verdict() == Verdict::Denied) {
+    if origin.is_itself() && (reason == Reason::Node || reason.verdict() == Verdict::Denied) {
         return Reason::Itself;
     }
-    if from_node && reason.verdict() == Verdict::Denied {
+    if origin.near() != 0 && reason.verdict() == Verdict::Denied {
         return Reason::Node;
     }
     if reason.matters_only_if_isolated() && !is_isolated(config, direction) {
@@ -251,7 +249,10 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
         (&raw mut (*scene).direction).write(direction);
         (&raw mut (*scene).protocol).write(ports.protocol);
         (&raw mut (*scene).tcp_flags).write(ports.tcp_flags);
-        (&raw mut (*scene).from_node).write(direction == Direction::Ingress && endpoint.from_node);
+        (&raw mut (*scene).from_node).write(match direction {
+            Direction::Ingress => endpoint.from_node,
+            Direction::Egress => 0,
+        });
         (&raw mut (*scene).opens_flow).write(ports.kind != Kind::EchoReply);
         (&raw mut (*scene).at_exit).write(place == place::EXIT);
     }

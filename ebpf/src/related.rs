@@ -54,7 +54,7 @@ fn scene<'a, F: Family>(
         direction: endpoint.direction,
         protocol: about.protocol,
         tcp_flags: 0,
-        from_node: false,
+        from_node: 0,
         opens_flow: false,
         at_exit: false,
     }

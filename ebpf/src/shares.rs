@@ -15,8 +15,8 @@ pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &Flow, reason: Reaso
     if flow.state & state::NODE != 0 {
         return store(F::pending(), scene, flow, reason);
     }
-    let Some(share) = share_of(scene, flow) else { return Reason::Internal };
-    if !rules::has_room(&refresh(share, scene.now), F::share()) {
+    let share = share_of(scene, flow);
+    if podgate_has_share(share, F::share(), scene.now) == 0 {
         if F::pending().get_ptr(&scene.key).is_some() {
             return store(F::pending(), scene, flow, reason);
         }
@@ -33,14 +33,23 @@ pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &Flow, reason: Reaso
 #[inline(always)]
 pub(crate) fn strike<F: Family>(scene: &Scene<'_, F>, flow: &Flow) {
     let is_counted = F::pending().remove(&scene.key).is_ok() && flow.state & state::NODE == 0;
-    if is_counted && let Some(share) = share_of(scene, flow) {
-        count(share, -1);
+    if is_counted {
+        count(share_of(scene, flow), -1);
     }
 }
 
+/// Where the share that a flow counts for stands.
 #[inline(always)]
-fn share_of<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Option<*mut Share> {
-    maps::SHARES.get_ptr_mut(share_index(F::slot(&scene.key), flow.opened(), F::BITS != 32))
+fn share_of<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> u32 {
+    share_index(F::slot(&scene.key), flow.opened(), F::BITS != 32)
+}
+
+/// Whether a share has room for one more entry; 0: it has not. A global function: see `events::podgate_sample`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_has_share(index: u32, limit: u32, now: u64) -> u32 {
+    let Some(share) = maps::SHARES.get_ptr_mut(index) else { return 0 };
+    u32::from(rules::has_room(&refresh(share, now), limit))
 }
 
 /// The share as it is now; where a new stretch begins, notes it. Two CPUs that do so at once may lose what the former
@@ -66,7 +75,8 @@ fn refresh(share: *mut Share, now: u64) -> Share {
 
 /// Counts an entry. Two CPUs that do so at once may lose one of the two, which a share can bear.
 #[inline(always)]
-fn count(share: *mut Share, more: i64) {
+fn count(index: u32, more: i64) {
+    let Some(share) = maps::SHARES.get_ptr_mut(index) else { return };
     // SAFETY: an aligned i64 of an array map, loaded and stored whole.
     unsafe {
         let current = &raw mut (*share).current;
