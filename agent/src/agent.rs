@@ -98,7 +98,7 @@ impl Engine {
     async fn start(args: &AgentArgs, node: &str) -> anyhow::Result<(Self, Handle)> {
         let datapath = Datapath::load(&options(args))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), node, hook = ?datapath.hook(), "loaded");
-        let source = open_source(args).await?;
+        let source = open_source(args, node).await?;
         let api_servers = api_servers(&source.status.borrow().source.clone()).await;
         let watcher = netlink::watch(netlink::Options { api_servers, ..netlink::Options::default() })?;
         if !watcher.hears_namespaces() {
@@ -221,12 +221,13 @@ fn entries_of(entries: &BTreeMap<String, u32>, name: &str, default: u32) -> u32 
     entries.get(name).copied().unwrap_or(default)
 }
 
-async fn open_source(args: &AgentArgs) -> anyhow::Result<Source> {
+async fn open_source(args: &AgentArgs, node: &str) -> anyhow::Result<Source> {
     match &args.manifests {
         Some(directory) => Ok(manifests::spawn(directory.clone())),
         None => {
             let endpoint_slices = args.services == JudgedAt::Source;
-            Ok(api::spawn(&api::Options { kubeconfig: args.kubeconfig.clone(), endpoint_slices }).await?)
+            let options = api::Options { kubeconfig: args.kubeconfig.clone(), node: node.to_owned(), endpoint_slices };
+            Ok(api::spawn(&options).await?)
         }
     }
 }

@@ -1,17 +1,19 @@
 //! Who has an address: for people who read about dropped packets. No verdict depends on it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podgate_policy::model::{ObjectKey, Pod};
+use podgate_policy::model::{ObjectKey, Phase, Pod};
 use podgate_source::services::Node;
 
-/// Names of pods and nodes by address.
+/// Names of pods and nodes by address. A node is also known by its pods on the host's network, which have its addresses.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pods: BTreeMap<IpAddr, ObjectKey>,
     nodes: BTreeMap<IpAddr, Arc<str>>,
+    hosted: BTreeMap<IpAddr, BTreeMap<ObjectKey, Arc<str>>>,
 }
 
 impl Names {
@@ -26,6 +28,27 @@ impl Names {
         for pod in new.into_iter().filter(|pod| pod.is_networked()) {
             self.pods.extend(pod.addresses.iter().map(|address| (*address, pod.key.clone())));
         }
+        self.set_hosted(old, new);
+    }
+
+    /// Notes what a pod on the host's network says of its node.
+    fn set_hosted(&mut self, old: Option<&Pod>, new: Option<&Pod>) {
+        let hosted = |pod: &&Pod| pod.host_network && pod.phase == Phase::Active;
+        for pod in old.into_iter().filter(hosted) {
+            for address in &pod.addresses {
+                if let Entry::Occupied(mut pods) = self.hosted.entry(*address) {
+                    pods.get_mut().remove(&pod.key);
+                    if pods.get().is_empty() {
+                        pods.remove();
+                    }
+                }
+            }
+        }
+        for pod in new.into_iter().filter(hosted) {
+            for (address, node) in pod.addresses.iter().zip(pod.node.iter().cycle()) {
+                self.hosted.entry(*address).or_default().insert(pod.key.clone(), node.clone());
+            }
+        }
     }
 
     /// Notes a node's addresses in place of those it had.
@@ -39,13 +62,14 @@ impl Names {
     /// The pod as namespace/name, or the node, that has an address.
     pub(super) fn find(&self, address: IpAddr) -> Option<String> {
         let pod = self.pods.get(&address).map(ObjectKey::to_string);
-        pod.or_else(|| self.nodes.get(&address).map(|node| format!("node {node}")))
+        let by_its_pods = || self.hosted.get(&address)?.values().next();
+        pod.or_else(|| self.nodes.get(&address).or_else(by_its_pods).map(|node| format!("node {node}")))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use podgate_policy::model::{Labels, Phase};
+    use podgate_policy::model::Labels;
 
     use super::*;
 
@@ -99,5 +123,17 @@ mod tests {
         names.set_node(&"node-a".into(), Some(&node("192.0.2.2")));
         assert_eq!(find(&names, "192.0.2.1"), None);
         assert_eq!(find(&names, "192.0.2.2"), Some("node node-a".to_owned()));
+    }
+
+    #[test]
+    fn a_node_is_found_by_any_of_its_pods_on_the_hosts_network() {
+        let mut names = Names::default();
+        let hosted = |name| Pod { host_network: true, node: Some("node-b".into()), ..pod(name, "192.0.2.3") };
+        names.set_pod(None, Some(&hosted("proxy")));
+        names.set_pod(None, Some(&hosted("agent")));
+        names.set_pod(Some(&hosted("agent")), None);
+        assert_eq!(find(&names, "192.0.2.3"), Some("node node-b".to_owned()));
+        names.set_pod(Some(&hosted("proxy")), None);
+        assert_eq!(find(&names, "192.0.2.3"), None);
     }
 }

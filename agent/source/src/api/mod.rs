@@ -4,8 +4,9 @@
 //! watch of each kind ──► convert at once ──► Collector (state, problems) ──► Update, SourceStatus
 //! ```
 //!
-//! NetworkPolicies, pods, namespaces, nodes, Services and, on demand, EndpointSlices are listed in pages and then watched, with bookmarks. An interrupted watch is
-//! resumed; where the server no longer knows the place (410) everything is listed again and only the differences are handed on.
+//! NetworkPolicies, namespaces, Services, pods that have not ended, the agent's own node and, on demand, EndpointSlices are listed in pages and then
+//! watched, with bookmarks. Other nodes are left out: their objects are large and change all the time, and their addresses are those of their
+//! pods on the host's network. An interrupted watch is resumed; where the server no longer knows the place (410) everything is listed again and only the differences are handed on.
 //! No error stops the source: it waits, each time longer up to half a minute, and tries again, and says so in the status.
 //!
 //! An object that can't be decoded concerns itself alone: the list it is in still counts.
@@ -38,6 +39,8 @@ const QUEUE: usize = 1024;
 pub struct Options {
     /// The kubeconfig file. Without it: the pod's service account if there is one, else `$KUBECONFIG` or `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
+    /// The name of the agent's own node.
+    pub node: String,
     /// Whether to watch EndpointSlices, the most restless of all: they are needed where egress to Services is judged by
     /// their backends before it is known which one a connection goes to.
     pub endpoint_slices: bool,
@@ -51,14 +54,17 @@ pub struct Options {
 pub async fn spawn(options: &Options) -> Result<Source, ConnectError> {
     let (client, server) = connect::client(options).await?;
     let slices = options.endpoint_slices.then_some(Kind::EndpointSlice);
-    Ok(start(client, &server, Timing::default(), WATCHED.into_iter().chain(slices).collect()))
+    let kinds = WATCHED.into_iter().chain(slices).collect();
+    Ok(start(client, &server, &options.node, Timing::default(), kinds))
 }
 
-fn start(client: Client, server: &str, timing: Timing, kinds: Vec<Kind>) -> Source {
+fn start(client: Client, server: &str, node: &str, timing: Timing, kinds: Vec<Kind>) -> Source {
     let names = kinds.iter().map(|kind| kind.as_str());
     let (publisher, updates, status) = Publisher::new(format!("Kubernetes API {server}"), names);
     let (events, inbox) = mpsc::channel(QUEUE);
-    let watch = |&kind: &Kind| tokio::spawn(watch::run(client.clone(), kind, timing, events.clone()));
+    let watch = |&kind: &Kind| {
+        tokio::spawn(watch::run(client.clone(), kind, watch::selection(kind, node), timing, events.clone()))
+    };
     let watches: Vec<_> = kinds.iter().map(watch).collect();
     drop(events);
     let collecting = tokio::spawn(async move {

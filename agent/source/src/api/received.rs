@@ -10,6 +10,7 @@ use podgate_policy::model::ObjectKey;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::convert;
 use crate::object::{Kind, ObjectRef};
 
 /// An object that is not interpreted yet, so that no object can make a whole list unreadable.
@@ -17,7 +18,7 @@ use crate::object::{Kind, ObjectRef};
 pub(super) struct Received {
     /// What watching needs: names and version.
     metadata: ObjectMeta,
-    /// All fields but those that only writers of the API use.
+    /// All fields but those that only writers of the API use, and of the annotations those that podgate reads.
     pub(super) value: Value,
 }
 
@@ -26,7 +27,9 @@ impl<'de> Deserialize<'de> for Received {
         let mut value = Value::deserialize(deserializer)?;
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
-            metadata.remove("annotations");
+            if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+                annotations.retain(|key, _| convert::READ_ANNOTATIONS.contains(&key.as_str()));
+            }
         }
         let text = |field: &str| value["metadata"][field].as_str().map(str::to_owned);
         let metadata = ObjectMeta {

@@ -53,15 +53,33 @@ impl Default for Timing {
     }
 }
 
-/// Watches a kind until nobody listens.
-pub(super) async fn run(client: Client, kind: Kind, timing: Timing, events: mpsc::Sender<(Kind, Seen)>) {
+/// Which objects of a kind to ask for: of pods those that have not ended, which are neither subjects nor peers any more;
+/// of nodes the agent's own.
+pub(super) fn selection(kind: Kind, node: &str) -> Config {
+    match kind {
+        Kind::Pod => Config::default().fields("status.phase!=Succeeded,status.phase!=Failed"),
+        Kind::Node => Config::default().fields(&format!("metadata.name={node}")),
+        Kind::Namespace | Kind::NetworkPolicy | Kind::Service | Kind::EndpointSlice => Config::default(),
+    }
+}
+
+/// Watches the selected objects of a kind until nobody listens.
+pub(super) async fn run(
+    client: Client,
+    kind: Kind,
+    selection: Config,
+    timing: Timing,
+    events: mpsc::Sender<(Kind, Seen)>,
+) {
     let api: Api<Received> = Api::all_with(client, &resource(kind));
-    let watch = Watch { kind, timing, events, strings: Strings::default(), backoff: DefaultBackoff::default() };
+    let watch =
+        Watch { kind, selection, timing, events, strings: Strings::default(), backoff: DefaultBackoff::default() };
     watch.run(api).await;
 }
 
 struct Watch {
     kind: Kind,
+    selection: Config,
     timing: Timing,
     events: mpsc::Sender<(Kind, Seen)>,
     strings: Strings,
@@ -82,7 +100,7 @@ impl Watch {
 
     /// Lists and watches until everything has to be listed again, or nobody listens.
     async fn follow(&mut self, api: Api<Received>) -> Next {
-        let mut stream = pin!(watcher(api, Config::default()));
+        let mut stream = pin!(watcher(api, self.selection.clone()));
         let mut recovery: Option<Instant> = None;
         loop {
             let quiet_until = recovery.unwrap_or_else(Instant::now);
@@ -155,7 +173,7 @@ impl Watch {
     }
 }
 
-fn resource(kind: Kind) -> ApiResource {
+pub(super) fn resource(kind: Kind) -> ApiResource {
     match kind {
         Kind::Namespace => ApiResource::erase::<Namespace>(&()),
         Kind::Node => ApiResource::erase::<Node>(&()),

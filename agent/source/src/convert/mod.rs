@@ -37,6 +37,9 @@ pub(crate) use self::strings::Strings;
 use crate::object::{Kind, Object};
 use crate::problem::Effect;
 
+/// The annotations that mean something here.
+pub(crate) const READ_ANNOTATIONS: [&str; 1] = [pod::MIRROR];
+
 /// An object as it was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Raw<'a> {

@@ -27,7 +27,7 @@ pub(super) fn pod(from: &api::Pod, scope: &mut Scope<'_>) -> Pod {
 
 /// The annotation of a mirror pod, with the hash of its static pod's configuration (`ConfigMirrorAnnotationKey` of the
 /// kubelet).
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The UID by which a pod's node knows it. For a static pod that is the hash of its configuration, which the kubelet gives
 /// to the container runtime too; its mirror in the API has a UID of its own, and another one whenever it is made anew.

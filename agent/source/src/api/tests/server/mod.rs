@@ -1,9 +1,13 @@
-//! A small API server: lists in pages, watches from a version on, bookmarks, and fails as it is told.
+//! A small API server: lists in pages, selects by fields, watches from a version on, bookmarks, and fails, lies and dawdles
+//! as it is told.
+
+mod selector;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -17,9 +21,11 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use self::selector::Selector;
+
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// So many objects are on a page, whatever the client asks for.
+/// So many objects are on a page at most, whatever the client asks for, unless a test says otherwise.
 const PAGE: usize = 2;
 
 /// The server. Every change of an object is one version.
@@ -34,16 +40,44 @@ struct State {
     version: u64,
     /// By plural, then by namespace/name.
     objects: BTreeMap<String, BTreeMap<String, Value>>,
-    /// Version, plural and event of every change.
-    history: Vec<(u64, String, Value)>,
+    history: Vec<Changed>,
     /// Watches from before this version can't be served.
     oldest: u64,
-    watches: Vec<(String, mpsc::UnboundedSender<io::Result<Frame<Bytes>>>)>,
+    watches: Vec<Watching>,
+    /// What the next requests for a list of a kind are answered with.
+    lies: BTreeMap<String, VecDeque<Lie>>,
+    /// So many objects are on a page; 0: [`PAGE`].
+    page: usize,
+    /// Answers come a byte at a time, each after this.
+    pause: Duration,
     list_refusals: BTreeMap<String, VecDeque<u16>>,
     watch_refusals: BTreeMap<String, VecDeque<u16>>,
     /// Kinds that may not be listed.
     forbidden: Vec<String>,
     requests: Vec<String>,
+}
+
+/// A change of an object: what it was and what it is.
+#[derive(Clone)]
+struct Changed {
+    version: u64,
+    plural: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+/// Somebody who watches a kind.
+struct Watching {
+    plural: String,
+    selector: Selector,
+    lines: mpsc::UnboundedSender<io::Result<Frame<Bytes>>>,
+}
+
+/// An answer that no API server should give.
+#[derive(Clone)]
+pub(super) struct Lie {
+    pub(super) content_type: &'static str,
+    pub(super) body: String,
 }
 
 impl Server {
@@ -73,18 +107,35 @@ impl Server {
         let mut state = self.lock();
         state.version += 1;
         object["metadata"]["resourceVersion"] = state.version.to_string().into();
-        let name = name(&object);
-        let before = state.objects.entry(plural.to_owned()).or_default().insert(name, object.clone());
-        let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
-        state.publish(plural, json!({"type": kind, "object": object}));
+        let before = state.objects.entry(plural.to_owned()).or_default().insert(name(&object), object.clone());
+        state.publish(plural, before, Some(object));
     }
 
     pub(super) fn delete(&self, plural: &str, name: &str) {
         let mut state = self.lock();
-        let mut object = state.objects.get_mut(plural).and_then(|objects| objects.remove(name)).expect(name);
+        let object = state.objects.get_mut(plural).and_then(|objects| objects.remove(name)).expect(name);
         state.version += 1;
-        object["metadata"]["resourceVersion"] = state.version.to_string().into();
-        state.publish(plural, json!({"type": "DELETED", "object": object}));
+        state.publish(plural, Some(object), None);
+    }
+
+    /// Sends this to those who watch a kind.
+    pub(super) fn tell(&self, plural: &str, text: &str) {
+        self.lock().send(plural, &Bytes::copy_from_slice(text.as_bytes()));
+    }
+
+    /// Answers the next lists of a kind with these.
+    pub(super) fn lie(&self, plural: &str, lies: impl IntoIterator<Item = Lie>) {
+        self.lock().lies.entry(plural.to_owned()).or_default().extend(lies);
+    }
+
+    /// Puts as many objects on a page as the client asks for.
+    pub(super) fn full_pages(&self) {
+        self.lock().page = usize::MAX;
+    }
+
+    /// Answers a byte at a time, each after this.
+    pub(super) fn dawdle(&self, pause: Duration) {
+        self.lock().pause = pause;
     }
 
     /// Tells the watches of a kind the present version.
@@ -93,7 +144,7 @@ impl Server {
         state.version += 1;
         let metadata = json!({"resourceVersion": state.version.to_string()});
         let event = json!({"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1", "metadata": metadata}});
-        state.send(plural, line(&event));
+        state.send(plural, &line(&event));
     }
 
     /// Forgets the past: watches can't be resumed from it.
@@ -106,7 +157,7 @@ impl Server {
     /// Ends the watches of a kind with 410, as the server does when it has forgotten their place.
     pub(super) fn expire_watches(&self, plural: &str) {
         let mut state = self.lock();
-        state.send(plural, line(&json!({"type": "ERROR", "object": status(410, "too old resource version")})));
+        state.send(plural, &line(&json!({"type": "ERROR", "object": status(410, "too old resource version")})));
         state.close(plural);
     }
 
@@ -118,11 +169,9 @@ impl Server {
     /// Cuts the connections of the watches of a kind in the middle of a line.
     pub(super) fn cut_watches(&self, plural: &str) {
         let mut state = self.lock();
-        state.send(plural, Bytes::from_static(br#"{"type":"ADD"#));
-        for (watched, sender) in &state.watches {
-            if watched == plural {
-                let _ = sender.send(Err(io::Error::other("cut")));
-            }
+        state.send(plural, &Bytes::from_static(br#"{"type":"ADD"#));
+        for watch in state.watches.iter().filter(|watch| watch.plural == plural) {
+            let _ = watch.lines.send(Err(io::Error::other("cut")));
         }
         state.close(plural);
     }
@@ -155,7 +204,7 @@ impl Server {
     }
 
     pub(super) fn is_watched(&self, plural: &str) -> bool {
-        self.lock().watches.iter().any(|(watched, sender)| watched == plural && !sender.is_closed())
+        self.lock().watches.iter().any(|watch| watch.plural == plural && !watch.lines.is_closed())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -175,75 +224,98 @@ impl Server {
         let plural = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let query = request.uri().query().unwrap_or_default();
         let parameter = |name: &str| {
-            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+            let decoded = |(key, value): (_, std::borrow::Cow<'_, str>)| (key == name).then(|| value.into_owned());
+            form_urlencoded::parse(query.as_bytes()).find_map(decoded)
         };
+        let number = |name: &str| parameter(name).and_then(|text| text.parse().ok());
+        let selector = Selector::new(&parameter("fieldSelector").unwrap_or_default());
         let mut state = self.lock();
         state.requests.push(request.uri().to_string());
         if parameter("watch").is_some() {
-            let from = parameter("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default();
-            return state.watch(&plural, from);
+            return state.watch(&plural, selector, number("resourceVersion").unwrap_or_default());
         }
-        let from = parameter("continue").and_then(|text| text.parse().ok()).unwrap_or_default();
-        state.list(&plural, from)
+        let page = if state.page == 0 { PAGE } else { number("limit").map_or(PAGE, |limit| limit as usize) };
+        let answer = state.list(&plural, &selector, number("continue").unwrap_or_default() as usize, page);
+        in_pieces(answer, state.pause)
     }
 }
 
 impl State {
-    fn publish(&mut self, plural: &str, event: Value) {
-        self.send(plural, line(&event));
-        self.history.push((self.version, plural.to_owned(), event));
+    fn publish(&mut self, plural: &str, before: Option<Value>, after: Option<Value>) {
+        let changed = Changed { version: self.version, plural: plural.to_owned(), before, after };
+        for watch in &self.watches {
+            if let Some(event) = watch.selector.event(&changed).filter(|_| watch.plural == plural) {
+                let _ = watch.lines.send(Ok(Frame::data(line(&event))));
+            }
+        }
+        self.history.push(changed);
     }
 
-    fn send(&mut self, plural: &str, line: Bytes) {
-        for (watched, sender) in &self.watches {
-            if watched == plural {
-                let _ = sender.send(Ok(Frame::data(line.clone())));
-            }
+    fn send(&mut self, plural: &str, text: &Bytes) {
+        for watch in self.watches.iter().filter(|watch| watch.plural == plural) {
+            let _ = watch.lines.send(Ok(Frame::data(text.clone())));
         }
     }
 
     fn close(&mut self, plural: &str) {
-        self.watches.retain(|(watched, _)| watched != plural);
+        self.watches.retain(|watch| watch.plural != plural);
     }
 
-    fn list(&mut self, plural: &str, from: usize) -> Response<Body> {
+    fn list(&mut self, plural: &str, selector: &Selector, from: usize, page: usize) -> (u16, &'static str, Bytes) {
+        const JSON: &str = "application/json";
+        let refuse = |code, message: &str| (code, JSON, status(code, message).to_string().into());
         if self.forbidden.iter().any(|forbidden| forbidden == plural) {
             return refuse(403, &format!("{plural} is forbidden"));
         }
         if let Some(code) = self.list_refusals.get_mut(plural).and_then(VecDeque::pop_front) {
             return refuse(code, "told to");
         }
-        let all = self.objects.get(plural).map(|objects| objects.values().cloned().collect::<Vec<_>>());
-        let all = all.unwrap_or_default();
-        let page: Vec<_> = all.iter().skip(from).take(PAGE).cloned().collect();
-        let mut metadata = json!({"resourceVersion": self.version.to_string()});
-        if from + PAGE < all.len() {
-            metadata["continue"] = (from + PAGE).to_string().into();
+        if let Some(lie) = self.lies.get_mut(plural).and_then(VecDeque::pop_front) {
+            return (200, lie.content_type, lie.body.into());
         }
-        answer(200, &json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": page}))
+        let all = self.objects.get(plural).into_iter().flat_map(BTreeMap::values);
+        let all: Vec<_> = all.filter(|object| selector.takes(object)).collect();
+        let items: Vec<_> = all.iter().skip(from).take(page).collect();
+        let mut metadata = json!({"resourceVersion": self.version.to_string()});
+        if from + page < all.len() {
+            metadata["continue"] = (from + page).to_string().into();
+        }
+        let list = json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items});
+        (200, JSON, list.to_string().into())
     }
 
-    fn watch(&mut self, plural: &str, from: u64) -> Response<Body> {
+    fn watch(&mut self, plural: &str, selector: Selector, from: u64) -> Response<Body> {
         if let Some(code) = self.watch_refusals.get_mut(plural).and_then(VecDeque::pop_front) {
-            return refuse(code, "told to");
+            return response(code, "application/json", whole(status(code, "told to").to_string().into()));
         }
         let (sender, receiver) = mpsc::unbounded_channel();
         if from < self.oldest {
             let event = json!({"type": "ERROR", "object": status(410, "too old resource version")});
             let _ = sender.send(Ok(Frame::data(line(&event))));
         } else {
-            for (version, changed, event) in &self.history {
-                if changed == plural && *version > from {
-                    let _ = sender.send(Ok(Frame::data(line(event))));
-                }
+            let since = self.history.iter().filter(|changed| changed.plural == plural && changed.version > from);
+            for event in since.filter_map(|changed| selector.event(changed)) {
+                let _ = sender.send(Ok(Frame::data(line(&event))));
             }
-            self.watches.push((plural.to_owned(), sender));
+            self.watches.push(Watching { plural: plural.to_owned(), selector, lines: sender });
         }
         let frames = futures::stream::unfold(receiver, |mut receiver| async {
             receiver.recv().await.map(|frame| (frame, receiver))
         });
-        Response::new(StreamBody::new(frames.boxed()).boxed_unsync())
+        response(200, "application/json", StreamBody::new(frames.boxed()).boxed_unsync())
     }
+}
+
+/// A response, whole or a byte at a time.
+fn in_pieces((code, content_type, text): (u16, &'static str, Bytes), pause: Duration) -> Response<Body> {
+    if pause.is_zero() {
+        return response(code, content_type, whole(text));
+    }
+    let bytes = futures::stream::iter(text).then(move |byte| async move {
+        tokio::time::sleep(pause).await;
+        Ok(Frame::data(Bytes::copy_from_slice(&[byte])))
+    });
+    response(code, content_type, StreamBody::new(bytes.boxed()).boxed_unsync())
 }
 
 fn name(object: &Value) -> String {
@@ -268,11 +340,10 @@ fn status(code: u16, message: &str) -> Value {
            "message": message, "reason": reason, "code": code})
 }
 
-fn refuse(code: u16, message: &str) -> Response<Body> {
-    answer(code, &status(code, message))
+fn whole(text: Bytes) -> Body {
+    Full::new(text).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn answer(code: u16, value: &Value) -> Response<Body> {
-    let body = Full::new(Bytes::from(value.to_string())).map_err(|never| match never {}).boxed_unsync();
-    Response::builder().status(code).header("content-type", "application/json").body(body).expect("a response")
+fn response(code: u16, content_type: &str, body: Body) -> Response<Body> {
+    Response::builder().status(code).header("content-type", content_type).body(body).expect("a response")
 }
