@@ -111,10 +111,21 @@ impl<F: Family> Scene<'_, F> {
         self.config.flags & flags::KEEP != 0
     }
 
+    /// Whether a flow was allowed for this pod and lives.
     #[inline(always)]
     pub(crate) fn is_usable(&self, flow: &Flow) -> bool {
-        rules::is_of_this_pod(flow.stamp.generation(), self.config.birth)
-            && !rules::is_expired(self.protocol, flow.state, flow.seen, self.now, hz())
+        rules::is_of_this_pod(flow.stamp.generation(), self.config.birth) && self.lives(flow)
+    }
+
+    /// Whether a flow is allowed by the present policies, which are this pod's, and lives.
+    #[inline(always)]
+    fn is_current(&self, flow: &Flow) -> bool {
+        flow.stamp == self.stamp && self.lives(flow)
+    }
+
+    #[inline(always)]
+    fn lives(&self, flow: &Flow) -> bool {
+        !rules::is_expired(self.protocol, flow.state, flow.seen, self.now, hz())
     }
 }
 
@@ -127,14 +138,14 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
     if let Some(flow) = F::flows().get_ptr_mut(&scene.key) {
         // SAFETY: the map's element; may be reused by another flow while we look, as in every LRU map of the kernel.
         let flow = unsafe { &*flow };
+        if scene.is_current(flow) {
+            touch(scene, flow, direction);
+            return match direction {
+                Direction::Ingress => Reason::Established,
+                Direction::Egress => scene.established(flow.rule, Table::Lasting),
+            };
+        }
         if scene.is_usable(flow) {
-            if flow.stamp == scene.stamp {
-                touch(scene, flow, direction);
-                return match direction {
-                    Direction::Ingress => Reason::Established,
-                    Direction::Egress => scene.established(flow.rule, Table::Lasting),
-                };
-            }
             return outdated(scene, flow, Table::Lasting);
         }
     }

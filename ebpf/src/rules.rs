@@ -36,6 +36,9 @@ pub const ICMP: u64 = 30;
 /// Seconds for which the first fragment of a packet is remembered (ipfrag_time of Linux).
 pub const FRAGMENT: u32 = 30;
 
+/// No flow is forgotten sooner.
+const SHORTEST: u64 = TCP_CLOSING;
+
 /// Seconds of silence after which a flow is forgotten.
 #[must_use]
 #[inline(always)]
@@ -55,7 +58,9 @@ pub const fn timeout(protocol: u8, flow_state: u32) -> u64 {
 #[must_use]
 #[inline(always)]
 pub const fn is_expired(protocol: u8, flow_state: u32, seen: u64, now: u64, hz: u64) -> bool {
-    now.wrapping_sub(seen) > timeout(protocol, flow_state) * hz
+    let silent = now.wrapping_sub(seen);
+    // First what is true of every flow in use.
+    silent > SHORTEST * hz && silent > timeout(protocol, flow_state) * hz
 }
 
 /// Whether a flow was allowed for the pod that has the slot now, rather than for a predecessor. Generations may wrap.
@@ -73,7 +78,7 @@ pub const fn next_state(current: u32, protocol: u8, direction: Direction, tcp_fl
     if !is_from_opener(current, direction) {
         next |= state::ANSWERED;
     }
-    if protocol == protocol::TCP {
+    if protocol == protocol::TCP && tcp_flags & (tcp::FIN | tcp::RST) != 0 {
         if tcp_flags & tcp::FIN != 0 {
             next |= match direction {
                 Direction::Egress => state::FIN_LOCAL,
