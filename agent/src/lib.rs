@@ -15,6 +15,8 @@ mod admin;
 mod agent;
 pub mod cli;
 mod cni;
+#[cfg(test)]
+mod documented;
 mod engine;
 mod handover;
 mod http;

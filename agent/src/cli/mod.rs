@@ -64,7 +64,7 @@ Examples:
 
 #[derive(Parser)]
 #[command(name = "podgate", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }

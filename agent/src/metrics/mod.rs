@@ -6,7 +6,7 @@
 mod collector;
 mod names;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};

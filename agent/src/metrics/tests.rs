@@ -38,7 +38,8 @@ fn device((name, hooked): (&str, bool)) -> DeviceStatus {
     DeviceStatus { name: name.to_owned(), index: 2, hooked, error: None }
 }
 
-fn full_status() -> Status {
+/// A status in which everything has a value.
+pub(crate) fn full_status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
         ready: true,
@@ -73,7 +74,8 @@ fn full_status() -> Status {
     }
 }
 
-fn text(status: Status) -> String {
+/// What is exposed of a status.
+pub(crate) fn text(status: Status) -> String {
     let durations = Durations::default();
     durations.apply.observe(0.01);
     durations.window.observe(0.02);
