@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the three-tier example in a lab, policy by policy, with real traffic.
 
 mod dns;
+mod leave;
 mod phase;
 mod question;
 mod screen;
@@ -49,7 +50,7 @@ pub(crate) fn run(podgate: Option<PathBuf>, keep: bool) -> Result<()> {
     report(&agent, &screen)?;
     screen.verdict(wrong, phases.len() * QUESTIONS.len() * 2);
     if keep {
-        leave(&mut shop, agent, &podgate)?;
+        leave::leave(&mut shop, agent, &podgate)?;
     }
     ensure!(wrong == 0, "enforcement is not what the policies say: see the lines that say \"but should be\"");
     Ok(())
@@ -122,20 +123,5 @@ fn report(agent: &RunningAgent, screen: &Screen) -> Result<()> {
     let output = agent.podgate("status").output().context("run podgate status")?;
     screen.output("podgate status", &String::from_utf8_lossy(&output.stdout));
     ensure!(output.status.success(), "podgate status: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}
-
-fn leave(shop: &mut Shop, agent: RunningAgent, podgate: &Path) -> Result<()> {
-    let (socket, manifests) = (agent.socket().display().to_string(), shop.manifests.path().display().to_string());
-    let (podgate, node) = (podgate.display(), shop.node.netns().to_owned());
-    let (frontend, api) = (shop.namespace("shop/frontend").netns().to_owned(), shop.address("shop/api", false));
-    agent.detach();
-    shop.lab.keep()?;
-    println!("\nThe lab stays up. Look around:");
-    println!("  {podgate} status --socket {socket}");
-    println!("  ip netns exec {frontend} ping {api}");
-    println!("  ip netns exec {node} ip -brief link");
-    println!("  ls {manifests}        # edit, add or remove policies: the agent follows");
-    println!("Remove it with `cargo xtask demo --remove`.");
     Ok(())
 }
