@@ -38,8 +38,7 @@ fn device((name, hooked): (&str, bool)) -> DeviceStatus {
     DeviceStatus { name: name.to_owned(), index: 2, hooked, error: None }
 }
 
-/// A status in which everything has a value.
-pub(crate) fn full_status() -> Status {
+fn full_status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
         ready: true,
@@ -74,8 +73,7 @@ pub(crate) fn full_status() -> Status {
     }
 }
 
-/// What is exposed of a status.
-pub(crate) fn text(status: Status) -> String {
+fn text(status: Status) -> String {
     let durations = Durations::default();
     durations.apply.observe(0.01);
     durations.window.observe(0.02);
@@ -173,4 +171,9 @@ fn state_is_mirrored() {
     for (series, value) in expected {
         assert_eq!(samples.get(series), Some(&value), "{series}\n{text}");
     }
+}
+
+/// What is exposed of a status in which everything has a value.
+pub(crate) fn sample() -> String {
+    text(full_status())
 }
