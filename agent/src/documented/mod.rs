@@ -1,5 +1,6 @@
 //! What `docs/` says of settings, metrics and reasons is what the code has: each table is compared with it, both ways.
 
+mod commands;
 mod links;
 mod messages;
 mod metrics;
