@@ -6,6 +6,7 @@ mod help;
 mod pod;
 mod render;
 mod schema;
+mod server;
 mod settings;
 
 /// The directories that people apply, and what they are made of.

@@ -65,8 +65,7 @@ fn it_runs_on_every_node_before_and_beyond_all_others() {
 fn an_update_stops_few_agents_at_a_time_and_starts_none_beside_another() {
     for (overlay, at_once) in [("base", json!(1)), ("overlays/kind", json!(1)), ("overlays/production", json!("10%"))] {
         let Some(objects) = render(overlay) else { return };
-        let expected =
-            json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": at_once } });
+        let expected = json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": at_once } });
         assert_eq!(only(&objects, "DaemonSet")["spec"]["updateStrategy"], expected);
     }
 }
