@@ -1,8 +1,11 @@
 //! podgate's development tasks: `cargo xtask --help`.
 
 mod architecture;
+mod ask;
 mod demo;
+mod e2e;
 mod ebpf;
+mod image;
 mod kernels;
 mod setup;
 mod steps;
@@ -45,6 +48,10 @@ enum Task {
         #[arg(long, conflicts_with = "keep")]
         remove: bool,
     },
+    /// Build the container image, an OCI layout in a tar archive, for all processors; needs no Docker
+    Image(image::Options),
+    /// Try podgate on a cluster: one made with kind, or a given one
+    E2e(e2e::Options),
     /// Answer on these ports of this network namespace until killed: what runs in the demo's pods
     #[command(hide = true)]
     Serve {
@@ -52,6 +59,12 @@ enum Task {
         tcp: Vec<u16>,
         #[arg(long)]
         udp: Vec<u16>,
+    },
+    /// Ask an echo server, and print what is seen: what runs in the pods of `e2e`
+    #[command(hide = true)]
+    Ask {
+        /// tcp:HOST:PORT or udp:HOST:PORT
+        target: String,
     },
     /// Run the tests: what an emulated machine's kernel starts first
     #[command(hide = true)]
@@ -68,6 +81,14 @@ fn main() -> ExitCode {
         Task::Soak => setup::for_lab().and_then(|()| tests::soak()),
         Task::Demo { remove: true, .. } => demo::remove(),
         Task::Demo { keep, podgate, .. } => demo::run(podgate, keep),
+        Task::Image(options) => image::run(&options),
+        Task::E2e(options) => e2e::run(&options),
+        Task::Ask { target } => {
+            return ask::run(&target).unwrap_or_else(|error| {
+                eprintln!("{error:#}");
+                ExitCode::from(2)
+            });
+        }
         Task::Serve { tcp, udp } => podgate_lab::serve_here(&tcp, &udp).map_err(Into::into),
         Task::Guest => kernels::guest::run(),
         Task::Step(step) => steps::one(step),

@@ -77,7 +77,8 @@ pub(crate) fn one(step: Step) -> Result<()> {
     match step {
         Step::Kernel | Step::Lab => setup::for_lab()?,
         Step::TestKernels => setup::for_kernels()?,
-        Step::Lint | Step::Doc | Step::Unit => setup::for_build()?,
+        Step::Unit => setup::for_unit()?,
+        Step::Lint | Step::Doc => setup::for_build()?,
         Step::Fmt | Step::Architecture | Step::Deny | Step::Advisories => {}
     }
     timed(step)

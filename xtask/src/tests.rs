@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xshell::{Cmd, cmd};
 
+use crate::setup;
 use crate::workspace::{cargo, root, shell, target};
 
 /// What a test needs.
@@ -55,6 +56,7 @@ impl Program {
         variables.iter().for_each(|(name, value)| shell.set_var(name, value));
         shell.change_dir(&self.package);
         shell.set_var("CARGO_MANIFEST_DIR", root().join(&self.package));
+        shell.set_var("PATH", setup::path_with_tools());
         println!("\n-- {}: {}", self.package, self.target);
         let executable = &self.executable;
         let outcome = cmd!(shell, "{executable} {arguments...}").quiet().run();

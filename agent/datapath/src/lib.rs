@@ -71,5 +71,6 @@ pub use guard::{Guard, LinkLayer};
 pub use identity::Identity;
 pub use offline::{Given, Offline};
 pub use options::{DEFAULT_BPFFS, Hook, Options};
+pub use pins::ensure_bpffs;
 pub use read::{CounterKey, Exits, TableUsage};
 pub use test_run::{Tagged, TestContext, TestRun, empty_program, test_run};

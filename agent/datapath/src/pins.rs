@@ -281,8 +281,12 @@ fn list(path: &Path) -> Result<Vec<String>, Error> {
     read().map_err(|source| Error::Pin { action: "read", path: path.to_path_buf(), source })
 }
 
-/// Makes sure that a directory is on a bpffs.
-fn ensure_bpffs(directory: &Path) -> Result<(), Error> {
+/// Makes sure that a directory is on a bpffs: mounts one at `/sys/fs/bpf`, or at the directory itself elsewhere, where there is
+/// none. That takes CAP_SYS_ADMIN.
+///
+/// # Errors
+/// There is none, and it can't be mounted.
+pub fn ensure_bpffs(directory: &Path) -> Result<(), Error> {
     let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     if is_bpffs(existing) {
         return Ok(());

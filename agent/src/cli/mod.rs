@@ -9,6 +9,7 @@ mod diff;
 mod explain;
 mod input;
 mod matrix;
+mod mount_bpffs;
 mod output;
 mod report;
 mod status;
@@ -29,6 +30,7 @@ use completions::{CompletionsArgs, ManArgs};
 use diff::DiffArgs;
 use explain::ExplainArgs;
 use matrix::MatrixArgs;
+use mount_bpffs::MountBpffsArgs;
 use report::ReportArgs;
 use status::StatusArgs;
 use test::TestArgs;
@@ -81,6 +83,7 @@ enum Command {
     Report(ReportArgs),
     Cleanup(CleanupArgs),
     Cni(CniArgs),
+    MountBpffs(MountBpffsArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -117,6 +120,7 @@ pub fn run() -> ExitCode {
         Command::Report(args) => args.run(),
         Command::Cleanup(args) => args.run(),
         Command::Cni(args) => args.run(),
+        Command::MountBpffs(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     };

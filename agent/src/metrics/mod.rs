@@ -4,7 +4,11 @@
 //! for each pod of this node and each direction the reasons of [`CORE`] exist from the start, others once they happened.
 
 mod collector;
+#[cfg(test)]
+mod monitoring;
 mod names;
+#[cfg(test)]
+mod promql;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -38,7 +38,7 @@ fn device((name, hooked): (&str, bool)) -> DeviceStatus {
     DeviceStatus { name: name.to_owned(), index: 2, hooked, error: None }
 }
 
-fn full_status() -> Status {
+pub(super) fn full_status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
         ready: true,
@@ -73,7 +73,7 @@ fn full_status() -> Status {
     }
 }
 
-fn text(status: Status) -> String {
+pub(super) fn text(status: Status) -> String {
     let durations = Durations::default();
     durations.apply.observe(0.01);
     durations.window.observe(0.02);
@@ -81,7 +81,7 @@ fn text(status: Status) -> String {
 }
 
 /// Samples by name and labels, as they stand in the text.
-fn samples(text: &str) -> BTreeMap<&str, f64> {
+pub(super) fn samples(text: &str) -> BTreeMap<&str, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {

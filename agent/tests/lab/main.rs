@@ -2,11 +2,18 @@
 
 mod cni;
 mod connections;
+#[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+mod deployed;
 mod foreign;
 mod life;
+#[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+mod monitored;
 mod node;
 mod packets;
 mod pick_up;
+#[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#[path = "../deploy/render.rs"]
+mod render;
 mod services;
 mod support;
 mod wirings;

@@ -2,6 +2,7 @@
 
 mod packages;
 mod rust;
+mod tools;
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
 use crate::workspace::{self, shell};
+
+pub(crate) use tools::path_with_tools;
 
 /// Everything.
 pub(crate) fn all() -> Result<()> {
@@ -23,9 +26,27 @@ pub(crate) fn for_build() -> Result<()> {
     rust::bpf_linker()
 }
 
+/// What building the image needs beside Rust's standard library for its targets.
+pub(crate) fn for_image() -> Result<()> {
+    for_build()?;
+    packages::install(packages::IMAGE)
+}
+
+/// What speaking to a cluster needs.
+pub(crate) fn for_cluster() -> Result<()> {
+    packages::install(packages::MANIFESTS)
+}
+
+/// What building podgate and the tests that need no special kernel need.
+pub(crate) fn for_unit() -> Result<()> {
+    for_build()?;
+    packages::install(packages::MANIFESTS)?;
+    tools::prometheus()
+}
+
 /// What building podgate and running labs need.
 pub(crate) fn for_lab() -> Result<()> {
-    for_build()?;
+    for_unit()?;
     packages::install(packages::LAB)?;
     need_root("labs are made of network namespaces")?;
     mount_bpffs()?;

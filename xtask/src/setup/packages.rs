@@ -38,6 +38,19 @@ pub(crate) const LAB: &[Package] = &[
     package("nftables", "nft"),
     package("iptables", "iptables"),
     package("conntrack", "conntrack"),
+    package("runc", "runc"),
+    package("golang-github-containers-common", "/usr/share/containers/seccomp.json"),
+];
+
+/// For looking at the manifests as they are applied.
+pub(crate) const MANIFESTS: &[Package] = &[package("kubernetes-client", "kubectl")];
+
+/// For building the image: C for musl, and for the other processor.
+pub(crate) const IMAGE: &[Package] = &[
+    package("musl-tools", "musl-gcc"),
+    package("runc", "runc"),
+    package("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
+    package("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/include/stdlib.h"),
 ];
 
 /// For booting other kernels.

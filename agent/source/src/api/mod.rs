@@ -46,6 +46,21 @@ pub struct Options {
     pub endpoint_slices: bool,
 }
 
+/// API group and plural of every resource that is listed and watched, with EndpointSlices or without: what the agent's
+/// account must be allowed to read.
+#[must_use]
+pub fn watched(endpoint_slices: bool) -> Vec<(String, String)> {
+    let resource = |kind| {
+        let resource = watch::resource(kind);
+        (resource.group, resource.plural)
+    };
+    kinds(endpoint_slices).map(resource).collect()
+}
+
+fn kinds(endpoint_slices: bool) -> impl Iterator<Item = Kind> {
+    WATCHED.into_iter().chain(endpoint_slices.then_some(Kind::EndpointSlice))
+}
+
 /// Watches the Kubernetes API. Must be called in a tokio runtime.
 ///
 /// # Errors
@@ -53,8 +68,7 @@ pub struct Options {
 /// When there is no usable configuration. Once it runs, nothing stops it: errors show in the status.
 pub async fn spawn(options: &Options) -> Result<Source, ConnectError> {
     let (client, server) = connect::client(options).await?;
-    let slices = options.endpoint_slices.then_some(Kind::EndpointSlice);
-    let kinds = WATCHED.into_iter().chain(slices).collect();
+    let kinds = kinds(options.endpoint_slices).collect();
     Ok(start(client, &server, &options.node, Timing::default(), kinds))
 }
 

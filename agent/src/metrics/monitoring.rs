@@ -1,0 +1,236 @@
+//! Alerts and dashboard ask for metrics and labels that the agent exposes, and for nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+use podgate_common::map;
+use podgate_source::Kind;
+use serde_json::Value;
+
+use super::promql::{Asked, Matcher};
+use super::tests::{full_status, samples, text};
+
+/// Labels that the scrape adds, see podmonitor.yaml.
+const OF_THE_TARGET: [&str; 3] = ["job", "instance", "node"];
+
+/// Metrics of others, with their labels.
+const OF_OTHERS: [(&str, &[&str]); 2] =
+    [("up", &[]), ("kube_daemonset_status_desired_number_scheduled", &["daemonset", "namespace"])];
+
+/// Labels whose values are the cluster's.
+const FREE: [&str; 6] = ["job", "instance", "node", "namespace", "pod", "daemonset"];
+
+/// Metrics, their labels, and the values of these.
+type Known = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+/// A query, and where it stands.
+struct Query {
+    place: String,
+    text: String,
+    /// What names its series in a dashboard.
+    legend: String,
+}
+
+fn file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/monitoring").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn rules() -> Vec<Value> {
+    let file: Value = serde_saphyr::from_str(&file("rules.yaml")).unwrap();
+    list(&file["groups"]).iter().flat_map(|group| list(&group["rules"]).to_vec()).collect()
+}
+
+fn dashboard() -> Value {
+    serde_json::from_str(&file("dashboard.json")).unwrap()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// What the agent exposes, what the rules record, and what others expose.
+fn known() -> Known {
+    let text = text(full_status());
+    let mut known = Known::new();
+    for series in samples(&text).into_keys() {
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let of_metric = known.entry(name.to_owned()).or_default();
+        for label in labels.trim_end_matches('}').split("\",").filter(|label| !label.is_empty()) {
+            let (label, value) = label.split_once("=\"").unwrap();
+            of_metric.entry(label.to_owned()).or_default().insert(value.trim_end_matches('"').to_owned());
+        }
+    }
+    for of_metric in known.values_mut() {
+        // A status of a real node has all of them.
+        let tables = map::ALL.iter().map(|(name, _)| name.to_lowercase());
+        of_metric.entry("table".to_owned()).and_modify(|values| values.extend(tables));
+        let resources = Kind::ALL.map(|kind| kind.as_str().to_owned());
+        of_metric.entry("resource".to_owned()).and_modify(|values| values.extend(resources));
+    }
+    let recorded = rules().into_iter().filter_map(|rule| rule["record"].as_str().map(str::to_owned));
+    known.extend(recorded.map(|name| (name, labels(&["namespace", "pod"]))));
+    known.extend(OF_OTHERS.map(|(name, its)| (name.to_owned(), labels(its))));
+    known.values_mut().for_each(|of_metric| of_metric.extend(labels(&OF_THE_TARGET)));
+    known
+}
+
+fn labels(names: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    names.iter().map(|name| ((*name).to_owned(), BTreeSet::new())).collect()
+}
+
+fn panels() -> Vec<Value> {
+    list(&dashboard()["panels"]).iter().filter(|panel| panel["type"] != "row").cloned().collect()
+}
+
+/// Every query of rules and dashboard.
+fn queries() -> Vec<Query> {
+    let of_rules = rules().into_iter().map(|rule| {
+        let place = format!("rule {}{}", string(&rule["alert"]), string(&rule["record"]));
+        Query { place, text: string(&rule["expr"]), legend: String::new() }
+    });
+    let of_panel = |panel: Value| -> Vec<Query> {
+        let place = format!("panel {}", panel["title"]);
+        let targets = list(&panel["targets"]).iter();
+        let query = |target: &Value| Query {
+            place: place.clone(),
+            text: string(&target["expr"]),
+            legend: string(&target["legendFormat"]),
+        };
+        targets.map(query).collect()
+    };
+    of_rules.chain(panels().into_iter().flat_map(of_panel)).collect()
+}
+
+/// The query as Prometheus gets it, for all nodes and namespaces.
+fn filled_in(query: &str) -> String {
+    [("$__rate_interval", "5m"), ("$__range", "1h"), ("$node", ".*"), ("$namespace", ".*")]
+        .into_iter()
+        .fold(query.to_owned(), |text, (variable, value)| text.replace(variable, value))
+}
+
+/// What is wrong with a query; nothing is as it should be. Whether it is a query at all is for Prometheus to say.
+fn complaints(query: &Query, known: &Known) -> Vec<String> {
+    let asked = Asked::of(&filled_in(&query.text));
+    let mut wrong = Vec::new();
+    let mut labels = BTreeSet::new();
+    for selector in &asked.selectors {
+        let Some(of_metric) = known.get(&selector.metric) else {
+            wrong.push(format!("there is no metric {}", selector.metric));
+            continue;
+        };
+        labels.extend(of_metric.keys().cloned());
+        wrong.extend(selector.matchers.iter().filter_map(|matcher| {
+            let Matcher { label, operator, value } = matcher;
+            let Some(values) = of_metric.get(label) else {
+                return Some(format!("{} has no label {label}", selector.metric));
+            };
+            let possible = operator != "=" || FREE.contains(&label.as_str()) || values.contains(value);
+            (!possible).then(|| format!("{} has no {label}={value}", selector.metric))
+        }));
+    }
+    let strange = asked.grouped.difference(&labels).map(|label| format!("nothing has the label {label}"));
+    let legend = query.legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()).map(str::to_owned);
+    let unnamed = legend.filter(|label| !asked.grouped.contains(label));
+    let unnamed = unnamed.map(|label| format!("the legend has {label}, the query has not"));
+    let all = wrong.into_iter().chain(strange).chain(unnamed);
+    all.map(|wrong| format!("{}: {wrong}", query.place)).collect()
+}
+
+#[test]
+fn every_metric_label_and_value_in_rules_and_dashboard_is_exposed() {
+    let known = known();
+    let queries = queries();
+    assert!(queries.len() > 30, "{}", queries.len());
+    let wrong: Vec<_> = queries.iter().flat_map(|query| complaints(query, &known)).collect();
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_not_exposed_is_noticed() {
+    let of = |text: &str, legend: &str| {
+        let query = Query { place: "here".to_owned(), text: text.to_owned(), legend: legend.to_owned() };
+        complaints(&query, &known())
+    };
+    assert_eq!(of("rate(podgate_verdicts[5m])", ""), ["here: there is no metric podgate_verdicts"]);
+    assert_eq!(of("podgate_ready{pod=\"x\"}", ""), ["here: podgate_ready has no label pod"]);
+    assert_eq!(of("podgate_devices{hooked=\"no\"}", ""), ["here: podgate_devices has no hooked=no"]);
+    assert_eq!(of("sum by (reason) (podgate_ready)", ""), ["here: nothing has the label reason"]);
+    let legend = of("sum by (table) (podgate_table_entries)", "{{node}} {{table}}");
+    assert_eq!(legend, ["here: the legend has node, the query has not"]);
+}
+
+#[test]
+fn every_series_in_the_tests_of_the_rules_is_one_that_can_be() {
+    let tests: Value = serde_saphyr::from_str(&file("rules-test.yaml")).unwrap();
+    let series = list(&tests["tests"]).iter().flat_map(|test| list(&test["input_series"]));
+    let known = known();
+    let query = |series: &Value| Query {
+        place: "rules-test.yaml".to_owned(),
+        text: string(&series["series"]),
+        legend: String::new(),
+    };
+    let wrong: Vec<_> = series.flat_map(|series| complaints(&query(series), &known)).collect();
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn every_alert_says_how_bad_it_is_and_leads_to_its_section() {
+    for rule in rules().iter().filter(|rule| rule["alert"].is_string()) {
+        let name = string(&rule["alert"]);
+        assert!(["critical", "warning"].contains(&rule["labels"]["severity"].as_str().unwrap_or_default()), "{name}");
+        assert!(rule["for"].is_string() && rule["annotations"]["summary"].is_string(), "{name}");
+        let page = format!("{}/blob/main/docs/runbooks.md#{}", env!("CARGO_PKG_REPOSITORY"), name.to_lowercase());
+        assert_eq!(rule["annotations"]["runbook_url"], page);
+    }
+}
+
+#[test]
+fn every_panel_is_of_its_own_and_reads_the_chosen_data_source() {
+    let dashboard = dashboard();
+    assert!(dashboard["schemaVersion"].as_u64() >= Some(30) && dashboard["uid"] == "podgate");
+    let ids: Vec<_> = list(&dashboard["panels"]).iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+    let variables = list(&dashboard["templating"]["list"]).iter();
+    let kinds: Vec<_> = variables.map(|variable| (string(&variable["name"]), string(&variable["type"]))).collect();
+    let pair = |name: &str, kind: &str| (name.to_owned(), kind.to_owned());
+    assert_eq!(kinds, [pair("datasource", "datasource"), pair("node", "query"), pair("namespace", "query")]);
+    for panel in panels() {
+        let targets = list(&panel["targets"]).iter().map(|target| &target["datasource"]);
+        for source in targets.chain([&panel["datasource"]]) {
+            assert_eq!(source["uid"], "${datasource}", "{}", panel["title"]);
+        }
+        let (x, width) = (panel["gridPos"]["x"].as_u64().unwrap(), panel["gridPos"]["w"].as_u64().unwrap());
+        assert!(x + width <= 24 && !string(&panel["description"]).is_empty(), "{}", panel["title"]);
+    }
+}
+
+#[test]
+fn panels_do_not_lie_over_each_other() {
+    let cells = |panel: &Value| -> Vec<(u64, u64)> {
+        let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+        let rows = at("y")..at("y") + at("h");
+        rows.flat_map(|y| (at("x")..at("x") + at("w")).map(move |x| (x, y))).collect()
+    };
+    let all: Vec<_> = list(&dashboard()["panels"]).iter().flat_map(cells).collect();
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+}
+
+/// Prometheus' own tool: the file is well-formed, and alerts fire when they should and only then.
+#[test]
+fn prometheus_accepts_the_rules_and_they_fire_as_they_should() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/monitoring");
+    for arguments in [["check", "rules", "rules.yaml"], ["test", "rules", "rules-test.yaml"]] {
+        let Ok(output) = Command::new("promtool").args(arguments).current_dir(&directory).output() else {
+            eprintln!("SKIPPED: promtool is not installed, so no rule was tried");
+            return;
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+    }
+}

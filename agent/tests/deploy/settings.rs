@@ -1,0 +1,118 @@
+//! The settings in the manifests are settings of the binary, and agree with its defaults.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::OVERLAYS;
+use crate::help::{defaults, variables};
+use crate::render::{list, named, only, pod, render, render_with, strings};
+
+/// The settings' ConfigMap.
+fn settings(objects: &[Value]) -> &Value {
+    let is_it = |object: &&Value| {
+        object["kind"] == "ConfigMap"
+            && object["data"].as_object().unwrap().keys().any(|key| key.starts_with("PODGATE_"))
+    };
+    &objects.iter().find(is_it).unwrap()["data"]
+}
+
+#[test]
+fn every_variable_in_the_manifests_is_one_that_the_agent_reads() {
+    let known = variables(&["agent"]);
+    assert!(known.len() > 10, "{known:?}");
+    for overlay in OVERLAYS {
+        let Some(objects) = render(overlay) else { return };
+        let agent = named(&pod(&objects)["containers"], "agent");
+        let own = list(&agent["env"]).iter().map(|variable| variable["name"].as_str().unwrap());
+        let given: BTreeSet<_> =
+            settings(&objects).as_object().unwrap().keys().map(String::as_str).chain(own).collect();
+        let unknown: Vec<_> = given.iter().filter(|name| !known.contains(**name)).collect();
+        assert!(unknown.is_empty(), "{overlay}: {unknown:?}");
+    }
+}
+
+#[test]
+fn a_change_of_settings_rolls_the_agents_over() {
+    let (Some(base), Some(other)) = (render("base"), render_with("base", &["components/services-at-source"])) else {
+        return;
+    };
+    assert_eq!(settings(&other)["PODGATE_SERVICES"], "source");
+    assert_eq!(settings(&other)["PODGATE_CNI_CONF_DIR"], settings(&base)["PODGATE_CNI_CONF_DIR"]);
+    assert_ne!(pod(&base)["containers"][0]["envFrom"], pod(&other)["containers"][0]["envFrom"]);
+}
+
+#[test]
+fn what_the_agent_shares_with_the_plugin_has_the_same_path_in_the_pod_and_on_the_host() {
+    let agent_defaults = defaults(&["agent"]);
+    let install_defaults = defaults(&["cni", "install"]);
+    for overlay in OVERLAYS {
+        let Some(objects) = render(overlay) else { return };
+        let pod = pod(&objects);
+        let (agent, install) = (named(&pod["containers"], "agent"), named(&pod["initContainers"], "install-cni"));
+        let conf = settings(&objects)["PODGATE_CNI_CONF_DIR"].as_str().unwrap();
+        let wanted = [
+            (agent, agent_defaults["PODGATE_SOCKET"].as_str()),
+            (agent, &agent_defaults["PODGATE_BPFFS"]),
+            (agent, conf),
+            (install, conf),
+            (install, &install_defaults["PODGATE_CNI_BIN_DIR"]),
+        ];
+        for (container, path) in wanted {
+            let mounts = list(&container["volumeMounts"]).iter();
+            let below = |mount: &&Value| Path::new(path).starts_with(mount["mountPath"].as_str().unwrap());
+            let mount = mounts.clone().find(below).unwrap_or_else(|| panic!("{overlay}: nothing is mounted at {path}"));
+            assert_ne!(mount["readOnly"], true, "{path}");
+            let volume = named(&pod["volumes"], mount["name"].as_str().unwrap());
+            assert_eq!(volume["hostPath"]["path"], mount["mountPath"], "{overlay}: {path}");
+        }
+    }
+}
+
+#[test]
+fn probes_ask_where_the_agent_listens() {
+    let listen = &defaults(&["agent"])["PODGATE_METRICS_LISTEN"];
+    let port: u64 = listen.rsplit_once(':').unwrap().1.parse().unwrap();
+    for overlay in OVERLAYS {
+        let Some(objects) = render(overlay) else { return };
+        let agent = named(&pod(&objects)["containers"], "agent");
+        assert_eq!(named(&agent["ports"], "metrics")["containerPort"], port);
+        let probe = |name: &str| (agent[name]["httpGet"]["path"].as_str(), agent[name]["httpGet"]["port"].as_str());
+        let probes = ["startupProbe", "livenessProbe", "readinessProbe"].map(probe);
+        let expected = ["/healthz", "/healthz", "/readyz"].map(|path| (Some(path), Some("metrics")));
+        assert_eq!(probes, expected, "{overlay}");
+    }
+}
+
+#[test]
+fn every_container_runs_the_image_of_this_version() {
+    for overlay in &OVERLAYS[1..] {
+        let Some(objects) = render(overlay) else { return };
+        let pod = pod(&objects);
+        let containers = list(&pod["initContainers"]).iter().chain(list(&pod["containers"]));
+        let images: BTreeSet<_> = containers.map(|container| container["image"].as_str().unwrap()).collect();
+        assert_eq!(images.len(), 1, "{images:?}");
+        let version = format!("/podgate:{}", env!("CARGO_PKG_VERSION"));
+        assert!(images.iter().all(|image| image.ends_with(&version)), "{images:?}");
+    }
+}
+
+#[test]
+fn containers_run_commands_that_there_are() {
+    for overlay in OVERLAYS {
+        let Some(objects) = render(overlay) else { return };
+        let daemonset = only(&objects, "DaemonSet");
+        let pod = &daemonset["spec"]["template"]["spec"];
+        for container in list(&pod["initContainers"]).iter().chain(list(&pod["containers"])) {
+            assert_eq!(container.get("command"), None, "the image's entrypoint is podgate");
+            let arguments = strings(&container["args"]);
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_podgate"))
+                .args(&arguments)
+                .arg("--help")
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{overlay}: podgate {arguments:?}");
+        }
+    }
+}
