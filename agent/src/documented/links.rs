@@ -79,9 +79,6 @@ fn headings_become_anchors_as_on_github() {
 
 #[test]
 fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
-    if !root().join(RULES).exists() {
-        return;
-    }
     let (rules, runbooks) = (read(RULES), read(RUNBOOKS));
     let alerts: BTreeSet<_> = rules.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: ")).collect();
     let sections: BTreeSet<_> = runbooks.lines().filter_map(|line| line.strip_prefix("## ")).collect();
