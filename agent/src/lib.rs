@@ -16,6 +16,7 @@ mod agent;
 pub mod cli;
 mod cni;
 mod engine;
+mod flows;
 mod handover;
 mod http;
 mod lock;

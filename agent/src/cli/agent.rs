@@ -84,6 +84,14 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_EVENT_RATE", value_name = "N", default_value_t = 10)]
     pub(crate) event_rate: u32,
 
+    /// How many allowed flows per second are reported one by one, for each pod and CPU; 0: none
+    #[arg(long, env = "PODGATE_FLOW_RATE", value_name = "N", default_value_t = 10)]
+    pub(crate) flow_rate: u32,
+
+    /// How many of the last flows are kept for `podgate flows`
+    #[arg(long, env = "PODGATE_FLOW_BUFFER", value_name = "N", default_value_t = 2048)]
+    pub(crate) flow_buffer: u32,
+
     /// Makes a table of the kernel with another number of entries, such as `addresses4=200000`; repeatable. `podgate status`
     /// lists the tables
     #[arg(long, env = "PODGATE_TABLE_ENTRIES", value_name = "TABLE=N", value_delimiter = ',', value_parser = table_entries)]

@@ -7,6 +7,7 @@ mod cni;
 mod completions;
 mod diff;
 mod explain;
+mod flows;
 mod input;
 mod matrix;
 mod output;
@@ -28,6 +29,7 @@ use cni::CniArgs;
 use completions::{CompletionsArgs, ManArgs};
 use diff::DiffArgs;
 use explain::ExplainArgs;
+use flows::FlowsArgs;
 use matrix::MatrixArgs;
 use report::ReportArgs;
 use status::StatusArgs;
@@ -45,7 +47,7 @@ Enforces Kubernetes NetworkPolicy with eBPF on any CNI whose pods hang on veth p
 
 One agent runs on each node (`podgate agent`). It reads policies and pods from the Kubernetes API, or from a directory \
 of YAML files, and drops in the kernel what the policies do not allow. `podgate status` shows what the agent of this \
-node does. All other commands need no cluster, no kernel support and no root: from YAML files alone `explain` and `matrix` \
+node does, `podgate flows` which connections it allows and denies. All other commands need no cluster, no kernel support and no root: from YAML files alone `explain` and `matrix` \
 answer what a set of policies allows, `check` finds what is probably not meant, `test` compares with what is expected, \
 `diff` tells what opens and closes between two sets, and `report` shows it all on one page.";
 
@@ -54,6 +56,7 @@ Examples:
   podgate agent --node-name node-1                       enforce the cluster's policies on this node
   podgate agent --node-name node-1 --manifests ./yaml    the same from files, without a cluster
   podgate status                                         what the agent on this node enforces
+  podgate flows --follow --verdict denied                what it drops, as it happens
   podgate explain -f ./yaml --from shop/web --to shop/api --port 8080
   podgate explain -f ./yaml --from shop/web --to 10.96.0.10 --port 53 --protocol UDP
   podgate matrix -f ./yaml --port TCP/8080
@@ -73,6 +76,7 @@ struct Cli {
 enum Command {
     Agent(Box<AgentArgs>),
     Status(StatusArgs),
+    Flows(FlowsArgs),
     Explain(ExplainArgs),
     Matrix(MatrixArgs),
     Check(CheckArgs),
@@ -109,6 +113,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Agent(args) => args.run(),
         Command::Status(args) => args.run(),
+        Command::Flows(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Matrix(args) => args.run(),
         Command::Check(args) => args.run(),

@@ -15,6 +15,7 @@ mod command;
 mod deferral;
 mod drops;
 mod endpoints;
+mod events;
 mod guards;
 mod handed;
 mod handle;
@@ -38,6 +39,7 @@ mod windows;
 
 pub(crate) use anomalies::KINDS as ANOMALY_KINDS;
 pub(crate) use at_source::ServiceRoom;
+pub(crate) use events::now;
 #[cfg(test)]
 use handle::Request;
 pub(crate) use handle::{Handle, Pulse};

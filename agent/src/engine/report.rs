@@ -1,12 +1,11 @@
 //! From the engine's state and what the kernel counted to the status.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::SystemTime;
 
 use podgate_common::Counter;
 use podgate_datapath::binding::{Anomaly, PodId};
-use podgate_datapath::{CounterKey, Exits};
+use podgate_datapath::{CounterKey, Exits, Lost};
 use podgate_policy::evaluate::isolating;
 use podgate_policy::model::{self, Pod};
 use podgate_policy::plan::Subject;
@@ -39,8 +38,8 @@ pub(super) struct Reading {
     pub(super) counts: Vec<Count>,
     /// Use of the kernel's tables.
     pub(super) tables: Vec<TableStatus>,
-    /// Events that were not emitted.
-    pub(super) events_lost: u64,
+    /// What the programs had no room for.
+    pub(super) lost: Lost,
     /// What the exit hooks have seen.
     pub(super) exits: Exits,
 }
@@ -69,19 +68,10 @@ impl State {
             repairs: self.repairs,
             services: self.services(reading.exits),
             window: self.window(),
-            events_lost: reading.events_lost,
+            events_lost: reading.lost.denied,
+            flows_lost: reading.lost.allowed,
             ..Status::default()
         }
-    }
-
-    /// The pod in a slot, as namespace/name.
-    pub(super) fn pod_in(&self, slot: u32) -> Option<String> {
-        self.endpoints.get(slot).and_then(|endpoint| Some(endpoint.tenant.named()?.to_string()))
-    }
-
-    /// The pod or node that has an address.
-    pub(super) fn name_of(&self, address: IpAddr) -> Option<String> {
-        self.names.find(address)
     }
 
     /// The networked pods of this node.

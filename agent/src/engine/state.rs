@@ -271,6 +271,7 @@ impl State {
     /// A Service is new, changed or gone.
     fn take_service(&mut self, key: &ObjectKey, service: Option<&Service>) {
         let former = self.cluster.services.get(key).map(|former| &**former);
+        self.names.set_service(former, service);
         self.redefer |= self.frontends.update(former, service);
         if let Some(at_source) = &mut self.at_source {
             at_source.touch_service(key);

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use super::command::{Command, Outcome};
 use super::upkeep::Check;
 use super::{Config, HandedOverOutcome, Handle, Left, Pulse, Request, Room, Services, State};
+use crate::flows::Feed;
 use crate::metrics::Durations;
 use crate::status::Status;
 
@@ -33,7 +34,7 @@ pub(crate) fn engine_with(status: Status) -> Handle {
             }
         }
     });
-    Handle { requests, not_ready, pulse: Pulse::new(), durations: Durations::default() }
+    Handle { requests, not_ready, pulse: Pulse::new(), durations: Durations::default(), flows: Feed::new(NODE, 16) }
 }
 
 /// The node that tests are about.
@@ -87,18 +88,22 @@ pub(super) fn with_pod(pod: Pod) -> Change {
 
 /// The change that brings a Service with these cluster IPs.
 pub(super) fn with_service(name: &str, addresses: &[&str]) -> Change {
-    let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-    Change::Apply(Object::Service(Arc::new(Service {
+    Change::Apply(Object::Service(Arc::new(service(name, addresses))))
+}
+
+/// A Service of namespace `shop` with these cluster IPs.
+pub(super) fn service(name: &str, addresses: &[&str]) -> Service {
+    Service {
         key: ObjectKey::new("shop", name),
         form: ServiceForm::Virtual,
-        cluster_ips: addresses,
+        cluster_ips: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         external_ips: vec![],
         load_balancer_ips: vec![],
         ports: vec![],
         selector: Labels::new(),
         internal: TrafficPolicy::Cluster,
         external: TrafficPolicy::Cluster,
-    })))
+    }
 }
 
 /// An Ethernet device of the host.

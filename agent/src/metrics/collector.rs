@@ -117,7 +117,8 @@ impl StatusCollector {
 
     fn agent(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         single(encoder, &names::READY, u64::from(self.status.ready))?;
-        single(encoder, &names::EVENTS_LOST, self.status.events_lost)?;
+        let lost = [("denied", self.status.events_lost), ("allowed", self.status.flows_lost)];
+        family(encoder, &names::EVENTS_LOST, lost.into_iter().map(|(verdict, n)| (vec![("verdict", verdict)], n)))?;
         let labels = [("version", self.status.version.as_str()), ("hook", self.status.hook.as_str())];
         descriptor(encoder, &names::BUILD)?.encode_info(&labels)
     }

@@ -67,6 +67,6 @@ metrics! {
         "Packets of pods that came to an exit hook without podgate's tag: another program on the node clears it.";
     READY = Gauge "podgate_ready", "Whether the agent is ready, as /readyz says: 1 or 0.";
     EVENTS_LOST = Counter "podgate_events_lost",
-        "Dropped packets that were counted but not reported one by one, for the rate limit or a full ring.";
+        "Denials, and allowed flows, that `podgate flows` does not show, for the rate limit or a full ring. They are counted.";
     BUILD = Info "podgate_build", "The version that runs.";
 }

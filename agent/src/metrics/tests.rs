@@ -57,6 +57,8 @@ fn full_status() -> Status {
         anomalies: vec![AnomalyStatus { kind: "extra_interface".to_owned(), message: String::new() }],
         tables: vec![TableStatus { name: "groups".to_owned(), entries: 5, capacity: 10 }],
         repairs: RepairStatus { hooks: 3, ..RepairStatus::default() },
+        events_lost: 11,
+        flows_lost: 12,
         services: ServicesStatus {
             judged_at: ServicesAt::Source,
             frontends: 7,
@@ -166,6 +168,8 @@ fn state_is_mirrored() {
         (r#"podgate_exit_judgements_total{verdict="denied"}"#, 8.0),
         ("podgate_exit_untagged_total", 2.0),
         ("podgate_ready", 1.0),
+        (r#"podgate_events_lost_total{verdict="denied"}"#, 11.0),
+        (r#"podgate_events_lost_total{verdict="allowed"}"#, 12.0),
         (r#"podgate_build_info{version="0.1.0",hook="tcx"}"#, 1.0),
     ];
     for (series, value) in expected {

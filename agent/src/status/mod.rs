@@ -53,6 +53,9 @@ pub(crate) struct Status {
     pub(crate) window: WindowStatus,
     /// Drop events that the kernel did not emit, for the rate limit or a full ring. The drops are counted all the same.
     pub(crate) events_lost: u64,
+    /// Allowed flows that it did not report, likewise.
+    #[serde(default)]
+    pub(crate) flows_lost: u64,
     /// The last dropped packets that were reported, oldest first.
     pub(crate) recent_drops: Vec<DropStatus>,
 }

@@ -2,6 +2,7 @@
 
 mod cni;
 mod connections;
+mod flows;
 mod foreign;
 mod life;
 mod node;

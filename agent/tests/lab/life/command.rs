@@ -100,6 +100,7 @@ fn the_status_tells_of_every_pod_of_the_node_as_json() -> Result<()> {
         "anomalies",
         "apply",
         "events_lost",
+        "flows_lost",
         "hook",
         "no_endpoint",
         "node",
