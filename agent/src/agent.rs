@@ -19,9 +19,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin;
-use crate::cli::{AgentArgs, Hook, JudgedAt, LiveConnections, UnknownPods};
+use crate::cli::{AgentArgs, Attribution, Hook, JudgedAt, LiveConnections, UnknownPods};
 use crate::cni;
-use crate::engine::{self, Config, Enforced, Handle, Inputs, Left, Memory, Pulse, Room, ServiceRoom, Services, State};
+use crate::engine::{
+    self, AttributionSettings, Config, Enforced, Granularity, Handle, Inputs, Left, Memory, Pulse, Room, ServiceRoom,
+    Services, State,
+};
 use crate::flows::Feed;
 use crate::http;
 use crate::lock::Lock;
@@ -160,6 +163,16 @@ fn config(args: &AgentArgs, node: &str) -> Config {
             JudgedAt::Exit => Services::Exit,
             JudgedAt::Source => Services::Source(service_room(&args.table_entries())),
         },
+        attribution: AttributionSettings {
+            granularity: match args.metrics_attribution {
+                Attribution::None => Granularity::None,
+                Attribution::Namespace => Granularity::Namespace,
+                Attribution::Policy => Granularity::Policy,
+                Attribution::Rule => Granularity::Rule,
+            },
+            series: args.metrics_attribution_series as usize,
+        },
+        audit: args.audit,
         isolate_unknown: args.unknown_pods == UnknownPods::Isolate,
     }
 }

@@ -22,7 +22,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use agent::{AgentArgs, DEFAULT_SOCKET, Hook, JudgedAt, LiveConnections, UnknownPods, bindings};
+pub(crate) use agent::{
+    AgentArgs, Attribution, DEFAULT_SOCKET, Hook, JudgedAt, LiveConnections, UnknownPods, bindings,
+};
 use check::CheckArgs;
 use cleanup::CleanupArgs;
 use cni::CniArgs;

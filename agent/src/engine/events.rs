@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use podgate_common::FlowEvent;
 use podgate_datapath::{Lost, boot_time};
-use podgate_policy::evaluate::isolating;
+use podgate_policy::evaluate::in_force;
 use podgate_policy::model::Direction;
 
 use super::state::State;
@@ -17,7 +17,7 @@ impl State {
         let direction = if event.direction == 0 { Direction::Ingress } else { Direction::Egress };
         let tenant = self.endpoints.get(event.slot).filter(|_| !is_former).map(|endpoint| &endpoint.tenant);
         let pod = tenant.and_then(|tenant| self.cluster.pods.get(&tenant.pod()?.key));
-        let policies = pod.map(|pod| isolating(&self.cluster, pod, direction)).unwrap_or_default();
+        let policies = pod.map(|pod| in_force(&self.cluster, pod, direction).1).unwrap_or_default();
         let facts = Facts {
             time: clock + i128::from(event.time),
             node: self.node().to_owned(),

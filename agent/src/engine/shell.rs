@@ -18,6 +18,7 @@ use super::events::{Losses, boot};
 use super::handed::Standing;
 use super::handle::{Pulse, Request};
 use super::memory::Memory;
+use super::reckon;
 use super::report::{Count, Reading};
 use super::state::State;
 use super::upkeep::Check;
@@ -73,6 +74,7 @@ pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, me
         flows: inputs.flows.clone(),
         losses: Losses::default(),
         waiters: Waiters::default(),
+        changed: None,
     };
     let mut drain = interval(DRAIN_INTERVAL);
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -128,12 +130,15 @@ struct Engine {
     flows: Feed,
     losses: Losses,
     waiters: Waiters,
+    /// Since when a change waits to be in force.
+    changed: Option<Instant>,
 }
 
 impl Engine {
     fn take_updates(&mut self, first: Update, more: &mut mpsc::Receiver<Update>) {
         // What has happened until now is named by what was known until now.
         self.drain_events();
+        self.changed.get_or_insert_with(Instant::now);
         self.state.take_update(first);
         for _ in 1..BATCH {
             let Ok(update) = more.try_recv() else { return };
@@ -151,7 +156,16 @@ impl Engine {
                 inputs.durations.apply.observe(start.elapsed().as_secs_f64());
             }
             log(&command, &outcome);
+            warn(reckon::after(&mut self.state, &self.datapath, &command, &outcome));
             self.state.report(command, outcome, Instant::now());
+        }
+        if self.state.take_reattribute() && self.state.attribution.is_wanted() {
+            warn(reckon::reattribute(&mut self.state, &self.datapath));
+        }
+        if self.state.is_up_to_date()
+            && let Some(changed) = self.changed.take()
+        {
+            inputs.durations.change.observe(changed.elapsed().as_secs_f64());
         }
         let kept = self.state.take_enforced().map(|enforced| self.memory.keep(&enforced));
         if let Some(Err(error)) = kept {
@@ -251,6 +265,9 @@ impl Engine {
 
     fn read(&mut self) -> Result<Reading, Error> {
         let counters = self.datapath.counters()?;
+        if self.state.attribution.is_wanted() {
+            reckon::see_all(&mut self.state, &self.datapath, &counters)?;
+        }
         let counted = counters.into_iter().filter(|(_, counter)| counter.packets > 0);
         let counts = counted.map(|(key, counter)| Count { key, counter }).collect();
         let tables = self.datapath.usage()?.into_iter().map(|usage| TableStatus {
@@ -284,6 +301,12 @@ impl Engine {
             Ok(lost) => self.losses.look(lost, self.state.node()).into_iter().for_each(|line| self.flows.push(line)),
             Err(error) => tracing::warn!(%error, "cannot read how many events were lost"),
         }
+    }
+}
+
+fn warn(read: Result<(), Error>) {
+    if let Err(error) = read {
+        tracing::warn!(%error, "cannot read what was counted for a pod or rule: it is put to policies later");
     }
 }
 

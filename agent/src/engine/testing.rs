@@ -15,6 +15,7 @@ use podgate_policy::tables::Limits;
 use podgate_source::{Change, Object, ObjectRef};
 use tokio::sync::{mpsc, watch};
 
+use super::attribution::{Granularity, Settings};
 use super::command::{Command, Outcome};
 use super::upkeep::Check;
 use super::{Config, HandedOverOutcome, Handle, Left, Pulse, Request, Room, Services, State};
@@ -47,6 +48,8 @@ pub(super) fn state(slots: u32) -> State {
         keep: false,
         routing: BTreeSet::new(),
         services: Services::Exit,
+        attribution: Settings { granularity: Granularity::Rule, series: 100 },
+        audit: false,
         isolate_unknown: false,
     };
     State::new(config, Room { limits: limits(1024), slots, addresses: 1024 }, Left::default())
@@ -132,6 +135,7 @@ pub(super) fn deny_all() -> Change {
         pod_selector: Selector::default(),
         ingress: Isolation::Restricted(vec![]),
         egress: Isolation::Unaffected,
+        audit: false,
     })))
 }
 
@@ -144,6 +148,7 @@ pub(super) fn allow_pods() -> Change {
         pod_selector: Selector::default(),
         ingress: Isolation::Restricted(vec![rule]),
         egress: Isolation::Unaffected,
+        audit: false,
     })))
 }
 
@@ -156,6 +161,7 @@ pub(super) fn allow_blocks(count: u8) -> Change {
         pod_selector: Selector::default(),
         ingress: Isolation::Restricted(vec![rule]),
         egress: Isolation::Unaffected,
+        audit: false,
     })))
 }
 

@@ -115,6 +115,14 @@ pub(crate) struct Lost {
 }
 
 impl Line {
+    /// When it was: RFC 3339, UTC.
+    pub(crate) fn time(&self) -> &str {
+        match self {
+            Self::Flow(flow) => &flow.time,
+            Self::Lost(lost) => &lost.time,
+        }
+    }
+
     /// The node that it is from.
     pub(crate) fn node(&self) -> &str {
         match self {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use podgate_lab::{Pod, Result, Wiring};
 use serde_json::{Value, json};
 
-use crate::support::{Questions, World, everything, policy, tcp, until};
+use crate::support::{Questions, World, deny_all, everything, policy, tcp, udp, until};
 
 /// Allows the client TCP 80, and nobody anything else.
 fn serve_client() -> String {
@@ -25,13 +25,13 @@ struct Shop {
 }
 
 impl Shop {
-    fn started(name: &str) -> Result<Self> {
+    fn started(name: &str, arguments: &[&str]) -> Result<Self> {
         let mut world = World::new(name)?;
         let [server, client, stranger] =
             ["server", "client", "stranger"].map(|name| world.pod(&format!("shop/{name}"), Wiring::Ptp));
         let (server, client, stranger) = (server?, client?, stranger?);
         world.write("policy.yaml", &serve_client())?;
-        world.run_agent(&[])?;
+        world.run_agent(arguments)?;
         Ok(Self { world, server, client, stranger })
     }
 
@@ -55,7 +55,7 @@ fn stable(mut flow: Value) -> Value {
 
 #[test]
 fn flows_name_both_ends_the_policies_and_the_rule() -> Result<()> {
-    let mut shop = Shop::started("flows")?;
+    let mut shop = Shop::started("flows", &[])?;
     let (server, client) = (shop.server.addresses().both(), shop.client.addresses().both());
     let (to, stranger) = (server[0], shop.stranger.addresses().both()[0]);
     Questions::new().answered(&shop.client, [tcp(server, 80)[0]]).silent(&shop.stranger, [tcp(server, 80)[0]]).ask();
@@ -85,7 +85,7 @@ fn flows_name_both_ends_the_policies_and_the_rule() -> Result<()> {
 
 #[test]
 fn names_are_those_of_the_moment_of_the_flow() -> Result<()> {
-    let mut shop = Shop::started("flow-names")?;
+    let mut shop = Shop::started("flow-names", &[])?;
     Questions::new().silent(&shop.stranger, [tcp(shop.server.addresses().both(), 80)[0]]).ask();
     shop.world.forget(&shop.stranger)?;
     shop.world.remove("policy.yaml")?;
@@ -103,8 +103,7 @@ fn names_are_those_of_the_moment_of_the_flow() -> Result<()> {
 
 #[test]
 fn what_is_not_reported_is_told_as_a_number() -> Result<()> {
-    let mut shop = Shop::started("flow-losses")?;
-    shop.world.agent();
+    let mut shop = Shop::started("flow-losses", &[])?;
     let server = shop.server.addresses().both();
     for _ in 0..3 {
         Questions::new().silent(&shop.stranger, (0..4).flat_map(|_| everything(server, 80))).ask();
@@ -118,4 +117,32 @@ fn what_is_not_reported_is_told_as_a_number() -> Result<()> {
     })?;
     assert!(told >= 72, "{told} denials");
     Ok(())
+}
+
+#[test]
+fn counters_policies_rules_and_flows_agree_with_what_was_sent() -> Result<()> {
+    let mut shop = Shop::started("agree", &["--event-rate", "1000", "--metrics-attribution", "rule"])?;
+    shop.world.write("deny.yaml", &deny_all("shop", "{matchLabels: {app: server}}"))?;
+    let server = shop.server.addresses().both();
+    // TCP, UDP and echo over both families: a packet each, since nobody waits for a second try.
+    Questions::new().silent(&shop.stranger, everything(server, 80)).answered(&shop.client, tcp(server, 80)).ask();
+    shop.world.remove("deny.yaml")?;
+    Questions::new().silent(&shop.stranger, [everything(server, 80), udp(server, 81).into()].concat()).ask();
+    assert_eq!(shop.world.denied(&shop.server, "ingress")?, [("no_rule".to_owned(), 14)].into());
+    let metrics = shop.world.agent().metrics()?;
+    let by = |policies| {
+        let labels = [("namespace", "shop"), ("policies", policies), ("direction", "ingress"), ("reason", "no_rule")];
+        metrics.sum("podgate_policy_denials_total", &labels)
+    };
+    assert_eq!([by("deny-all,serve-client"), by("serve-client")], [6.0, 8.0]);
+    assert_eq!(metrics.sum("podgate_policy_denials_total", &[]), 14.0);
+    let rule = |index| [("policy", "serve-client"), ("direction", "ingress"), ("rule", index)];
+    let allowed = ["0", "1"].map(|index| metrics.sum("podgate_rule_flows_total", &rule(index)));
+    assert_eq!(allowed, [0.0, 2.0]);
+    until("every flow is shown, once", || {
+        let denied = shop.flows(&["--verdict", "denied"]);
+        let by = |policies: Value| denied.iter().filter(|flow| flow["policies"] == policies).count();
+        let both = by(json!(["shop/deny-all", "shop/serve-client"]));
+        Ok((denied.len(), both, by(json!(["shop/serve-client"]))) == (14, 6, 8))
+    })
 }

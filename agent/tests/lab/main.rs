@@ -1,5 +1,6 @@
 //! The agent on nodes of the lab: real CNI plugins, real sockets, YAML in a directory. Needs root.
 
+mod audit;
 mod cni;
 mod connections;
 mod flows;
