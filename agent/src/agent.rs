@@ -19,9 +19,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin;
-use crate::cli::{AgentArgs, Hook, JudgedAt, LiveConnections, UnknownPods};
+use crate::cli::{AgentArgs, Attribution, Hook, JudgedAt, LiveConnections, UnknownPods};
 use crate::cni;
-use crate::engine::{self, Config, Enforced, Handle, Inputs, Left, Memory, Pulse, Room, ServiceRoom, Services, State};
+use crate::engine::{
+    self, AttributionSettings, Config, Enforced, Granularity, Handle, Inputs, Left, Memory, Pulse, Room, ServiceRoom,
+    Services, State,
+};
+use crate::flows::Feed;
 use crate::http;
 use crate::lock::Lock;
 use crate::metrics::Durations;
@@ -112,7 +116,8 @@ impl Engine {
         let limits = limits(&args.table_entries());
         let room = Room { limits, slots: datapath.last_slot() + 1, addresses: deferring(args) };
         let state = State::new(config(args, node), room, Left { enforced, slots: datapath.former_slots() });
-        let (inputs, handle, stop) = channels(source, &watcher, args.cni_pod_wait());
+        let flows = Feed::new(node, args.flow_buffer as usize);
+        let (inputs, handle, stop) = channels(source, &watcher, args.cni_pod_wait(), flows);
         let (ending, ended) = oneshot::channel();
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
             // Dropped when the engine ends, by a panic too.
@@ -125,7 +130,12 @@ impl Engine {
 }
 
 /// What connects the engine to everything else.
-fn channels(source: Source, watcher: &netlink::Watcher, pod_wait: Duration) -> (Inputs, Handle, oneshot::Sender<()>) {
+fn channels(
+    source: Source,
+    watcher: &netlink::Watcher,
+    pod_wait: Duration,
+    flows: Feed,
+) -> (Inputs, Handle, oneshot::Sender<()>) {
     let (request, requests) = mpsc::channel(8);
     let (not_ready_sender, not_ready) = watch::channel(vec!["starting".to_owned()]);
     let (stop_sender, stop) = oneshot::channel();
@@ -137,10 +147,11 @@ fn channels(source: Source, watcher: &netlink::Watcher, pod_wait: Duration) -> (
         not_ready: not_ready_sender,
         pulse: pulse.clone(),
         durations: durations.clone(),
+        flows: flows.clone(),
         pod_wait,
         stop,
     };
-    (inputs, Handle { requests: request, not_ready, pulse, durations }, stop_sender)
+    (inputs, Handle { requests: request, not_ready, pulse, durations, flows }, stop_sender)
 }
 
 fn config(args: &AgentArgs, node: &str) -> Config {
@@ -152,6 +163,16 @@ fn config(args: &AgentArgs, node: &str) -> Config {
             JudgedAt::Exit => Services::Exit,
             JudgedAt::Source => Services::Source(service_room(&args.table_entries())),
         },
+        attribution: AttributionSettings {
+            granularity: match args.metrics_attribution {
+                Attribution::None => Granularity::None,
+                Attribution::Namespace => Granularity::Namespace,
+                Attribution::Policy => Granularity::Policy,
+                Attribution::Rule => Granularity::Rule,
+            },
+            series: args.metrics_attribution_series as usize,
+        },
+        audit: args.audit,
         isolate_unknown: args.unknown_pods == UnknownPods::Isolate,
     }
 }
@@ -165,6 +186,7 @@ fn options(args: &AgentArgs) -> podgate_datapath::Options {
             Hook::Clsact => podgate_datapath::Hook::Clsact,
         },
         event_rate: args.event_rate,
+        flow_rate: args.flow_rate,
         capacities: capacities(args),
         trace: args.datapath_log,
     }

@@ -18,6 +18,7 @@ mod cni;
 #[cfg(test)]
 mod documented;
 mod engine;
+mod flows;
 mod handover;
 mod http;
 mod lock;

@@ -83,6 +83,10 @@ pub mod flags {
     pub const ROUTES: u32 = 1 << 2;
     /// Connections that a change of policy denies may end in peace (`--live-connections=keep`).
     pub const KEEP: u32 = 1 << 3;
+    /// With [`ISOLATED_INGRESS`]: only by policies in audit mode. What they deny passes.
+    pub const AUDITED_INGRESS: u32 = 1 << 4;
+    /// With [`ISOLATED_EGRESS`], likewise.
+    pub const AUDITED_EGRESS: u32 = 1 << 5;
 }
 
 /// A value of [`crate::map::CONFIGS`]: everything a packet's verdict needs of its endpoint.

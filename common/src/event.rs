@@ -1,11 +1,12 @@
-//! What the programs tell about packets they dropped.
+//! What the programs tell about packets one by one.
 
 use crate::NetPort;
 
-/// A record of [`crate::map::EVENTS`]: a sample of the dropped packets. Never a basis for counting.
+/// A record of [`crate::map::EVENTS`]: a sample of the packets that were dropped and of those that were allowed to open a
+/// flow. Never a basis for counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct DropEvent {
+pub struct FlowEvent {
     /// Nanoseconds of CLOCK_BOOTTIME.
     pub time: u64,
     /// The endpoint's slot.
@@ -32,6 +33,22 @@ pub struct DropEvent {
     pub protocol: u8,
     /// TCP's flags byte.
     pub tcp_flags: u8,
+    /// The set of tables by which it was judged, as in [`crate::Tag::set`]: rules of another start have other ids.
+    pub set: u8,
     /// Zero.
-    pub reserved: [u8; 11],
+    pub reserved: [u8; 2],
+    /// The rule that allows it; [`crate::VERDICT_NONE`] where none does.
+    pub rule: u32,
+    /// Zero.
+    pub reserved_more: u32,
+}
+
+/// Indexes of [`crate::map::EVENTS_LOST`]: what the programs had no room for.
+pub mod lost {
+    /// Dropped packets, and those that audited policies would have dropped, without an event of their own.
+    pub const DENIED: u32 = 0;
+    /// Allowed flows without an event of their own.
+    pub const ALLOWED: u32 = 1;
+    /// Allows by rules that [`crate::map::RULES`] had no room for.
+    pub const RULES: u32 = 2;
 }

@@ -18,20 +18,21 @@ mod tag;
 
 pub use address::{Addr4, Addr6, Block4, Block6, EPOCHS, NetPort, epoch_index4, epoch_index6};
 pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, Resident, SlotWord, flags};
-pub use event::DropEvent;
+pub use event::{FlowEvent, lost};
 pub use flow::{
     Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Share, Stamp, place, share_index, state,
 };
 pub use policy::{
-    ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_DEFERRED, VERDICT_ITSELF, VERDICT_NONE, deferring, exits,
+    ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF, VERDICT_NONE,
+    deferring, exits,
 };
-pub use reason::{Reason, Verdict, counter_index};
+pub use reason::{Reason, Verdict, budget_index, counter_index};
 pub use service::{Backend4, Backend6, BackendKey, Frontend, FrontendKey4, FrontendKey6, MAX_BACKENDS};
 pub use tag::Tag;
 
 /// The version of everything in this crate. Programs and tables of two versions can be at work side by side, each with
 /// its own; what they share has a version of its own, [`map::KEPT_VERSION`].
-pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1004 } else { 4 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1005 } else { 5 };
 
 /// The way a packet goes, seen from the pod, in NetworkPolicy's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,7 +113,7 @@ shared! {
     RowPortKey: 8, align 4;
     ClassRowKey: 8, align 4;
     PortClasses: 8, align 8;
-    DropEvent: 72, align 8;
+    FlowEvent: 72, align 8;
     FrontendKey4: 8, align 4;
     FrontendKey6: 20, align 4;
     Frontend: 8, align 4;

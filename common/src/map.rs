@@ -88,13 +88,17 @@ maps! {
     FRAGMENTS6 = 2_048;
     /// Per-CPU array by [`crate::counter_index`] → [`crate::Counter`].
     COUNTERS = super::ENDPOINTS * 2 * crate::Reason::ROOM;
-    /// Ring buffer (its capacity is in bytes) of [`crate::DropEvent`].
+    /// Per-CPU array with one u32: the rule that allowed the packet that the CPU is at; see [`crate::Flow::rule`].
+    JUDGED = 1;
+    /// Per-CPU hash: rule (u32) → how many flows it has allowed (u64).
+    RULES = 16_384;
+    /// Ring buffer (its capacity is in bytes) of [`crate::FlowEvent`].
     EVENTS = 262_144;
-    /// Per-CPU array by slot → u64: when the current second began (lower half of jiffies, as the upper half) and the
-    /// events emitted in it (as the lower half).
-    EVENT_BUDGET = super::ENDPOINTS;
-    /// Per-CPU array with one u64: drops whose event was not emitted, for the rate limit or for a full ring.
-    EVENTS_LOST = 1;
+    /// Per-CPU array by [`crate::budget_index`] → u64: when the current second began (lower half of jiffies, as the upper
+    /// half) and the events emitted in it (as the lower half).
+    EVENT_BUDGET = super::ENDPOINTS * 2;
+    /// Per-CPU array of u64 by the indexes in [`crate::lost`].
+    EVENTS_LOST = 3;
     /// Per-CPU array of u64 by the indexes in [`crate::exits`]: packets at exit hooks.
     EXITS = 3;
 }
@@ -127,8 +131,10 @@ pub mod program {
 pub mod constant {
     /// Jiffies per second (u32), CONFIG_HZ of the running kernel.
     pub const HZ: &str = "HZ";
-    /// Events per second, endpoint and CPU (u32); 0: none.
+    /// Events about denials per second, endpoint and CPU (u32); 0: none.
     pub const EVENT_RATE: &str = "EVENT_RATE";
+    /// Events about allowed flows per second, endpoint and CPU (u32); 0: none.
+    pub const FLOW_RATE: &str = "FLOW_RATE";
     /// The number of this set of tables (u32), in the tags of packets.
     pub const SET: &str = "SET";
     /// How many half-open or unanswered IPv4 flows a pod may have that were opened in one direction (u32).

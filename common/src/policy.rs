@@ -9,6 +9,9 @@ pub const VERDICT_DEFERRED: u32 = u32::MAX;
 /// In place of a rule's id: the pod reaches itself and nobody else through a Service, which takes no rule.
 pub const VERDICT_ITSELF: u32 = u32::MAX - 1;
 
+/// In place of a rule's id: no rule allows it, and the policies that isolate this direction are in audit mode.
+pub const VERDICT_AUDITED: u32 = u32::MAX - 2;
+
 /// Bits of the values of [`crate::map::DEFERRING4`] and [`crate::map::DEFERRING6`].
 pub mod deferring {
     /// This host owns the address: egress to it is judged at the exit hook, unless a frontend says otherwise.

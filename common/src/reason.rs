@@ -12,6 +12,8 @@ pub enum Verdict {
     /// It left its pod undecided: the exit hook has the verdict, unless this host itself is the receiver, which every
     /// pod may reach.
     Deferred,
+    /// It went on, but only because the policies that deny it are in audit mode.
+    WouldDeny,
 }
 
 impl Verdict {
@@ -22,6 +24,7 @@ impl Verdict {
             Self::Allowed => "allowed",
             Self::Denied => "denied",
             Self::Deferred => "deferred",
+            Self::WouldDeny => "would_deny",
         }
     }
 }
@@ -113,6 +116,25 @@ reasons! {
     /// It may open a flow, but its pod has too many half-open or unanswered ones: it passed and left no entry, so an answer
     /// passes only by policy, or if the pod's own sockets know of it.
     Unrecorded = 23, Allowed, "unrecorded";
+
+    /// [`Self::NoRule`], in audit mode.
+    NoRuleAudited = 24, WouldDeny, "no_rule";
+    /// [`Self::Cut`], in audit mode.
+    CutAudited = 25, WouldDeny, "cut";
+    /// [`Self::Spoofed`], in audit mode.
+    SpoofedAudited = 26, WouldDeny, "spoofed";
+    /// [`Self::NotIp`], in audit mode.
+    NotIpAudited = 27, WouldDeny, "not_ip";
+    /// [`Self::Vlan`], in audit mode.
+    VlanAudited = 28, WouldDeny, "vlan";
+    /// [`Self::Malformed`], in audit mode.
+    MalformedAudited = 29, WouldDeny, "malformed";
+    /// [`Self::FragmentBeforeFirst`], in audit mode.
+    FragmentBeforeFirstAudited = 30, WouldDeny, "fragment_before_first";
+    /// [`Self::FragmentTiny`], in audit mode.
+    FragmentTinyAudited = 31, WouldDeny, "fragment_tiny";
+    /// [`Self::IcmpUnrelated`], in audit mode.
+    IcmpUnrelatedAudited = 32, WouldDeny, "icmp_unrelated";
 }
 
 impl Reason {
@@ -131,11 +153,49 @@ impl Reason {
         )
     }
 
+    /// What a denial becomes where the policies that ask for it are in audit mode. Others, which no policy asks for or
+    /// that are told by [`crate::VERDICT_AUDITED`], stay what they are.
+    #[must_use]
+    #[inline(always)]
+    pub const fn audited(self) -> Self {
+        match self {
+            Self::NoRule => Self::NoRuleAudited,
+            Self::Cut => Self::CutAudited,
+            Self::Spoofed => Self::SpoofedAudited,
+            Self::NotIp => Self::NotIpAudited,
+            Self::Vlan => Self::VlanAudited,
+            Self::Malformed => Self::MalformedAudited,
+            Self::FragmentBeforeFirst => Self::FragmentBeforeFirstAudited,
+            Self::FragmentTiny => Self::FragmentTinyAudited,
+            Self::IcmpUnrelated => Self::IcmpUnrelatedAudited,
+            other => other,
+        }
+    }
+
+    /// Whether packets with this reason are reported one by one, as far as the rate allows: denials, and what opens a flow
+    /// by policy or for want of any. No packet of an established flow is.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_reported(self) -> bool {
+        match self.verdict() {
+            Verdict::Denied | Verdict::WouldDeny => true,
+            Verdict::Allowed => matches!(self, Self::Rule | Self::DirectionNotIsolated | Self::Unrecorded),
+            Verdict::Deferred => false,
+        }
+    }
+
     /// Room for this many reasons in [`crate::map::COUNTERS`].
-    pub const ROOM: u32 = 24;
+    pub const ROOM: u32 = 36;
 }
 
 const _: () = assert!(Reason::ALL.len() <= Reason::ROOM as usize);
+
+/// Where the events of an endpoint are counted in [`crate::map::EVENT_BUDGET`]: those about what is `allowed`, and others.
+#[must_use]
+#[inline(always)]
+pub const fn budget_index(slot: u32, allowed: bool) -> u32 {
+    slot * 2 + allowed as u32
+}
 
 /// Where a verdict is counted in [`crate::map::COUNTERS`].
 #[must_use]

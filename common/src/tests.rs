@@ -49,6 +49,18 @@ fn reason_codes_are_read_back() {
 }
 
 #[test]
+fn audit_keeps_what_a_denial_is_called_and_changes_nothing_else() {
+    for reason in Reason::ALL.iter().copied() {
+        let audited = reason.audited();
+        let expected = if audited == reason { reason.verdict() } else { Verdict::WouldDeny };
+        assert_eq!((audited.as_str(), audited.verdict()), (reason.as_str(), expected));
+    }
+    let changed = Reason::ALL.iter().filter(|reason| reason.audited() != **reason);
+    assert!(changed.clone().all(|reason| reason.verdict() == Verdict::Denied));
+    assert_eq!(changed.count(), 9);
+}
+
+#[test]
 fn epoch_index_stays_in_range_and_spreads_neighbours() {
     let indexes: std::collections::BTreeSet<_> =
         (0..=255).map(|last| epoch_index4(Addr4::from_octets([10, 244, 1, last]))).collect();
@@ -79,7 +91,8 @@ fn keys_have_the_layout_the_kernel_compares() {
     assert_eq!(bytes(&row)[..6], [1, 2, 3, 4, 5, 6]);
     assert_eq!(std::mem::offset_of!(EndpointConfig, address4), 28);
     assert_eq!(std::mem::offset_of!(EndpointConfig, address6), 32);
-    assert_eq!(std::mem::offset_of!(DropEvent, direction), 56);
+    assert_eq!(std::mem::offset_of!(FlowEvent, rule), 64);
+    assert_eq!(std::mem::offset_of!(FlowEvent, direction), 56);
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! Counters, which are exact, and samples of dropped packets, which are not.
+//! Counters, which are exact, and samples of denials and of allowed flows, which are not.
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::PerCpuArray;
-use podgate_common::{Counter, Direction, DropEvent, NetPort, Reason, counter_index, protocol};
+use podgate_common::{
+    Counter, Direction, FlowEvent, NetPort, Reason, VERDICT_AUDITED, VERDICT_NONE, budget_index, counter_index, lost,
+    protocol,
+};
 
 use crate::flow;
 use crate::maps;
@@ -26,33 +29,72 @@ fn add(counter: *mut Counter, packets: u64, bytes: u64) {
     }
 }
 
-/// Emits an event for a dropped packet, or counts that it did not.
+/// Reports a packet whose reason [`Reason::is_reported`].
 #[inline(always)]
-pub(crate) fn sample<const L3: u32>(
+pub(crate) fn report<const L3: u32>(
     packet: &Packet<'_, L3>,
     slot: u32,
     generation: u32,
     direction: Direction,
     reason: Reason,
 ) {
-    podgate_sample(packet.context(), slot, generation, (direction as u32) << 8 | reason as u32, L3);
+    podgate_report(packet.context(), slot, generation, (direction as u32) << 8 | reason as u32, L3);
 }
 
 /// A global function, as are its like in this crate: the verifier looks at it once, for any arguments, instead of once
 /// for each way that leads here. Kernels before 6.4 need that to get through with the programs.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn podgate_sample(context: *mut __sk_buff, slot: u32, generation: u32, what: u32, l3: u32) -> u32 {
+extern "C" fn podgate_report(context: *mut __sk_buff, slot: u32, generation: u32, what: u32, l3: u32) -> u32 {
     let packet = Frame::new(context);
-    if !is_within_budget(slot) || !emit(&packet, slot, generation, what, l3) {
-        count_lost();
+    let allowed = is_allowed(what as u8);
+    let rule = if allowed { count_rule() } else { VERDICT_NONE };
+    if !is_within_budget(slot, allowed) || !emit(&packet, slot, generation, what, l3, rule) {
+        count_up(&maps::EVENTS_LOST, if allowed { lost::ALLOWED } else { lost::DENIED });
     }
     0
 }
 
+/// Whether a reason that is reported is that of an allowed flow.
 #[inline(always)]
-fn count_lost() {
-    count_up(&maps::EVENTS_LOST, 0);
+const fn is_allowed(code: u8) -> bool {
+    code == Reason::Rule as u8 || code == Reason::DirectionNotIsolated as u8 || code == Reason::Unrecorded as u8
+}
+
+/// Notes which rule allows the packet that this CPU is at, for [`report`]. Nothing comes between the two: no program
+/// interrupts a classifier but what judges nothing.
+#[inline(always)]
+pub(crate) fn note_rule(rule: u32) {
+    if let Some(judged) = maps::JUDGED.get_ptr_mut(0) {
+        // SAFETY: this CPU's element of the map.
+        unsafe { *judged = rule };
+    }
+}
+
+/// Counts that the rule of this packet has allowed one more flow, and returns it.
+#[inline(always)]
+fn count_rule() -> u32 {
+    let rule = maps::JUDGED.get(0).copied().unwrap_or(VERDICT_NONE);
+    if rule == VERDICT_NONE || rule >= VERDICT_AUDITED {
+        return VERDICT_NONE;
+    }
+    if let Some(counter) = maps::RULES.get_ptr_mut(&rule) {
+        // SAFETY: this CPU's element of the map.
+        unsafe { *counter += 1 };
+    } else if maps::RULES.insert(&rule, &1, u64::from(BPF_NOEXIST)).is_err() {
+        count_rule_again(rule);
+    }
+    rule
+}
+
+/// Another CPU has made the rule's counter meanwhile, or there is no room for one.
+#[inline(always)]
+fn count_rule_again(rule: u32) {
+    match maps::RULES.get_ptr_mut(&rule) {
+        // SAFETY: this CPU's element of the map.
+        Some(counter) => unsafe { *counter += 1 },
+        None => count_up(&maps::EVENTS_LOST, lost::RULES),
+    }
 }
 
 /// Counts a packet at an exit hook, by an index of [`podgate_common::exits`].
@@ -69,12 +111,12 @@ fn count_up(counters: &PerCpuArray<u64>, index: u32) {
     }
 }
 
-/// Whether this endpoint may emit one more event on this CPU in this second.
+/// Whether this endpoint may emit one more event of this kind on this CPU in this second.
 #[inline(always)]
-fn is_within_budget(slot: u32) -> bool {
-    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(slot) else { return false };
+fn is_within_budget(slot: u32, allowed: bool) -> bool {
+    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(budget_index(slot, allowed)) else { return false };
     let now = flow::jiffies() as u32;
-    let rate = maps::EVENT_RATE.load();
+    let rate = if allowed { maps::FLOW_RATE.load() } else { maps::EVENT_RATE.load() };
     // SAFETY: this CPU's element of the map.
     let word = unsafe { *budget };
     let (since, used) = ((word >> 32) as u32, word as u32);
@@ -92,14 +134,14 @@ fn is_within_budget(slot: u32) -> bool {
 
 /// Writes an event without waking the reader, who drains the ring by the clock. False: the ring is full.
 #[inline(always)]
-fn emit(packet: &Packet<'_>, slot: u32, generation: u32, what: u32, l3: u32) -> bool {
+fn emit(packet: &Packet<'_>, slot: u32, generation: u32, what: u32, l3: u32, rule: u32) -> bool {
     const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
-    let Some(mut entry) = maps::EVENTS.reserve::<DropEvent>(0) else { return false };
+    let Some(mut entry) = maps::EVENTS.reserve::<FlowEvent>(0) else { return false };
     // SAFETY: reads a clock.
     let time = unsafe { bpf_ktime_get_boot_ns() };
     let (direction, reason) = ((what >> 8) as u8, what as u8);
-    let event =
-        DropEvent { time, slot, generation, length: packet.length(), direction, reason, ..DropEvent::default() };
+    let (length, set) = (packet.length(), maps::SET.load() as u8);
+    let event = FlowEvent { time, slot, generation, length, direction, reason, set, rule, ..FlowEvent::default() };
     // SAFETY: a pointer to the reserved record, which is as large as the event.
     unsafe {
         entry.as_mut_ptr().write(event);
@@ -111,7 +153,7 @@ fn emit(packet: &Packet<'_>, slot: u32, generation: u32, what: u32, l3: u32) -> 
 
 /// Fills in addresses and ports as far as they can be read.
 #[inline(always)]
-fn describe(packet: &Packet<'_>, l3: u32, event: &mut DropEvent) {
+fn describe(packet: &Packet<'_>, l3: u32, event: &mut FlowEvent) {
     let l4 = match packet.ethertype() {
         ethertype::IPV4 => describe4(packet, l3, event),
         ethertype::IPV6 => describe6(packet, l3, event),
@@ -136,7 +178,7 @@ fn describe(packet: &Packet<'_>, l3: u32, event: &mut DropEvent) {
 
 /// Where the transport header begins, if this fragment has one.
 #[inline(always)]
-fn describe4(packet: &Packet<'_>, l3: u32, event: &mut DropEvent) -> Option<u32> {
+fn describe4(packet: &Packet<'_>, l3: u32, event: &mut FlowEvent) -> Option<u32> {
     let words = packet.load::<[u32; 5]>(l3)?;
     let [version_ihl, ..] = words[0].to_ne_bytes();
     let [_, _, offset_high, offset_low] = words[1].to_ne_bytes();
@@ -150,7 +192,7 @@ fn describe4(packet: &Packet<'_>, l3: u32, event: &mut DropEvent) -> Option<u32>
 
 /// Where the transport header begins, if no extension header stands before it.
 #[inline(always)]
-fn describe6(packet: &Packet<'_>, l3: u32, event: &mut DropEvent) -> Option<u32> {
+fn describe6(packet: &Packet<'_>, l3: u32, event: &mut FlowEvent) -> Option<u32> {
     let words = packet.load::<[u32; 10]>(l3)?;
     event.family = 6;
     event.protocol = words[1].to_ne_bytes()[2];

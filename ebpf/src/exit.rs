@@ -136,7 +136,7 @@ fn lost_tag<const L3: u32>(packet: &Packet<'_, L3>, ifindex: u32) -> Option<Tag>
     Some(Tag::deferred(maps::SET.load(), slot, false))
 }
 
-/// The slot of the pod that has a packet's source address; 0: none has. A global function: see `events::podgate_sample`.
+/// The slot of the pod that has a packet's source address; 0: none has. A global function: see `events::podgate_report`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn podgate_origin(context: *mut __sk_buff, l3: u32) -> u32 {
@@ -195,7 +195,7 @@ pub fn enter(ctx: &TcContext) -> i32 {
 }
 
 /// Judges a packet by the policies of the pod that its tag names, and counts it; 0: it goes on. A global function: see
-/// `events::podgate_sample`.
+/// `events::podgate_report`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn podgate_settle(context: *mut __sk_buff, tag: u32) -> u32 {
@@ -218,10 +218,12 @@ fn settle<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag) -> u32 {
         None => (0, SlotWord::default(), Reason::Internal),
     };
     events::count(packet, slot, Direction::Egress, reason);
-    if reason.verdict() == Verdict::Denied {
-        events::count_exit(exits::DENIED);
-        events::sample(packet, slot, word.generation(), Direction::Egress, reason);
-        return 1;
+    if reason.is_reported() {
+        events::report(packet, slot, word.generation(), Direction::Egress, reason);
+        if reason.verdict() == Verdict::Denied {
+            events::count_exit(exits::DENIED);
+            return 1;
+        }
     }
     events::count_exit(exits::ALLOWED);
     0
@@ -247,11 +249,12 @@ fn judge<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag, word: SlotWord) -> Re
         from_node: 0,
     };
     packet.linearise();
-    match packet.ethertype() {
+    let reason = match packet.ethertype() {
         ethertype::IPV4 => ip::<Addr4, L3>(packet, &endpoint, tag.is_established()),
         ethertype::IPV6 => ip::<Addr6, L3>(packet, &endpoint, tag.is_established()),
         _ => Reason::NotIp,
-    }
+    };
+    if reason.matters_only_if_isolated() { program::if_isolated(reason, config, Direction::Egress) } else { reason }
 }
 
 /// What happens to an IP packet. A function of its own for the sake of the stack, as its like in `program`.
@@ -316,7 +319,7 @@ fn unknown<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
     match scene.verdict(Direction::Egress) {
         Ok(rule) => {
             let entry = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
-            flow::store(F::flows(), scene, &entry, Reason::Rule)
+            flow::store(F::flows(), scene, &entry, scene.passed(rule, true))
         }
         Err(Reason::NoRule) if scene.protocol == protocol::TCP && scene.keeps() => Reason::Kept,
         Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,

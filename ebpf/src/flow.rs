@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use podgate_common::{
-    Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_DEFERRED, VERDICT_ITSELF, VERDICT_NONE, deferring,
-    flags, protocol, state,
+    Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF,
+    VERDICT_NONE, deferring, flags, protocol, state,
 };
 
 use crate::family::Family;
@@ -12,7 +12,7 @@ use crate::packet::Packet;
 use crate::rules::{self, tcp};
 use crate::sockets::{self, Connection};
 use crate::verdict::{is_isolated, verdict};
-use crate::{service, shares};
+use crate::{events, service, shares};
 
 /// Jiffies of the running kernel.
 #[inline(always)]
@@ -79,11 +79,15 @@ impl<F: Family> Scene<'_, F> {
     /// The reason of a packet that may go on by a rule, or for want of any policy in its direction, or as far as the
     /// exit hook. `established`: both ends of its flow have spoken.
     #[inline(always)]
-    fn passed(&self, rule: u32, established: bool) -> Reason {
+    pub(crate) fn passed(&self, rule: u32, established: bool) -> Reason {
+        if rule == VERDICT_DEFERRED {
+            return self.deferred(Tag::deferred(maps::SET.load(), F::slot(&self.key), established));
+        }
+        events::note_rule(rule);
         match rule {
-            VERDICT_DEFERRED => self.deferred(Tag::deferred(maps::SET.load(), F::slot(&self.key), established)),
             VERDICT_NONE => Reason::DirectionNotIsolated,
             VERDICT_ITSELF => Reason::Itself,
+            VERDICT_AUDITED => Reason::NoRuleAudited,
             _ => Reason::Rule,
         }
     }
@@ -268,13 +272,23 @@ fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, table: Table) 
     let promoted = rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags);
     let renewed = scene.flow(scene.next_state(flow.state), rule);
     if table == Table::Pending && !promoted {
-        return store(F::pending(), scene, &renewed, scene.established(rule, Table::Pending));
+        return store(F::pending(), scene, &renewed, renewed_as(scene, flow, rule, Table::Pending));
     }
-    let reason = store(F::flows(), scene, &renewed, scene.established(rule, Table::Lasting));
+    let reason = store(F::flows(), scene, &renewed, renewed_as(scene, flow, rule, Table::Lasting));
     if table == Table::Pending {
         shares::strike(scene, &renewed);
     }
     reason
+}
+
+/// The reason of a packet whose flow was judged again and goes on. The first that policies in audit mode would end counts as
+/// that.
+#[inline(always)]
+fn renewed_as<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, table: Table) -> Reason {
+    if rule == VERDICT_AUDITED && flow.rule != VERDICT_AUDITED {
+        return Reason::CutAudited;
+    }
+    scene.established(rule, table)
 }
 
 /// Writes a flow's entry; without one its later packets would be dropped, so a failure is this packet's drop.

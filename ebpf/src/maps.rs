@@ -3,7 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use podgate_common::map::capacity;
 use podgate_common::{
     Addr4, Addr6, Backend4, Backend6, BackendKey, ClassRowKey, Counter, EndpointConfig, Flow, FlowKey4, FlowKey6,
@@ -16,9 +16,12 @@ use crate::service::Asked;
 /// Jiffies per second; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static HZ: Global<u32> = Global::new(0);
-/// Events per second, endpoint and CPU; set by the loader.
+/// Events about denials per second, endpoint and CPU; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static EVENT_RATE: Global<u32> = Global::new(0);
+/// Events about allowed flows per second, endpoint and CPU; set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static FLOW_RATE: Global<u32> = Global::new(0);
 /// The number of this set of tables; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static SET: Global<u32> = Global::new(0);
@@ -108,6 +111,10 @@ pub(crate) static FRAGMENTS6: LruHashMap<FragmentKey6, FragmentPorts> =
 
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(capacity::COUNTERS, 0);
+#[map]
+pub(crate) static JUDGED: PerCpuArray<u32> = PerCpuArray::with_max_entries(capacity::JUDGED, 0);
+#[map]
+pub(crate) static RULES: PerCpuHashMap<u32, u64> = PerCpuHashMap::with_max_entries(capacity::RULES, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(capacity::EVENTS, 0);
 #[map]

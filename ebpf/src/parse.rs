@@ -299,7 +299,7 @@ fn follow_extensions<const L3: u32>(
     Walked(walked).walk(from)
 }
 
-/// A global function: see `events::podgate_sample`.
+/// A global function: see `events::podgate_report`.
 #[cfg(target_arch = "bpf")]
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -471,7 +471,7 @@ impl Bytes {
     }
 }
 
-/// A global function: see `events::podgate_sample`. It also keeps the compiler from merging reads from the stack with
+/// A global function: see `events::podgate_report`. It also keeps the compiler from merging reads from the stack with
 /// reads from the packet, which the verifier refuses.
 #[cfg(target_arch = "bpf")]
 #[unsafe(no_mangle)]

@@ -18,7 +18,7 @@ use crate::packet::{self, Frame, Packet};
 use crate::parse::{self, Fragment, FragmentId, Headers, Kind, Transport, ethertype};
 use crate::related;
 use crate::rules::{self, tcp};
-use crate::verdict::is_isolated;
+use crate::verdict::{is_audited, is_enforced, is_isolated};
 
 /// The endpoint whose hook this is, with a direction in which it is, or is not, isolated.
 pub(crate) struct Endpoint<'a> {
@@ -72,12 +72,13 @@ fn finish(
     if maps::TRACE.load() != 0 {
         trace(ctx, slot, direction, reason);
     }
+    if !reason.is_reported() {
+        return TC_ACT_UNSPEC;
+    }
+    events::report(packet, slot, generation, direction, reason);
     match reason.verdict() {
-        Verdict::Allowed | Verdict::Deferred => TC_ACT_UNSPEC,
-        Verdict::Denied => {
-            events::sample(packet, slot, generation, direction, reason);
-            TC_ACT_SHOT
-        }
+        Verdict::Allowed | Verdict::Deferred | Verdict::WouldDeny => TC_ACT_UNSPEC,
+        Verdict::Denied => TC_ACT_SHOT,
     }
 }
 
@@ -107,10 +108,23 @@ fn judge(packet: &Packet<'_>, slot: u32, word: SlotWord, direction: Direction, o
     if origin.near() != 0 && reason.verdict() == Verdict::Denied {
         return Reason::Node;
     }
-    if reason.matters_only_if_isolated() && !is_isolated(config, direction) {
-        return Reason::DirectionNotIsolated;
+    if reason.matters_only_if_isolated() {
+        return if_isolated(reason, config, direction);
     }
-    reason
+    // Without the policies that are in audit mode, nobody would look at the pod's addresses.
+    if reason == Reason::Spoofed && !is_enforced(config) { reason.audited() } else { reason }
+}
+
+/// What becomes of a packet that could not be understood.
+#[inline(always)]
+pub(crate) const fn if_isolated(reason: Reason, config: &EndpointConfig, direction: Direction) -> Reason {
+    if !is_isolated(config, direction) {
+        Reason::DirectionNotIsolated
+    } else if is_audited(config, direction) {
+        reason.audited()
+    } else {
+        reason
+    }
 }
 
 /// What happens to a frame.

@@ -2,13 +2,13 @@
 //! backends of a Service, since nobody can tell here to which of them it goes.
 
 use podgate_common::{
-    Addr4, Addr6, BackendKey, EndpointConfig, Frontend, FrontendKey6, MAX_BACKENDS, NetPort, Reason, VERDICT_DEFERRED,
-    VERDICT_ITSELF, deferring,
+    Addr4, Addr6, BackendKey, Direction, EndpointConfig, Frontend, FrontendKey6, MAX_BACKENDS, NetPort, Reason,
+    VERDICT_DEFERRED, VERDICT_ITSELF, deferring,
 };
 
 use crate::family::Family;
 use crate::maps;
-use crate::verdict::{Verdict, by_class, class_of_block, class_of_group};
+use crate::verdict::{Verdict, by_class, class_of_block, class_of_group, is_audited};
 
 /// A question to `podgate_elsewhere4` and `podgate_elsewhere6`. It is handed over in a map, since global functions take five
 /// words at most, and since a chain of calls has little stack: the keys of maps are best where other maps have them. One CPU
@@ -21,6 +21,8 @@ pub(crate) struct Asked {
     default_row: u32,
     slot: u32,
     deferring: u32,
+    /// 1: the policies are in audit mode.
+    audited: u32,
     /// Room for the key of a block: prefix length and address.
     block: [u32; 5],
 }
@@ -40,8 +42,9 @@ pub(crate) fn elsewhere<F: Family>(
     let ([_, policy], [_, default_row]) = (config.policy, config.default_row);
     let address = Addr6::from_words(remote.in_words());
     let frontend = FrontendKey6 { address, port, protocol: u16::from(protocol) };
+    let audited = u32::from(is_audited(config, Direction::Egress));
     // SAFETY: the map's element, this CPU's own.
-    unsafe { asked.write(Asked { frontend, policy, default_row, slot, deferring, block: [0; 5] }) };
+    unsafe { asked.write(Asked { frontend, policy, default_row, slot, deferring, audited, block: [0; 5] }) };
     Verdict(F::elsewhere())
 }
 
@@ -49,7 +52,7 @@ pub(crate) fn elsewhere<F: Family>(
 fn answer<F: Family>() -> Verdict {
     let Some(asked) = maps::ASKED.get(0) else { return Verdict::denied(Reason::Internal) };
     if asked.deferring & deferring::FRONTENDS != 0 {
-        let said = by_backends::<F>(asked);
+        let said = by_backends::<F>(asked).in_mode(asked.audited != 0);
         if !said.is_plain() {
             return said;
         }

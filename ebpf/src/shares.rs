@@ -20,7 +20,8 @@ pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &Flow, reason: Reaso
         if F::pending().get_ptr(&scene.key).is_some() {
             return store(F::pending(), scene, flow, reason);
         }
-        return if reason.verdict() == Verdict::Deferred { reason } else { Reason::Unrecorded };
+        let stays = matches!(reason.verdict(), Verdict::Deferred | Verdict::WouldDeny);
+        return if stays { reason } else { Reason::Unrecorded };
     }
     if F::pending().insert(&scene.key, flow, u64::from(BPF_NOEXIST)).is_ok() {
         count(share, 1);
@@ -44,7 +45,7 @@ fn share_of<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> u32 {
     share_index(F::slot(&scene.key), flow.opened(), F::BITS != 32)
 }
 
-/// Whether a share has room for one more entry; 0: it has not. A global function: see `events::podgate_sample`.
+/// Whether a share has room for one more entry; 0: it has not. A global function: see `events::podgate_report`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn podgate_has_share(index: u32, limit: u32, now: u64) -> u32 {

@@ -2,8 +2,8 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use podgate_common::{
-    Addr4, Addr6, ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_ITSELF, VERDICT_NONE, flags,
-    protocol,
+    Addr4, Addr6, ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_AUDITED, VERDICT_ITSELF,
+    VERDICT_NONE, flags, protocol,
 };
 
 use crate::family::Family;
@@ -42,6 +42,12 @@ impl Verdict {
         self.0 == Self::allowed(VERDICT_ITSELF).0
     }
 
+    /// What becomes of it where the policies that say so are in audit mode.
+    #[inline(always)]
+    pub(crate) const fn in_mode(self, audited: bool) -> Self {
+        if audited && self.is_denied() { Self::allowed(VERDICT_AUDITED) } else { self }
+    }
+
     /// Whether this is [`Self::PLAIN`].
     #[inline(always)]
     pub(crate) const fn is_plain(self) -> bool {
@@ -73,6 +79,25 @@ pub(crate) const fn is_isolated(config: &EndpointConfig, direction: Direction) -
         != 0
 }
 
+/// Whether a direction of an endpoint is isolated by policies in audit mode alone.
+#[inline(always)]
+pub(crate) const fn is_audited(config: &EndpointConfig, direction: Direction) -> bool {
+    config.flags
+        & match direction {
+            Direction::Ingress => flags::AUDITED_INGRESS,
+            Direction::Egress => flags::AUDITED_EGRESS,
+        }
+        != 0
+}
+
+/// Whether a direction of an endpoint is isolated by policies that are in force.
+#[inline(always)]
+pub(crate) const fn is_enforced(config: &EndpointConfig) -> bool {
+    let isolated = [Direction::Ingress, Direction::Egress];
+    is_isolated(config, isolated[0]) && !is_audited(config, isolated[0])
+        || is_isolated(config, isolated[1]) && !is_audited(config, isolated[1])
+}
+
 /// What policy says of a flow that is opened in a direction. `port` is the destination's, in host order.
 #[inline(always)]
 pub(crate) fn verdict<F: Family>(
@@ -91,7 +116,8 @@ pub(crate) fn verdict<F: Family>(
         return Err(Reason::Internal);
     };
     let row = row_of(policy, default_row, remote.class())?;
-    Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port))).rule()
+    let audited = u32::from(is_audited(config, direction));
+    Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port), audited)).rule()
 }
 
 /// What a policy says of the port, in host order, of a remote address with this class.
@@ -171,8 +197,8 @@ pub(crate) extern "C" fn podgate_deferring6(first: u32, second: u32, third: u32,
 /// What a row says of a protocol's port, as the word of a [`Verdict`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn podgate_row_verdict(row: u32, protocol: u32, port: u32) -> u64 {
-    allowed_by_row(row, protocol as u8, port as u16).0
+extern "C" fn podgate_row_verdict(row: u32, protocol: u32, port: u32, audited: u32) -> u64 {
+    allowed_by_row(row, protocol as u8, port as u16).in_mode(audited != 0).0
 }
 
 #[inline(always)]

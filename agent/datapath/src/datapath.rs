@@ -36,6 +36,8 @@ pub struct Datapath {
     pub(crate) epochs: Vec<u32>,
     pub(crate) sets: Sets,
     pub(crate) cpus: usize,
+    /// The number of this set of tables, as events have it.
+    pub(crate) set: u32,
     pub(crate) events: RingBuf<MapData>,
     pub(crate) messages: Option<EbpfLogger<&'static dyn Log>>,
     /// Entries of the tables that the programs write, and when they were counted.
@@ -80,6 +82,7 @@ impl Datapath {
         let cpus = cpus()?;
         let former = former.unwrap_or_default();
         Ok(Self {
+            set: load::set(pins.as_ref()),
             slots: Slots::new(maps.capacities[map::SLOTS], maps.capacities[map::CONFIGS], former),
             epochs: maps.read_epochs()?,
             interfaces: Interfaces::new(maps.capacities[map::INTERFACES]),

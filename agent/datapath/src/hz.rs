@@ -16,6 +16,15 @@ pub(crate) fn of_this_kernel() -> u32 {
     hz(tick.tv_nsec)
 }
 
+/// Nanoseconds since the machine was booted, the time of events.
+#[must_use]
+pub fn boot_time() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is valid for the call. The clock exists since Linux 2.6.39, so it can't fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
 /// Jiffies per second where one takes so many nanoseconds.
 fn hz(nanoseconds: libc::c_long) -> u32 {
     let nanoseconds = u32::try_from(nanoseconds).unwrap_or(0).max(1);

@@ -62,8 +62,9 @@ pub(crate) fn compose(identity: &Identity, policies: &EndpointPolicies, birth: u
         address6: identity.key6().unwrap_or_default(),
         ..EndpointConfig::default()
     };
-    isolate(&mut config, Direction::Ingress, flags::ISOLATED_INGRESS, policies.ingress);
-    isolate(&mut config, Direction::Egress, flags::ISOLATED_EGRESS, policies.egress);
+    let [ingress, egress] = [flags::ISOLATED_INGRESS, flags::ISOLATED_EGRESS];
+    isolate(&mut config, Direction::Ingress, [ingress, flags::AUDITED_INGRESS], policies.ingress);
+    isolate(&mut config, Direction::Egress, [egress, flags::AUDITED_EGRESS], policies.egress);
     config
 }
 
@@ -72,12 +73,15 @@ pub(crate) fn is_open(policies: &EndpointPolicies) -> bool {
     *policies == EndpointPolicies { ingress: EndpointPolicy::Open, egress: EndpointPolicy::Open }
 }
 
-fn isolate(config: &mut EndpointConfig, direction: Direction, isolated: u32, policy: EndpointPolicy) {
-    if let EndpointPolicy::Isolated { policy, default_row } = policy {
-        config.flags |= isolated;
-        config.policy[direction as usize] = policy;
-        config.default_row[direction as usize] = default_row;
-    }
+fn isolate(config: &mut EndpointConfig, direction: Direction, [isolated, audited]: [u32; 2], policy: EndpointPolicy) {
+    let (more, policy, default_row) = match policy {
+        EndpointPolicy::Open => return,
+        EndpointPolicy::Isolated { policy, default_row } => (isolated, policy, default_row),
+        EndpointPolicy::Audited { policy, default_row } => (isolated | audited, policy, default_row),
+    };
+    config.flags |= more;
+    config.policy[direction as usize] = policy;
+    config.default_row[direction as usize] = default_row;
 }
 
 const fn flag(set: bool, bit: u32) -> u32 {
@@ -121,10 +125,10 @@ mod tests {
             Identity { ifindex: 7, netns_id: None, address4: None, address6: None, routes: false, keep: false };
         let policies = EndpointPolicies {
             ingress: EndpointPolicy::Open,
-            egress: EndpointPolicy::Isolated { policy: 6, default_row: 8 },
+            egress: EndpointPolicy::Audited { policy: 6, default_row: 8 },
         };
         let expected = EndpointConfig {
-            flags: flags::ISOLATED_EGRESS,
+            flags: flags::ISOLATED_EGRESS | flags::AUDITED_EGRESS,
             netns_id: -1,
             policy: [0, 6],
             default_row: [0, 8],

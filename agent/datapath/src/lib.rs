@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Identity ─► identify ─┐                               ┌─► counters, usage
-//!  [Op] ─────► apply ────┼─► maps ◄── programs ──────────┼─► drain_events, events_lost
+//!  [Op] ─────► apply ────┼─► maps ◄── programs ──────────┼─► drain_events, lost, rules
 //!  slot ─────► attach ───┘              ▲                └─► test_run
 //!                                       └── TC hooks of veths: TCX links, or clsact filters
 //! ```
@@ -68,9 +68,10 @@ pub use deferring::{Deferring, ServiceEgress};
 pub use error::{ApplyError, Error};
 pub use frontends::{Backends, Lead};
 pub use guard::{Guard, LinkLayer};
+pub use hz::boot_time;
 pub use identity::Identity;
 pub use offline::{Given, Offline};
 pub use options::{DEFAULT_BPFFS, Hook, Options};
 pub use pins::ensure_bpffs;
-pub use read::{CounterKey, Exits, TableUsage};
+pub use read::{CounterKey, Exits, Lost, TableUsage};
 pub use test_run::{Tagged, TestContext, TestRun, empty_program, test_run};

@@ -21,7 +21,7 @@ use crate::{Error, Options, hz};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
 
 /// Maps whose size the programs, or the layout of what is in them, depend on.
-const FIXED: [&str; 11] = [
+const FIXED: [&str; 12] = [
     map::INTERFACES,
     map::SLOTS,
     map::CONFIGS,
@@ -33,6 +33,7 @@ const FIXED: [&str; 11] = [
     map::EXITS,
     map::SHARES,
     map::ASKED,
+    map::JUDGED,
 ];
 
 /// Maps and programs, loaded and attached to nothing.
@@ -172,11 +173,12 @@ fn load_object(
 ) -> Result<Ebpf, Error> {
     let (hz, trace) = (hz::of_this_kernel(), u32::from(options.trace));
     let [share4, share6] = [map::PENDING4, map::PENDING6].map(|name| (capacities[name] / map::PENDING_SHARES).max(1));
-    let set = pins.map_or(0, Pins::set) % Tag::SETS;
+    let set = set(pins);
     let mut loader = EbpfLoader::new();
     loader
         .override_global(constant::HZ, &hz, true)
         .override_global(constant::EVENT_RATE, &options.event_rate, true)
+        .override_global(constant::FLOW_RATE, &options.flow_rate, true)
         .override_global(constant::SET, &set, true)
         .override_global(constant::SHARE4, &share4, true)
         .override_global(constant::SHARE6, &share6, true)
@@ -194,6 +196,11 @@ fn load_object(
         }
         error => Error::BadObject(chain(&error)),
     })
+}
+
+/// The number of a set of tables, as programs and tags have it.
+pub(crate) fn set(pins: Option<&Pins>) -> u32 {
+    pins.map_or(0, Pins::set) % Tag::SETS
 }
 
 fn map_refused(name: String, error: &io::Error) -> Error {
@@ -273,6 +280,7 @@ const fn data(map: &Map) -> Option<&MapData> {
         Map::Array(data)
         | Map::PerCpuArray(data)
         | Map::HashMap(data)
+        | Map::PerCpuHashMap(data)
         | Map::LruHashMap(data)
         | Map::LpmTrie(data)
         | Map::RingBuf(data) => Some(data),

@@ -47,6 +47,7 @@ pub(crate) struct Maps {
     events_lost: OwnedFd,
     exits: OwnedFd,
     shares: OwnedFd,
+    rules: OwnedFd,
     /// Entries by map name.
     pub(crate) capacities: BTreeMap<&'static str, u32>,
 }
@@ -100,6 +101,11 @@ impl Maps {
     /// [`map::SHARES`]
     pub(crate) fn shares(&self) -> BorrowedFd<'_> {
         self.shares.as_fd()
+    }
+
+    /// [`map::RULES`]
+    pub(crate) fn rules(&self) -> BorrowedFd<'_> {
+        self.rules.as_fd()
     }
 
     /// [`map::EXITS`]
@@ -208,6 +214,7 @@ impl Descriptors {
             events_lost: self.take(map::EVENTS_LOST)?,
             exits: self.take(map::EXITS)?,
             shares: self.take(map::SHARES)?,
+            rules: self.take(map::RULES)?,
             capacities,
         })
     }

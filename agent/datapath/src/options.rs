@@ -27,8 +27,10 @@ pub struct Options {
     pub bpffs: Option<PathBuf>,
     /// How to attach.
     pub hook: Hook,
-    /// Drop events per second, endpoint and CPU; 0: none.
+    /// Events about denials per second, endpoint and CPU; 0: none.
     pub event_rate: u32,
+    /// Events about allowed flows per second, endpoint and CPU; 0: none.
+    pub flow_rate: u32,
     /// Entries of maps that shall differ from [`podgate_common::map::ALL`], by map name.
     pub capacities: BTreeMap<String, u32>,
     /// Whether the programs log every verdict through the `log` crate at trace level. Costs much per packet.
@@ -41,6 +43,7 @@ impl Default for Options {
             bpffs: Some(PathBuf::from(DEFAULT_BPFFS)),
             hook: Hook::Auto,
             event_rate: 10,
+            flow_rate: 10,
             capacities: BTreeMap::new(),
             trace: false,
         }

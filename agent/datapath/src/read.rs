@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use podgate_common::{Counter, Direction, DropEvent, Reason, counter_index, exits, map};
+use podgate_common::{Counter, Direction, FlowEvent, Reason, VERDICT_NONE, counter_index, exits, lost, map};
 
 use crate::maps::per_cpu;
-use crate::sys::Walk;
+use crate::sys::{self, Walk};
 use crate::{Datapath, Error};
 
 /// What a counter counts.
@@ -41,6 +41,17 @@ pub struct Exits {
     /// Those that came without their pod's tag, which another program on their way clears. They were judged by the
     /// interface that they came from.
     pub untagged: u64,
+}
+
+/// What the programs had no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Denials that emitted no event, for the rate limit or for a full ring. They are counted all the same.
+    pub denied: u64,
+    /// Allowed flows that emitted none.
+    pub allowed: u64,
+    /// Allows by rules that had no room for a counter of their own.
+    pub rules: u64,
 }
 
 /// The programs' tables are walked over to count their entries, so not at every scrape of an eager scraper.
@@ -132,15 +143,48 @@ impl Datapath {
         Ok(counts)
     }
 
-    /// Hands over the drop events since the last call, and the programs' own messages to the `log` crate. The programs
+    /// The counters of one slot, also just after its release.
+    ///
+    /// # Errors
+    /// The kernel refused to read.
+    pub fn counters_of(&self, slot: u32) -> Result<BTreeMap<CounterKey, Counter>, Error> {
+        let mut counters = BTreeMap::new();
+        self.read_slot(slot, &mut counters)?;
+        Ok(counters)
+    }
+
+    /// How many flows each rule has allowed since the datapath was loaded.
+    ///
+    /// # Errors
+    /// The kernel refused to read.
+    pub fn rules(&self) -> Result<BTreeMap<u32, u64>, Error> {
+        let counts = sys::per_cpu_counts(self.maps.rules(), self.cpus);
+        counts.map_err(|source| Error::Table { action: "read", table: map::RULES, source })
+    }
+
+    /// Makes room in the table of rules: these are no more.
+    ///
+    /// # Errors
+    /// The kernel refused something; calling again goes on.
+    pub fn forget_rules(&self, rules: &[u32]) -> Result<(), Error> {
+        let forget = |rule: &u32| sys::map_delete_batch(self.maps.rules(), std::slice::from_ref(rule));
+        let failed = |(_, source)| Error::Table { action: "remove from", table: map::RULES, source };
+        rules.iter().try_for_each(|rule| forget(rule).map_err(failed))
+    }
+
+    /// Hands over the events since the last call, and the programs' own messages to the `log` crate. The programs
     /// wake nobody up: this is to be called from time to time. Returns how many events there were.
-    pub fn drain_events(&mut self, mut handle: impl FnMut(&DropEvent)) -> usize {
+    pub fn drain_events(&mut self, mut handle: impl FnMut(&FlowEvent)) -> usize {
         let mut events = 0;
         while let Some(record) = self.events.next() {
-            if record.len() == size_of::<DropEvent>() {
+            if record.len() == size_of::<FlowEvent>() {
                 // SAFETY: as long as the event, and every bit pattern is one; records are aligned to 8 bytes, but
                 // reading need not rely on it.
-                let event = unsafe { record.as_ptr().cast::<DropEvent>().read_unaligned() };
+                let mut event = unsafe { record.as_ptr().cast::<FlowEvent>().read_unaligned() };
+                if u32::from(event.set) != self.set {
+                    // A rule of another start, whose ids mean others here.
+                    event.rule = VERDICT_NONE;
+                }
                 handle(&event);
                 events += 1;
             }
@@ -151,12 +195,15 @@ impl Datapath {
         events
     }
 
-    /// Drops that emitted no event, for the rate limit or for a full ring, since the datapath was loaded.
+    /// What the programs had no room for since the datapath was loaded for the first time.
     ///
     /// # Errors
     /// The kernel refused to read.
-    pub fn events_lost(&self) -> Result<u64, Error> {
-        Ok(per_cpu::<u64>(self.maps.events_lost(), map::EVENTS_LOST, 0, 1, self.cpus)?.iter().sum())
+    pub fn lost(&self) -> Result<Lost, Error> {
+        let entries = map::capacity::EVENTS_LOST;
+        let values: Vec<u64> = per_cpu(self.maps.events_lost(), map::EVENTS_LOST, 0, entries, self.cpus)?;
+        let at = |index: u32| values.iter().skip(index as usize * self.cpus).take(self.cpus).sum();
+        Ok(Lost { denied: at(lost::DENIED), allowed: at(lost::ALLOWED), rules: at(lost::RULES) })
     }
 
     /// What the exit hooks have seen since the datapath was loaded.

@@ -21,4 +21,6 @@ pub struct Cluster {
     pub endpoint_slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
     /// Nodes by name.
     pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// Whether all policies are in audit mode, whatever they and their namespaces say.
+    pub audit: bool,
 }

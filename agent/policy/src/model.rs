@@ -102,6 +102,8 @@ pub struct Namespace {
     /// Its labels, `kubernetes.io/metadata.name` included (the source adds it where a file leaves it out, as the API
     /// server does).
     pub labels: Labels,
+    /// Whether all its policies are in audit mode.
+    pub audit: bool,
 }
 
 /// Where a pod is in its life, as far as policy cares.
@@ -166,6 +168,8 @@ pub struct Policy {
     pub ingress: Isolation,
     /// What it says about packets out of them.
     pub egress: Isolation,
+    /// Whether it is in audit mode by itself; see [`crate::evaluate::in_force`].
+    pub audit: bool,
 }
 
 impl Policy {
@@ -177,6 +181,15 @@ impl Policy {
             Direction::Egress => &self.egress,
         }
     }
+}
+
+/// Whether policies are in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// What they deny is dropped.
+    Enforced,
+    /// What they deny passes, and is reported.
+    Audited,
 }
 
 /// What one policy says about one direction.

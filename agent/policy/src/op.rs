@@ -159,4 +159,11 @@ pub enum EndpointPolicy {
         /// The row of classes without a row of their own; 0: they are allowed nothing.
         default_row: u32,
     },
+    /// Isolated by policies in audit mode alone: what these rows do not allow passes all the same, and is reported.
+    Audited {
+        /// As in [`Self::Isolated`].
+        policy: u32,
+        /// As in [`Self::Isolated`].
+        default_row: u32,
+    },
 }

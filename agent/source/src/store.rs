@@ -78,7 +78,7 @@ mod tests {
 
     fn namespace(name: &str, tier: &str) -> Object {
         let labels = Labels::from([("tier".into(), tier.into())]);
-        Object::Namespace(Arc::new(Namespace { name: name.into(), labels }))
+        Object::Namespace(Arc::new(Namespace { name: name.into(), labels, audit: false }))
     }
 
     fn reference(name: &str) -> ObjectRef {

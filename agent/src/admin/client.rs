@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{Answer, Command, MAX_RESPONSE, Request, Response, VERSION};
+use super::protocol::{Answer, Command, FlowsQuery, MAX_RESPONSE, Request, Response, VERSION};
+use crate::flows::Line;
 use crate::handover::HandedOver;
 use crate::status::Status;
 
@@ -87,6 +89,31 @@ pub(crate) fn alive(path: &Path) -> Result<(), ClientError> {
     }
 }
 
+/// Hands over the flows that an agent keeps, and with `follow` those that come, until `handle` wants no more.
+///
+/// # Errors
+/// When there is no agent, it may not be asked, it breaks off, or `handle` fails.
+pub(crate) fn flows(
+    path: &Path,
+    query: FlowsQuery,
+    mut handle: impl FnMut(Line) -> io::Result<ControlFlow<()>>,
+) -> Result<(), ClientError> {
+    let told = |error| told(path, error);
+    let limit = if query.follow { None } else { Some(TIMEOUT) };
+    let mut stream = open(path, Command::Flows(query), limit).map_err(told)?;
+    loop {
+        match answer(&read_line(&mut stream).map_err(told)?)? {
+            Answer::Line(line) => {
+                if handle(*line).map_err(told)?.is_break() {
+                    return Ok(());
+                }
+            }
+            Answer::End => return Ok(()),
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
 fn known(answer: Answer) -> Result<bool, ClientError> {
     match answer {
         Answer::Enforced { known } => Ok(known),
@@ -103,24 +130,36 @@ fn unexpected(answer: &Answer) -> ClientError {
 }
 
 fn ask(path: &Path, command: Command, limit: Duration) -> Result<Answer, ClientError> {
-    let line = exchange(path, command, limit).map_err(|error| match error.kind() {
+    let exchanged = open(path, command, Some(limit)).and_then(|mut stream| read_line(&mut stream));
+    answer(&exchanged.map_err(|error| told(path, error))?)
+}
+
+fn told(path: &Path, error: io::Error) -> ClientError {
+    match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NoAgent(path.to_owned()),
         ErrorKind::PermissionDenied => ClientError::Forbidden(path.to_owned()),
         _ => ClientError::Io(path.to_owned(), error),
-    })?;
-    let response: Response = serde_json::from_slice(&line).map_err(|e| ClientError::Unreadable(e.to_string()))?;
+    }
+}
+
+fn answer(line: &[u8]) -> Result<Answer, ClientError> {
+    let response: Response = serde_json::from_slice(line).map_err(|e| ClientError::Unreadable(e.to_string()))?;
     Ok(response.answer)
 }
 
-/// Sends the request and reads one line.
-fn exchange(path: &Path, command: Command, limit: Duration) -> io::Result<Vec<u8>> {
+/// Sends the request. Each line of the answer may take so long; `None`: as long as it likes.
+fn open(path: &Path, command: Command, limit: Option<Duration>) -> io::Result<BufReader<UnixStream>> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(limit))?;
+    stream.set_read_timeout(limit)?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let mut request = serde_json::to_vec(&Request { version: VERSION, request: command })?;
     request.push(b'\n');
     stream.write_all(&request)?;
+    Ok(BufReader::new(stream))
+}
+
+fn read_line(stream: &mut BufReader<UnixStream>) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    BufReader::new(stream).take(MAX_RESPONSE).read_until(b'\n', &mut line)?;
+    stream.take(MAX_RESPONSE).read_until(b'\n', &mut line)?;
     Ok(line)
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::flows::{Filter, Line};
 use crate::handover::HandedOver;
 use crate::status::Status;
 
@@ -35,6 +36,22 @@ pub(super) enum Command {
     Check(u32),
     /// Whether the agent is at work.
     Alive,
+    /// Flows, one by one.
+    Flows(FlowsQuery),
+}
+
+/// Which flows a client wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FlowsQuery {
+    /// What they must be like.
+    #[serde(default)]
+    pub(crate) filter: Filter,
+    /// How many of the kept lines; `None`: all.
+    #[serde(default)]
+    pub(crate) last: Option<usize>,
+    /// Whether those that come are wanted too, until the client hangs up.
+    #[serde(default)]
+    pub(crate) follow: bool,
 }
 
 /// What the agent answers.
@@ -60,6 +77,10 @@ pub(super) enum Answer {
     },
     /// To [`Command::Alive`]: it is.
     Alive,
+    /// To [`Command::Flows`], one for each.
+    Line(Box<Line>),
+    /// To [`Command::Flows`]: there are no more.
+    End,
     /// The request could not be answered, and why.
     Error(String),
 }
@@ -68,11 +89,6 @@ impl Response {
     /// An answer of this version.
     pub(super) fn new(answer: Answer) -> Self {
         Self { version: VERSION, answer }
-    }
-
-    /// A refusal.
-    pub(super) fn error(message: impl Into<String>) -> Self {
-        Self::new(Answer::Error(message.into()))
     }
 }
 
@@ -96,6 +112,7 @@ pub(super) fn parse_request(line: &[u8]) -> Result<Command, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flows::Lost;
     use crate::handover::PodRecord;
 
     #[test]
@@ -127,6 +144,14 @@ mod tests {
             Answer::Status(Box::default()),
             Answer::Enforced { known: true },
             Answer::Alive,
+            Answer::Line(Box::new(Line::Lost(Lost {
+                time: "2026-01-01T00:00:00Z".to_owned(),
+                node: "node-a".to_owned(),
+                denied: 1,
+                allowed: 2,
+                unread: 3,
+            }))),
+            Answer::End,
         ];
         for answer in answers {
             let response = Response::new(answer);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::iter;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::protocol::{Answer, Command, MAX_REQUEST, Response, parse_request};
-use crate::engine::{HandedOverOutcome, Handle};
+use super::protocol::{Answer, Command, FlowsQuery, MAX_REQUEST, Response, parse_request};
+use crate::engine::{HandedOverOutcome, Handle, now};
+use crate::flows::Line;
 
 /// Connections served at once; more wait for one to end.
 const CONNECTIONS: usize = 64;
@@ -121,38 +124,72 @@ async fn converse(stream: UnixStream, engine: &Handle) -> io::Result<()> {
         if line.is_empty() {
             return Ok(());
         }
-        let (response, goes_on) = answer(&line, engine).await;
-        let mut bytes = serde_json::to_vec(&response)?;
-        bytes.push(b'\n');
-        timeout(CLIENT_TIMEOUT, write.write_all(&bytes)).await??;
+        let (response, goes_on) = match parse(&line) {
+            Ok(Command::Flows(query)) => (tell_flows(query, engine, &mut read, &mut write).await?, true),
+            Ok(command) => (carry_out(command, engine).await, true),
+            Err(message) => (Answer::Error(message), false),
+        };
+        send(&mut write, response).await?;
         if !goes_on {
             return Ok(());
         }
     }
 }
 
-/// The response to a line, and whether the next line may be a request.
-async fn answer(line: &[u8], engine: &Handle) -> (Response, bool) {
-    if line.last() != Some(&b'\n') {
-        return (Response::error(format!("a request is one line of at most {MAX_REQUEST} bytes")), false);
-    }
-    match parse_request(line) {
-        Err(message) => (Response::error(message), false),
-        Ok(command) => {
-            let answer = carry_out(command, engine).await;
-            (Response::new(answer.unwrap_or_else(|| Answer::Error("the engine is busy; try again".to_owned()))), true)
-        }
-    }
+async fn send(write: &mut OwnedWriteHalf, answer: Answer) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(&Response::new(answer))?;
+    bytes.push(b'\n');
+    timeout(CLIENT_TIMEOUT, write.write_all(&bytes)).await?
 }
 
-/// The answer to a command; `None`: the engine gives none.
-async fn carry_out(command: Command, engine: &Handle) -> Option<Answer> {
-    Some(match command {
-        Command::Status => Answer::Status(Box::new(engine.status().await?)),
-        Command::HandOver(handed) => enforced(engine.hand_over((&handed).into()).await?),
-        Command::Check(ifindex) => enforced(engine.check(ifindex).await?),
-        Command::Alive => engine.pulse.is_alive().then_some(Answer::Alive)?,
-    })
+/// Sends flows; returns what is to be sent behind them. One who follows them is told until they end or he hangs up, or says
+/// something.
+async fn tell_flows(
+    query: FlowsQuery,
+    engine: &Handle,
+    read: &mut BufReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+) -> io::Result<Answer> {
+    let mut flows = engine.flows.subscribe();
+    let kept: Vec<_> = iter::from_fn(|| flows.kept()).filter(|line| query.filter.takes(line)).collect();
+    let skipped = query.last.map_or(0, |last| kept.len().saturating_sub(last));
+    for line in &kept[skipped..] {
+        send(write, Answer::Line(Box::new(Line::clone(line)))).await?;
+    }
+    while query.follow {
+        let next = tokio::select! {
+            next = flows.next(now) => next,
+            _ = read.fill_buf() => break,
+        };
+        let Some(line) = next else { break };
+        if query.filter.takes(&line) {
+            send(write, Answer::Line(Box::new(Line::clone(&line)))).await?;
+        }
+    }
+    Ok(Answer::End)
+}
+
+/// The command in a line.
+///
+/// # Errors
+/// What to tell the client, who is not listened to any longer.
+fn parse(line: &[u8]) -> Result<Command, String> {
+    if line.last() != Some(&b'\n') {
+        return Err(format!("a request is one line of at most {MAX_REQUEST} bytes"));
+    }
+    parse_request(line)
+}
+
+/// The answer to a command.
+async fn carry_out(command: Command, engine: &Handle) -> Answer {
+    let answer = match command {
+        Command::Status => engine.status().await.map(|status| Answer::Status(Box::new(status))),
+        Command::HandOver(handed) => engine.hand_over((&handed).into()).await.map(enforced),
+        Command::Check(ifindex) => engine.check(ifindex).await.map(enforced),
+        Command::Alive => engine.pulse.is_alive().then_some(Answer::Alive),
+        Command::Flows(_) => Some(Answer::End),
+    };
+    answer.unwrap_or_else(|| Answer::Error("the engine is busy; try again".to_owned()))
 }
 
 fn enforced(outcome: HandedOverOutcome) -> Answer {

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 
 use super::*;
 use crate::engine::testing::engine_with;
+use crate::flows::{Line, Lost};
 use crate::handover::{HandedOver, PodRecord};
 use crate::status::Status;
 
@@ -46,6 +48,38 @@ async fn the_status_comes_through_the_socket() {
     let server = start(status.clone());
     let path = server.path.clone();
     assert_eq!(spawn_blocking(move || fetch_status(&path)).await.unwrap().unwrap(), status);
+}
+
+fn lost(denied: u64) -> Line {
+    Line::Lost(Lost { time: String::new(), node: String::new(), denied, allowed: 0, unread: 0 })
+}
+
+#[tokio::test]
+async fn flows_that_are_kept_are_told_and_then_those_that_come() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("podgate.sock");
+    let engine = engine_with(Status::default());
+    let feed = engine.flows.clone();
+    let served = tokio::spawn(serve(Socket::bind(&path).unwrap(), engine));
+    (1..=3).for_each(|number| feed.push(lost(number)));
+    let told = spawn_blocking(move || {
+        let mut told = Vec::new();
+        let query = FlowsQuery { last: Some(2), follow: true, ..FlowsQuery::default() };
+        flows(&path, query, |line| {
+            told.push(line);
+            if told.len() == 2 {
+                feed.push(lost(4));
+            }
+            Ok(if told.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        flows(&path, FlowsQuery { last: Some(1), ..FlowsQuery::default() }, |line| {
+            told.push(line);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok::<_, ClientError>(told)
+    });
+    assert_eq!(told.await.unwrap().unwrap(), [2, 3, 4, 4].map(lost));
+    served.abort();
 }
 
 #[tokio::test]

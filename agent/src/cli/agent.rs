@@ -84,6 +84,27 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_EVENT_RATE", value_name = "N", default_value_t = 10)]
     pub(crate) event_rate: u32,
 
+    /// How many allowed flows per second are reported one by one, for each pod and CPU; 0: none
+    #[arg(long, env = "PODGATE_FLOW_RATE", value_name = "N", default_value_t = 10)]
+    pub(crate) flow_rate: u32,
+
+    /// How many of the last flows are kept for `podgate flows`
+    #[arg(long, env = "PODGATE_FLOW_BUFFER", value_name = "N", default_value_t = 2048)]
+    pub(crate) flow_buffer: u32,
+
+    /// How finely /metrics tell which policies deny and allow; every step makes more series
+    #[arg(long, env = "PODGATE_METRICS_ATTRIBUTION", value_enum, default_value = "policy")]
+    pub(crate) metrics_attribution: Attribution,
+
+    /// How many series of denials, and of allows, /metrics have by policy; what comes later is counted together
+    #[arg(long, env = "PODGATE_METRICS_ATTRIBUTION_SERIES", value_name = "N", default_value_t = 1000)]
+    pub(crate) metrics_attribution_series: u32,
+
+    /// Put all policies into audit mode: what they deny passes and is reported, as if their namespaces had the annotation
+    /// podgate.io/audit: "true"
+    #[arg(long, env = "PODGATE_AUDIT")]
+    pub(crate) audit: bool,
+
     /// Makes a table of the kernel with another number of entries, such as `addresses4=200000`; repeatable. `podgate status`
     /// lists the tables
     #[arg(long, env = "PODGATE_TABLE_ENTRIES", value_name = "TABLE=N", value_delimiter = ',', value_parser = table_entries)]
@@ -133,6 +154,19 @@ pub(crate) enum JudgedAt {
     /// Where packets leave the pod, and allowed only if all backends of the Service are: for nodes with devices that cannot
     /// be hooked, or where another program clears podgate's tag
     Source,
+}
+
+/// How finely is told which policies are behind what is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Attribution {
+    /// Not at all
+    None,
+    /// By namespace
+    Namespace,
+    /// Allows by policy, denials by the policies that isolate the pod
+    Policy,
+    /// Allows by rule, denials by the policies that isolate the pod
+    Rule,
 }
 
 /// What holds for an interface that looks like a pod's until the pod behind it is known.

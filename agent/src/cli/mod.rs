@@ -7,6 +7,7 @@ mod cni;
 mod completions;
 mod diff;
 mod explain;
+mod flows;
 mod input;
 mod matrix;
 mod mount_bpffs;
@@ -22,13 +23,16 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use agent::{AgentArgs, DEFAULT_SOCKET, Hook, JudgedAt, LiveConnections, UnknownPods, bindings};
+pub(crate) use agent::{
+    AgentArgs, Attribution, DEFAULT_SOCKET, Hook, JudgedAt, LiveConnections, UnknownPods, bindings,
+};
 use check::CheckArgs;
 use cleanup::CleanupArgs;
 use cni::CniArgs;
 use completions::{CompletionsArgs, ManArgs};
 use diff::DiffArgs;
 use explain::ExplainArgs;
+use flows::FlowsArgs;
 use matrix::MatrixArgs;
 use mount_bpffs::MountBpffsArgs;
 use report::ReportArgs;
@@ -47,7 +51,7 @@ Enforces Kubernetes NetworkPolicy with eBPF on any CNI whose pods hang on veth p
 
 One agent runs on each node (`podgate agent`). It reads policies and pods from the Kubernetes API, or from a directory \
 of YAML files, and drops in the kernel what the policies do not allow. `podgate status` shows what the agent of this \
-node does. All other commands need no cluster, no kernel support and no root: from YAML files alone `explain` and `matrix` \
+node does, `podgate flows` which connections it allows and denies. All other commands need no cluster, no kernel support and no root: from YAML files alone `explain` and `matrix` \
 answer what a set of policies allows, `check` finds what is probably not meant, `test` compares with what is expected, \
 `diff` tells what opens and closes between two sets, and `report` shows it all on one page.";
 
@@ -56,6 +60,7 @@ Examples:
   podgate agent --node-name node-1                       enforce the cluster's policies on this node
   podgate agent --node-name node-1 --manifests ./yaml    the same from files, without a cluster
   podgate status                                         what the agent on this node enforces
+  podgate flows --follow --verdict denied                what it drops, as it happens
   podgate explain -f ./yaml --from shop/web --to shop/api --port 8080
   podgate explain -f ./yaml --from shop/web --to 10.96.0.10 --port 53 --protocol UDP
   podgate matrix -f ./yaml --port TCP/8080
@@ -75,6 +80,7 @@ pub(crate) struct Cli {
 enum Command {
     Agent(Box<AgentArgs>),
     Status(StatusArgs),
+    Flows(FlowsArgs),
     Explain(ExplainArgs),
     Matrix(MatrixArgs),
     Check(CheckArgs),
@@ -112,6 +118,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Agent(args) => args.run(),
         Command::Status(args) => args.run(),
+        Command::Flows(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Matrix(args) => args.run(),
         Command::Check(args) => args.run(),

@@ -1,11 +1,10 @@
 //! Reported drops: a log line each, and the last ones kept for the status.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use podgate_common::{DropEvent, Reason, protocol};
-
+use crate::flows::{End, Flow, Kind};
 use crate::status::{DropStatus, EndStatus};
 
 /// How many drops are kept.
@@ -19,7 +18,8 @@ pub(super) struct Drops {
 
 impl Drops {
     /// Logs a drop and keeps it.
-    pub(super) fn push(&mut self, drop: DropStatus, now: Instant) {
+    pub(super) fn push(&mut self, flow: &Flow, now: Instant) {
+        let drop = status(flow);
         log(&drop);
         if self.last.len() == KEPT {
             self.last.pop_front();
@@ -32,6 +32,29 @@ impl Drops {
         let ago = |at: &Instant| now.saturating_duration_since(*at).as_secs_f64();
         self.last.iter().map(|(at, drop)| DropStatus { seconds_ago: ago(at), ..drop.clone() }).collect()
     }
+}
+
+fn status(flow: &Flow) -> DropStatus {
+    DropStatus {
+        seconds_ago: 0.0,
+        direction: flow.direction.clone(),
+        reason: flow.reason.clone(),
+        pod: flow.pod.clone().unwrap_or_default(),
+        source: end(&flow.source),
+        destination: end(&flow.destination),
+        protocol: flow.protocol.clone(),
+        detail: flow.detail.clone(),
+        length: flow.length,
+    }
+}
+
+fn end(end: &End) -> EndStatus {
+    let name = end.name.as_ref().map(|name| match end.kind {
+        Kind::Node => format!("node {name}"),
+        Kind::Service => format!("service {name}"),
+        Kind::Pod | Kind::Other => name.clone(),
+    });
+    EndStatus { address: end.address, port: end.port, name }
 }
 
 fn log(drop: &DropStatus) {
@@ -57,134 +80,60 @@ fn socket(end: &EndStatus) -> Option<String> {
     Some(end.port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string()))
 }
 
-/// What an event tells; `name` finds the pod or node with an address.
-pub(super) fn describe(event: &DropEvent, pod: String, name: impl Fn(IpAddr) -> Option<String>) -> DropStatus {
-    let has_ports = matches!(event.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
-    let end = |octets: [u8; 16], port: u16| {
-        let address = address(octets, event.family);
-        EndStatus { address, port: has_ports.then_some(port), name: address.and_then(&name) }
-    };
-    DropStatus {
-        seconds_ago: 0.0,
-        direction: if event.direction == 0 { "ingress" } else { "egress" }.to_owned(),
-        reason: Reason::from_code(event.reason).map_or("unknown", Reason::as_str).to_owned(),
-        pod,
-        source: end(event.source, event.source_port.number()),
-        destination: end(event.destination, event.destination_port.number()),
-        protocol: protocol_name(event),
-        detail: detail(event),
-        length: event.length,
-    }
-}
-
-fn address(octets: [u8; 16], family: u8) -> Option<IpAddr> {
-    match family {
-        4 => Some(IpAddr::from([octets[0], octets[1], octets[2], octets[3]])),
-        6 => Some(IpAddr::from(octets)),
-        _ => None,
-    }
-}
-
-fn protocol_name(event: &DropEvent) -> String {
-    match (event.family, event.protocol) {
-        (0, _) => String::new(),
-        (_, protocol::TCP) => "TCP".to_owned(),
-        (_, protocol::UDP) => "UDP".to_owned(),
-        (_, protocol::SCTP) => "SCTP".to_owned(),
-        (_, protocol::ICMP) => "ICMP".to_owned(),
-        (_, protocol::ICMPV6) => "ICMPv6".to_owned(),
-        (_, number) => number.to_string(),
-    }
-}
-
-/// Flags of TCP, type and code of ICMP.
-fn detail(event: &DropEvent) -> String {
-    match event.protocol {
-        protocol::TCP => tcp_flags(event.tcp_flags),
-        protocol::ICMP | protocol::ICMPV6 => {
-            let [kind, code] = event.destination_port.number().to_be_bytes();
-            format!("type {kind} code {code}")
-        }
-        _ => String::new(),
-    }
-}
-
-fn tcp_flags(flags: u8) -> String {
-    let names = ["FIN", "SYN", "RST", "PSH", "ACK", "URG"];
-    let set = names.iter().enumerate().filter(|(bit, _)| flags & (1 << bit) != 0);
-    set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
-    use podgate_common::NetPort;
-
     use super::*;
 
-    fn event() -> DropEvent {
-        let mut event = DropEvent {
-            source_port: NetPort::new(40_000),
-            destination_port: NetPort::new(80),
-            length: 74,
-            direction: 0,
-            reason: Reason::NoRule as u8,
-            family: 4,
-            protocol: protocol::TCP,
-            tcp_flags: 0x02,
-            ..DropEvent::default()
+    fn flow(length: u32) -> Flow {
+        let end = |address: &str, port, kind, name: &str| End {
+            address: address.parse().ok(),
+            port: Some(port),
+            kind,
+            name: Some(name.to_owned()),
         };
-        event.source[..4].copy_from_slice(&[10, 0, 0, 1]);
-        event.destination[..4].copy_from_slice(&[10, 0, 0, 2]);
-        event
-    }
-
-    fn end(address: &str, port: Option<u16>, name: Option<&str>) -> EndStatus {
-        EndStatus { address: address.parse().ok(), port, name: name.map(str::to_owned) }
-    }
-
-    fn describe_named(event: &DropEvent) -> DropStatus {
-        let web: IpAddr = "10.0.0.1".parse().unwrap();
-        describe(event, "shop/api".to_owned(), |address| (address == web).then(|| "shop/web".to_owned()))
+        Flow {
+            time: String::new(),
+            node: "node-a".to_owned(),
+            verdict: "denied".to_owned(),
+            reason: "no_rule".to_owned(),
+            direction: "ingress".to_owned(),
+            pod: Some("shop/api".to_owned()),
+            source: end("192.0.2.1", 40_000, Kind::Node, "node-b"),
+            destination: end("10.0.0.2", 80, Kind::Pod, "shop/api"),
+            protocol: "TCP".to_owned(),
+            detail: "SYN".to_owned(),
+            length,
+            policies: vec![],
+            rule: None,
+        }
     }
 
     #[test]
-    fn both_ends_are_named_where_they_are_known() {
+    fn a_drop_tells_both_ends_and_the_reason() {
+        let end = |address: &str, port, name: &str| EndStatus {
+            address: address.parse().ok(),
+            port: Some(port),
+            name: Some(name.to_owned()),
+        };
         let expected = DropStatus {
             seconds_ago: 0.0,
             direction: "ingress".to_owned(),
             reason: "no_rule".to_owned(),
             pod: "shop/api".to_owned(),
-            source: end("10.0.0.1", Some(40_000), Some("shop/web")),
-            destination: end("10.0.0.2", Some(80), None),
+            source: end("192.0.2.1", 40_000, "node node-b"),
+            destination: end("10.0.0.2", 80, "shop/api"),
             protocol: "TCP".to_owned(),
             detail: "SYN".to_owned(),
             length: 74,
         };
-        assert_eq!(describe_named(&event()), expected);
-    }
-
-    #[test]
-    fn icmp_has_type_and_code_instead_of_ports() {
-        let echo = DropEvent { protocol: protocol::ICMP, destination_port: NetPort::new(0x0800), ..event() };
-        let described = describe_named(&echo);
-        assert_eq!((described.protocol.as_str(), described.detail.as_str()), ("ICMP", "type 8 code 0"));
-        assert_eq!(described.destination, end("10.0.0.2", None, None));
-    }
-
-    #[test]
-    fn what_is_not_ip_has_no_addresses() {
-        let frame = DropEvent { family: 0, protocol: 0, reason: Reason::NotIp as u8, ..event() };
-        let described = describe_named(&frame);
-        assert_eq!((described.source, described.protocol), (end("", None, None), String::new()));
+        assert_eq!(status(&flow(74)), expected);
     }
 
     #[test]
     fn only_the_last_drops_are_kept() {
         let mut drops = Drops::default();
         let now = Instant::now();
-        for length in 0..150 {
-            drops.push(describe_named(&DropEvent { length, ..event() }), now);
-        }
+        (0..150).for_each(|length| drops.push(&flow(length), now));
         let lengths: Vec<_> = drops.status(now).iter().map(|drop| drop.length).collect();
         assert_eq!(lengths, (50..150).collect::<Vec<_>>());
     }

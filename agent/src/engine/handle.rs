@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::waiters::HandedOverOutcome;
+use crate::flows::Feed;
 use crate::metrics::Durations;
 use crate::status::Status;
 
@@ -43,6 +44,8 @@ pub(crate) struct Handle {
     pub(crate) pulse: Pulse,
     /// How long things took.
     pub(crate) durations: Durations,
+    /// Flows, one by one.
+    pub(crate) flows: Feed,
 }
 
 impl Handle {

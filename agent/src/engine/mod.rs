@@ -10,11 +10,13 @@
 
 mod anomalies;
 mod at_source;
+mod attribution;
 mod backoff;
 mod command;
 mod deferral;
 mod drops;
 mod endpoints;
+mod events;
 mod guards;
 mod handed;
 mod handle;
@@ -23,6 +25,7 @@ mod lent;
 mod memory;
 mod names;
 mod readiness;
+mod reckon;
 mod report;
 mod setup;
 mod shell;
@@ -38,6 +41,8 @@ mod windows;
 
 pub(crate) use anomalies::KINDS as ANOMALY_KINDS;
 pub(crate) use at_source::ServiceRoom;
+pub(crate) use attribution::{Granularity, Settings as AttributionSettings};
+pub(crate) use events::now;
 #[cfg(test)]
 use handle::Request;
 pub(crate) use handle::{Handle, Pulse};

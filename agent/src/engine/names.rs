@@ -1,17 +1,22 @@
-//! Who has an address: for people who read about dropped packets. No verdict depends on it.
+//! Who has an address: for people who read about flows. No verdict depends on it.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use podgate_policy::model::{ObjectKey, Phase, Pod};
-use podgate_source::services::Node;
+use podgate_policy::services::{Node, Service};
 
-/// Names of pods and nodes by address. A node is also known by its pods on the host's network, which have its addresses.
+use crate::flows::Kind;
+
+/// Names of pods, Services and nodes by address. A node is also known by its pods on the host's network, which have its
+/// addresses.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pods: BTreeMap<IpAddr, ObjectKey>,
+    /// Several Services may have the same address.
+    services: BTreeMap<IpAddr, BTreeSet<ObjectKey>>,
     nodes: BTreeMap<IpAddr, Arc<str>>,
     hosted: BTreeMap<IpAddr, BTreeMap<ObjectKey, Arc<str>>>,
 }
@@ -59,18 +64,42 @@ impl Names {
         }
     }
 
-    /// The pod as namespace/name, or the node, that has an address.
-    pub(super) fn find(&self, address: IpAddr) -> Option<String> {
-        let pod = self.pods.get(&address).map(ObjectKey::to_string);
-        let by_its_pods = || self.hosted.get(&address)?.values().next();
-        pod.or_else(|| self.nodes.get(&address).or_else(by_its_pods).map(|node| format!("node {node}")))
+    /// Notes a Service's addresses in place of those it had.
+    pub(super) fn set_service(&mut self, old: Option<&Service>, new: Option<&Service>) {
+        if let Some(service) = old {
+            for address in addresses(service) {
+                if let Some(owners) = self.services.get_mut(address) {
+                    owners.remove(&service.key);
+                }
+            }
+            self.services.retain(|_, owners| !owners.is_empty());
+        }
+        if let Some(service) = new {
+            for address in addresses(service) {
+                self.services.entry(*address).or_default().insert(service.key.clone());
+            }
+        }
     }
+
+    /// Who has an address: the pod or Service as namespace/name, or the node.
+    pub(super) fn find(&self, address: IpAddr) -> Option<(Kind, String)> {
+        let pod = self.pods.get(&address).map(|pod| (Kind::Pod, pod.to_string()));
+        let service = || Some((Kind::Service, self.services.get(&address)?.first()?.to_string()));
+        let by_its_pods = || self.hosted.get(&address)?.values().next();
+        let node = || Some((Kind::Node, self.nodes.get(&address).or_else(by_its_pods)?.to_string()));
+        pod.or_else(service).or_else(node)
+    }
+}
+
+fn addresses(service: &Service) -> impl Iterator<Item = &IpAddr> {
+    service.cluster_ips.iter().chain(&service.external_ips).chain(&service.load_balancer_ips)
 }
 
 #[cfg(test)]
 mod tests {
     use podgate_policy::model::Labels;
 
+    use super::super::testing::service;
     use super::*;
 
     fn pod(name: &str, address: &str) -> Pod {
@@ -86,7 +115,7 @@ mod tests {
         }
     }
 
-    fn find(names: &Names, address: &str) -> Option<String> {
+    fn find(names: &Names, address: &str) -> Option<(Kind, String)> {
         names.find(address.parse().unwrap())
     }
 
@@ -97,9 +126,21 @@ mod tests {
         names.set_pod(None, Some(&old));
         names.set_pod(None, Some(&new));
         names.set_pod(Some(&old), None);
-        assert_eq!(find(&names, "10.0.0.1"), Some("shop/new".to_owned()));
+        assert_eq!(find(&names, "10.0.0.1"), Some((Kind::Pod, "shop/new".to_owned())));
         names.set_pod(Some(&new), None);
         assert_eq!(find(&names, "10.0.0.1"), None);
+    }
+
+    #[test]
+    fn an_address_that_services_share_is_the_first_ones_until_that_is_gone() {
+        let mut names = Names::default();
+        let services = ["web", "api"].map(|name| service(name, &["10.96.0.1"]));
+        services.iter().for_each(|service| names.set_service(None, Some(service)));
+        assert_eq!(find(&names, "10.96.0.1"), Some((Kind::Service, "shop/api".to_owned())));
+        names.set_service(Some(&services[1]), None);
+        assert_eq!(find(&names, "10.96.0.1"), Some((Kind::Service, "shop/web".to_owned())));
+        names.set_service(Some(&services[0]), Some(&service("web", &[])));
+        assert_eq!(find(&names, "10.96.0.1"), None);
     }
 
     #[test]
@@ -122,7 +163,7 @@ mod tests {
         names.set_node(&"node-a".into(), Some(&node("192.0.2.1")));
         names.set_node(&"node-a".into(), Some(&node("192.0.2.2")));
         assert_eq!(find(&names, "192.0.2.1"), None);
-        assert_eq!(find(&names, "192.0.2.2"), Some("node node-a".to_owned()));
+        assert_eq!(find(&names, "192.0.2.2"), Some((Kind::Node, "node-a".to_owned())));
     }
 
     #[test]
@@ -132,7 +173,7 @@ mod tests {
         names.set_pod(None, Some(&hosted("proxy")));
         names.set_pod(None, Some(&hosted("agent")));
         names.set_pod(Some(&hosted("agent")), None);
-        assert_eq!(find(&names, "192.0.2.3"), Some("node node-b".to_owned()));
+        assert_eq!(find(&names, "192.0.2.3"), Some((Kind::Node, "node-b".to_owned())));
         names.set_pod(Some(&hosted("proxy")), None);
         assert_eq!(find(&names, "192.0.2.3"), None);
     }

@@ -1,14 +1,13 @@
 //! From the engine's state and what the kernel counted to the status.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::SystemTime;
 
 use podgate_common::Counter;
 use podgate_datapath::binding::{Anomaly, PodId};
-use podgate_datapath::{CounterKey, Exits};
-use podgate_policy::evaluate::isolating;
-use podgate_policy::model::{self, Pod};
+use podgate_datapath::{CounterKey, Exits, Lost};
+use podgate_policy::evaluate::{in_force, is_audited, isolating};
+use podgate_policy::model::{self, Mode, Pod};
 use podgate_policy::plan::Subject;
 use podgate_source::{ProblemKind, ResourceStatus};
 
@@ -19,8 +18,9 @@ use super::at_source::AtSource;
 use super::endpoints::{Endpoint, Stage};
 use super::state::State;
 use crate::status::{
-    AnomalyStatus, ApplyStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, PolicyStatus,
-    ProblemCount, ProblemStatus, ServicesAt, ServicesStatus, SourceStatus, Status, TableStatus, WindowStatus,
+    AnomalyStatus, ApplyStatus, AttributionStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus,
+    PolicyStatus, ProblemCount, ProblemStatus, ServicesAt, ServicesStatus, SourceStatus, Status, TableStatus,
+    WindowStatus,
 };
 
 /// What the kernel counted for one slot, direction and reason.
@@ -39,8 +39,8 @@ pub(super) struct Reading {
     pub(super) counts: Vec<Count>,
     /// Use of the kernel's tables.
     pub(super) tables: Vec<TableStatus>,
-    /// Events that were not emitted.
-    pub(super) events_lost: u64,
+    /// What the programs had no room for.
+    pub(super) lost: Lost,
     /// What the exit hooks have seen.
     pub(super) exits: Exits,
 }
@@ -69,19 +69,11 @@ impl State {
             repairs: self.repairs,
             services: self.services(reading.exits),
             window: self.window(),
-            events_lost: reading.events_lost,
+            events_lost: reading.lost.denied,
+            flows_lost: reading.lost.allowed,
+            attribution: self.attribution_status(reading.lost.rules),
             ..Status::default()
         }
-    }
-
-    /// The pod in a slot, as namespace/name.
-    pub(super) fn pod_in(&self, slot: u32) -> Option<String> {
-        self.endpoints.get(slot).and_then(|endpoint| Some(endpoint.tenant.named()?.to_string()))
-    }
-
-    /// The pod or node that has an address.
-    pub(super) fn name_of(&self, address: IpAddr) -> Option<String> {
-        self.names.find(address)
     }
 
     /// The networked pods of this node.
@@ -101,7 +93,9 @@ impl State {
         let id = PodId::of(pod);
         let endpoint = self.endpoints.iter().find(|(_, endpoint)| endpoint.tenant.pod() == Some(&id));
         let (state, problem) = self.pod_state(pod, &id, endpoint);
-        let isolated = |direction| !isolating(&self.cluster, pod, direction).is_empty();
+        let [ingress, egress] = model::Direction::ALL.map(|direction| self.isolation(pod, direction));
+        let audited = [ingress, egress].into_iter().zip(model::Direction::ALL);
+        let audited = audited.filter(|(mode, _)| *mode == Some(Mode::Audited)).map(|(_, it)| it.to_string());
         PodStatus {
             namespace: pod.key.namespace.to_string(),
             name: pod.key.name.to_string(),
@@ -110,8 +104,9 @@ impl State {
             state,
             problem,
             interface: endpoint.map(|(_, endpoint)| self.interface(endpoint.tenant.ifindex)),
-            ingress_isolated: isolated(model::Direction::Ingress),
-            egress_isolated: isolated(model::Direction::Egress),
+            ingress_isolated: ingress == Some(Mode::Enforced),
+            egress_isolated: egress == Some(Mode::Enforced),
+            audited: audited.collect(),
             policies: self.selecting(pod),
             counters: endpoint.and_then(|(slot, _)| counters.get(&slot)).cloned().unwrap_or_default(),
         }
@@ -161,15 +156,24 @@ impl State {
         InterfaceStatus { name: name.unwrap_or_else(|| format!("interface {index}")), index }
     }
 
+    /// How policies isolate a pod in a direction, if they do.
+    fn isolation(&self, pod: &Pod, direction: model::Direction) -> Option<Mode> {
+        let (mode, policies) = in_force(&self.cluster, pod, direction);
+        (!policies.is_empty()).then_some(mode)
+    }
+
     /// The policies that select a pod.
     fn selecting(&self, pod: &Pod) -> Vec<PolicyStatus> {
-        let mut directions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut policies: BTreeMap<&str, PolicyStatus> = BTreeMap::new();
         for direction in model::Direction::ALL {
             for policy in isolating(&self.cluster, pod, direction) {
-                directions.entry(&policy.key.name).or_default().push(direction.to_string());
+                let name = &policy.key.name;
+                let audit = is_audited(&self.cluster, policy);
+                let new = || PolicyStatus { name: name.to_string(), directions: Vec::new(), audit };
+                policies.entry(name).or_insert_with(new).directions.push(direction.to_string());
             }
         }
-        directions.into_iter().map(|(name, directions)| PolicyStatus { name: name.to_owned(), directions }).collect()
+        policies.into_values().collect()
     }
 
     fn sources(&self, wall_clock: SystemTime) -> Vec<SourceStatus> {
@@ -237,6 +241,12 @@ impl State {
             denied: exits.denied,
             untagged: exits.untagged,
         }
+    }
+
+    /// `without_room`: allows by rules that the programs had no counter for.
+    fn attribution_status(&self, without_room: u64) -> AttributionStatus {
+        let status = self.attribution.status();
+        AttributionStatus { other_allows: status.other_allows + without_room, ..status }
     }
 
     fn window(&self) -> WindowStatus {

@@ -8,6 +8,7 @@ use podgate_policy::model::ObjectKey;
 use podgate_policy::tables::Limits;
 
 use super::at_source::ServiceRoom;
+use super::attribution::Settings;
 use super::memory::Enforced;
 
 /// What the user asked for.
@@ -21,6 +22,10 @@ pub(crate) struct Config {
     pub(crate) routing: BTreeSet<ObjectKey>,
     /// Where egress to Services is judged.
     pub(crate) services: Services,
+    /// How finely is told which policies are behind what is counted.
+    pub(crate) attribution: Settings,
+    /// Whether all policies are in audit mode.
+    pub(crate) audit: bool,
     /// Whether interfaces that look like pods' are isolated until the pod is known.
     pub(crate) isolate_unknown: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::bail;
-use podgate_common::DropEvent;
+use podgate_common::{FlowEvent, Verdict};
 use podgate_datapath::netlink::HostView;
 use podgate_datapath::{Datapath, Error, Hook};
 use podgate_policy::op::{EndpointPolicies, Op};
@@ -13,19 +13,25 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::command::{Command, Outcome};
-use super::drops::{Drops, describe};
+use super::drops::Drops;
+use super::events::{Losses, boot};
 use super::handed::Standing;
 use super::handle::{Pulse, Request};
 use super::memory::Memory;
+use super::reckon;
 use super::report::{Count, Reading};
 use super::state::State;
 use super::upkeep::Check;
 use super::waiters::{HandedOverOutcome, Waiters};
+use crate::flows::{Feed, Line};
 use crate::metrics::Durations;
 use crate::status::{Status, TableStatus};
 
 /// The kernel wakes nobody up for a drop event: they are looked for at this interval.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the kernel has lost is looked up every so many times that events are looked for.
+const LOST_EVERY: u32 = 10;
 
 /// In so long all tables are compared once with what was written, a little at a time.
 const AUDIT_ROUND: Duration = Duration::from_secs(50);
@@ -47,6 +53,8 @@ pub(crate) struct Inputs {
     pub(crate) pulse: Pulse,
     /// How long things took.
     pub(crate) durations: Durations,
+    /// Where flows go.
+    pub(crate) flows: Feed,
     /// How long a pod that CNI hands over is waited for until it is known.
     pub(crate) pod_wait: Duration,
     /// Ends the engine, when something is sent or the sender is gone.
@@ -58,12 +66,22 @@ pub(crate) struct Inputs {
 /// # Errors
 /// When an input has ended, which none does.
 pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, memory: Memory) -> anyhow::Result<()> {
-    let mut engine = Engine { state, datapath, memory, drops: Drops::default(), waiters: Waiters::default() };
+    let mut engine = Engine {
+        state,
+        datapath,
+        memory,
+        drops: Drops::default(),
+        flows: inputs.flows.clone(),
+        losses: Losses::default(),
+        waiters: Waiters::default(),
+        changed: None,
+    };
     let mut drain = interval(DRAIN_INTERVAL);
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     engine.state.take_view(inputs.views.borrow_and_update().clone());
     engine.state.take_source_status(inputs.source.status.borrow_and_update().clone());
     let mut next_audit = Instant::now();
+    let mut drains = 0;
     loop {
         engine.work(&inputs);
         inputs.not_ready.send_if_modified(|told| replace(told, engine.state.not_ready()));
@@ -84,7 +102,13 @@ pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, me
                 Err(_) => bail!("the host's network is followed no longer"),
             },
             Some(request) = inputs.requests.recv() => engine.take_request(request, &inputs),
-            _ = drain.tick() => engine.drain_events(),
+            _ = drain.tick() => {
+                engine.drain_events();
+                drains += 1;
+                if drains % LOST_EVERY == 1 {
+                    engine.look_for_losses();
+                }
+            }
             () = sleep_until(next_audit.into()) => next_audit = engine.audit(Instant::now()),
             () = sleep_until(deadline.unwrap_or(now).into()), if deadline.is_some() => {}
         }
@@ -103,11 +127,18 @@ struct Engine {
     datapath: Datapath,
     memory: Memory,
     drops: Drops,
+    flows: Feed,
+    losses: Losses,
     waiters: Waiters,
+    /// Since when a change waits to be in force.
+    changed: Option<Instant>,
 }
 
 impl Engine {
     fn take_updates(&mut self, first: Update, more: &mut mpsc::Receiver<Update>) {
+        // What has happened until now is named by what was known until now.
+        self.drain_events();
+        self.changed.get_or_insert_with(Instant::now);
         self.state.take_update(first);
         for _ in 1..BATCH {
             let Ok(update) = more.try_recv() else { return };
@@ -125,7 +156,16 @@ impl Engine {
                 inputs.durations.apply.observe(start.elapsed().as_secs_f64());
             }
             log(&command, &outcome);
+            warn(reckon::after(&mut self.state, &self.datapath, &command, &outcome));
             self.state.report(command, outcome, Instant::now());
+        }
+        if self.state.take_reattribute() && self.state.attribution.is_wanted() {
+            warn(reckon::reattribute(&mut self.state, &self.datapath));
+        }
+        if self.state.is_up_to_date()
+            && let Some(changed) = self.changed.take()
+        {
+            inputs.durations.change.observe(changed.elapsed().as_secs_f64());
         }
         let kept = self.state.take_enforced().map(|enforced| self.memory.keep(&enforced));
         if let Some(Err(error)) = kept {
@@ -225,6 +265,9 @@ impl Engine {
 
     fn read(&mut self) -> Result<Reading, Error> {
         let counters = self.datapath.counters()?;
+        if self.state.attribution.is_wanted() {
+            reckon::see_all(&mut self.state, &self.datapath, &counters)?;
+        }
         let counted = counters.into_iter().filter(|(_, counter)| counter.packets > 0);
         let counts = counted.map(|(key, counter)| Count { key, counter }).collect();
         let tables = self.datapath.usage()?.into_iter().map(|usage| TableStatus {
@@ -233,19 +276,37 @@ impl Engine {
             capacity: usage.capacity,
         });
         let tables = tables.collect();
-        Ok(Reading { counts, tables, events_lost: self.datapath.events_lost()?, exits: self.datapath.exits()? })
+        Ok(Reading { counts, tables, lost: self.datapath.lost()?, exits: self.datapath.exits()? })
     }
 
     fn drain_events(&mut self) {
-        let mut events: Vec<DropEvent> = Vec::new();
+        let mut events: Vec<FlowEvent> = Vec::new();
         self.datapath.drain_events(|event| events.push(*event));
-        let now = Instant::now();
+        if events.is_empty() {
+            return;
+        }
+        let (now, boot) = (Instant::now(), boot());
         for event in events {
             let is_former = self.datapath.birth(event.slot).is_none_or(|birth| event.generation < birth);
-            let pod = if is_former { None } else { self.state.pod_in(event.slot) };
-            let names = |address| self.state.name_of(address);
-            self.drops.push(describe(&event, pod.unwrap_or_default(), names), now);
+            let flow = self.state.flow(&event, is_former, boot);
+            if flow.verdict == Verdict::Denied.as_str() {
+                self.drops.push(&flow, now);
+            }
+            self.flows.push(Line::Flow(Box::new(flow)));
         }
+    }
+
+    fn look_for_losses(&mut self) {
+        match self.datapath.lost() {
+            Ok(lost) => self.losses.look(lost, self.state.node()).into_iter().for_each(|line| self.flows.push(line)),
+            Err(error) => tracing::warn!(%error, "cannot read how many events were lost"),
+        }
+    }
+}
+
+fn warn(read: Result<(), Error>) {
+    if let Err(error) = read {
+        tracing::warn!(%error, "cannot read what was counted for a pod or rule: it is put to policies later");
     }
 }
 

@@ -17,6 +17,7 @@ use podgate_policy::services::{EndpointSlice, Frontends, Node, Service};
 use podgate_source::{Change, Object, ObjectRef, SourceStatus, Update};
 
 use super::at_source::{AtSource, LeadChanges};
+use super::attribution::Attribution;
 use super::backoff::Backoff;
 use super::command::{Command, Outcome};
 use super::deferral::{Deferral, served_by_host};
@@ -77,6 +78,9 @@ pub(crate) struct State {
     pub(super) errors: u64,
     pub(super) apply_error: Option<String>,
     pub(super) repairs: RepairStatus,
+    pub(super) attribution: Attribution,
+    /// Whether other policies may isolate pods of this node than [`Self::attribution`] was told.
+    reattribute: bool,
 }
 
 impl State {
@@ -91,9 +95,10 @@ impl State {
         if config.isolate_unknown {
             bindings.isolate_unknown();
         }
+        let attribution = Attribution::new(config.attribution);
         Self {
+            cluster: Cluster { audit: config.audit, ..Cluster::default() },
             config,
-            cluster: Cluster::default(),
             own_node: NodeFacts::default(),
             names: Names::default(),
             local: BTreeSet::new(),
@@ -124,6 +129,8 @@ impl State {
             errors: 0,
             apply_error: None,
             repairs: RepairStatus::default(),
+            attribution,
+            reattribute: false,
         }
     }
 
@@ -242,8 +249,14 @@ impl State {
             (Change::Apply(Object::Node(node)), _) => self.take_node(&node.name, Some(node)),
             (_, ObjectRef::Pod(key)) => self.take_pod(&key, None),
             (_, ObjectRef::Node(name)) => self.take_node(&name, None),
-            (_, ObjectRef::Namespace(name)) => drop(self.changes.namespaces.insert(name)),
-            (_, ObjectRef::Policy(key)) => drop(self.changes.policies.insert(key)),
+            (_, ObjectRef::Namespace(name)) => {
+                self.changes.namespaces.insert(name);
+                self.reattribute = true;
+            }
+            (_, ObjectRef::Policy(key)) => {
+                self.changes.policies.insert(key);
+                self.reattribute = true;
+            }
             (Change::Apply(Object::Service(service)), _) => self.take_service(&service.key, Some(service)),
             (_, ObjectRef::Service(key)) => self.take_service(&key, None),
             (Change::Apply(Object::EndpointSlice(slice)), _) => self.take_slice(&slice.key, Some(slice)),
@@ -261,6 +274,7 @@ impl State {
             self.local.insert(key.clone());
         }
         self.rebind |= was_local || is_local;
+        self.reattribute |= was_local || is_local;
         self.changes.pods.insert(key.clone());
         if let Some(at_source) = &mut self.at_source {
             at_source.touch_pod(key);
@@ -271,6 +285,7 @@ impl State {
     /// A Service is new, changed or gone.
     fn take_service(&mut self, key: &ObjectKey, service: Option<&Service>) {
         let former = self.cluster.services.get(key).map(|former| &**former);
+        self.names.set_service(former, service);
         self.redefer |= self.frontends.update(former, service);
         if let Some(at_source) = &mut self.at_source {
             at_source.touch_service(key);
@@ -437,6 +452,17 @@ impl State {
         self.apply_backoff.fail(now);
     }
 
+    /// Whether the policies of pods may have changed and are in force now. Says so once.
+    pub(super) fn take_reattribute(&mut self) -> bool {
+        let in_force = self.ops.is_empty() && self.changes == Changes::default();
+        in_force && std::mem::take(&mut self.reattribute)
+    }
+
+    /// Whether everything that is known is in force.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.ops.is_empty() && self.changes == Changes::default()
+    }
+
     fn led(&mut self, changes: LeadChanges, outcome: &Outcome, now: Instant) {
         let Some(at_source) = &mut self.at_source else { return };
         match outcome {
@@ -452,6 +478,7 @@ impl State {
         if endpoint.stage == Stage::Bound {
             endpoint.stage = Stage::Identified;
             let pod = endpoint.tenant.pod().map(|pod| pod.key.clone());
+            self.reattribute = true;
             self.changes.bound.extend(pod.map(|pod| Endpoint { slot, pod }));
         }
     }

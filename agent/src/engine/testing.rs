@@ -15,9 +15,11 @@ use podgate_policy::tables::Limits;
 use podgate_source::{Change, Object, ObjectRef};
 use tokio::sync::{mpsc, watch};
 
+use super::attribution::{Granularity, Settings};
 use super::command::{Command, Outcome};
 use super::upkeep::Check;
 use super::{Config, HandedOverOutcome, Handle, Left, Pulse, Request, Room, Services, State};
+use crate::flows::Feed;
 use crate::metrics::Durations;
 use crate::status::Status;
 
@@ -33,7 +35,7 @@ pub(crate) fn engine_with(status: Status) -> Handle {
             }
         }
     });
-    Handle { requests, not_ready, pulse: Pulse::new(), durations: Durations::default() }
+    Handle { requests, not_ready, pulse: Pulse::new(), durations: Durations::default(), flows: Feed::new(NODE, 16) }
 }
 
 /// The node that tests are about.
@@ -46,6 +48,8 @@ pub(super) fn state(slots: u32) -> State {
         keep: false,
         routing: BTreeSet::new(),
         services: Services::Exit,
+        attribution: Settings { granularity: Granularity::Rule, series: 100 },
+        audit: false,
         isolate_unknown: false,
     };
     State::new(config, Room { limits: limits(1024), slots, addresses: 1024 }, Left::default())
@@ -87,18 +91,22 @@ pub(super) fn with_pod(pod: Pod) -> Change {
 
 /// The change that brings a Service with these cluster IPs.
 pub(super) fn with_service(name: &str, addresses: &[&str]) -> Change {
-    let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-    Change::Apply(Object::Service(Arc::new(Service {
+    Change::Apply(Object::Service(Arc::new(service(name, addresses))))
+}
+
+/// A Service of namespace `shop` with these cluster IPs.
+pub(super) fn service(name: &str, addresses: &[&str]) -> Service {
+    Service {
         key: ObjectKey::new("shop", name),
         form: ServiceForm::Virtual,
-        cluster_ips: addresses,
+        cluster_ips: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         external_ips: vec![],
         load_balancer_ips: vec![],
         ports: vec![],
         selector: Labels::new(),
         internal: TrafficPolicy::Cluster,
         external: TrafficPolicy::Cluster,
-    })))
+    }
 }
 
 /// An Ethernet device of the host.
@@ -127,6 +135,7 @@ pub(super) fn deny_all() -> Change {
         pod_selector: Selector::default(),
         ingress: Isolation::Restricted(vec![]),
         egress: Isolation::Unaffected,
+        audit: false,
     })))
 }
 
@@ -139,6 +148,7 @@ pub(super) fn allow_pods() -> Change {
         pod_selector: Selector::default(),
         ingress: Isolation::Restricted(vec![rule]),
         egress: Isolation::Unaffected,
+        audit: false,
     })))
 }
 
@@ -151,6 +161,7 @@ pub(super) fn allow_blocks(count: u8) -> Change {
         pod_selector: Selector::default(),
         ingress: Isolation::Restricted(vec![rule]),
         egress: Isolation::Unaffected,
+        audit: false,
     })))
 }
 

@@ -221,6 +221,8 @@ fn policies_that_do_not_fit_isolate_their_pod_and_are_told_of() {
         node: testing::NODE.into(),
         keep: false,
         routing: [].into(),
+        attribution: AttributionSettings { granularity: Granularity::None, series: 0 },
+        audit: false,
         isolate_unknown: false,
     };
     let mut state = State::new(config, Room { limits: limits(2), slots: 8, addresses: 1024 }, Left::default());

@@ -13,7 +13,10 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::Durations;
 use super::names::{self, Metric};
 use crate::engine::ANOMALY_KINDS;
-use crate::status::{AnomalyStatus, CounterStatus, PodState, PodStatus, RepairStatus, ServicesAt, Status};
+use crate::status::{
+    AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, PodState, PodStatus, RepairStatus,
+    ServicesAt, Status,
+};
 
 /// The reasons that have a series for every pod from its start, so that a rate sees the first packet.
 pub(super) const CORE: [Reason; 6] =
@@ -33,6 +36,7 @@ impl Collector for StatusCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let encoder = &mut encoder;
         self.verdicts(encoder)?;
+        self.attribution(encoder)?;
         self.tables(encoder)?;
         self.endpoints(encoder)?;
         self.apply(encoder)?;
@@ -47,6 +51,21 @@ impl StatusCollector {
         let series: Vec<(Labels<'_>, Count)> = verdict_series(&self.status);
         family(encoder, &names::VERDICTS, series.iter().map(|(labels, count)| (labels.clone(), count.packets)))?;
         family(encoder, &names::VERDICT_BYTES, series.iter().map(|(labels, count)| (labels.clone(), count.bytes)))
+    }
+
+    fn attribution(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let AttributionStatus { denials, other_denials, allows, other_allows } = &self.status.attribution;
+        let sets: Vec<String> = denials.iter().map(|denial| denial.policies.join(",")).collect();
+        let denied =
+            denials.iter().zip(&sets).map(|(denial, policies)| (denial_labels(denial, policies), denial.packets));
+        let rest = (*other_denials > 0).then(|| (vec![("namespace", ""), ("policies", "")], *other_denials));
+        family(encoder, &names::DENIALS, denied.chain(rest))?;
+        let indexes: Vec<Option<String>> =
+            allows.iter().map(|allow| allow.rule.map(|index| index.to_string())).collect();
+        let allowed =
+            allows.iter().zip(&indexes).map(|(allow, index)| (allow_labels(allow, index.as_deref()), allow.flows));
+        let rest = (*other_allows > 0).then(|| (vec![("namespace", ""), ("policy", "")], *other_allows));
+        family(encoder, &names::ALLOWS, allowed.chain(rest))
     }
 
     fn tables(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -66,6 +85,11 @@ impl StatusCollector {
             &names::ENDPOINTS,
             by_isolation(pods).into_iter().map(|(name, n)| (vec![("isolation", name)], n)),
         )?;
+        let audited = ["ingress", "egress"].map(|direction| {
+            let pods = pods.iter().filter(|pod| pod.audited.iter().any(|it| it == direction));
+            (vec![("direction", direction)], pods.count() as u64)
+        });
+        family(encoder, &names::AUDITED, audited.into_iter())?;
         single(encoder, &names::UNFIT, unfit as u64)?;
         single(encoder, &names::WITHOUT_INTERFACE, without as u64)?;
         let anomalies = by_kind(&self.status.anomalies);
@@ -79,6 +103,7 @@ impl StatusCollector {
         family(encoder, &names::REPAIRS, repairs.into_iter().map(|(what, n)| (vec![("what", what)], n)))?;
         single(encoder, &names::APPLY_PENDING, self.status.apply.pending as u64)?;
         self.durations.apply.encode(descriptor(encoder, &names::APPLY_DURATION)?)?;
+        self.durations.change.encode(descriptor(encoder, &names::CHANGE_DURATION)?)?;
         self.durations.window.encode(descriptor(encoder, &names::WINDOW)?)
     }
 
@@ -117,10 +142,29 @@ impl StatusCollector {
 
     fn agent(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         single(encoder, &names::READY, u64::from(self.status.ready))?;
-        single(encoder, &names::EVENTS_LOST, self.status.events_lost)?;
+        let lost = [("denied", self.status.events_lost), ("allowed", self.status.flows_lost)];
+        family(encoder, &names::EVENTS_LOST, lost.into_iter().map(|(verdict, n)| (vec![("verdict", verdict)], n)))?;
         let labels = [("version", self.status.version.as_str()), ("hook", self.status.hook.as_str())];
         descriptor(encoder, &names::BUILD)?.encode_info(&labels)
     }
+}
+
+fn denial_labels<'a>(denial: &'a DenialStatus, policies: &'a str) -> Labels<'a> {
+    vec![
+        ("namespace", &denial.namespace),
+        ("policies", policies),
+        ("direction", &denial.direction),
+        ("verdict", &denial.verdict),
+        ("reason", &denial.reason),
+    ]
+}
+
+/// As finely as is told.
+fn allow_labels<'a>(allow: &'a AllowStatus, rule: Option<&'a str>) -> Labels<'a> {
+    let mut labels: Labels<'a> = vec![("namespace", &allow.namespace), ("policy", &allow.policy)];
+    labels.push(("direction", &allow.direction));
+    labels.extend(rule.map(|rule| ("rule", rule)));
+    labels
 }
 
 /// Packets and bytes of one series.

@@ -24,7 +24,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 impl Default for Durations {
     fn default() -> Self {
-        Self { apply: duration_histogram(), window: duration_histogram() }
+        Self { apply: duration_histogram(), window: duration_histogram(), change: duration_histogram() }
     }
 }
 
@@ -40,6 +40,8 @@ pub(crate) struct Durations {
     pub(crate) apply: Histogram,
     /// Between a pod's interface's appearance and its enforcement.
     pub(crate) window: Histogram,
+    /// Between a change's arrival and its being in force.
+    pub(crate) change: Histogram,
 }
 
 /// The metrics of a status in OpenMetrics' text format.

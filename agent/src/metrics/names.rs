@@ -29,6 +29,14 @@ metrics! {
         "Packets judged, by direction, verdict, reason and pod, as on the wire: a GSO packet counts as its segments.";
     VERDICT_BYTES = Counter "podgate_verdict_bytes",
         "Bytes of the packets judged, from the Ethernet header on, by direction, verdict, reason and pod.";
+    DENIALS = Counter "podgate_policy_denials",
+        "Packets denied, or that would be but for audit mode, by the policies that isolate the pod, since the agent started. \
+        Without policies: for want of room in metrics (no namespace either), or not by policy.";
+    ALLOWS = Counter "podgate_rule_flows",
+        "Flows that a rule has let begin, since the agent started; a packet that opens nothing and is judged alone counts as \
+        one. Without a namespace: those that there is no room for in metrics.";
+    AUDITED = Gauge "podgate_endpoints_audited",
+        "Pods of this node that only policies in audit mode isolate, by direction: what these deny passes.";
     TABLE_ENTRIES = Gauge "podgate_table_entries", "Entries in use of a table in the kernel.";
     TABLE_CAPACITY = Gauge "podgate_table_capacity", "Entries a table in the kernel has room for.";
     POLICIES = Gauge "podgate_policies", "NetworkPolicies known, whether or not they select a pod of this node.";
@@ -46,6 +54,8 @@ metrics! {
         "Time to compile a change and to apply it to the kernel, in seconds.";
     WINDOW = Histogram "podgate_enforcement_window_seconds",
         "Time between the appearance of a pod's interface and its enforcement, in seconds.";
+    CHANGE_DURATION = Histogram "podgate_change_duration_seconds",
+        "Time between the arrival of changed objects in the agent and their being in force in the kernel, in seconds.";
     SOURCE_SYNCED = Gauge "podgate_source_synced", "Whether the objects of a resource are complete: 1 or 0.";
     SOURCE_FAILING = Gauge "podgate_source_failing_seconds",
         "For how long a resource could not be read, for want of permission or connection: what was known is enforced.";
@@ -67,6 +77,6 @@ metrics! {
         "Packets of pods that came to an exit hook without podgate's tag: another program on the node clears it.";
     READY = Gauge "podgate_ready", "Whether the agent is ready, as /readyz says: 1 or 0.";
     EVENTS_LOST = Counter "podgate_events_lost",
-        "Dropped packets that were counted but not reported one by one, for the rate limit or a full ring.";
+        "Denials, and allowed flows, that `podgate flows` does not show, for the rate limit or a full ring. They are counted.";
     BUILD = Info "podgate_build", "The version that runs.";
 }

@@ -4,8 +4,8 @@ use super::collector::CORE;
 use super::names;
 use super::*;
 use crate::status::{
-    AnomalyStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, RepairStatus,
-    ServicesAt, ServicesStatus, SourceStatus, TableStatus,
+    AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, DeviceStatus, InterfaceStatus,
+    PodState, PodStatus, ProblemCount, RepairStatus, ServicesAt, ServicesStatus, SourceStatus, TableStatus,
 };
 
 fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
@@ -19,6 +19,7 @@ fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
         interface: Some(InterfaceStatus { name: "veth0".to_owned(), index: 3 }),
         ingress_isolated: true,
         egress_isolated: false,
+        audited: vec!["ingress".to_owned()],
         policies: vec![],
         counters,
     }
@@ -36,6 +37,23 @@ fn counter(reason: &str, packets: u64) -> CounterStatus {
 
 fn device((name, hooked): (&str, bool)) -> DeviceStatus {
     DeviceStatus { name: name.to_owned(), index: 2, hooked, error: None }
+}
+
+fn attribution() -> AttributionStatus {
+    let [namespace, direction] = ["shop", "ingress"].map(str::to_owned);
+    AttributionStatus {
+        denials: vec![DenialStatus {
+            namespace: namespace.clone(),
+            policies: vec!["a".to_owned(), "b".to_owned()],
+            direction: direction.clone(),
+            verdict: "denied".to_owned(),
+            reason: "no_rule".to_owned(),
+            packets: 5,
+        }],
+        other_denials: 6,
+        allows: vec![AllowStatus { namespace, policy: "a".to_owned(), direction, rule: Some(1), flows: 7 }],
+        other_allows: 8,
+    }
 }
 
 pub(super) fn full_status() -> Status {
@@ -57,6 +75,9 @@ pub(super) fn full_status() -> Status {
         anomalies: vec![AnomalyStatus { kind: "extra_interface".to_owned(), message: String::new() }],
         tables: vec![TableStatus { name: "groups".to_owned(), entries: 5, capacity: 10 }],
         repairs: RepairStatus { hooks: 3, ..RepairStatus::default() },
+        attribution: attribution(),
+        events_lost: 11,
+        flows_lost: 12,
         services: ServicesStatus {
             judged_at: ServicesAt::Source,
             frontends: 7,
@@ -140,6 +161,16 @@ fn state_is_mirrored() {
     let expected = [
         (r#"podgate_table_entries{table="groups"}"#, 5.0),
         (r#"podgate_table_capacity{table="groups"}"#, 10.0),
+        (
+            r#"podgate_policy_denials_total{namespace="shop",policies="a,b",direction="ingress",verdict="denied",reason="no_rule"}"#,
+            5.0,
+        ),
+        (r#"podgate_policy_denials_total{namespace="",policies=""}"#, 6.0),
+        (r#"podgate_rule_flows_total{namespace="shop",policy="a",direction="ingress",rule="1"}"#, 7.0),
+        (r#"podgate_rule_flows_total{namespace="",policy=""}"#, 8.0),
+        (r#"podgate_endpoints_audited{direction="ingress"}"#, 1.0),
+        (r#"podgate_endpoints_audited{direction="egress"}"#, 0.0),
+        ("podgate_change_duration_seconds_count", 0.0),
         ("podgate_policies", 4.0),
         (r#"podgate_endpoints{isolation="ingress"}"#, 1.0),
         (r#"podgate_endpoints{isolation="both"}"#, 0.0),
@@ -166,6 +197,8 @@ fn state_is_mirrored() {
         (r#"podgate_exit_judgements_total{verdict="denied"}"#, 8.0),
         ("podgate_exit_untagged_total", 2.0),
         ("podgate_ready", 1.0),
+        (r#"podgate_events_lost_total{verdict="denied"}"#, 11.0),
+        (r#"podgate_events_lost_total{verdict="allowed"}"#, 12.0),
         (r#"podgate_build_info{version="0.1.0",hook="tcx"}"#, 1.0),
     ];
     for (series, value) in expected {

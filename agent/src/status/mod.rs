@@ -51,10 +51,61 @@ pub(crate) struct Status {
     /// How long interfaces of pods were there before they were enforced.
     #[serde(default)]
     pub(crate) window: WindowStatus,
+    /// Which policies are behind what was counted.
+    #[serde(default)]
+    pub(crate) attribution: AttributionStatus,
     /// Drop events that the kernel did not emit, for the rate limit or a full ring. The drops are counted all the same.
     pub(crate) events_lost: u64,
+    /// Allowed flows that it did not report, likewise.
+    #[serde(default)]
+    pub(crate) flows_lost: u64,
     /// The last dropped packets that were reported, oldest first.
     pub(crate) recent_drops: Vec<DropStatus>,
+}
+
+/// What policies have denied and allowed since the agent started, as finely as `--metrics-attribution` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttributionStatus {
+    /// Packets that were denied, or would have been, by the policies that isolated the pod.
+    pub(crate) denials: Vec<DenialStatus>,
+    /// Those that there was no room for.
+    pub(crate) other_denials: u64,
+    /// Flows that rules have allowed.
+    pub(crate) allows: Vec<AllowStatus>,
+    /// Those that there was no room for, or whose rules are gone.
+    pub(crate) other_allows: u64,
+}
+
+/// What a set of policies has denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DenialStatus {
+    /// The namespace of the pod and of the policies.
+    pub(crate) namespace: String,
+    /// The policies' names; empty where only namespaces are told, or where no policy is behind it.
+    pub(crate) policies: Vec<String>,
+    /// `ingress` or `egress`.
+    pub(crate) direction: String,
+    /// `denied` or `would_deny`.
+    pub(crate) verdict: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// Packets as on the wire.
+    pub(crate) packets: u64,
+}
+
+/// What a rule, a policy or a namespace's policies have allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AllowStatus {
+    /// The policy's namespace.
+    pub(crate) namespace: String,
+    /// Its name; empty where only namespaces are told.
+    pub(crate) policy: String,
+    /// `ingress` or `egress`.
+    pub(crate) direction: String,
+    /// The rule's index; none where only policies are told.
+    pub(crate) rule: Option<usize>,
+    /// Flows.
+    pub(crate) flows: u64,
 }
 
 /// A pod of this node.
@@ -78,6 +129,9 @@ pub(crate) struct PodStatus {
     pub(crate) ingress_isolated: bool,
     /// Whether egress policies isolate it.
     pub(crate) egress_isolated: bool,
+    /// The directions in which only policies in audit mode isolate it: what they deny passes.
+    #[serde(default)]
+    pub(crate) audited: Vec<String>,
     /// The policies that select it.
     pub(crate) policies: Vec<PolicyStatus>,
     /// Its verdicts, those that never happened left out.
@@ -116,6 +170,9 @@ pub(crate) struct PolicyStatus {
     pub(crate) name: String,
     /// The directions it isolates.
     pub(crate) directions: Vec<String>,
+    /// Whether it is in audit mode.
+    #[serde(default)]
+    pub(crate) audit: bool,
 }
 
 /// What was counted under one reason.

@@ -52,6 +52,9 @@ fn evaluator(world: &World, asked: Probe) -> String {
         DirectionVerdict::Denied { by } => {
             format!("denied, isolated by {}", joined(by.iter().map(|refusal| &refusal.policy), ", "))
         }
+        DirectionVerdict::WouldDeny { by } => {
+            format!("would be denied, isolated by {}", joined(by.iter().map(|refusal| &refusal.policy), ", "))
+        }
     }
 }
 
@@ -101,7 +104,8 @@ fn policy(policy: &Policy) -> String {
         Isolation::Unaffected => String::new(),
         Isolation::Restricted(rules) => format!(" {name} [{}]", joined(rules.iter().map(rule), "; ")),
     });
-    format!("policy {} for {}{}", policy.key, selector(&policy.pod_selector), directions.concat())
+    let mode = if policy.audit { "audited " } else { "" };
+    format!("{mode}policy {} for {}{}", policy.key, selector(&policy.pod_selector), directions.concat())
 }
 
 fn rule(rule: &Rule) -> String {

@@ -1,9 +1,11 @@
 //! The agent on nodes of the lab: real CNI plugins, real sockets, YAML in a directory. Needs root.
 
+mod audit;
 mod cni;
 mod connections;
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 mod deployed;
+mod flows;
 mod foreign;
 mod life;
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]

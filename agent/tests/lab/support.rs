@@ -155,7 +155,8 @@ impl World {
         self.verdicts(pod, direction, "allowed")
     }
 
-    fn verdicts(&mut self, pod: &Pod, direction: &str, verdict: &str) -> Result<BTreeMap<String, u64>> {
+    /// The packets of a pod with a verdict in a direction, by reason.
+    pub(crate) fn verdicts(&mut self, pod: &Pod, direction: &str, verdict: &str) -> Result<BTreeMap<String, u64>> {
         let name = pod.name().clone();
         let labels =
             [("namespace", &*name.namespace), ("pod", &*name.name), ("direction", direction), ("verdict", verdict)];

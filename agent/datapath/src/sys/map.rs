@@ -1,5 +1,6 @@
 //! Maps: single entries and batches of them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -191,6 +192,20 @@ pub(crate) fn hash_walk(map: BorrowedFd<'_>, walk: Walk, key_size: usize, value_
         Ok(())
     })?;
     Ok(total)
+}
+
+/// What a hash with a count per CPU says of its keys, the counts added up.
+pub(crate) fn per_cpu_counts(map: BorrowedFd<'_>, cpus: usize) -> io::Result<BTreeMap<u32, u64>> {
+    let mut counts = BTreeMap::new();
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+    hash_chunks(map, Walk::Count, [4, 8 * cpus], |keys, values| {
+        for (key, values) in keys.chunks_exact(4).zip(values.chunks_exact(8 * cpus)) {
+            let key = key.try_into().map_or(0, u32::from_ne_bytes);
+            counts.insert(key, values.chunks_exact(8).map(word).sum());
+        }
+        Ok(())
+    })?;
+    Ok(counts)
 }
 
 /// Copies the entries of a hash that another of the same sizes does not have.

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use podgate_common::{Counter, Direction, DropEvent, NetPort, Reason, map};
+use podgate_common::{Counter, Direction, FlowEvent, NetPort, Reason, map};
 use podgate_policy::op::{EndpointPolicies, Op};
 
 use super::sandbox::{Pod, deny_all, enforce, sandbox, unpinned, with_both_hooks};
@@ -99,14 +99,14 @@ fn a_dropped_packet_is_told_with_both_ends_and_those_over_the_limit_are_counted(
         let mut events = Vec::new();
         let drained = datapath.drain_events(|event| events.push(*event));
         assert_eq!(drained, events.len());
-        assert_eq!(events.len() as u64 + datapath.events_lost().unwrap(), 100);
+        assert_eq!(events.len() as u64 + datapath.lost().unwrap().denied, 100);
         // A run of a hundred may meet a change of second, and of CPU.
         assert!((3..=12).contains(&events.len()), "{} events at a rate of 3", events.len());
         let mut source = [0; 16];
         source[..4].copy_from_slice(&[192, 0, 2, 1]);
         let mut destination = [0; 16];
         destination[..4].copy_from_slice(&[10, 0, 1, 2]);
-        let expected = DropEvent {
+        let expected = FlowEvent {
             slot: 1,
             generation: 1,
             source,
@@ -118,9 +118,9 @@ fn a_dropped_packet_is_told_with_both_ends_and_those_over_the_limit_are_counted(
             reason: Reason::NoRule as u8,
             family: 4,
             protocol: 17,
-            ..DropEvent::default()
+            ..FlowEvent::default()
         };
-        assert_eq!(DropEvent { time: 0, ..events[0] }, expected);
+        assert_eq!(FlowEvent { time: 0, ..events[0] }, expected);
         assert_eq!(datapath.drain_events(|_| {}), 0);
     });
 }

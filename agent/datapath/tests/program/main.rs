@@ -2,10 +2,12 @@
 #![expect(clippy::expect_used, reason = "a test that cannot be set up fails")]
 
 mod at_source;
+mod audit;
 mod connections;
 mod exits;
 mod floods;
 
 mod frames;
 mod packets;
+mod reports;
 mod rig;

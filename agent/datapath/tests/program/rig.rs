@@ -46,6 +46,10 @@ pub(crate) enum Side {
     Open,
     /// Nothing is allowed.
     Deny,
+    /// Nothing is allowed, by policies in audit mode.
+    AuditedDeny,
+    /// As [`Self::Web`], in audit mode.
+    AuditedWeb,
     /// The friend may use TCP 80 and UDP 53.
     Web,
     /// The friend may do anything.
@@ -72,6 +76,8 @@ impl Side {
         match self {
             Self::Open => EndpointPolicy::Open,
             Self::Deny => isolated(id::DENY_POLICY, 0),
+            Self::AuditedDeny => EndpointPolicy::Audited { policy: id::DENY_POLICY, default_row: 0 },
+            Self::AuditedWeb => EndpointPolicy::Audited { policy: id::WEB_POLICY, default_row: 0 },
             Self::Web => isolated(id::WEB_POLICY, 0),
             Self::Friend => isolated(id::FRIEND_POLICY, 0),
             Self::All => isolated(id::ALL_POLICY, id::ANY_ROW),
@@ -118,7 +124,7 @@ impl Rig {
         Self::with_options(Options { capacities, ..Options::default() }, identity(), ingress, egress)
     }
 
-    fn with_options(options: Options, identity: Identity, ingress: Side, egress: Side) -> Self {
+    pub(crate) fn with_options(options: Options, identity: Identity, ingress: Side, egress: Side) -> Self {
         unshare(CloneFlags::CLONE_NEWNET).expect("root, to make a network namespace");
         let options = Options { bpffs: None, hook: Hook::Auto, ..options };
         let mut datapath = Datapath::load(&options).expect("the programs load");

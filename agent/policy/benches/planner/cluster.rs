@@ -111,7 +111,7 @@ fn namespace_name(index: usize) -> String {
 
 fn namespace_object(index: usize, team: usize) -> Namespace {
     let labels = [("kubernetes.io/metadata.name", namespace_name(index)), ("team", format!("team-{team}"))];
-    Namespace { name: namespace_name(index).into(), labels: shared(labels) }
+    Namespace { name: namespace_name(index).into(), labels: shared(labels), audit: false }
 }
 
 fn shared<const N: usize>(labels: [(&str, String); N]) -> Labels {
@@ -189,5 +189,6 @@ fn policy(size: Size, namespace: usize, index: usize, round: usize) -> Policy {
             listed(own(app(index + 5)), Ports::Listed(vec![name("http")])),
             listed(Peer::Block(block("0.0.0.0/0", "10.0.0.0/8")), ports([443])),
         ]),
+        audit: false,
     }
 }

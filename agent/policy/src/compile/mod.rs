@@ -26,7 +26,7 @@ use index::Index;
 use subjects::{Outcome, Subjects};
 
 pub(crate) use index::Delta;
-pub(crate) use subjects::{Want, Wants};
+pub(crate) use subjects::{Held, Want, Wants};
 pub(crate) use terms::{AskId, Atom, Atoms, Grant, GroupId, PortRange, Spec, SpecId};
 
 /// A pod of this node, bound to a slot of the datapath.

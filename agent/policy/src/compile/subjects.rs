@@ -10,7 +10,7 @@ use crate::compile::compiled::Compiled;
 use crate::compile::rules::Rules;
 use crate::compile::specs::{Activated, DENY, Specs};
 use crate::compile::terms::{AskId, Spec, SpecId, Term, Who};
-use crate::model::{Direction, ObjectKey, Pod, Policy};
+use crate::model::{Direction, Mode, ObjectKey, Pod, Policy};
 
 /// What an endpoint shall have in one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,11 @@ pub(crate) enum Want {
     /// It is not isolated.
     Open,
     /// It is isolated, with what this allows.
-    Isolated(Arc<Spec>),
+    Isolated(Arc<Spec>, Mode),
 }
+
+/// What an endpoint is compiled to in one direction; `None`: it is open.
+pub(crate) type Held = Option<(SpecId, Mode)>;
 
 /// By direction, in the order of [`Direction::ALL`].
 pub(crate) type Wants = [Want; 2];
@@ -35,14 +38,22 @@ pub(crate) struct Subjects {
     endpoints: BTreeMap<u32, Endpoint>,
     by_namespace: BTreeMap<Arc<str>, BTreeSet<u32>>,
     policies: BTreeMap<ObjectKey, Selecting>,
+    audited: Audited,
     compilations: u32,
+}
+
+/// What is in audit mode beside single policies.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Audited {
+    all: bool,
+    namespaces: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug)]
 struct Endpoint {
     pod: ObjectKey,
-    /// By direction; `None`: open. Nothing before it is compiled for the first time.
-    specs: Option<[Option<SpecId>; 2]>,
+    /// By direction. Nothing before it is compiled for the first time.
+    specs: Option<[Held; 2]>,
     policies: BTreeSet<ObjectKey>,
 }
 
@@ -76,6 +87,7 @@ impl Subjects {
             endpoints: BTreeMap::new(),
             by_namespace: BTreeMap::new(),
             policies: BTreeMap::new(),
+            audited: Audited::default(),
             compilations: 0,
         }
     }
@@ -97,6 +109,7 @@ impl Subjects {
         for key in &changes.policies {
             dirty.extend(self.policy_changed(key, cluster));
         }
+        dirty.extend(self.audit_changed(cluster, changes));
         for slot in slots {
             self.select_policies(slot, cluster);
         }
@@ -124,7 +137,10 @@ impl Subjects {
     pub(crate) fn users(&self, spec: SpecId) -> Vec<(u32, Direction)> {
         let of = |(&slot, endpoint): (&u32, &Endpoint)| {
             let pairs = Direction::ALL.into_iter().zip(endpoint.specs.into_iter().flatten());
-            pairs.filter(|(_, it)| *it == Some(spec)).map(|(direction, _)| (slot, direction)).collect::<Vec<_>>()
+            pairs
+                .filter(|(_, it)| it.is_some_and(|(id, _)| id == spec))
+                .map(|(direction, _)| (slot, direction))
+                .collect::<Vec<_>>()
         };
         self.endpoints.iter().flat_map(of).collect()
     }
@@ -149,7 +165,7 @@ impl Subjects {
         for key in &endpoint.policies {
             self.deselect(key, slot);
         }
-        for spec in endpoint.specs.into_iter().flatten().flatten() {
+        for (spec, _) in endpoint.specs.into_iter().flatten().flatten() {
             self.specs.release(spec, &mut self.asks);
         }
         if let Some(slots) = self.by_namespace.get_mut(&endpoint.pod.namespace) {
@@ -193,6 +209,29 @@ impl Subjects {
         }
         slots.extend(after);
         slots
+    }
+
+    /// Takes which namespaces are in audit mode. Returns the slots that this concerns.
+    fn audit_changed(&mut self, cluster: &Cluster, changes: &Changes) -> BTreeSet<u32> {
+        if std::mem::replace(&mut self.audited.all, cluster.audit) != cluster.audit {
+            return self.endpoints.keys().copied().collect();
+        }
+        let mut slots = BTreeSet::new();
+        for name in &changes.namespaces {
+            let changed = match cluster.namespaces.get(name) {
+                Some(namespace) if namespace.audit => self.audited.namespaces.insert(Arc::clone(name)),
+                _ => self.audited.namespaces.remove(name),
+            };
+            if changed {
+                slots.extend(self.by_namespace.get(name).into_iter().flatten());
+            }
+        }
+        slots
+    }
+
+    fn mode(&self, policy: &Policy) -> Mode {
+        let audited = self.audited.all || policy.audit || self.audited.namespaces.contains(&policy.key.namespace);
+        if audited { Mode::Audited } else { Mode::Enforced }
     }
 
     fn selected(&self, policy: &Policy, cluster: &Cluster) -> BTreeSet<u32> {
@@ -257,7 +296,7 @@ impl Subjects {
             let pod = cluster.pods.get(&endpoint.pod).cloned();
             let specs = Direction::ALL
                 .map(|direction| self.spec(slot, direction, pod.as_deref(), &mut alike, &mut outcome.activated));
-            for spec in before.into_iter().flatten().flatten() {
+            for (spec, _) in before.into_iter().flatten().flatten() {
                 self.specs.release(spec, &mut self.asks);
             }
             self.endpoints.entry(slot).and_modify(|endpoint| endpoint.specs = Some(specs));
@@ -277,44 +316,47 @@ impl Subjects {
         pod: Option<&Pod>,
         alike: &mut HashMap<Likeness, SpecId>,
         activated: &mut Activated,
-    ) -> Option<SpecId> {
+    ) -> Held {
         let Some(pod) = pod else {
             self.specs.share(DENY);
-            return Some(DENY);
+            return Some((DENY, Mode::Enforced));
         };
-        let (likeness, fixed) = self.terms(slot, direction, pod)?;
+        let (mode, likeness, fixed) = self.terms(slot, direction, pod)?;
         if let Some(&spec) = alike.get(&likeness) {
             self.specs.share(spec);
-            return Some(spec);
+            return Some((spec, mode));
         }
         let terms = [fixed, likeness.2.clone()].concat();
         let (spec, active) = self.specs.hold(terms, &mut self.asks);
         activated.extend(active);
         alike.insert(likeness, spec);
-        Some(spec)
+        Some((spec, mode))
     }
 
     /// What an endpoint's policies allow in a direction, in two parts: what depends on its ports, with what else makes
-    /// endpoints alike, and what does not. `None`: it is not isolated.
-    fn terms(&self, slot: u32, direction: Direction, pod: &Pod) -> Option<(Likeness, Vec<Term>)> {
-        let policies = self.endpoints[&slot].policies.iter().map(|key| &self.policies[key].compiled);
-        let isolating: Vec<_> = policies.filter_map(|it| Some((it.id, it.terms(direction)?))).collect();
-        if isolating.is_empty() {
-            return None;
-        }
+    /// endpoints alike, and what does not. `None`: it is not isolated. Policies in audit mode count only where there are no
+    /// others.
+    fn terms(&self, slot: u32, direction: Direction, pod: &Pod) -> Option<(Mode, Likeness, Vec<Term>)> {
+        let policies = self.endpoints[&slot].policies.iter().map(|key| &self.policies[key]);
+        let isolating =
+            policies.filter_map(|it| Some((self.mode(&it.policy), &it.compiled, it.compiled.terms(direction)?)));
+        let isolating: Vec<_> = isolating.collect();
+        let mode = isolating.iter().map(|(mode, ..)| *mode).min()?;
+        let in_force = isolating.into_iter().filter(|(its, ..)| *its == mode);
+        let isolating: Vec<_> = in_force.map(|(_, compiled, terms)| (compiled.id, terms)).collect();
         let ids = isolating.iter().map(|(id, _)| *id).collect();
         let resolved = isolating.iter().flat_map(|(_, terms)| terms.resolve(pod)).collect();
         let fixed = isolating.iter().flat_map(|(_, terms)| &terms.fixed).copied().collect();
-        Some(((direction, ids, resolved), fixed))
+        Some((mode, (direction, ids, resolved), fixed))
     }
 
-    fn want(&self, specs: [Option<SpecId>; 2]) -> Wants {
-        specs.map(|spec| spec.map_or(Want::Open, |spec| Want::Isolated(self.specs.effective(spec))))
+    fn want(&self, specs: [Held; 2]) -> Wants {
+        specs.map(|held| held.map_or(Want::Open, |(spec, mode)| Want::Isolated(self.specs.effective(spec), mode)))
     }
 
     fn wants_of(&self, specs: &BTreeSet<SpecId>) -> BTreeMap<u32, Wants> {
         let compiled = self.endpoints.iter().filter_map(|(&slot, endpoint)| Some((slot, endpoint.specs?)));
-        let concerned = compiled.filter(|(_, of)| of.iter().flatten().any(|spec| specs.contains(spec)));
+        let concerned = compiled.filter(|(_, of)| of.iter().flatten().any(|(spec, _)| specs.contains(spec)));
         concerned.map(|(slot, specs)| (slot, self.want(specs))).collect()
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use ports::{numbers_of, ports_match};
 use nodes::node_of;
 
 use crate::cluster::Cluster;
-use crate::model::{Direction, Isolation, ObjectKey, Pod, Policy, Rule};
+use crate::model::{Direction, Isolation, Mode, ObjectKey, Pod, Policy, Rule};
 
 /// Judges a packet that opens something: both ends' policies must allow it.
 ///
@@ -50,7 +50,7 @@ pub fn judge(
     peer: &Party<'_>,
     traffic: Traffic,
 ) -> DirectionVerdict {
-    let policies = isolating(cluster, subject, direction);
+    let (mode, policies) = in_force(cluster, subject, direction);
     if policies.is_empty() {
         return DirectionVerdict::Open(Open::NoPolicy);
     }
@@ -58,12 +58,33 @@ pub fn judge(
     let outcomes: Vec<_> = policies.iter().map(|policy| (*policy, connection.outcomes(policy))).collect();
     let by: Vec<_> = outcomes.iter().flat_map(|(policy, rules)| allows(policy, direction, rules)).collect();
     if by.is_empty() {
-        return DirectionVerdict::Denied { by: outcomes.into_iter().map(refusal).collect() };
+        let by = outcomes.into_iter().map(refusal).collect();
+        return match mode {
+            Mode::Enforced => DirectionVerdict::Denied { by },
+            Mode::Audited => DirectionVerdict::WouldDeny { by },
+        };
     }
     DirectionVerdict::Allowed { isolated_by: policies.iter().map(|policy| policy.key.clone()).collect(), by }
 }
 
-/// The policies that isolate a pod in a direction, by key. None for a pod that is no subject of policy.
+/// The policies that judge packets of a pod in a direction, by key. Those in audit mode add nothing to what others allow, and
+/// take nothing away: they judge only where no other policy isolates the pod, and what they deny then passes. So audit
+/// mode never opens what another policy denies.
+#[must_use]
+pub fn in_force<'c>(cluster: &'c Cluster, pod: &Pod, direction: Direction) -> (Mode, Vec<&'c Policy>) {
+    let (audited, enforced): (Vec<_>, Vec<_>) =
+        isolating(cluster, pod, direction).into_iter().partition(|policy| is_audited(cluster, policy));
+    if enforced.is_empty() && !audited.is_empty() { (Mode::Audited, audited) } else { (Mode::Enforced, enforced) }
+}
+
+/// Whether a policy is in audit mode: by itself, by its namespace, or with all others.
+#[must_use]
+pub fn is_audited(cluster: &Cluster, policy: &Policy) -> bool {
+    let by_namespace = || cluster.namespaces.get(&policy.key.namespace).is_some_and(|namespace| namespace.audit);
+    cluster.audit || policy.audit || by_namespace()
+}
+
+/// The policies that isolate a pod in a direction, by key, in audit mode or not. None for a pod that is no subject of policy.
 #[must_use]
 pub fn isolating<'c>(cluster: &'c Cluster, pod: &Pod, direction: Direction) -> Vec<&'c Policy> {
     if !pod.is_networked() {

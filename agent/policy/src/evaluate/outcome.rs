@@ -50,6 +50,11 @@ pub enum DirectionVerdict {
         /// Every policy that isolates the pod, by key, at least one, with what each of its rules lacks.
         by: Vec<Refusal>,
     },
+    /// No rule allows the packet, and it passes all the same: the policies that isolate the pod are in audit mode.
+    WouldDeny {
+        /// As in [`Self::Denied`].
+        by: Vec<Refusal>,
+    },
 }
 
 impl DirectionVerdict {
@@ -57,7 +62,7 @@ impl DirectionVerdict {
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         match self {
-            Self::Open(_) | Self::Allowed { .. } => true,
+            Self::Open(_) | Self::Allowed { .. } | Self::WouldDeny { .. } => true,
             Self::Denied { .. } => false,
         }
     }
@@ -68,7 +73,7 @@ impl DirectionVerdict {
         match self {
             Self::Open(_) => Vec::new(),
             Self::Allowed { isolated_by, .. } => isolated_by.iter().collect(),
-            Self::Denied { by } => by.iter().map(|refusal| &refusal.policy).collect(),
+            Self::Denied { by } | Self::WouldDeny { by } => by.iter().map(|refusal| &refusal.policy).collect(),
         }
     }
 }

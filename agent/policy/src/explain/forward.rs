@@ -203,7 +203,9 @@ fn hangs_on_unseen(path: &Path) -> bool {
     let hangs = match &path.verdict.ingress {
         DirectionVerdict::Open(_) => false,
         DirectionVerdict::Allowed { by, .. } => by.iter().all(|allow| allow.peer != Element::Any),
-        DirectionVerdict::Denied { by } => by.iter().flat_map(|it| &it.rules).any(|rule| rule.ports.is_match()),
+        DirectionVerdict::Denied { by } | DirectionVerdict::WouldDeny { by } => {
+            by.iter().flat_map(|it| &it.rules).any(|rule| rule.ports.is_match())
+        }
     };
     path.seen_as.is_none() && path.verdict.egress.is_allowed() && hangs
 }

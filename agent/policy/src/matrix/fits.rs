@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::cluster::Cluster;
-use crate::evaluate::{Party, Traffic, isolating, peers_match, ports_match, rules, same_family};
+use crate::evaluate::{Party, Traffic, in_force, peers_match, ports_match, rules, same_family};
 use crate::matrix::{PortChoice, Row};
-use crate::model::{Direction, ObjectKey, Pod, Policy, Ports, Protocol};
+use crate::model::{Direction, Mode, ObjectKey, Pod, Policy, Ports, Protocol};
 
 pub(super) fn rows(cluster: &Cluster, choice: &PortChoice) -> Vec<Row> {
     let fits = Fits::new(cluster);
@@ -97,9 +97,11 @@ impl<'c> Fits<'c> {
     }
 
     fn isolated(&mut self, cluster: &'c Cluster, pod: &Pod, direction: Direction) -> Isolated {
-        match isolating(cluster, pod, direction) {
-            policies if policies.is_empty() => Isolated::No,
-            policies => {
+        // What policies in audit mode deny passes.
+        match in_force(cluster, pod, direction) {
+            (Mode::Audited, _) => Isolated::No,
+            (Mode::Enforced, policies) if policies.is_empty() => Isolated::No,
+            (Mode::Enforced, policies) => {
                 let rules = policies.into_iter().flat_map(|policy| self.add_policy(cluster, policy, direction));
                 Isolated::By(rules.collect())
             }

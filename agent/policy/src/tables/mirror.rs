@@ -19,6 +19,8 @@ pub enum Judgement {
     Allowed(RuleId),
     /// No rule allows it.
     Denied,
+    /// No rule allows it, and the policies are in audit mode: it passes.
+    WouldDeny,
 }
 
 impl Judgement {
@@ -88,7 +90,11 @@ impl Mirror {
         let policy = self.policy(slot, direction);
         let class = self.class(self.place(remote));
         let Some(row) = self.row(policy, class) else { return Judgement::Open };
-        self.rule(row, self.port(traffic)).map_or(Judgement::Denied, Judgement::Allowed)
+        let denied = match policy {
+            EndpointPolicy::Audited { .. } => Judgement::WouldDeny,
+            EndpointPolicy::Open | EndpointPolicy::Isolated { .. } => Judgement::Denied,
+        };
+        self.rule(row, self.port(traffic)).map_or(denied, Judgement::Allowed)
     }
 
     /// First look: the policy of an endpoint.
@@ -124,7 +130,7 @@ impl Mirror {
     pub fn row(&self, policy: EndpointPolicy, class: u32) -> Option<u32> {
         match policy {
             EndpointPolicy::Open => None,
-            EndpointPolicy::Isolated { policy, default_row } => {
+            EndpointPolicy::Isolated { policy, default_row } | EndpointPolicy::Audited { policy, default_row } => {
                 Some(self.class_rows.get(&(policy, class)).copied().unwrap_or(default_row))
             }
         }

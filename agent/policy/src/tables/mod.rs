@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 pub use mirror::{Judgement, Mirror, Place};
 
-use crate::compile::{AskId, Desired, Spec, SpecId, Want, Wants};
-use crate::model::Protocol;
+use crate::compile::{AskId, Desired, Held, Spec, SpecId, Want, Wants};
+use crate::model::{Mode, Protocol};
 use crate::op::{EndpointPolicies, EndpointPolicy};
 use image::Image;
 use peers::Peers;
@@ -150,8 +150,8 @@ pub(crate) struct Overflow {
 #[derive(Debug)]
 pub(crate) struct Tables {
     limits: Limits,
-    /// Specs by slot and direction; `None`: open.
-    endpoints: Image<u32, [Option<SpecId>; 2]>,
+    /// What is held by slot and direction.
+    endpoints: Image<u32, [Held; 2]>,
     policies: Policies,
     peers: Peers,
     places: Places,
@@ -313,10 +313,10 @@ impl Tables {
     fn forget(&mut self, slot: u32) {
         let (kernel, wanted) = (self.endpoints.kernel(slot), self.endpoints.wanted(slot));
         self.endpoints.forget(slot);
-        for spec in kernel.into_iter().flatten().flatten() {
+        for (spec, _) in kernel.into_iter().flatten().flatten() {
             self.policies.count_kernel(spec, -1);
         }
-        for spec in wanted.into_iter().flatten().flatten() {
+        for (spec, _) in wanted.into_iter().flatten().flatten() {
             self.policies.release(spec);
         }
     }
@@ -325,10 +325,10 @@ impl Tables {
         let before = self.endpoints.wanted(slot);
         let specs = wants.each_ref().map(|want| match want {
             Want::Open => None,
-            Want::Isolated(spec) => Some(self.hold(spec)),
+            Want::Isolated(spec, mode) => Some((self.hold(spec), *mode)),
         });
         self.endpoints.set(slot, specs);
-        for spec in before.into_iter().flatten().flatten() {
+        for (spec, _) in before.into_iter().flatten().flatten() {
             self.policies.release(spec);
         }
     }
@@ -338,13 +338,12 @@ impl Tables {
         spec.id
     }
 
-    fn endpoint_policies(&self, specs: [Option<SpecId>; 2]) -> EndpointPolicies {
-        let [ingress, egress] = specs.map(|spec| match spec {
+    fn endpoint_policies(&self, held: [Held; 2]) -> EndpointPolicies {
+        let default_row = |policy| self.places.row_at(self.policies.default_row(policy));
+        let [ingress, egress] = held.map(|held| match held {
             None => EndpointPolicy::Open,
-            Some(policy) => {
-                let default_row = self.places.row_at(self.policies.default_row(policy));
-                EndpointPolicy::Isolated { policy, default_row }
-            }
+            Some((policy, Mode::Enforced)) => EndpointPolicy::Isolated { policy, default_row: default_row(policy) },
+            Some((policy, Mode::Audited)) => EndpointPolicy::Audited { policy, default_row: default_row(policy) },
         });
         EndpointPolicies { ingress, egress }
     }

@@ -56,10 +56,10 @@ impl Tables {
     fn write_endpoints(&mut self, ops: &mut Vec<Op>) -> bool {
         let puts = self.endpoints.puts();
         for Put { key, before, value } in &puts {
-            for spec in before.iter().flatten().flatten() {
+            for (spec, _) in before.iter().flatten().flatten() {
                 self.policies.count_kernel(*spec, -1);
             }
-            for spec in value.iter().flatten() {
+            for (spec, _) in value.iter().flatten() {
                 self.policies.count_kernel(*spec, 1);
             }
             ops.push(Op::Switch { slot: *key, policies: self.endpoint_policies(*value) });

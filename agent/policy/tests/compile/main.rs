@@ -1,5 +1,6 @@
 //! The compiler and its tables against the evaluator.
 
+mod audit;
 mod churn;
 mod properties;
 mod races;

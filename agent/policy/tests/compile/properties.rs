@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::support::build::{ingress, key, pod, pods};
 use crate::support::generate::{beginning, history, remotes};
-use crate::support::judge::{Probe, allowing, expected, meanwhile, probes};
+use crate::support::judge::{Probe, allowing, expected, meanwhile, probes, would_be_denied};
 use crate::support::world::{Edit, World};
 use crate::support::{ROOMY, allowed, cases};
 
@@ -19,6 +19,9 @@ fn check(world: &World, planner: &Planner, mirror: &Mirror) -> Result<(), TestCa
     for probe in all_probes(world) {
         let judgement = mirror.judge(probe.slot, probe.direction, probe.remote, probe.traffic);
         prop_assert!(expected(world, probe).permits(judgement.is_allowed()), "{probe:?}: {judgement:?}");
+        if let Some(would_deny) = would_be_denied(world, probe) {
+            prop_assert_eq!(judgement == Judgement::WouldDeny, would_deny, "{:?}: {:?}", probe, judgement);
+        }
         if let (Judgement::Allowed(id), Some(rules)) = (judgement, allowing(world, probe)) {
             let rule = planner.rule(id).cloned();
             prop_assert!(rule.as_ref().is_some_and(|rule| rules.contains(rule)), "{probe:?}: {rule:?} of {rules:?}");

@@ -15,6 +15,9 @@ use crate::support::{ROOMY, allowed, cases};
 /// A protocol, and the class of one of its ports.
 type PortClass = (Protocol, u16);
 
+/// What a program has found: no row of an endpoint that is open; else the row, and whether its policies are in audit mode.
+type Row = Option<(u32, bool)>;
+
 /// Programs that judge a new flow and have got to different looks, for one question.
 struct Runs {
     probe: Probe,
@@ -22,8 +25,8 @@ struct Runs {
     policies: Vec<EndpointPolicy>,
     places: Vec<(EndpointPolicy, Place)>,
     classes: Vec<(EndpointPolicy, u32)>,
-    rows: Vec<Option<u32>>,
-    ports: Vec<(Option<u32>, Option<PortClass>)>,
+    rows: Vec<Row>,
+    ports: Vec<(Row, Option<PortClass>)>,
 }
 
 fn note<T: PartialEq>(seen: &mut Vec<T>, value: T) {
@@ -44,9 +47,10 @@ impl Runs {
         note(&mut self.policies, mirror.policy(slot, direction));
         self.policies.iter().for_each(|&policy| note(&mut self.places, (policy, mirror.place(remote))));
         self.places.iter().for_each(|&(policy, place)| note(&mut self.classes, (policy, mirror.class(place))));
-        self.classes.iter().for_each(|&(policy, class)| note(&mut self.rows, mirror.row(policy, class)));
+        self.classes.iter().for_each(|&(policy, class)| note(&mut self.rows, row(mirror, policy, class)));
         self.rows.iter().for_each(|&row| note(&mut self.ports, (row, mirror.port(traffic))));
-        let verdicts = self.ports.iter().map(|&(row, port)| row.is_none_or(|row| mirror.rule(row, port).is_some()));
+        let passes = |(row, audited), port| audited || mirror.rule(row, port).is_some();
+        let verdicts = self.ports.iter().map(|&(row, port)| row.is_none_or(|row| passes(row, port)));
         verdicts.into_iter().find(|&allowed| !self.answers.iter().any(|answer| answer.permits(allowed)))
     }
 
@@ -54,6 +58,10 @@ impl Runs {
     fn end(&mut self) {
         *self = Self::new(self.probe, self.answers);
     }
+}
+
+fn row(mirror: &Mirror, policy: EndpointPolicy, class: u32) -> Row {
+    Some((mirror.row(policy, class)?, matches!(policy, EndpointPolicy::Audited { .. })))
 }
 
 /// Programs may read one table before an operation and the next table after it, or after ten.

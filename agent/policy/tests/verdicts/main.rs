@@ -1,5 +1,6 @@
 //! The verdicts of the NetworkPolicy API, behaviour by behaviour, and how they are explained and tabulated.
 
+mod audit;
 mod backends;
 mod diff;
 mod expectations;

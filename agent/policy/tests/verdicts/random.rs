@@ -77,9 +77,12 @@ fn container_port() -> impl Strategy<Value = ContainerPort> {
 }
 
 fn policy() -> impl Strategy<Value = (&'static str, Policy)> {
-    (select(&NAMESPACES[..]), selector(), isolation(), isolation()).prop_map(|(namespace, pods, ingress, egress)| {
-        (namespace, Policy { key: key("to/replace"), pod_selector: pods, ingress, egress })
-    })
+    let audit = proptest::bool::weighted(0.3);
+    (select(&NAMESPACES[..]), selector(), isolation(), isolation(), audit).prop_map(
+        |(namespace, pods, ingress, egress, audit)| {
+            (namespace, Policy { key: key("to/replace"), pod_selector: pods, ingress, egress, audit })
+        },
+    )
 }
 
 fn isolation() -> impl Strategy<Value = Isolation> {

@@ -20,7 +20,7 @@ pub(crate) struct World {
 impl World {
     /// Adds or replaces a namespace; labels as `key=value,key=value`.
     pub(crate) fn namespace(mut self, name: &str, labels: &str) -> Self {
-        let namespace = Namespace { name: name.into(), labels: pairs(labels).collect() };
+        let namespace = Namespace { name: name.into(), labels: pairs(labels).collect(), audit: false };
         self.cluster.namespaces.insert(name.into(), Arc::new(namespace));
         self
     }
@@ -143,6 +143,7 @@ pub(crate) fn policy(name: &str, selects: &str) -> Policy {
         pod_selector: matching(selects),
         ingress: Isolation::Unaffected,
         egress: Isolation::Unaffected,
+        audit: false,
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) fn namespace(from: &api::Namespace, scope: &mut Scope<'_>) -> Namespa
     let name = meta::name(&from.metadata, syntax::dns_label, scope);
     let mut labels = meta::labels(&from.metadata, scope);
     labels.insert(scope.strings.share(NAME_LABEL), name.clone());
-    Namespace { name, labels }
+    let audit = meta::audit(&from.metadata, scope);
+    Namespace { name, labels, audit }
 }
 
 pub(super) fn node(from: &api::Node, scope: &mut Scope<'_>) -> Node {

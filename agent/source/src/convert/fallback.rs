@@ -31,7 +31,8 @@ pub(super) fn fallback(raw: Raw<'_>, scope: &mut Scope<'_>) -> Policy {
         if scope.report.is_clean() { affected } else { Affected::BOTH }
     });
     let isolation = |affected| if affected { Isolation::Restricted(vec![]) } else { Isolation::Unaffected };
-    Policy { key, pod_selector, ingress: isolation(affected.ingress), egress: isolation(affected.egress) }
+    // In force whatever its annotations say, which may be as wrong as the rest.
+    Policy { key, pod_selector, ingress: isolation(affected.ingress), egress: isolation(affected.egress), audit: false }
 }
 
 /// The parts of the spec outside its rules, if nothing casts doubt on them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use podgate_policy::model::{Labels, ObjectKey};
 
-use super::path::Path;
+use super::path::{Path, quote};
 use super::{Scope, syntax};
 
 /// Namespace and name of an object that lives in a namespace. What is wrong with them is reported; a missing name becomes
@@ -58,6 +58,25 @@ pub(super) fn labels(meta: &ObjectMeta, scope: &mut Scope<'_>) -> Labels {
         labels.insert(scope.strings.share(key), scope.strings.share(value));
     }
     labels
+}
+
+/// The annotation that puts a NetworkPolicy, or all policies of a Namespace, into audit mode.
+pub(super) const AUDIT: &str = "podgate.io/audit";
+
+/// Whether an object is to be in audit mode. What is neither "true" nor "false" is reported, and is not: a mistake must not
+/// open anything.
+pub(super) fn audit(meta: &ObjectMeta, scope: &mut Scope<'_>) -> bool {
+    match meta.annotations.as_ref().and_then(|annotations| annotations.get(AUDIT)).map(String::as_str) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            let path = Path::Root.field("metadata");
+            let path = path.field("annotations");
+            let message = format!("{} is neither \"true\" nor \"false\": nothing is in audit mode by it", quote(other));
+            scope.report.questionable(&path.key(AUDIT), message);
+            false
+        }
+    }
 }
 
 /// Checks the keys of annotations, which mean nothing here but which the API server would refuse.

@@ -38,7 +38,7 @@ use crate::object::{Kind, Object};
 use crate::problem::Effect;
 
 /// The annotations that mean something here.
-pub(crate) const READ_ANNOTATIONS: [&str; 1] = [pod::MIRROR];
+pub(crate) const READ_ANNOTATIONS: [&str; 2] = [pod::MIRROR, meta::AUDIT];
 
 /// An object as it was read.
 #[derive(Clone, Copy, Debug)]

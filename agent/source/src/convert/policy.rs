@@ -36,7 +36,8 @@ pub(super) fn policy(raw: Raw<'_>, mut scope: Scope<'_>) -> Parsed {
         let key = meta::namespaced(&decoded.metadata, &mut scope);
         meta::labels(&decoded.metadata, &mut scope);
         meta::check_annotations(&decoded.metadata, &mut scope);
-        spec(key, &decoded.spec.unwrap_or_default(), &mut scope)
+        let audit = meta::audit(&decoded.metadata, &mut scope);
+        Policy { audit, ..spec(key, &decoded.spec.unwrap_or_default(), &mut scope) }
     });
     match valid {
         Some(policy) if scope.report.is_clean() => Parsed::Valid(policy),
@@ -60,6 +61,7 @@ fn spec(key: ObjectKey, from: &NetworkPolicySpec, scope: &mut Scope<'_>) -> Poli
         pod_selector,
         ingress: isolation(affected.ingress, ingress),
         egress: isolation(affected.egress, egress),
+        audit: false,
     }
 }
 

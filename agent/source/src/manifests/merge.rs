@@ -57,7 +57,7 @@ fn add_namespaces(objects: &mut BTreeMap<ObjectRef, Object>) {
     for name in names {
         objects.entry(ObjectRef::Namespace(name.clone())).or_insert_with(|| {
             let labels = Labels::from([(NAME_LABEL.into(), name.clone())]);
-            Object::Namespace(Namespace { name, labels }.into())
+            Object::Namespace(Namespace { name, labels, audit: false }.into())
         });
     }
 }

@@ -169,7 +169,7 @@ fn namespace_carries_its_name_as_a_label() {
     ] {
         let loaded = sound(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, {text}}}}}"));
         let found: Vec<_> = loaded.cluster.namespaces.values().map(|namespace| Namespace::clone(namespace)).collect();
-        assert_eq!(found, [Namespace { name: "shop".into(), labels: expected }]);
+        assert_eq!(found, [Namespace { name: "shop".into(), labels: expected, audit: false }]);
     }
 }
 
@@ -178,7 +178,7 @@ fn namespace_that_no_file_defines_exists_with_its_name_label() {
     let loaded = sound("{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}}");
     assert_eq!(
         *loaded.cluster.namespaces["shop"],
-        Namespace { name: "shop".into(), labels: labels(&[("kubernetes.io/metadata.name", "shop")]) }
+        Namespace { name: "shop".into(), labels: labels(&[("kubernetes.io/metadata.name", "shop")]), audit: false }
     );
 }
 

@@ -5,7 +5,7 @@ use podgate_policy::model::{
     Selector,
 };
 
-use crate::{only_policy, policy, sound};
+use crate::{only_policy, parse, policy, problems, sound};
 
 const NOTHING: Isolation = Isolation::Restricted(vec![]);
 
@@ -150,4 +150,39 @@ fn what_the_server_adds_to_a_policy_is_accepted() {
                 operation: Apply, apiVersion: v1, time: '2024-01-01T00:00:00Z', fieldsType: FieldsV1, fieldsV1: {'f:spec': {}}}]\n\
                 spec: {podSelector: {}}\nstatus: {}\n";
     sound(text);
+}
+
+/// What stands in the annotations of a NetworkPolicy and of its namespace, and whether each is in audit mode.
+fn audited(policy: &str, namespace: &str) -> ((bool, bool), Vec<String>) {
+    let annotated = |kind: &str, rest: &str, value: &str| {
+        format!("{{{kind}, metadata: {{{rest}, annotations: {{podgate.io/audit: {value}}}}}}}")
+    };
+    let policy = annotated("apiVersion: networking.k8s.io/v1, kind: NetworkPolicy", "name: p, namespace: shop", policy);
+    let namespace = annotated("apiVersion: v1, kind: Namespace", "name: shop", namespace);
+    let text = format!("{policy}\n---\n{namespace}\n");
+    let loaded = parse(&text);
+    ((only_policy(&loaded).audit, loaded.cluster.namespaces["shop"].audit), problems(&text))
+}
+
+#[test]
+fn audit_mode_is_an_annotation_of_a_policy_or_a_namespace() {
+    assert_eq!(audited("'true'", "'false'"), ((true, false), vec![]));
+    assert_eq!(audited("'false'", "'true'"), ((false, true), vec![]));
+}
+
+#[test]
+fn a_mistake_in_the_annotation_leaves_policies_in_force_and_is_told() {
+    let (found, problems) = audited("'yes'", "'True'");
+    assert_eq!(found, (false, false));
+    let message = "is neither \"true\" nor \"false\": nothing is in audit mode by it";
+    assert!(problems.len() == 2 && problems.iter().all(|problem| problem.contains(message)), "{problems:?}");
+}
+
+#[test]
+fn an_invalid_policy_is_in_force_whatever_its_annotation_says() {
+    let loaded = parse(
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: shop, \
+         annotations: {podgate.io/audit: 'true'}}, spec: {podSelector: {}, policyTypes: [Both]}}",
+    );
+    assert!(!only_policy(&loaded).audit);
 }

@@ -120,11 +120,17 @@ fn direction(judged: &DirectionVerdict) -> DirectionView {
     let (allowed_by, refused_by) = match judged {
         DirectionVerdict::Open(_) => (Vec::new(), Vec::new()),
         DirectionVerdict::Allowed { by, .. } => (by.iter().map(allow).collect(), Vec::new()),
-        DirectionVerdict::Denied { by } => (Vec::new(), by.iter().map(RefusalView::new).collect()),
+        DirectionVerdict::Denied { by } | DirectionVerdict::WouldDeny { by } => {
+            (Vec::new(), by.iter().map(RefusalView::new).collect())
+        }
     };
     let policies: Vec<_> = judged.isolated_by().into_iter().map(ObjectKey::to_string).collect();
     DirectionView {
-        verdict: verdict(judged.is_allowed()),
+        verdict: if matches!(judged, DirectionVerdict::WouldDeny { .. }) {
+            "would_deny"
+        } else {
+            verdict(judged.is_allowed())
+        },
         isolated: !policies.is_empty(),
         reason: reason(judged),
         policies,
@@ -140,7 +146,7 @@ fn reason(judged: &DirectionVerdict) -> &'static str {
         DirectionVerdict::Open(Open::SamePod) => "same_pod",
         DirectionVerdict::Open(Open::OwnNode) => "own_node",
         DirectionVerdict::Allowed { .. } => "rule",
-        DirectionVerdict::Denied { .. } => "no_rule",
+        DirectionVerdict::Denied { .. } | DirectionVerdict::WouldDeny { .. } => "no_rule",
     }
 }
 

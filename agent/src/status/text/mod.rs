@@ -4,7 +4,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::{
@@ -29,6 +29,7 @@ pub(crate) fn render(status: &Status) -> String {
     }
     push(&mut out, &about(status));
     push(&mut out, &services(status));
+    audited(status).into_iter().for_each(|line| push(&mut out, &line));
     repairs(status).into_iter().for_each(|line| push(&mut out, &line));
     status.window.summary().into_iter().for_each(|line| push(&mut out, &line));
     section(&mut out, "PODS", pods(status));
@@ -65,6 +66,17 @@ fn about(status: &Status) -> String {
         duration(status.uptime_seconds),
         if status.policies == 1 { "1 policy".to_owned() } else { format!("{} policies", status.policies) },
     )
+}
+
+/// The policies in audit mode, as far as they select pods of this node.
+fn audited(status: &Status) -> Option<String> {
+    let policies = status.pods.iter().flat_map(|pod| pod.policies.iter().map(move |policy| (&pod.namespace, policy)));
+    let audited = policies.filter(|(_, policy)| policy.audit);
+    let names: BTreeSet<String> = audited.map(|(namespace, policy)| format!("{namespace}/{}", policy.name)).collect();
+    (!names.is_empty()).then(|| {
+        let names: Vec<String> = names.into_iter().collect();
+        format!("  IN AUDIT MODE, what these deny passes unless another policy denies it: {}", names.join(", "))
+    })
 }
 
 /// What somebody else has changed.
@@ -142,7 +154,7 @@ fn pods(status: &Status) -> Table {
             state(pod),
             pod.interface.as_ref().map_or_else(none, |interface| interface.name.clone()),
             list(pod.addresses.iter().map(ToString::to_string)),
-            isolation(pod).to_owned(),
+            isolation(pod),
             both_ways(pod, "allowed"),
             both_ways(pod, "denied"),
             list(pod.policies.iter().map(|policy| policy.name.clone())),
@@ -162,13 +174,12 @@ fn state(pod: &PodStatus) -> String {
     state.to_owned()
 }
 
-fn isolation(pod: &PodStatus) -> &'static str {
-    match (pod.ingress_isolated, pod.egress_isolated) {
-        (true, true) => "ingress,egress",
-        (true, false) => "ingress",
-        (false, true) => "egress",
-        (false, false) => "-",
-    }
+fn isolation(pod: &PodStatus) -> String {
+    let directions = [("ingress", pod.ingress_isolated), ("egress", pod.egress_isolated)];
+    list(directions.into_iter().filter_map(|(direction, isolated)| {
+        let audited = pod.audited.iter().any(|it| it == direction);
+        isolated.then(|| direction.to_owned()).or_else(|| audited.then(|| format!("{direction} (audit)")))
+    }))
 }
 
 /// Packets into and out of a pod with a verdict.

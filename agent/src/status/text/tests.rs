@@ -13,7 +13,8 @@ fn pod(name: &str, state: PodState) -> PodStatus {
         interface: (state != PodState::NoInterface).then_some(interface),
         ingress_isolated: true,
         egress_isolated: false,
-        policies: vec![PolicyStatus { name: "deny".to_owned(), directions: vec!["ingress".to_owned()] }],
+        audited: vec![],
+        policies: vec![PolicyStatus { name: "deny".to_owned(), directions: vec!["ingress".to_owned()], audit: false }],
         counters: vec![
             counter("allowed", "rule", 5),
             counter("denied", "no_rule", 3),
@@ -45,6 +46,16 @@ fn first_line(status: &Status) -> String {
 #[test]
 fn the_first_line_says_that_all_is_well() {
     assert_eq!(first_line(&status(vec![pod("api", PodState::Enforced)])), "node-a: enforcing 1 pod, 1 isolated, ready");
+}
+
+#[test]
+fn what_is_in_audit_mode_is_listed() {
+    let mut pod = pod("api", PodState::Enforced);
+    (pod.ingress_isolated, pod.egress_isolated, pod.audited) = (true, false, vec!["egress".to_owned()]);
+    pod.policies[0].audit = true;
+    let text = render(&status(vec![pod]));
+    let line = "  IN AUDIT MODE, what these deny passes unless another policy denies it: shop/deny\n";
+    assert!(text.contains(line) && text.contains("ingress,egress (audit)"), "{text}");
 }
 
 #[test]

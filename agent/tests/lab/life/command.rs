@@ -99,7 +99,9 @@ fn the_status_tells_of_every_pod_of_the_node_as_json() -> Result<()> {
     let expected = [
         "anomalies",
         "apply",
+        "attribution",
         "events_lost",
+        "flows_lost",
         "hook",
         "no_endpoint",
         "node",
@@ -140,7 +142,8 @@ fn the_status_tells_of_every_pod_of_the_node_as_json() -> Result<()> {
         "interface": {"name": interface.name, "index": interface.index},
         "ingress_isolated": true,
         "egress_isolated": true,
-        "policies": [{"name": "serve-client", "directions": ["ingress", "egress"]}],
+        "audited": [],
+        "policies": [{"name": "serve-client", "directions": ["ingress", "egress"], "audit": false}],
     });
     assert_eq!(server, expected);
     let drops = status["recent_drops"].as_array().expect("a list");

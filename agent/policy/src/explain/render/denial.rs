@@ -10,7 +10,7 @@ impl View<'_> {
     /// The rest of the line, and a line or more for each rule, those first that lack only one thing.
     pub(super) fn denied(&self, by: &[Refusal]) -> String {
         let policies: Vec<_> = by.iter().map(|refusal| refusal.policy.to_string()).collect();
-        let mut text = format!("denied, isolated by {}; no rule matches\n", listed(&policies));
+        let mut text = format!(", isolated by {}; no rule matches\n", listed(&policies));
         let rules = || by.iter().flat_map(|refusal| refusal.rules.iter().map(move |rule| (&refusal.policy, rule)));
         let (near, far): (Vec<_>, Vec<_>) =
             rules().partition(|(_, rule)| rule.peers.is_match() || rule.ports.is_match());

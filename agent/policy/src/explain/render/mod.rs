@@ -158,7 +158,8 @@ impl<'e> View<'e> {
         match verdict {
             DirectionVerdict::Open(open) => head + self.open(*open) + "\n",
             DirectionVerdict::Allowed { isolated_by, by } => head + &self.allowed(isolated_by, by),
-            DirectionVerdict::Denied { by } => head + &self.denied(by),
+            DirectionVerdict::Denied { by } => head + "denied" + &self.denied(by),
+            DirectionVerdict::WouldDeny { by } => head + "WOULD BE DENIED, and passes in audit mode" + &self.denied(by),
         }
     }
 

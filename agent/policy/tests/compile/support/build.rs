@@ -22,7 +22,7 @@ pub(crate) fn selector(labels: &[(&str, &str)]) -> Selector {
 }
 
 pub(crate) fn namespace(name: &str, with: &[(&str, &str)]) -> Edit {
-    Edit::Namespace(Namespace { name: name.into(), labels: labels(with) })
+    Edit::Namespace(Namespace { name: name.into(), labels: labels(with), audit: false })
 }
 
 pub(crate) fn key(key: &str) -> ObjectKey {
@@ -56,5 +56,6 @@ pub(crate) fn ingress(name: &str, peers: Vec<Peer>) -> Edit {
         pod_selector: Selector::default(),
         ingress: Isolation::Restricted(rules.collect()),
         egress: Isolation::Restricted(Vec::new()),
+        audit: false,
     })
 }

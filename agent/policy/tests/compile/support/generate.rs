@@ -146,17 +146,19 @@ fn pod() -> impl Strategy<Value = Pod> {
 }
 
 fn namespace() -> impl Strategy<Value = Namespace> {
-    (select(&NAMESPACES[..]), labels()).prop_map(|(name, labels)| Namespace { name: name.into(), labels })
+    (select(&NAMESPACES[..]), labels()).prop_map(|(name, labels)| Namespace { name: name.into(), labels, audit: false })
 }
 
 /// A policy.
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
-    (select(&NAMESPACES[..]), select(&["n", "m"][..]), selector(), isolation(), isolation()).prop_map(
-        |(namespace, name, pod_selector, ingress, egress)| Policy {
+    let audit = prop::bool::weighted(0.3);
+    (select(&NAMESPACES[..]), select(&["n", "m"][..]), selector(), isolation(), isolation(), audit).prop_map(
+        |(namespace, name, pod_selector, ingress, egress, audit)| Policy {
             key: ObjectKey::new(namespace, name),
             pod_selector,
             ingress,
             egress,
+            audit,
         },
     )
 }

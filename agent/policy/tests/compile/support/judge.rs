@@ -79,7 +79,7 @@ pub(crate) fn allowing(world: &World, probe: Probe) -> Option<Vec<RuleRef>> {
     let party = Party::at(&world.cluster, probe.remote).ok()?;
     match verdict(&world.cluster, pod, &party, probe) {
         DirectionVerdict::Allowed { by, .. } => Some(by.into_iter().map(|allow| allow.rule).collect()),
-        DirectionVerdict::Open(_) | DirectionVerdict::Denied { .. } => None,
+        DirectionVerdict::Open(_) | DirectionVerdict::Denied { .. } | DirectionVerdict::WouldDeny { .. } => None,
     }
 }
 
@@ -105,4 +105,12 @@ fn traffic() -> Vec<Traffic> {
     traffic.extend(numbers(Protocol::Sctp, &[80]));
     traffic.push(Traffic::Other);
     traffic
+}
+
+/// Whether a probe would be denied by policies in audit mode; `None`: several pods have the remote address, or there is no
+/// pod.
+pub(crate) fn would_be_denied(world: &World, probe: Probe) -> Option<bool> {
+    let pod = world.endpoints.get(&probe.slot).and_then(|key| world.cluster.pods.get(key))?;
+    let party = Party::at(&world.cluster, probe.remote).ok()?;
+    Some(matches!(verdict(&world.cluster, pod, &party, probe), DirectionVerdict::WouldDeny { .. }))
 }

@@ -150,6 +150,15 @@ async fn services_and_their_endpoint_slices_are_followed() {
 }
 
 #[tokio::test]
+async fn audit_mode_of_a_namespace_is_read() {
+    let server = Server::start().await;
+    let annotations = json!({"podgate.io/audit": "true", "other": "text"});
+    server.apply("namespaces", json!({"metadata": {"name": "shop", "annotations": annotations}}));
+    let follower = Follower::synced(&server).await;
+    assert!(follower.cluster.namespaces["shop"].audit);
+}
+
+#[tokio::test]
 async fn empty_cluster_gives_an_empty_first_update() {
     let server = Server::start().await;
     let mut follower = Follower::of(&server);

@@ -1,0 +1,100 @@
+//! `podgate flows`.
+
+use std::io::{self, ErrorKind, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use podgate_common::Verdict;
+use podgate_policy::model::ObjectKey;
+
+use super::agent::{DEFAULT_SOCKET, object_key};
+use super::output::Format;
+use crate::admin::{self, FlowsQuery};
+use crate::flows::{Filter, Line, render};
+
+/// Show which flows were allowed and which packets were dropped, and why
+///
+/// The last ones that the agent of this node keeps, and with --follow those that come. They are samples: each pod reports so
+/// many a second (--event-rate and --flow-rate of the agent), and lines say how many are missing; what is counted exactly is
+/// in `podgate status` and /metrics. Packets of established flows, and of pods that no policy isolates, are not reported.
+/// Exit status: 0, or 2 when there is no agent to ask.
+#[derive(Args, Debug)]
+pub(crate) struct FlowsArgs {
+    /// The agent's admin socket
+    #[arg(long, env = "PODGATE_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+
+    /// Go on with the flows that come, until it is interrupted
+    #[arg(long)]
+    follow: bool,
+
+    /// Only flows with this verdict; repeatable
+    #[arg(long, value_enum, value_name = "VERDICT")]
+    verdict: Vec<VerdictArg>,
+
+    /// Only flows from or to this pod
+    #[arg(long, value_name = "NS/POD", value_parser = object_key)]
+    pod: Option<ObjectKey>,
+
+    /// Only so many of the flows that are kept
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+
+    /// How to print them: text, or one JSON object for each line
+    #[arg(short = 'o', long, value_enum, default_value = "text")]
+    output: Format,
+}
+
+/// What became of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum VerdictArg {
+    /// It went on
+    Allowed,
+    /// It was dropped
+    Denied,
+    /// It went on, because the policies that deny it are in audit mode
+    WouldDeny,
+}
+
+impl VerdictArg {
+    fn name(self) -> String {
+        let verdict = match self {
+            Self::Allowed => Verdict::Allowed,
+            Self::Denied => Verdict::Denied,
+            Self::WouldDeny => Verdict::WouldDeny,
+        };
+        verdict.as_str().to_owned()
+    }
+}
+
+impl FlowsArgs {
+    /// Prints flows.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        admin::flows(&self.socket, self.query(), |line| print_line(&self.line(&line, false)?))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn query(&self) -> FlowsQuery {
+        let verdicts = self.verdict.iter().map(|verdict| verdict.name()).collect();
+        let filter = Filter { verdicts, pod: self.pod.as_ref().map(ToString::to_string) };
+        FlowsQuery { filter, last: self.last, follow: self.follow }
+    }
+
+    fn line(&self, line: &Line, with_node: bool) -> io::Result<String> {
+        Ok(match self.output {
+            Format::Text => render(line, with_node),
+            Format::Json => serde_json::to_string(line)?,
+        })
+    }
+}
+
+/// Writes a line at once. A reader that has had enough (`| head`) ends it.
+fn print_line(text: &str) -> io::Result<ControlFlow<()>> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        result => result.map(ControlFlow::Continue),
+    }
+}
