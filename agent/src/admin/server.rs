@@ -156,17 +156,19 @@ async fn tell_flows(
     for line in &kept[skipped..] {
         send(write, Answer::Line(Box::new(Line::clone(line)))).await?;
     }
-    while query.follow {
+    if !query.follow {
+        return Ok(Answer::End);
+    }
+    loop {
         let next = tokio::select! {
             next = flows.next(now) => next,
-            _ = read.fill_buf() => break,
+            _ = read.fill_buf() => return Ok(Answer::End),
         };
-        let Some(line) = next else { break };
+        let Some(line) = next else { return Ok(Answer::End) };
         if query.filter.takes(&line) {
             send(write, Answer::Line(Box::new(Line::clone(&line)))).await?;
         }
     }
-    Ok(Answer::End)
 }
 
 /// The command in a line.
