@@ -1,5 +1,7 @@
 //! `podgate flows`.
 
+mod everywhere;
+
 use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -11,7 +13,9 @@ use podgate_policy::model::ObjectKey;
 
 use super::agent::{DEFAULT_SOCKET, object_key};
 use super::output::Format;
+use super::FAILED;
 use crate::admin::{self, FlowsQuery};
+use everywhere::Agents;
 use crate::flows::{Filter, Line, render};
 
 /// Show which flows were allowed and which packets were dropped, and why
@@ -19,7 +23,7 @@ use crate::flows::{Filter, Line, render};
 /// The last ones that the agent of this node keeps, and with --follow those that come. They are samples: each pod reports so
 /// many a second (--event-rate and --flow-rate of the agent), and lines say how many are missing; what is counted exactly is
 /// in `podgate status` and /metrics. Packets of established flows, and of pods that no policy isolates, are not reported.
-/// Exit status: 0, or 2 when there is no agent to ask.
+/// Exit status: 0, or 2 when there is no agent to ask, or with --all-nodes one of them could not be asked.
 #[derive(Args, Debug)]
 pub(crate) struct FlowsArgs {
     /// The agent's admin socket
@@ -41,6 +45,9 @@ pub(crate) struct FlowsArgs {
     /// Only so many of the flows that are kept
     #[arg(long, value_name = "N")]
     last: Option<usize>,
+
+    #[command(flatten)]
+    agents: Agents,
 
     /// How to print them: text, or one JSON object for each line
     #[arg(short = 'o', long, value_enum, default_value = "text")]
@@ -72,8 +79,32 @@ impl VerdictArg {
 impl FlowsArgs {
     /// Prints flows.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        if self.agents.all_nodes {
+            return self.run_everywhere();
+        }
         admin::flows(&self.socket, self.query(), |line| print_line(&self.line(&line, false)?))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Prints the flows of all nodes.
+    fn run_everywhere(&self) -> anyhow::Result<ExitCode> {
+        let print = |line| print_line(&self.line(&line, true)?);
+        let wrong = self.agents.hear(&self.arguments(), self.follow, print)?;
+        wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
+        Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
+
+    /// What agents of other nodes are to be told.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        let mut push = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
+        self.verdict.iter().for_each(|verdict| push("--verdict", verdict.name().replace('_', "-")));
+        self.pod.iter().for_each(|pod| push("--pod", pod.to_string()));
+        self.last.iter().for_each(|last| push("--last", last.to_string()));
+        if self.follow {
+            arguments.push("--follow".to_owned());
+        }
+        arguments
     }
 
     fn query(&self) -> FlowsQuery {
