@@ -48,9 +48,9 @@ pub(crate) fn describe(event: &FlowEvent, facts: Facts, name: impl Fn(IpAddr) ->
     }
 }
 
-/// A time as lines have it.
+/// A time as lines have it: always as long, so that times can be compared as texts.
 pub(crate) fn timestamp(nanoseconds: i128) -> String {
-    Timestamp::from_nanosecond(nanoseconds).unwrap_or_default().to_string()
+    format!("{:.9}", Timestamp::from_nanosecond(nanoseconds).unwrap_or_default())
 }
 
 fn address(octets: [u8; 16], family: u8) -> Option<IpAddr> {
@@ -151,6 +151,14 @@ pub(super) mod tests {
             "rule": null,
         });
         assert_eq!(serde_json::to_value(Line::Flow(Box::new(described(&event())))).unwrap(), expected);
+    }
+
+    #[test]
+    fn times_are_all_as_long() {
+        assert_eq!(
+            [0, 1_500_000_000].map(timestamp),
+            ["1970-01-01T00:00:00.000000000Z", "1970-01-01T00:00:01.500000000Z"]
+        );
     }
 
     #[test]

@@ -94,7 +94,7 @@ allowed: shop/db to shop/api, TCP/80 (10.0.0.3 to 10.0.0.1)
   egress of shop/db: allowed, no policy isolates it
   ingress of shop/api: WOULD BE DENIED, and passes in audit mode, isolated by shop/new; no rule matches
     shop/new ingress[0]: ports match, but from does not
-      from[0] pods app=web of namespace shop: pod shop/db has app=db
+      from[0] podSelector {app=web}: shop/db has app=db
 ";
     assert_eq!(text.ok().as_deref(), Some(expected));
 }

@@ -20,18 +20,18 @@ use crate::flows::Line;
 pub(super) struct Agents {
     /// Show the flows of all nodes, by `kubectl exec` in the agents' pods: you need kubectl, and the permissions to list pods
     /// and to create pods/exec
-    #[arg(long, conflicts_with = "socket")]
+    #[arg(long)]
     pub(super) all_nodes: bool,
 
     /// With --all-nodes: the labels of the agents' pods
     #[arg(long, value_name = "LABELS", default_value = "app.kubernetes.io/name=podgate")]
     agents: String,
 
-    /// With --all-nodes: the kubeconfig file
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE", hide_env = true)]
+    /// With --all-nodes: the kubeconfig file [default: kubectl's]
+    #[arg(long, value_name = "FILE")]
     kubeconfig: Option<String>,
 
-    /// With --all-nodes: the kubeconfig's context
+    /// With --all-nodes: the kubeconfig's context [default: its current one]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
 }
@@ -74,9 +74,13 @@ impl Agents {
         let (mut kept, mut wrong) = (Vec::new(), Vec::new());
         for heard in heard {
             match heard {
-                Heard::Line(line) if !follow => kept.push(*line),
-                Heard::Line(line) if handle(*line)?.is_break() => return Ok(wrong),
-                Heard::Line(_) => {}
+                Heard::Line(line) => {
+                    if !follow {
+                        kept.push(*line);
+                    } else if handle(*line)?.is_break() {
+                        return Ok(wrong);
+                    }
+                }
                 Heard::End(index, failure) => {
                     let failure = failure.map_or_else(|| children[index].failure(), |error| Some(format!("{error:#}")));
                     wrong.extend(failure.map(|failure| format!("node {}: {failure}", pods[index].node)));
@@ -113,13 +117,7 @@ impl Agents {
     }
 
     /// Runs `podgate flows` in a pod, and sends on what it says.
-    fn exec(
-        &self,
-        index: usize,
-        pod: &AgentPod,
-        arguments: &[String],
-        sender: Sender<Heard>,
-    ) -> anyhow::Result<Child> {
+    fn exec(&self, index: usize, pod: &AgentPod, arguments: &[String], sender: Sender<Heard>) -> anyhow::Result<Child> {
         let mut kubectl = self.kubectl();
         kubectl.args(["exec", "--namespace", &pod.namespace, &pod.name, "--"]);
         kubectl.args(["podgate", "flows", "--output", "json"]).args(arguments);
@@ -136,7 +134,9 @@ impl Agents {
     fn kubectl(&self) -> Command {
         let mut kubectl = Command::new("kubectl");
         for (flag, value) in [("--kubeconfig", &self.kubeconfig), ("--context", &self.context)] {
-            value.iter().for_each(|value| drop(kubectl.args([flag, value])));
+            if let Some(value) = value {
+                kubectl.args([flag, value]);
+            }
         }
         kubectl
     }

@@ -11,12 +11,12 @@ use clap::{Args, ValueEnum};
 use podgate_common::Verdict;
 use podgate_policy::model::ObjectKey;
 
+use super::FAILED;
 use super::agent::{DEFAULT_SOCKET, object_key};
 use super::output::Format;
-use super::FAILED;
 use crate::admin::{self, FlowsQuery};
-use everywhere::Agents;
 use crate::flows::{Filter, Line, render};
+use everywhere::Agents;
 
 /// Show which flows were allowed and which packets were dropped, and why
 ///

@@ -15,9 +15,9 @@ use data::Data;
 
 /// Write one page that shows who reaches whom
 ///
-/// The page is a single file that loads nothing: findings of `podgate check`, the matrix of all pairs of pods with filters by
-/// namespace and port, and which policies isolate which pods. An invalid policy counts as the agent would take it: without its
-/// rules. Exit status: 0, or 2 when files can't be read or the page can't be written.
+/// The page is a single file that loads nothing: findings of `podgate check`, who reaches whom as a matrix and as a graph,
+/// with filters by namespace and port, and which policies isolate which pods. An invalid policy counts as the agent would
+/// take it: without its rules. Exit status: 0, or 2 when files can't be read or the page can't be written.
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
     #[command(flatten)]

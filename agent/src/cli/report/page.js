@@ -6,6 +6,8 @@ const namespaces = [...new Set(data.pods.map((pod) => pod.namespace))];
 // Beyond so many pods, those that are alike come together unless asked otherwise, and no more than MOST make a table.
 const FEW = 30;
 const MOST = 250;
+// No more than so many make a graph in which lines can be told apart.
+const IN_GRAPH = 60;
 // What a cell says.
 const SELF = { sign: "·", kind: "self", words: "itself" };
 const ABSENT = { sign: "·", kind: "self", words: "no such port" };
@@ -174,6 +176,75 @@ function moveFocus(event, body) {
   to.focus();
 }
 
+function svg(name, attributes = {}, children = []) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function drawGraph() {
+  const port = byId("port").value;
+  const [sources, destinations] = [inNamespace("from"), inNamespace("to")];
+  const pods = data.pods.map((_, index) => index).filter((pod) => sources.includes(pod) || destinations.includes(pod));
+  const nodes = groups(pods, port, byId("group").checked);
+  byId("graph-detail").textContent = "";
+  if (nodes.length < 2 || nodes.length > IN_GRAPH) {
+    const text = nodes.length < 2 ? "There are no two here." : count(nodes.length, "pod") + " are too many for a graph: " +
+      "choose a namespace, or put pods together.";
+    byId("graph").replaceChildren(element("p", { textContent: text }));
+    return;
+  }
+  const edges = [];
+  for (const [from, source] of nodes.entries()) {
+    for (const [to, target] of nodes.entries()) {
+      const what = between(source, target, port);
+      const asked = sources.includes(source[0]) && destinations.includes(target[0]);
+      if (from !== to && asked && (what === YES || what === SOME)) edges.push({ from, to, kind: what.kind });
+    }
+  }
+  byId("graph").replaceChildren(circle(nodes, edges));
+}
+
+// Pods around a circle, by namespace, and a line through it for each pair, wider towards its end.
+function circle(nodes, edges) {
+  const [RADIUS, ROOM] = [260, 520];
+  const angle = (index) => (2 * Math.PI * index) / nodes.length - Math.PI / 2;
+  const at = (index, radius, turn = 0) =>
+    [Math.cos(angle(index) + turn) * radius, Math.sin(angle(index) + turn) * radius].map((it) => it.toFixed(1)).join(" ");
+  const picture = svg("svg", { viewBox: [-ROOM, -ROOM, 2 * ROOM, 2 * ROOM].join(" "), role: "group" });
+  const lines = edges.map(({ from, to, kind }) => {
+    const [left, right] = [at(to, RADIUS, 0.02), at(to, RADIUS, -0.02)];
+    return svg("path", { class: "edge " + kind, d: "M" + at(from, RADIUS) + " Q0 0 " + left + " L" + right + " Q0 0 " + at(from, RADIUS) });
+  });
+  const choose = (node) => {
+    lines.forEach((line, index) => line.classList.toggle("away", edges[index].from !== node && edges[index].to !== node));
+    byId("graph-detail").textContent = tellNode(nodes, edges, node);
+  };
+  const names = nodes.map((group, index) => {
+    const degrees = (angle(index) * 180) / Math.PI;
+    const flipped = degrees > 90;
+    const turn = "rotate(" + (flipped ? degrees + 180 : degrees).toFixed(1) + ")";
+    const text = svg("text", { x: flipped ? -RADIUS - 12 : RADIUS + 12, transform: turn, class: flipped ? "end" : "", dy: "0.35em" });
+    text.append(groupName(group));
+    const dot = svg("circle", { r: 6, cx: at(index, RADIUS).split(" ")[0], cy: at(index, RADIUS).split(" ")[1] });
+    const label = tellNode(nodes, edges, index);
+    const made = svg("g", { class: "node", tabindex: 0, role: "img", "aria-label": label }, [dot, text]);
+    made.addEventListener("focus", () => choose(index));
+    made.addEventListener("click", () => made.focus());
+    return made;
+  });
+  picture.append(...lines, ...names);
+  return picture;
+}
+
+function tellNode(nodes, edges, node) {
+  const list = (indexes) => (indexes.length === 0 ? "nobody" : indexes.map((index) => groupName(nodes[index])).join(", "));
+  const to = edges.filter((edge) => edge.from === node).map((edge) => edge.to);
+  const from = edges.filter((edge) => edge.to === node).map((edge) => edge.from);
+  return groupName(nodes[node]) + " reaches " + list(to) + "; it is reached by " + list(from) + ".";
+}
+
 function plainTable(caption, headings, rows) {
   const head = element("tr", {}, headings.map((text) => element("th", { scope: "col", textContent: text })));
   const body = rows.map((cells) => element("tr", {}, cells.map((content, index) =>
@@ -221,8 +292,12 @@ byId("group").checked = data.pods.length > FEW;
 byId("summary").textContent = [count(data.pods.length, "pod"), count(namespaces.length, "namespace"),
   data.policies + (data.policies === 1 ? " NetworkPolicy" : " NetworkPolicies"),
   count(data.findings.length, "finding")].join(", ") + ". Made by podgate " + data.version + ".";
-for (const id of ["port", "from", "to", "group"]) byId(id).addEventListener("change", drawMatrix);
+for (const id of ["port", "from", "to", "group"]) {
+  byId(id).addEventListener("change", drawMatrix);
+  byId(id).addEventListener("change", drawGraph);
+}
 byId("isolation-namespace").addEventListener("change", drawIsolation);
 drawFindings();
 drawMatrix();
+drawGraph();
 drawIsolation();
