@@ -182,12 +182,16 @@ fn every_series_in_the_tests_of_the_rules_is_one_that_can_be() {
 
 #[test]
 fn every_alert_says_how_bad_it_is_and_leads_to_its_section() {
+    let runbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbooks.md");
+    let runbooks = fs::read_to_string(runbooks).unwrap();
+    let sections: BTreeSet<_> = runbooks.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     for rule in rules().iter().filter(|rule| rule["alert"].is_string()) {
         let name = string(&rule["alert"]);
         assert!(["critical", "warning"].contains(&rule["labels"]["severity"].as_str().unwrap_or_default()), "{name}");
         assert!(rule["for"].is_string() && rule["annotations"]["summary"].is_string(), "{name}");
         let page = format!("{}/blob/main/docs/runbooks.md#{}", env!("CARGO_PKG_REPOSITORY"), name.to_lowercase());
         assert_eq!(rule["annotations"]["runbook_url"], page);
+        assert!(sections.contains(name.as_str()), "docs/runbooks.md has no section {name}");
     }
 }
 

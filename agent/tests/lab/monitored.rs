@@ -145,8 +145,7 @@ fn prometheus_scrapes_the_agent_and_the_dashboard_shows_what_happens() -> Result
     let groups = ask(&world, "/api/v1/rules")?;
     let rules: Vec<_> = list(&groups["groups"]).iter().flat_map(|group| list(&group["rules"])).collect();
     assert!(rules.len() > 10 && rules.iter().all(|rule| rule["health"] != "err"), "{groups}");
-    let recorded = query(&world, "podgate:denied:rate5m{pod=\"server\"}")?;
-    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    until("the rule has recorded", || Ok(query(&world, "podgate:denied:rate5m{pod=\"server\"}")?.len() == 1))?;
     let alerts = query(&world, "ALERTS{alertstate=\"firing\"}")?;
     assert_eq!(alerts, [], "nothing is wrong here");
     Ok(())

@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Build the images and end
     #[arg(long)]
     images_only: bool,
-    /// Leave the cluster made with kind, and what runs in it
+    /// Leave what runs in the cluster, and the cluster itself if it was made with kind
     #[arg(long)]
     keep: bool,
 }
@@ -47,10 +47,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     setup::for_cluster()?;
     match &options.kubeconfig {
-        Some(kubeconfig) => suite(&Kubectl::new(kubeconfig)),
+        Some(kubeconfig) => suite(&Kubectl::new(kubeconfig), options.keep),
         None => {
             let cluster = Cluster::create(&images)?;
-            let outcome = suite(&Kubectl::new(cluster.kubeconfig()));
+            let outcome = suite(&Kubectl::new(cluster.kubeconfig()), options.keep);
             if options.keep {
                 cluster.keep()
             } else {
@@ -61,12 +61,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-fn suite(kubectl: &Kubectl) -> Result<()> {
+fn suite(kubectl: &Kubectl, keep: bool) -> Result<()> {
     let start = Instant::now();
     let outcome = workload::deploy(kubectl).and_then(|()| cases::run(kubectl));
     if outcome.is_err() {
         workload::show(kubectl);
     }
-    workload::remove(kubectl);
+    if !keep {
+        workload::remove(kubectl);
+    }
     outcome.inspect(|()| println!("all cases passed in {:.0} s", start.elapsed().as_secs_f32()))
 }

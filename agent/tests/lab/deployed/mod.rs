@@ -10,6 +10,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -269,5 +270,46 @@ fn the_root_is_read_only_and_a_node_without_a_bpf_file_system_is_told_so() -> Re
     let mut agent = site.start(&deployment, &elsewhere);
     let error = site.ready(&mut agent, &elsewhere).unwrap_err();
     assert!(error.contains("Read-only file system"), "{error}");
+    Ok(())
+}
+
+/// A directory that hands mounts on, as a host's do. Dropped, what is mounted there goes.
+struct Shared(PathBuf);
+
+impl Shared {
+    fn new(path: PathBuf) -> Self {
+        fs::create_dir(&path).unwrap();
+        mount(&[Path::new("--bind"), &path, &path]);
+        mount(&[Path::new("--make-shared"), &path]);
+        Self(path)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--recursive", "--lazy"]).arg(&self.0).status();
+    }
+}
+
+fn mount(arguments: &[&Path]) {
+    assert!(Command::new("mount").args(arguments).status().unwrap().success(), "mount {arguments:?}");
+}
+
+#[test]
+fn where_nobody_mounts_a_bpf_file_system_the_component_does_for_good() -> Result<()> {
+    let Some(objects) = render("overlays/kind") else { return Ok(()) };
+    let mut site = Site::new("deployed-mount")?;
+    let mut deployment = site.deployment(&objects);
+    let shared = Shared::new(site.path("bare"));
+    deployment.host.insert("/sys/fs/bpf", shared.0.clone());
+    for name in deployment.init_containers() {
+        site.run(&deployment, deployment.container(name));
+    }
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(mounts.contains(&format!(" {} bpf ", shared.0.display())), "{mounts}");
+    let container = deployment.container("agent");
+    let mut agent = site.start(&deployment, container);
+    site.ready(&mut agent, container).unwrap();
+    site.assert_enforced();
     Ok(())
 }
