@@ -61,6 +61,17 @@ fn audit_keeps_what_a_denial_is_called_and_changes_nothing_else() {
 }
 
 #[test]
+fn what_is_kept_has_the_layout_of_its_version() {
+    use crate::map::{KEPT_VERSION, capacity};
+    let flows = (size_of::<FlowKey4>(), size_of::<FlowKey6>(), size_of::<Flow>());
+    let fragments = (size_of::<FragmentKey4>(), size_of::<FragmentKey6>(), size_of::<FragmentPorts>());
+    let counts = (Reason::ROOM, size_of::<Counter>(), capacity::EVENTS_LOST, capacity::EXITS, EPOCHS);
+    let other = (size_of::<FlowEvent>(), size_of::<Resident>());
+    let layout = (KEPT_VERSION, flows, fragments, counts, other);
+    assert_eq!(layout, (2, (16, 40, 24), (16, 40, 12), (36, 16, 3, 3, 4096), (72, 48)), "then it is another version");
+}
+
+#[test]
 fn epoch_index_stays_in_range_and_spreads_neighbours() {
     let indexes: std::collections::BTreeSet<_> =
         (0..=255).map(|last| epoch_index4(Addr4::from_octets([10, 244, 1, last]))).collect();
