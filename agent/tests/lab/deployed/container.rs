@@ -84,6 +84,12 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
+        // runc tidies up when the container's process ends; to delete one that still runs leaves its control groups.
+        let _ = self.runc(&["kill", &self.id, "KILL"]).output();
+        let deadline = Instant::now() + END;
+        while self.child.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.runc(&["delete", "--force", &self.id]).output();
         let _ = self.child.kill();
         let _ = self.child.wait();
