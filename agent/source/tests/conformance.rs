@@ -146,7 +146,7 @@ fn what_is_found_in_the_policies_is_what_is_odd_about_them() {
     let mut found: BTreeMap<_, usize> = BTreeMap::new();
     for step in cases().iter().flat_map(|case| &case.steps) {
         let loaded = loaded(step);
-        for finding in check(&loaded.cluster, &loaded.written()) {
+        for finding in check(&loaded.cluster, &loaded.written) {
             *found.entry((finding.rule, finding.severity)).or_default() += 1;
         }
     }

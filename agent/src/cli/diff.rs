@@ -8,24 +8,29 @@ use anyhow::bail;
 use clap::Args;
 use podgate_policy::diff::{Cause, Change, Diff, End, Move, diff, render};
 use podgate_policy::model::ObjectKey;
+use podgate_source::manifests::load;
 use serde::Serialize;
 
-use super::input::{PortChoiceArgs, load_sound};
+use super::input::{ClusterArgs, PortChoiceArgs, sound};
 use super::output::{Format, print, print_json};
 
 /// Exit status when something opens or closes.
 const DIFFERENT: u8 = 1;
 
-/// Tell which connections open or close between two sets of files
+/// Tell which connections open or close between two sets of objects
 ///
-/// Both sets hold everything: namespaces, pods and policies. Compared are all pairs of pods, and pods with the addresses
+/// Two sets of files, or a cluster as it is and one set of files. Both sets hold everything: namespaces, pods and policies. Compared are all pairs of pods, and pods with the addresses
 /// outside that ipBlocks of either set tell apart. Exit status: 0 nothing opens or closes, 1 something does, 2 when the input
 /// is invalid.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
-    /// A file of Kubernetes YAML or a directory of such files: first the old state, then the new one
+    /// A file of Kubernetes YAML or a directory of such files: first the old state, then the new one. Given once, the old
+    /// state is a cluster's
     #[arg(short = 'f', long = "file", value_name = "FILE_OR_DIR", required = true)]
-    files: Vec<PathBuf>,
+    states: Vec<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     #[command(flatten)]
     ports: PortChoiceArgs,
@@ -58,10 +63,12 @@ struct ChangeView {
 impl DiffArgs {
     /// Prints the differences.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let [old, new] = self.files.as_slice() else {
-            bail!("two -f are needed, the old state and the new one; there are {}", self.files.len());
+        let from_files = |path| sound(load(slice::from_ref(path)));
+        let (old, new) = match self.states.as_slice() {
+            [old, new] => (from_files(old)?, from_files(new)?),
+            [new] => (sound(self.cluster.read()?)?, from_files(new)?),
+            states => bail!("two -f are the most, the old state and the new one; there are {}", states.len()),
         };
-        let (old, new) = (load_sound(slice::from_ref(old))?, load_sound(slice::from_ref(new))?);
         let diff = diff(&old, &new, &self.ports.choice());
         match self.output {
             Format::Text => print(&render(&diff, &old, &new))?,

@@ -1,21 +1,58 @@
-//! Arguments and files that the commands on files share.
+//! Arguments and objects that the commands share that need no agent.
 
+use std::io::{IsTerminal as _, stderr};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
 use podgate_policy::cluster::Cluster;
 use podgate_policy::matrix::PortChoice;
 use podgate_policy::model::Protocol;
+use podgate_source::api::{Access, snapshot};
 use podgate_source::manifests::{Loaded, load};
 use podgate_source::{Problem, ProblemKind};
+use tokio::runtime;
 
 /// Where the objects are read.
 #[derive(Args, Debug)]
 pub(crate) struct Files {
-    /// A file of Kubernetes YAML (any number of documents) or a directory of such files; repeatable
-    #[arg(short = 'f', long = "file", value_name = "FILE_OR_DIR", required = true)]
+    /// A file of Kubernetes YAML (any number of documents) or a directory of such files; repeatable. Without it, the objects
+    /// of a cluster
+    #[arg(short = 'f', long = "file", value_name = "FILE_OR_DIR")]
     files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// Which cluster is meant where no files are given.
+#[derive(Args, Debug)]
+pub(crate) struct ClusterArgs {
+    /// The kubeconfig file for the cluster [default: the pod's service account, else $KUBECONFIG or ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// The kubeconfig's context [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+impl ClusterArgs {
+    /// Reads the cluster's objects; tells those who wait at a terminal how far it is.
+    pub(super) fn read(&self) -> anyhow::Result<Loaded> {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let access = Access { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() };
+        let mut told = Instant::now();
+        let progress = |objects| {
+            if told.elapsed() >= PATIENCE && stderr().is_terminal() {
+                eprintln!("reading the cluster: {objects} objects so far");
+                told = Instant::now();
+            }
+        };
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(snapshot(&access, progress))?)
+    }
 }
 
 impl Files {
@@ -23,26 +60,29 @@ impl Files {
     ///
     /// # Errors
     /// When anything in the files is invalid: each problem is a line on standard error, since a verdict from half of
-    /// the policies would mislead.
+    /// the policies would mislead. When the cluster can't be read.
     pub(crate) fn load(&self) -> anyhow::Result<Cluster> {
-        load_sound(&self.files)
+        sound(self.read()?)
     }
 
     /// Reads everything, mistakes in objects included.
     ///
     /// # Errors
-    /// When a file can't be read, as [`Self::load`].
+    /// When a file, or the cluster, can't be read, as [`Self::load`].
     pub(crate) fn load_readable(&self) -> anyhow::Result<Loaded> {
-        let loaded = load(&self.files);
+        let loaded = self.read()?;
         let unreadable = loaded.problems.iter().filter(|problem| problem.kind == ProblemKind::File);
         refuse(unreadable)?;
         Ok(loaded)
     }
+
+    fn read(&self) -> anyhow::Result<Loaded> {
+        if self.files.is_empty() { self.cluster.read() } else { Ok(load(&self.files)) }
+    }
 }
 
-/// Reads files and directories as [`Files::load`] does.
-pub(super) fn load_sound(files: &[PathBuf]) -> anyhow::Result<Cluster> {
-    let loaded = load(files);
+/// The state of objects without a mistake, as [`Files::load`] asks for it.
+pub(super) fn sound(loaded: Loaded) -> anyhow::Result<Cluster> {
     refuse(loaded.problems.iter())?;
     Ok(loaded.cluster)
 }

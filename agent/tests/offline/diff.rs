@@ -40,11 +40,15 @@ fn the_json_has_each_pair() {
 }
 
 #[test]
-fn exactly_two_states_are_compared() {
+fn a_single_state_is_compared_with_a_cluster_and_three_with_nothing() {
     let states = states();
-    for arguments in [&["-f", "old.yaml"][..], &["-f", "old.yaml", "-f", "new.yaml", "-f", "new.yaml"]] {
+    let complaints = [
+        (&["-f", "old.yaml"][..], "no way to a cluster: "),
+        (&["-f", "old.yaml", "-f", "new.yaml", "-f", "new.yaml"], "two -f are the most, the old state and the new one"),
+    ];
+    for (arguments, complaint) in complaints {
         let output = podgate(states.path(), &[&["diff"], arguments].concat());
         assert_eq!(result(&output), (Some(2), String::new()));
-        assert!(stderr(&output).contains("two -f are needed, the old state and the new one"), "{output:?}");
+        assert!(stderr(&output).contains(complaint), "{output:?}");
     }
 }

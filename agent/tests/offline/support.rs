@@ -38,9 +38,11 @@ pub(crate) fn shop_with(policies: &str) -> TempDir {
     directory(&[("shop.yaml", SHOP), ("net.yaml", policies)])
 }
 
-/// Runs a command in a directory, so that what it prints names files as they are.
+/// Runs a command in a directory, so that what it prints names files as they are. It knows of no cluster.
 pub(crate) fn podgate(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_podgate")).current_dir(directory).args(arguments).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    command.env("KUBECONFIG", "none").env_remove("KUBERNETES_SERVICE_HOST");
+    command.current_dir(directory).args(arguments).output().unwrap()
 }
 
 /// Exit status and what was printed.

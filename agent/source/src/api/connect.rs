@@ -7,8 +7,6 @@ use std::time::Duration;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
-use super::Options;
-
 /// No answer for so long means that the connection is dead. Longer than a quiet watch, which the server ends after 290 seconds.
 const READ_TIMEOUT: Duration = Duration::from_secs(310);
 
@@ -35,13 +33,14 @@ pub enum ConnectError {
 }
 
 /// A client, and the address of the server.
-pub(super) async fn client(options: &Options) -> Result<(Client, String), ConnectError> {
-    let mut config = match &options.kubeconfig {
-        Some(path) => from_file(path).await?,
-        None if env::var_os("KUBERNETES_SERVICE_HOST").is_some() => Config::incluster().map_err(Box::new)?,
-        None => Config::from_kubeconfig(&KubeConfigOptions::default())
-            .await
-            .map_err(|error| ConnectError::Nothing(Box::new(error)))?,
+pub(super) async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<(Client, String), ConnectError> {
+    let chosen = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let mut config = match kubeconfig {
+        Some(path) => from_file(path, &chosen).await?,
+        None if context.is_none() && env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
+            Config::incluster().map_err(Box::new)?
+        }
+        None => Config::from_kubeconfig(&chosen).await.map_err(|error| ConnectError::Nothing(Box::new(error)))?,
     };
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
@@ -50,10 +49,10 @@ pub(super) async fn client(options: &Options) -> Result<(Client, String), Connec
     Ok((client, server))
 }
 
-async fn from_file(path: &Path) -> Result<Config, ConnectError> {
+async fn from_file(path: &Path, chosen: &KubeConfigOptions) -> Result<Config, ConnectError> {
     let wrong = |source| ConnectError::Kubeconfig { path: path.to_owned(), source: Box::new(source) };
     let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(wrong)
+    Config::from_custom_kubeconfig(kubeconfig, chosen).await.map_err(wrong)
 }
 
 #[cfg(test)]
@@ -80,7 +79,7 @@ C1BLDhCoVDcukpnulM6Q+AR6PN7WkJLHJmG13vpCUrjq/HyBmGmfBg==
         let path = directory.path().join("config");
         fs::write(directory.path().join("ca.pem"), CERTIFICATE).expect("written");
         fs::write(&path, text).expect("written");
-        let connected = client(&Options { kubeconfig: Some(path), ..Options::default() }).await;
+        let connected = client(Some(&path), None).await;
         let prefix = format!("{}/", directory.path().display());
         connected.map(|(_, server)| server).map_err(|error| error.to_string().replace(&prefix, ""))
     }
@@ -105,8 +104,11 @@ C1BLDhCoVDcukpnulM6Q+AR6PN7WkJLHJmG13vpCUrjq/HyBmGmfBg==
             let error = with_kubeconfig(text).await.expect_err(text);
             assert!(error.starts_with("can't use kubeconfig config: "), "{error}");
         }
-        let options = Options { kubeconfig: Some("/nonexistent/config".into()), ..Options::default() };
-        let error = client(&options).await.err().map(|error| error.to_string()).unwrap_or_default();
+        let error = client(Some(Path::new("/nonexistent/config")), None)
+            .await
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
         assert!(error.starts_with("can't use kubeconfig /nonexistent/config: "), "{error}");
     }
 }

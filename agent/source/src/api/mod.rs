@@ -14,6 +14,7 @@
 mod collector;
 mod connect;
 mod received;
+mod snapshot;
 mod watch;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 
 use self::collector::Collector;
 pub use self::connect::ConnectError;
+pub use self::snapshot::{Access, SnapshotError, snapshot};
 use self::watch::{Seen, Timing};
 use crate::object::Kind;
 use crate::publish::{Closed, Publisher};
@@ -67,7 +69,7 @@ fn kinds(endpoint_slices: bool) -> impl Iterator<Item = Kind> {
 ///
 /// When there is no usable configuration. Once it runs, nothing stops it: errors show in the status.
 pub async fn spawn(options: &Options) -> Result<Source, ConnectError> {
-    let (client, server) = connect::client(options).await?;
+    let (client, server) = connect::client(options.kubeconfig.as_deref(), None).await?;
     let kinds = kinds(options.endpoint_slices).collect();
     Ok(start(client, &server, &options.node, Timing::default(), kinds))
 }

@@ -196,7 +196,7 @@ fn needs_list(error: &Error) -> bool {
     }
 }
 
-fn explain(kind: Kind, error: &Error) -> String {
+pub(super) fn explain(kind: Kind, error: &Error) -> String {
     let (doing, cause) = match error {
         Error::InitialListFailed(error) => ("list", error),
         Error::WatchStartFailed(error) | Error::WatchFailed(error) => ("watch", error),

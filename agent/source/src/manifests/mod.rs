@@ -49,6 +49,8 @@ pub struct Loaded {
     pub places: BTreeMap<ObjectRef, Place>,
     /// The line on which the content of each YAML document begins, by file and document; both counted from 1.
     pub lines: BTreeMap<(Arc<Path>, usize), u64>,
+    /// What is written beside what the objects hold, for [`podgate_policy::check::check`].
+    pub written: Written,
 }
 
 /// Where an object is written, and what is written there that the object itself does not hold.
@@ -83,8 +85,14 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
 /// Reads a text as if it were the file of this name.
 #[must_use]
 pub fn parse(name: &Path, text: &str) -> Loaded {
-    let content = file::parse(name, text, &mut Strings::default());
-    Loaded::new(vec![(name.to_owned(), content)], vec![])
+    parse_all([(name, text)])
+}
+
+/// Reads texts as if they were files of these names.
+pub(crate) fn parse_all<'a>(texts: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Loaded {
+    let mut strings = Strings::default();
+    let content = |(name, text): (&'a Path, &str)| (name.to_owned(), file::parse(name, text, &mut strings));
+    Loaded::new(texts.into_iter().map(content).collect(), vec![])
 }
 
 /// The files that a path of the command line names.
@@ -111,23 +119,12 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
 }
 
 impl Loaded {
-    /// What is written beside what the objects hold, for [`podgate_policy::check::check`].
-    #[must_use]
-    pub fn written(&self) -> Written {
-        let mut written = Written::default();
-        for (reference, place) in &self.places {
-            match reference {
-                ObjectRef::Policy(key) => {
-                    if !place.sound {
-                        written.unsound.insert(key.clone());
-                    }
-                    written.ineffective.extend(place.ineffective.iter().map(|&direction| (key.clone(), direction)));
-                }
-                ObjectRef::Namespace(_) => written.namespaces = true,
-                ObjectRef::Node(_) | ObjectRef::Pod(_) | ObjectRef::Service(_) | ObjectRef::EndpointSlice(_) => {}
-            }
-        }
-        written
+    /// The same where no files are: objects of the Kubernetes API.
+    pub(crate) fn without_places(mut self) -> Self {
+        self.places.clear();
+        self.lines.clear();
+        self.problems.iter_mut().for_each(|problem| problem.origin = Origin::Api);
+        self
     }
 
     fn new(contents: Vec<(PathBuf, Content)>, mut problems: Vec<Problem>) -> Self {
@@ -143,10 +140,28 @@ impl Loaded {
         problems.extend(duplicates);
         problems.extend(contents.into_iter().flat_map(|(_, content)| content.problems));
         problems.sort();
-        let mut loaded = Self { problems, places, lines, ..Self::default() };
+        let written = written(&places);
+        let mut loaded = Self { problems, places, lines, written, ..Self::default() };
         for object in objects.into_values() {
             Change::Apply(object).apply_to(&mut loaded.cluster);
         }
         loaded
     }
+}
+
+fn written(places: &BTreeMap<ObjectRef, Place>) -> Written {
+    let mut written = Written::default();
+    for (reference, place) in places {
+        match reference {
+            ObjectRef::Policy(key) => {
+                if !place.sound {
+                    written.unsound.insert(key.clone());
+                }
+                written.ineffective.extend(place.ineffective.iter().map(|&direction| (key.clone(), direction)));
+            }
+            ObjectRef::Namespace(_) => written.namespaces = true,
+            ObjectRef::Node(_) | ObjectRef::Pod(_) | ObjectRef::Service(_) | ObjectRef::EndpointSlice(_) => {}
+        }
+    }
+    written
 }

@@ -18,6 +18,6 @@ fn examples_are_sound() {
         let loaded = load(std::slice::from_ref(&directory));
         assert_eq!(loaded.problems, [], "{}", directory.display());
         assert!(!loaded.cluster.policies.is_empty(), "{}", directory.display());
-        assert_eq!(check(&loaded.cluster, &loaded.written()), [], "{}", directory.display());
+        assert_eq!(check(&loaded.cluster, &loaded.written), [], "{}", directory.display());
     }
 }

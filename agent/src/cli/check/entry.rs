@@ -34,7 +34,7 @@ pub(in crate::cli) struct Entry {
 
 /// Everything that is found in files, by file, document, object and field.
 pub(in crate::cli) fn entries(loaded: &Loaded) -> Vec<Entry> {
-    let findings = check(&loaded.cluster, &loaded.written());
+    let findings = check(&loaded.cluster, &loaded.written);
     let mut entries: Vec<_> = loaded.problems.iter().map(|problem| of_problem(loaded, problem)).collect();
     entries.extend(findings.into_iter().enumerate().map(|(order, finding)| of_finding(loaded, order, finding)));
     entries.sort_by(|one, other| {

@@ -75,7 +75,7 @@ impl CheckArgs {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let loaded = self.files.load_readable()?;
         let entries = entries(&loaded);
-        let unjudged = unjudged(&loaded.cluster, &loaded.written());
+        let unjudged = unjudged(&loaded.cluster, &loaded.written);
         match self.output {
             CheckFormat::Text => print(&text::render(&entries, &unjudged))?,
             CheckFormat::Json => {

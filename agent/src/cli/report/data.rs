@@ -67,7 +67,7 @@ impl Data {
             ports,
             targets,
             findings: entries(loaded),
-            not_judged: unjudged(cluster, &loaded.written()).iter().map(Unjudged::to_string).collect(),
+            not_judged: unjudged(cluster, &loaded.written).iter().map(Unjudged::to_string).collect(),
         }
     }
 }

@@ -186,6 +186,7 @@ async fn a_real_server_is_followed() {
     shared::changes_and_deletions_follow(&server).await;
     shared::what_is_not_needed_is_not_sent(&server).await;
     shared::every_kind_is_followed(&server).await;
+    shared::a_snapshot_is_what_the_server_has(&server).await;
     what_may_not_be_read_is_named(&server).await;
     // More than a page of the client's.
     shared::many_pods_are_listed(&server, 1_200).await;

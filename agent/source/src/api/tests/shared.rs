@@ -8,7 +8,7 @@ use podgate_policy::model::ObjectKey;
 use serde_json::{Value, json};
 
 use super::server::Server;
-use super::{Follower, NODE, has_pod, pod};
+use super::{Follower, NODE, has_pod, pod, snapshot};
 use crate::object::Kind;
 
 /// An API server whose objects a test changes.
@@ -156,4 +156,43 @@ async fn ten_thousand_pods_are_listed_whole() {
     let server = Server::start().await;
     server.full_pages();
     many_pods_are_listed(&server, 10_000).await;
+}
+
+/// A snapshot holds what the source follows, and the kinds and nodes that it leaves out besides.
+pub(super) async fn a_snapshot_is_what_the_server_has(server: &impl Objects) {
+    let mut labelled = pod("a", "10.0.0.1");
+    labelled["spec"]["containers"] =
+        json!([{"name": "main", "image": "none", "ports": [{"containerPort": 80, "name": "http"}]}]);
+    server.put("pods", labelled).await;
+    server.put("pods", pod("b", "10.0.0.2")).await;
+    let spec = json!({"podSelector": {}, "policyTypes": ["Ingress"], "egress": [{}]});
+    server.put("networkpolicies", json!({"metadata": {"namespace": "shop", "name": "p"}, "spec": spec})).await;
+    let mut counts = vec![];
+    let loaded = snapshot::read(&server.reader(), |objects| counts.push(objects)).await.expect("a server that answers");
+    let follower = follow(server).await;
+    assert_eq!((&loaded.cluster.pods, &loaded.cluster.policies), (&follower.cluster.pods, &follower.cluster.policies));
+    assert_eq!((loaded.problems.len(), loaded.places.len(), loaded.written.ineffective.len()), (0, 0, 1));
+    assert!(loaded.written.namespaces && counts.is_sorted() && counts.last() >= Some(&4), "{counts:?}");
+    server.remove("networkpolicies", "shop/p").await;
+    server.remove("pods", "shop/a").await;
+    server.remove("pods", "shop/b").await;
+}
+
+#[tokio::test]
+async fn a_snapshot_holds_all_objects() {
+    let server = Server::start().await;
+    server.apply("namespaces", super::namespace("shop"));
+    a_snapshot_is_what_the_server_has(&server).await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_refused_names_the_kind_and_what_to_grant() {
+    let server = Server::start().await;
+    server.forbid("services", true);
+    let error = snapshot::read(&server.client(), |_| {}).await.expect_err("services are forbidden").to_string();
+    assert_eq!(
+        error,
+        "the server refuses to list services (403): services is forbidden; \
+         grant get, list and watch on services to the agent's service account"
+    );
 }
