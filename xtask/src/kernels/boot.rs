@@ -12,7 +12,7 @@ use super::{Programs, contents, guest};
 use crate::workspace::find;
 
 /// Emulation without hardware support takes its time; more than this means that the guest hangs.
-const LIMIT: Duration = Duration::from_secs(480);
+const LIMIT: Duration = Duration::from_secs(900);
 const MEGABYTES: &str = "1024";
 const LAST_LINES: usize = 80;
 
