@@ -9,6 +9,7 @@ use podgate_policy::model::{Direction, ObjectKey, Pod};
 use podgate_source::manifests::Loaded;
 use serde::Serialize;
 
+use super::observed::Observed;
 use crate::cli::check::{Entry, entries};
 
 /// Everything on the page.
@@ -22,6 +23,8 @@ pub(super) struct Data {
     targets: Vec<Target>,
     findings: Vec<Entry>,
     not_judged: Vec<String>,
+    /// What agents have dropped, where that was given.
+    observed: Option<Observed>,
 }
 
 /// A pod of the pod network.
@@ -47,7 +50,7 @@ struct Target {
 
 impl Data {
     /// The data of this state on these ports.
-    pub(super) fn new(loaded: &Loaded, choice: &PortChoice) -> Self {
+    pub(super) fn new(loaded: &Loaded, choice: &PortChoice, observed: Option<Observed>) -> Self {
         let cluster = &loaded.cluster;
         let pods: Vec<&Pod> = cluster.pods.values().map(|pod| &**pod).filter(|pod| pod.is_networked()).collect();
         let isolated_by = |pod: &Pod, direction| -> Vec<String> {
@@ -68,6 +71,7 @@ impl Data {
             targets,
             findings: entries(loaded),
             not_judged: unjudged(cluster, &loaded.written).iter().map(Unjudged::to_string).collect(),
+            observed,
         }
     }
 }
@@ -116,7 +120,7 @@ mod tests {
         let pods: String = ["a", "b", "c", "d", "e"].map(pod).concat();
         let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop}\nspec: \
                       {podSelector: {matchLabels: {app: b}}, ingress: [{from: [{podSelector: {matchLabels: {app: e}}}]}]}\n";
-        let data = Data::new(&parse(Path::new("a.yaml"), &(pods + policy)), &PortChoice::ContainerPorts);
+        let data = Data::new(&parse(Path::new("a.yaml"), &(pods + policy)), &PortChoice::ContainerPorts, None);
         let target = |pod: usize, from: &str| json!({"pod": pod, "port": 0, "from": from});
         assert_eq!(
             serde_json::to_value(&data.targets).unwrap(),

@@ -1,6 +1,7 @@
 //! `podgate report`.
 
 mod data;
+mod observed;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,11 +13,12 @@ use clap::Args;
 use super::input::{Files, PortChoiceArgs};
 
 use data::Data;
+use observed::Observed;
 
 /// Write one page that shows who reaches whom
 ///
 /// The page is a single file that loads nothing: findings of `podgate check`, who reaches whom as a matrix and as a graph,
-/// with filters by namespace and port, and which policies isolate which pods. An invalid policy counts as the agent would
+/// with filters by namespace and port, which policies isolate which pods, and what agents have dropped. An invalid policy counts as the agent would
 /// take it: without its rules. Exit status: 0, or 2 when files can't be read or the page can't be written.
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
@@ -25,6 +27,10 @@ pub(crate) struct ReportArgs {
 
     #[command(flatten)]
     ports: PortChoiceArgs,
+
+    /// What agents have dropped: lines of `podgate flows -o json`, of one node or of all; - is standard input
+    #[arg(long, value_name = "FILE")]
+    flows: Option<PathBuf>,
 
     /// The page to write
     #[arg(short = 'o', long, value_name = "FILE", default_value = "report.html")]
@@ -35,7 +41,8 @@ impl ReportArgs {
     /// Writes the page.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let loaded = self.files.load_readable()?;
-        let page = page(&Data::new(&loaded, &self.ports.choice()))?;
+        let observed = self.flows.as_deref().map(Observed::read).transpose()?;
+        let page = page(&Data::new(&loaded, &self.ports.choice(), observed))?;
         fs::write(&self.output, page).with_context(|| format!("cannot write {}", self.output.display()))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -64,14 +71,14 @@ mod tests {
     fn names_can_not_leave_the_data() {
         let text = "{apiVersion: v1, kind: Pod, metadata: {name: '</script><b>'}}";
         let loaded = parse(Path::new("</script>.yaml"), text);
-        let page = page(&Data::new(&loaded, &PortChoice::ContainerPorts)).unwrap();
+        let page = page(&Data::new(&loaded, &PortChoice::ContainerPorts, None)).unwrap();
         assert_eq!(page.matches("</script>").count(), 2, "one for the data, one for the script");
         assert!(page.contains("\\u003c/script>"));
     }
 
     #[test]
     fn the_page_loads_nothing() {
-        let page = page(&Data::new(&parse(Path::new("a.yaml"), ""), &PortChoice::ContainerPorts)).unwrap();
+        let page = page(&Data::new(&parse(Path::new("a.yaml"), ""), &PortChoice::ContainerPorts, None)).unwrap();
         for mark in ["/*STYLE*/", "/*SCRIPT*/", "/*DATA*/", "src=", "href=\"http", "url(", "@import", "fetch("] {
             assert!(!page.contains(mark), "{mark}");
         }

@@ -276,6 +276,25 @@ function drawFindings() {
   byId("findings").append(plainTable("Findings", ["Severity", "Object and field", "Why", "Instead", "Rule and place"], rows));
 }
 
+function drawObserved() {
+  if (data.observed === null) return;
+  byId("observed-section").hidden = false;
+  const { denials, lost } = data.observed;
+  byId("observed-lost").textContent = denials.length === 0 ? "None." :
+    "Samples, most frequent first; " + (lost === 0 ? "none is" : lost + (lost === 1 ? " more is" : " more are")) + " missing.";
+  const rows = denials.map((it) => [
+    it.from,
+    it.to + (it.port === null ? "" : " (" + it.protocol + "/" + it.port + ")"),
+    it.direction + ", " + (it.verdict === "would_deny" ? "audit: " : "") + it.reason,
+    it.policies.join(", "),
+    String(it.count),
+    it.last,
+  ]);
+  if (rows.length > 0) {
+    byId("observed").append(plainTable("Observed denials", ["From", "To", "Direction and reason", "Isolated by", "Samples", "Last"], rows));
+  }
+}
+
 function drawIsolation() {
   const names = (policies) => (policies.length === 0 ? "not isolated" : policies.join(", "));
   const rows = inNamespace("isolation-namespace").map((index) => {
@@ -298,6 +317,7 @@ for (const id of ["port", "from", "to", "group"]) {
 }
 byId("isolation-namespace").addEventListener("change", drawIsolation);
 drawFindings();
+drawObserved();
 drawMatrix();
 drawGraph();
 drawIsolation();
