@@ -1,6 +1,6 @@
 use std::fs;
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -226,8 +226,13 @@ fn flows_are_carried_over_into_a_table_of_another_size() {
         enforce(&mut last, 3, &pod, deny_all());
         last.finish_takeover().unwrap();
         assert_eq!(rules(&last), [Some(77), Some(2), Some(3)]);
-        assert!(!Path::new("/sys/fs/bpf/podgate/kept/1/outgrown_flows4").exists());
+        assert!(!kept("outgrown_flows4").exists());
     });
+}
+
+/// Where a kept map is pinned.
+fn kept(name: &str) -> PathBuf {
+    format!("/sys/fs/bpf/podgate/kept/{}/{name}", map::KEPT_VERSION).into()
 }
 
 #[test]
@@ -236,7 +241,7 @@ fn flows_of_which_nobody_knows_whose_they_are_are_forgotten() {
         let first = Datapath::load(&pinned(Hook::Auto)).unwrap();
         set_flow(&first, 1, 77);
         drop(first);
-        fs::remove_file("/sys/fs/bpf/podgate/kept/1/residents").unwrap();
+        fs::remove_file(kept("residents")).unwrap();
         assert_eq!(rules(&Datapath::load(&pinned(Hook::Auto)).unwrap()), [None; 3]);
     });
 }
