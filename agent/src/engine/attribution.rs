@@ -114,13 +114,15 @@ impl Attribution {
 
     /// Somebody has moved into a slot, whose counters are these now.
     pub(super) fn begin(&mut self, slot: u32, counters: &BTreeMap<CounterKey, Counter>) {
-        self.slots.entry(slot).or_insert_with(|| Slot { isolators: Isolators::default(), seen: packets(counters) });
+        self.slots
+            .entry(slot)
+            .or_insert_with(|| Slot { isolators: Isolators::default(), seen: packets(slot, counters).collect() });
     }
 
     /// What the counters of a slot are now.
     pub(super) fn see(&mut self, slot: u32, counters: &BTreeMap<CounterKey, Counter>) {
         let Some(state) = self.slots.get_mut(&slot) else { return };
-        for (key, packets) in packets(counters).into_iter().filter(|(key, _)| key.slot == slot) {
+        for (key, packets) in packets(slot, counters) {
             let before = state.seen.insert(key, packets).unwrap_or(0);
             if packets > before {
                 let by_policy = self.settings.granularity >= Granularity::Policy;
@@ -208,10 +210,12 @@ impl Granularity {
     }
 }
 
-/// The packets that were denied, or would have been.
-fn packets(counters: &BTreeMap<CounterKey, Counter>) -> BTreeMap<CounterKey, u64> {
+/// The packets of a slot that were denied, or would have been.
+fn packets(slot: u32, counters: &BTreeMap<CounterKey, Counter>) -> impl Iterator<Item = (CounterKey, u64)> {
+    let first = CounterKey { slot, direction: Direction::ALL[0], reason: Reason::ALL[0] };
     let denied = |key: &CounterKey| matches!(key.reason.verdict(), Verdict::Denied | Verdict::WouldDeny);
-    counters.iter().filter(|(key, _)| denied(key)).map(|(key, counter)| (*key, counter.packets)).collect()
+    let of_slot = counters.range(first..).take_while(move |(key, _)| key.slot == slot);
+    of_slot.filter(move |(key, _)| denied(key)).map(|(key, counter)| (*key, counter.packets))
 }
 
 #[cfg(test)]

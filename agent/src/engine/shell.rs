@@ -156,7 +156,9 @@ impl Engine {
                 inputs.durations.apply.observe(start.elapsed().as_secs_f64());
             }
             log(&command, &outcome);
-            warn(reckon::after(&mut self.state, &self.datapath, &command, &outcome));
+            if self.state.attribution.is_wanted() {
+                warn(reckon::after(&mut self.state, &self.datapath, &command, &outcome));
+            }
             self.state.report(command, outcome, Instant::now());
         }
         if self.state.take_reattribute() && self.state.attribution.is_wanted() {

@@ -454,8 +454,7 @@ impl State {
 
     /// Whether the policies of pods may have changed and are in force now. Says so once.
     pub(super) fn take_reattribute(&mut self) -> bool {
-        let in_force = self.ops.is_empty() && self.changes == Changes::default();
-        in_force && std::mem::take(&mut self.reattribute)
+        self.is_up_to_date() && std::mem::take(&mut self.reattribute)
     }
 
     /// Whether everything that is known is in force.
