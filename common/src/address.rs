@@ -18,6 +18,13 @@ impl Addr4 {
         self.0.to_ne_bytes()
     }
 
+    /// A hash whose upper bits depend on every bit of the address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn hash(self) -> u32 {
+        spread(self.0)
+    }
+
     /// Whether this is 0.0.0.0.
     #[must_use]
     pub const fn is_unspecified(self) -> bool {
@@ -60,6 +67,14 @@ impl Addr6 {
         let [a, b, c, d] =
             [self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes(), self.0[2].to_ne_bytes(), self.0[3].to_ne_bytes()];
         [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
+    }
+
+    /// A hash whose upper bits depend on every bit of the address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn hash(self) -> u32 {
+        let [a, b, c, d] = self.0;
+        spread(a.rotate_left(7) ^ b.rotate_left(14) ^ c.rotate_left(21) ^ d)
     }
 
     /// Whether this is `::`.
@@ -118,19 +133,23 @@ pub const EPOCHS: u32 = 4096;
 #[must_use]
 #[inline(always)]
 pub const fn epoch_index4(address: Addr4) -> u32 {
-    spread(address.0)
+    epoch_index(address.hash())
 }
 
 /// The epoch that flows with this remote address carry.
 #[must_use]
 #[inline(always)]
 pub const fn epoch_index6(address: Addr6) -> u32 {
-    let [a, b, c, d] = address.0;
-    spread(a.rotate_left(7) ^ b.rotate_left(14) ^ c.rotate_left(21) ^ d)
+    epoch_index(address.hash())
 }
 
-/// Fibonacci hashing: the top bits of the product depend on every bit of the input.
+#[inline(always)]
+const fn epoch_index(hash: u32) -> u32 {
+    hash >> (32 - EPOCHS.trailing_zeros())
+}
+
+/// Fibonacci hashing: the upper bits of the product depend on every bit of the input.
 #[inline(always)]
 const fn spread(word: u32) -> u32 {
-    word.wrapping_mul(0x9e37_79b1) >> (32 - EPOCHS.trailing_zeros())
+    word.wrapping_mul(0x9e37_79b1)
 }

@@ -5,23 +5,20 @@ use crate::{Addr4, Addr6, Direction, NetPort};
 macro_rules! flow_key {
     ($name:ident, $address:ty, $map:literal) => {
         #[doc = concat!("A key of ", $map, ": a flow as its pod sees it.")]
+        ///
+        /// As short as can be: finding a flow is the dearest part of most verdicts, and its cost goes by the key's length.
+        /// So the pod's address is in [`Holder`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(C)]
         pub struct $name {
-            /// The pod's address.
-            pub local: $address,
             /// The other end's address.
             pub remote: $address,
             /// The pod's port; the identifier of an ICMP echo; 0 for a protocol without ports.
             pub local_port: NetPort,
             /// The other end's port; for an ICMP echo 1 if the other end asked, 0 if the pod did.
             pub remote_port: NetPort,
-            /// The IP protocol.
-            pub protocol: u8,
-            /// Where it is seen: [`place::POD`] or [`place::EXIT`].
-            pub place: u8,
-            /// The endpoint's slot.
-            pub slot: u16,
+            /// Whose flow it is, and of which protocol.
+            pub holder: Holder,
         }
     };
 }
@@ -29,11 +26,52 @@ macro_rules! flow_key {
 flow_key!(FlowKey4, Addr4, "[`crate::map::FLOWS4`] and [`crate::map::PENDING4`]");
 flow_key!(FlowKey6, Addr6, "[`crate::map::FLOWS6`] and [`crate::map::PENDING6`]");
 
-/// Values of [`FlowKey4::place`].
+/// The part of a flow's key that says whose the flow is: the IP protocol, the [`place`] where the flow is seen, the
+/// endpoint's slot, and what tells the pod's addresses apart.
+///
+/// A slot is one pod's, and a pod has one address of a family: its flows are told apart exactly. What a pod that routes
+/// for others has flows with, or an exit hook behind address translation, is told apart from the pod's own address, and
+/// from others by 12 bits: two such flows at the same slot with the same ports and the same other end may, rarely, be
+/// taken for one. Policy says the same of both, since it never asks for the pod's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct Holder(u32);
+
+impl Holder {
+    const PLACE_SHIFT: u32 = 8;
+    const SLOT_SHIFT: u32 = 9;
+    const SLOT: u32 = (1 << (Self::OTHER_SHIFT - Self::SLOT_SHIFT)) - 1;
+    const OTHER_SHIFT: u32 = 19;
+
+    /// The holder of a flow of the pod's own address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(protocol: u8, place: u8, slot: u32) -> Self {
+        Self(protocol as u32 | (place as u32) << Self::PLACE_SHIFT | (slot & Self::SLOT) << Self::SLOT_SHIFT)
+    }
+
+    /// The same with an address that is not the pod's own, of which this is a hash of 32 bits.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_other(self, hash: u32) -> Self {
+        Self(self.0 | (hash >> Self::OTHER_SHIFT | 1) << Self::OTHER_SHIFT)
+    }
+
+    /// The endpoint's slot.
+    #[must_use]
+    #[inline(always)]
+    pub const fn slot(self) -> u32 {
+        self.0 >> Self::SLOT_SHIFT & Self::SLOT
+    }
+}
+
+const _: () = assert!(crate::map::ENDPOINTS <= Holder::SLOT + 1);
+
+/// Where a flow is seen, in its [`Holder`].
 pub mod place {
     /// At the hooks of the pod's own interface.
     pub const POD: u8 = 0;
-    /// At the exit hooks, where `local` and `remote` are what they became on the way through the host.
+    /// At the exit hooks, where both ends are what they became on the way through the host.
     pub const EXIT: u8 = 1;
 }
 

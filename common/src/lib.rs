@@ -20,7 +20,8 @@ pub use address::{Addr4, Addr6, Block4, Block6, EPOCHS, NetPort, epoch_index4, e
 pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, Resident, SlotWord, flags};
 pub use event::{FlowEvent, lost};
 pub use flow::{
-    Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Share, Stamp, place, share_index, state,
+    Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Holder, Share, Stamp, place, share_index,
+    state,
 };
 pub use policy::{
     ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF, VERDICT_NONE,
@@ -32,7 +33,7 @@ pub use tag::Tag;
 
 /// The version of everything in this crate. Programs and tables of two versions can be at work side by side, each with
 /// its own; what they share has a version of its own, [`map::KEPT_VERSION`].
-pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1005 } else { 5 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1006 } else { 6 };
 
 /// The way a packet goes, seen from the pod, in NetworkPolicy's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,8 +102,8 @@ shared! {
     EndpointConfig: 64, align 4;
     Resident: 48, align 4;
     Counter: 16, align 8;
-    FlowKey4: 16, align 4;
-    FlowKey6: 40, align 4;
+    FlowKey4: 12, align 4;
+    FlowKey6: 24, align 4;
     Stamp: 8, align 8;
     Flow: 24, align 8;
     FragmentKey4: 16, align 4;

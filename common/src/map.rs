@@ -109,7 +109,7 @@ pub const KEPT: [&str; 11] =
     [FLOWS4, FLOWS6, PENDING4, PENDING6, FRAGMENTS4, FRAGMENTS6, EPOCHS, COUNTERS, EVENTS, EVENTS_LOST, EXITS];
 
 /// The version of what is in the maps of [`KEPT`], and of [`crate::Resident`]. What another version has left is not used.
-pub const KEPT_VERSION: u32 = 2;
+pub const KEPT_VERSION: u32 = 3;
 
 /// Names of the programs in the eBPF object.
 pub mod program {

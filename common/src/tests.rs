@@ -68,7 +68,7 @@ fn what_is_kept_has_the_layout_of_its_version() {
     let counts = (Reason::ROOM, size_of::<Counter>(), capacity::EVENTS_LOST, capacity::EXITS, EPOCHS);
     let other = (size_of::<FlowEvent>(), size_of::<Resident>());
     let layout = (KEPT_VERSION, flows, fragments, counts, other);
-    assert_eq!(layout, (2, (16, 40, 24), (16, 40, 12), (36, 16, 3, 3, 4096), (72, 48)), "then it is another version");
+    assert_eq!(layout, (3, (12, 24, 24), (16, 40, 12), (36, 16, 3, 3, 4096), (72, 48)), "then it is another version");
 }
 
 #[test]
@@ -88,15 +88,13 @@ fn bytes<T: Copy>(value: &T) -> &[u8] {
 #[test]
 fn keys_have_the_layout_the_kernel_compares() {
     let key = FlowKey4 {
-        local: Addr4::from_octets([10, 0, 0, 1]),
         remote: Addr4::from_octets([10, 0, 0, 2]),
         local_port: NetPort::new(0x0102),
         remote_port: NetPort::new(0x0304),
-        protocol: 6,
-        place: 0,
-        slot: u16::from_ne_bytes([5, 6]),
+        holder: Holder::new(6, place::EXIT, 5),
     };
-    assert_eq!(bytes(&key), [10, 0, 0, 1, 10, 0, 0, 2, 1, 2, 3, 4, 6, 0, 5, 6]);
+    assert_eq!(bytes(&key)[..8], [10, 0, 0, 2, 1, 2, 3, 4]);
+    assert_eq!(bytes(&key)[8..], (6_u32 | 1 << 8 | 5 << 9).to_ne_bytes());
     let row =
         RowPortKey { row: u32::from_ne_bytes([1, 2, 3, 4]), port_class: u16::from_ne_bytes([5, 6]), protocol: 17 };
     assert_eq!(bytes(&row)[..6], [1, 2, 3, 4, 5, 6]);
@@ -104,6 +102,22 @@ fn keys_have_the_layout_the_kernel_compares() {
     assert_eq!(std::mem::offset_of!(EndpointConfig, address6), 32);
     assert_eq!(std::mem::offset_of!(FlowEvent, rule), 64);
     assert_eq!(std::mem::offset_of!(FlowEvent, direction), 56);
+}
+
+#[test]
+fn a_holder_tells_protocols_places_slots_and_other_addresses_apart() {
+    let mut seen = std::collections::BTreeSet::new();
+    for protocol in [0, protocol::TCP, u8::MAX] {
+        for place in [place::POD, place::EXIT] {
+            for slot in [0, 1, map::ENDPOINTS - 1] {
+                let own = Holder::new(protocol, place, slot);
+                for holder in [own, own.with_other(0), own.with_other(u32::MAX)] {
+                    assert_eq!(holder.slot(), slot);
+                    assert!(seen.insert(holder));
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,12 +4,13 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
 use podgate_common::{
     Addr4, Addr6, BackendKey, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts,
-    Frontend, FrontendKey4, FrontendKey6, NetPort, Reason, epoch_index4, epoch_index6,
+    Frontend, FrontendKey4, FrontendKey6, Holder, NetPort, Reason, epoch_index4, epoch_index6,
 };
 
 use crate::maps;
 use crate::packet::Packet;
-use crate::parse::{self, Embedded, Headers};
+use crate::parse::{self, Embedded, FragmentId, Headers};
+use crate::program::Endpoint;
 use crate::{service, verdict};
 
 /// One of the two families, by its address type.
@@ -22,16 +23,8 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     const BITS: u32;
     const UNSPECIFIED: Self;
 
-    fn flow_key(
-        local: Self,
-        remote: Self,
-        ports: (NetPort, NetPort),
-        protocol: u8,
-        place: u8,
-        slot: u16,
-    ) -> Self::FlowKey;
+    fn flow_key(remote: Self, ports: (NetPort, NetPort), holder: Holder) -> Self::FlowKey;
     fn slot(key: &Self::FlowKey) -> u32;
-    fn local(key: &Self::FlowKey) -> &Self;
     fn remote(key: &Self::FlowKey) -> &Self;
     fn ports(key: &Self::FlowKey) -> (NetPort, NetPort);
     fn fragment_key(ends: (Self, Self), id: u32, protocol: u8, direction: u8, slot: u16) -> Self::FragmentKey;
@@ -43,6 +36,8 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn addresses() -> &'static HashMap<Self, u32>;
     fn blocks() -> &'static LpmTrie<Self, u32>;
     fn epoch_index(self) -> u32;
+    /// Whose a flow is that has this address as the pod's.
+    fn holder(self, endpoint: &Endpoint<'_>, protocol: u8, place: u8) -> Holder;
     /// The class of an address, by [`verdict`].
     fn class(&self) -> u32;
     /// Why egress to this address is judged at the exit hook, bits of [`podgate_common::deferring`]; 0: it is not.
@@ -64,6 +59,8 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn is_dhcp_source(self) -> bool;
     /// The IP headers of a packet of this family.
     fn headers<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason>;
+    /// What a fragment of this family has in common with the others of its packet.
+    fn fragment_id<const L3: u32>(packet: &Packet<'_, L3>) -> Result<FragmentId, Reason>;
     /// The addresses of a packet of this family, the source first.
     fn ends<const L3: u32>(packet: &Packet<'_, L3>) -> Result<(Self, Self), Reason>;
     /// The packet that an ICMP error is about.
@@ -128,7 +125,7 @@ fn frontend6(key: &FrontendKey6) -> Option<Frontend> {
 
 macro_rules! family {
     ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $header:path, $epoch:ident,
-     $flows:ident, $pending:ident, $share:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $ends:ident, $embedded:ident,
+     $flows:ident, $pending:ident, $share:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $fragment_id:ident, $ends:ident, $embedded:ident,
      $class:expr, $deferring:expr, $in_words:expr, $elsewhere:path, $backend_allowed:path, $frontend:path, $backends:ident, $origins:ident,
      $dhcp:expr) => {
         impl Family for $address {
@@ -140,25 +137,13 @@ macro_rules! family {
             const UNSPECIFIED: Self = <$address>::from_octets([0; $bits / 8]);
 
             #[inline(always)]
-            fn flow_key(
-                local: Self,
-                remote: Self,
-                ports: (NetPort, NetPort),
-                protocol: u8,
-                place: u8,
-                slot: u16,
-            ) -> $flow_key {
-                $flow_key { local, remote, local_port: ports.0, remote_port: ports.1, protocol, place, slot }
+            fn flow_key(remote: Self, ports: (NetPort, NetPort), holder: Holder) -> $flow_key {
+                $flow_key { remote, local_port: ports.0, remote_port: ports.1, holder }
             }
 
             #[inline(always)]
             fn slot(key: &$flow_key) -> u32 {
-                u32::from(key.slot)
-            }
-
-            #[inline(always)]
-            fn local(key: &$flow_key) -> &Self {
-                &key.local
+                key.holder.slot()
             }
 
             #[inline(always)]
@@ -209,6 +194,12 @@ macro_rules! family {
             #[inline(always)]
             fn epoch_index(self) -> u32 {
                 $epoch(self)
+            }
+
+            #[inline(always)]
+            fn holder(self, endpoint: &Endpoint<'_>, protocol: u8, place: u8) -> Holder {
+                let holder = Holder::new(protocol, place, endpoint.slot);
+                if self == Self::of(endpoint.config) { holder } else { holder.with_other(self.hash()) }
             }
 
             #[inline(always)]
@@ -271,6 +262,11 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn fragment_id<const L3: u32>(packet: &Packet<'_, L3>) -> Result<FragmentId, Reason> {
+                parse::$fragment_id(packet)
+            }
+
+            #[inline(always)]
             fn ends<const L3: u32>(packet: &Packet<'_, L3>) -> Result<(Self, Self), Reason> {
                 parse::$ends(packet)
             }
@@ -303,6 +299,7 @@ family!(
     ADDRESSES4,
     BLOCKS4,
     ipv4,
+    fragment_id4,
     ends4,
     embedded4,
     class4,
@@ -330,6 +327,7 @@ family!(
     ADDRESSES6,
     BLOCKS6,
     ipv6,
+    fragment_id6,
     ends6,
     embedded6,
     class6,

@@ -34,9 +34,9 @@ pub enum Fragment {
     /// All of it.
     Whole,
     /// The first fragment, which holds the ports.
-    First(FragmentId),
+    First,
     /// A later fragment, without ports.
-    Later(FragmentId),
+    Later,
 }
 
 /// What the fragments of one packet have in common, beside the addresses.
@@ -73,12 +73,12 @@ pub enum Kind {
     EchoRequest,
     /// ICMP echo reply, likewise.
     EchoReply,
+    /// Anything else that a flow is looked up for.
+    Portless,
     /// An ICMP error about another packet.
     IcmpError,
     /// IPv6 neighbour discovery or multicast listener discovery that may pass in this direction.
     Discovery,
-    /// Anything else.
-    Portless,
 }
 
 /// What the transport header says.
@@ -122,38 +122,40 @@ impl Transport {
     }
 }
 
-/// The EtherType of the frame.
-#[inline(always)]
-pub fn ethertype_of(packet: &Packet<'_>) -> Result<u16, Reason> {
-    packet.read::<u16>(12).map(u16::from_be).ok_or(Reason::Malformed)
-}
-
 /// The IPv4 header.
 #[inline(always)]
 pub fn ipv4<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
     let [first, second, third] = packet.read::<[u32; 3]>(L3 as usize).ok_or(Reason::Malformed)?;
     let [version_ihl, _tos, length_high, length_low] = first.to_ne_bytes();
-    let [id_0, id_1, offset_high, offset_low] = second.to_ne_bytes();
+    let [_, _, offset_high, offset_low] = second.to_ne_bytes();
     let [hop_limit, protocol, _, _] = third.to_ne_bytes();
     let header = u32::from(version_ihl & 0xf) * 4;
     let end = end_of_packet(packet, u32::from(u16::from_be_bytes([length_high, length_low])), L3);
     if version_ihl >> 4 != 4 || header < 20 || L3 + header > end || end > packet.length() || protocol == 0 {
         return Err(Reason::Malformed);
     }
-    let id = FragmentId { id: u32::from(u16::from_ne_bytes([id_0, id_1])), protocol };
-    let fragment = fragment4(u16::from_be_bytes([offset_high, offset_low]), id)?;
+    let fragment = fragment4(u16::from_be_bytes([offset_high, offset_low]), protocol)?;
     Ok(Headers { protocol, hop_limit, l4: L3 + header, end, fragment })
+}
+
+/// What an IPv4 fragment has in common with the others.
+#[inline(always)]
+pub fn fragment_id4<const L3: u32>(packet: &Packet<'_, L3>) -> Result<FragmentId, Reason> {
+    let [second, third] = packet.read::<[u32; 2]>(L3 as usize + 4).ok_or(Reason::Malformed)?;
+    let [id_0, id_1, ..] = second.to_ne_bytes();
+    let [_, protocol, ..] = third.to_ne_bytes();
+    Ok(FragmentId { id: u32::from(u16::from_ne_bytes([id_0, id_1])), protocol })
 }
 
 /// Which part of a packet the flags and offset of an IPv4 header make it.
 #[inline(always)]
-fn fragment4(field: u16, id: FragmentId) -> Result<Fragment, Reason> {
+const fn fragment4(field: u16, protocol: u8) -> Result<Fragment, Reason> {
     const MORE: u16 = 0x2000;
     match (field & 0x1fff, field & MORE) {
         (0, 0) => Ok(Fragment::Whole),
-        (0, _) => Ok(Fragment::First(id)),
-        (offset, _) if is_overwriting(offset, id.protocol) => Err(Reason::FragmentTiny),
-        _ => Ok(Fragment::Later(id)),
+        (0, _) => Ok(Fragment::First),
+        (offset, _) if is_overwriting(offset, protocol) => Err(Reason::FragmentTiny),
+        _ => Ok(Fragment::Later),
     }
 }
 
@@ -184,6 +186,15 @@ pub fn ipv6<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
         walk = follow_extensions(packet, next_header, L3 + HEADER6, end)?;
     }
     Ok(Headers { protocol: walk.protocol, hop_limit, l4: walk.l4, end, fragment: walk.fragment() })
+}
+
+/// What an IPv6 fragment has in common with the others.
+#[inline(always)]
+pub fn fragment_id6<const L3: u32>(packet: &Packet<'_, L3>) -> Result<FragmentId, Reason> {
+    let second = packet.read::<u32>(L3 as usize + 4).ok_or(Reason::Malformed)?;
+    let [_, _, next_header, _] = second.to_ne_bytes();
+    let walk = follow_extensions(packet, next_header, L3 + HEADER6, packet.length())?;
+    Ok(FragmentId { id: walk.id, protocol: walk.id_protocol })
 }
 
 /// The addresses of an IPv4 packet, the source first.
@@ -231,11 +242,10 @@ impl Walk {
 
     #[inline(always)]
     const fn fragment(&self) -> Fragment {
-        let id = FragmentId { id: self.id, protocol: self.id_protocol };
         match self.part {
             Self::WHOLE => Fragment::Whole,
-            Self::FIRST => Fragment::First(id),
-            _ => Fragment::Later(id),
+            Self::FIRST => Fragment::First,
+            _ => Fragment::Later,
         }
     }
 }

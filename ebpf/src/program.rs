@@ -15,7 +15,7 @@ use crate::family::Family;
 use crate::flow::{self, Scene};
 use crate::maps;
 use crate::packet::{self, Frame, Packet};
-use crate::parse::{self, Fragment, FragmentId, Headers, Kind, Transport, ethertype};
+use crate::parse::{self, Fragment, Headers, Kind, Transport, ethertype};
 use crate::related;
 use crate::rules::{self, tcp};
 use crate::verdict::{is_audited, is_enforced, is_isolated};
@@ -134,19 +134,20 @@ fn frame(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
         return Reason::Vlan;
     }
     packet.linearise();
-    match parse::ethertype_of(packet) {
-        Ok(ethertype::IPV4) => match endpoint.direction {
+    match packet.ethertype() {
+        ethertype::IPV4 => match endpoint.direction {
             Direction::Ingress => ip4::<INGRESS>(packet, endpoint),
             Direction::Egress => ip4::<EGRESS>(packet, endpoint),
-        },
-        Ok(ethertype::IPV6) => match endpoint.direction {
+        }
+        .unwrap_or_else(|IcmpError| related::judge::<Addr4>(packet, endpoint)),
+        ethertype::IPV6 => match endpoint.direction {
             Direction::Ingress => ip6::<INGRESS>(packet, endpoint),
             Direction::Egress => ip6::<EGRESS>(packet, endpoint),
-        },
-        Ok(ethertype::ARP) => Reason::Discovery,
-        Ok(ethertype::VLAN | ethertype::QINQ) => Reason::Vlan,
-        Ok(_) => Reason::NotIp,
-        Err(reason) => reason,
+        }
+        .unwrap_or_else(|IcmpError| related::judge::<Addr6>(packet, endpoint)),
+        ethertype::ARP => Reason::Discovery,
+        ethertype::VLAN | ethertype::QINQ => Reason::Vlan,
+        _ => Reason::NotIp,
     }
 }
 
@@ -156,34 +157,25 @@ const EGRESS: bool = true;
 /// What happens to an IPv6 packet. Functions of their own, since what reading takes and what judging takes don't fit one
 /// stack frame of the BPF machine.
 #[inline(never)]
-fn ip6<const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
+fn ip6<const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Result<Reason, IcmpError> {
     let mut scene = MaybeUninit::uninit();
-    match read6::<OUT>(packet, endpoint, &mut scene) {
-        Err(NoScene::Fate(reason)) => reason,
-        Err(NoScene::IcmpError) => related::judge::<Addr6>(packet, endpoint),
+    match read::<Addr6, OUT>(packet, endpoint, &mut scene) {
+        Err(NoScene::Fate(reason)) => Ok(reason),
+        Err(NoScene::IcmpError) => Err(IcmpError),
         // SAFETY: `read` has filled it in.
-        Ok(()) => flow::judge(unsafe { scene.assume_init_ref() }, direction(OUT)),
+        Ok(()) => Ok(flow::judge(unsafe { scene.assume_init_ref() }, direction(OUT))),
     }
-}
-
-#[inline(never)]
-fn read6<'a, const OUT: bool>(
-    packet: &Packet<'a>,
-    endpoint: &Endpoint<'a>,
-    scene: &mut MaybeUninit<Scene<'a, Addr6>>,
-) -> Result<(), NoScene> {
-    read::<Addr6, OUT>(packet, endpoint, scene)
 }
 
 /// What happens to an IPv4 packet.
 #[inline(never)]
-fn ip4<const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
+fn ip4<const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Result<Reason, IcmpError> {
     let mut scene = MaybeUninit::uninit();
     match read::<Addr4, OUT>(packet, endpoint, &mut scene) {
-        Err(NoScene::Fate(reason)) => reason,
-        Err(NoScene::IcmpError) => related::judge::<Addr4>(packet, endpoint),
+        Err(NoScene::Fate(reason)) => Ok(reason),
+        Err(NoScene::IcmpError) => Err(IcmpError),
         // SAFETY: `read` has filled it in.
-        Ok(()) => flow::judge(unsafe { scene.assume_init_ref() }, direction(OUT)),
+        Ok(()) => Ok(flow::judge(unsafe { scene.assume_init_ref() }, direction(OUT))),
     }
 }
 
@@ -191,6 +183,9 @@ fn ip4<const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason 
 const fn direction(out: bool) -> Direction {
     if out { Direction::Egress } else { Direction::Ingress }
 }
+
+/// The packet is an error about another packet, which decides.
+struct IcmpError;
 
 /// Why a packet has no scene to be judged in.
 #[derive(Clone, Copy)]
@@ -230,19 +225,18 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     let headers = F::headers(packet)?;
     let mut ports = Ports::NONE;
     read_ports::<F, L3>(packet, endpoint, &headers, direction, &mut ports)?;
-    if ports.kind == Kind::Discovery {
-        return Err(NoScene::Fate(Reason::Discovery));
+    match ports.kind {
+        Kind::Discovery => return Err(NoScene::Fate(Reason::Discovery)),
+        Kind::IcmpError => return Err(NoScene::IcmpError),
+        _ => {}
     }
     let (source, destination) = F::ends(packet)?;
     let (local, remote) = match direction {
         Direction::Ingress => (destination, source),
         Direction::Egress => (source, destination),
     };
-    if direction == Direction::Egress && place == place::POD && is_spoofed(endpoint.config, local, &ports) {
+    if direction == Direction::Egress && place == place::POD && is_spoofed(endpoint.config, local, ports.are_dhcpv6()) {
         return Err(NoScene::Fate(Reason::Spoofed));
-    }
-    if ports.kind == Kind::IcmpError {
-        return Err(NoScene::IcmpError);
     }
     let scene = scene.as_mut_ptr();
     // SAFETY: fields of a live place, all of them. Written one by one: the compiler would copy a whole value in pieces,
@@ -250,14 +244,8 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     unsafe {
         (&raw mut (*scene).packet).write(Packet::new(packet.context()));
         (&raw mut (*scene).config).write(endpoint.config);
-        (&raw mut (*scene).key).write(F::flow_key(
-            local,
-            remote,
-            (ports.local, ports.remote),
-            ports.protocol,
-            place,
-            endpoint.slot as u16,
-        ));
+        let holder = local.holder(endpoint, ports.protocol, place);
+        (&raw mut (*scene).key).write(F::flow_key(remote, (ports.local, ports.remote), holder));
         (&raw mut (*scene).stamp).write(Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())));
         (&raw mut (*scene).now).write(flow::jiffies());
         (&raw mut (*scene).direction).write(direction);
@@ -276,17 +264,10 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
 /// Whether a packet leaves the pod with a source address that is not the pod's. A pod without an address yet may ask
 /// for one: from the unspecified address, or by DHCPv6 from its link-local one.
 #[inline(always)]
-fn is_spoofed<F: Family>(config: &EndpointConfig, source: F, ports: &Ports) -> bool {
+pub(crate) fn is_spoofed<F: Family>(config: &EndpointConfig, source: F, is_dhcpv6: bool) -> bool {
     if source == F::of(config) && !source.is_unspecified() {
         return false;
     }
-    is_foreign(config, source, ports)
-}
-
-#[inline(always)]
-fn is_foreign<F: Family>(config: &EndpointConfig, source: F, ports: &Ports) -> bool {
-    const DHCPV6: (u16, u16) = (546, 547);
-    let is_dhcpv6 = ports.protocol == protocol::UDP && (ports.local.number(), ports.remote.number()) == DHCPV6;
     let may_be_asking = source.is_unspecified() || source.is_dhcp_source() && is_dhcpv6;
     !may_be_asking && config.flags & flags::ROUTES == 0
 }
@@ -303,6 +284,13 @@ struct Ports {
 impl Ports {
     const NONE: Self =
         Self { kind: Kind::Portless, protocol: 0, tcp_flags: 0, local: NetPort::new(0), remote: NetPort::new(0) };
+
+    /// What a DHCPv6 client sends.
+    #[inline(always)]
+    fn are_dhcpv6(&self) -> bool {
+        const DHCPV6: (u16, u16) = (546, 547);
+        self.protocol == protocol::UDP && (self.local.number(), self.remote.number()) == DHCPV6
+    }
 }
 
 /// Reads the ports of a packet. A first fragment leaves them for the later ones.
@@ -314,8 +302,8 @@ fn read_ports<F: Family, const L3: u32>(
     direction: Direction,
     ports: &mut Ports,
 ) -> Result<(), Reason> {
-    if let Fragment::Later(id) = headers.fragment {
-        return ports_of_first::<F, L3>(packet, endpoint, &id).lend(ports);
+    if headers.fragment == Fragment::Later {
+        return ports_of_first::<F, L3>(packet, endpoint).lend(ports);
     }
     let mut transport = Transport::PORTLESS;
     parse::read_transport(packet, headers, direction, F::HEADER, &mut transport)?;
@@ -324,13 +312,11 @@ fn read_ports<F: Family, const L3: u32>(
     ports.tcp_flags = transport.tcp_flags;
     ports.local = transport.local_port(direction);
     ports.remote = transport.remote_port(direction);
-    match headers.fragment {
-        Fragment::First(id) => {
-            let first = FirstFragment::new(ports.local, ports.remote, ports.protocol);
-            remember_first::<F, L3>(packet, endpoint, &id, first)
-        }
-        _ => Ok(()),
+    if headers.fragment == Fragment::First {
+        let first = FirstFragment::new(ports.local, ports.remote, ports.protocol);
+        return remember_first::<F, L3>(packet, endpoint, first);
     }
+    Ok(())
 }
 
 /// What the first fragment says about the later ones, in one word, so that it crosses a function call of the BPF
@@ -381,18 +367,14 @@ impl FirstFragment {
 fn fragment_key<F: Family, const L3: u32>(
     packet: &Packet<'_, L3>,
     endpoint: &Endpoint<'_>,
-    id: &FragmentId,
 ) -> Result<F::FragmentKey, Reason> {
+    let id = F::fragment_id(packet)?;
     Ok(F::fragment_key(F::ends(packet)?, id.id, id.protocol, endpoint.direction as u8, endpoint.slot as u16))
 }
 
 #[inline(never)]
-fn ports_of_first<F: Family, const L3: u32>(
-    packet: &Packet<'_, L3>,
-    endpoint: &Endpoint<'_>,
-    id: &FragmentId,
-) -> FirstFragment {
-    let Ok(key) = fragment_key::<F, L3>(packet, endpoint, id) else { return FirstFragment(0) };
+fn ports_of_first<F: Family, const L3: u32>(packet: &Packet<'_, L3>, endpoint: &Endpoint<'_>) -> FirstFragment {
+    let Ok(key) = fragment_key::<F, L3>(packet, endpoint) else { return FirstFragment(0) };
     // SAFETY: copied at once; in the worst case the element is another packet's by now, whose ports are then judged.
     let Some(first) = (unsafe { F::fragments().get(key) }) else { return FirstFragment(0) };
     if (flow::jiffies() as u32).wrapping_sub(first.seen) >= rules::FRAGMENT * maps::HZ.load() {
@@ -405,7 +387,6 @@ fn ports_of_first<F: Family, const L3: u32>(
 fn remember_first<F: Family, const L3: u32>(
     packet: &Packet<'_, L3>,
     endpoint: &Endpoint<'_>,
-    id: &FragmentId,
     first: FirstFragment,
 ) -> Result<(), Reason> {
     let ports = FragmentPorts {
@@ -415,6 +396,6 @@ fn remember_first<F: Family, const L3: u32>(
         protocol: first.protocol(),
         reserved: [0; 3],
     };
-    let key = fragment_key::<F, L3>(packet, endpoint, id)?;
+    let key = fragment_key::<F, L3>(packet, endpoint)?;
     F::fragments().insert(key, ports, 0).map_err(|_| Reason::FlowTable)
 }

@@ -7,16 +7,26 @@ use crate::flow::{self, Scene};
 use crate::maps;
 use crate::packet::Packet;
 use crate::parse::{self, Headers};
-use crate::program::Endpoint;
+use crate::program::{self, Endpoint};
 
 /// What happens to an ICMP error. Reads the packet anew: errors are rare, and the stack of the BPF machine is small.
 #[inline(never)]
 pub(crate) fn judge<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
+    if endpoint.direction == Direction::Egress && is_spoofed::<F>(packet, endpoint) {
+        return Reason::Spoofed;
+    }
     match is_related::<F>(packet, endpoint) {
         Ok(true) => Reason::Related,
         Ok(false) => Reason::IcmpUnrelated,
         Err(reason) => reason,
     }
+}
+
+/// Whether it leaves the pod with a source address that is not the pod's. A function of its own, so that the addresses are
+/// off the stack afterwards.
+#[inline(never)]
+fn is_spoofed<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> bool {
+    F::ends(packet).is_ok_and(|(source, _)| program::is_spoofed(endpoint.config, source, false))
 }
 
 #[inline(always)]
@@ -48,7 +58,7 @@ fn scene<'a, F: Family>(
     Scene::<F> {
         packet: *packet,
         config: endpoint.config,
-        key: F::flow_key(local, remote, ports, about.protocol, place::POD, endpoint.slot as u16),
+        key: F::flow_key(remote, ports, local.holder(endpoint, about.protocol, place::POD)),
         stamp: Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())),
         now: flow::jiffies(),
         direction: endpoint.direction,

@@ -39,24 +39,38 @@ pub(crate) enum Connection {
 /// What the pod's kernel knows of the connection that a packet belongs to.
 #[inline(always)]
 pub(crate) fn tcp<F: Family>(scene: &Scene<'_, F>) -> Connection {
-    let Some(netns) = netns(scene) else { return Connection::None };
-    let context = scene.packet.context().cast();
-    let known = tcp_socket_state(context, netns, &Ends::of(scene));
+    let states = tcp_states(scene);
+    let known = states & !LISTENED;
     if known == 0 || known == tcp_state::LISTEN {
         return Connection::None;
     }
-    // No connection can have an unspecified remote address, so only a listener answers.
-    let listens = tcp_socket_state(context, netns, &Ends::<F>::without_remote(scene)) == tcp_state::LISTEN;
+    let opened = if states & LISTENED != 0 { Direction::Ingress } else { Direction::Egress };
     let half_open = matches!(known, tcp_state::SYN_SENT | tcp_state::SYN_RECV | tcp_state::NEW_SYN_RECV);
-    Connection::Known { opened: if listens { Direction::Ingress } else { Direction::Egress }, half_open }
+    Connection::Known { opened, half_open }
+}
+
+/// Beside the state of a socket: the pod listens on its port.
+const LISTENED: u32 = 1 << 8;
+
+/// The state of the socket that a packet belongs to, with [`LISTENED`]; 0: there is none. A function of its own, so that
+/// the ends are off the stack when policy is asked.
+#[inline(never)]
+fn tcp_states<F: Family>(scene: &Scene<'_, F>) -> u32 {
+    let (Some(netns), Some(mut ends)) = (netns(scene), Ends::of(scene)) else { return 0 };
+    let context = scene.packet.context().cast();
+    let known = tcp_socket_state(context, netns, &ends);
+    // No connection can have an unspecified remote address, so only a listener answers.
+    (ends.remote, ends.remote_port) = (F::UNSPECIFIED, NetPort::new(0));
+    let listens = known != 0 && tcp_socket_state(context, netns, &ends) == tcp_state::LISTEN;
+    known | if listens { LISTENED } else { 0 }
 }
 
 /// Whether the pod has a UDP socket connected to the packet's sender.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn is_connected_udp<F: Family>(scene: &Scene<'_, F>) -> bool {
-    let Some(netns) = netns(scene) else { return false };
+    let (Some(netns), Some(ends)) = (netns(scene), Ends::of(scene)) else { return false };
     let remote_port = u64::from(F::ports(&scene.key).1.to_network());
-    connected_udp_port(scene.packet.context().cast(), netns, &Ends::of(scene)) == (1 << 16 | remote_port)
+    connected_udp_port(scene.packet.context().cast(), netns, &ends) == (1 << 16 | remote_port)
 }
 
 #[inline(always)]
@@ -79,14 +93,14 @@ const _: () = assert!(size_of::<Ends<podgate_common::Addr6>>() == size_of::<Tupl
 
 impl<F: Family> Ends<F> {
     #[inline(always)]
-    fn of(scene: &Scene<'_, F>) -> Self {
+    fn of(scene: &Scene<'_, F>) -> Option<Self> {
+        let (source, destination) = F::ends(&scene.packet).ok()?;
+        let (local, remote) = match scene.direction {
+            Direction::Ingress => (destination, source),
+            Direction::Egress => (source, destination),
+        };
         let (local_port, remote_port) = F::ports(&scene.key);
-        Self { remote: *F::remote(&scene.key), local: *F::local(&scene.key), remote_port, local_port }
-    }
-
-    #[inline(always)]
-    fn without_remote(scene: &Scene<'_, F>) -> Self {
-        Self { remote: F::UNSPECIFIED, remote_port: NetPort::new(0), ..Self::of(scene) }
+        Some(Self { remote, local, remote_port, local_port })
     }
 
     #[inline(always)]

@@ -95,11 +95,13 @@ fn too_many_or_misplaced_extension_headers_are_malformed() {
 #[test]
 fn fragments_are_told_apart_and_never_lend_payload_as_ports() {
     let part = |frame: Vec<u8>| ipv4(&Frame::new(&frame)).map(|headers| headers.fragment);
-    let id = FragmentId { id: u32::from(u16::from_ne_bytes([0x12, 0x34])), protocol: 17 };
+    let id = |frame: Vec<u8>| fragment_id4(&Frame::new(&frame));
+    let expected = FragmentId { id: u32::from(u16::from_ne_bytes([0x12, 0x34])), protocol: 17 };
     assert_eq!(part(frame4(&[], 0x4000, 17, &UDP)), Ok(Fragment::Whole), "don't fragment");
-    assert_eq!(part(frame4(&[], 0x2000, 17, &UDP)), Ok(Fragment::First(id)));
-    assert_eq!(part(frame4(&[], 0x2001, 17, &UDP)), Ok(Fragment::Later(id)));
-    assert_eq!(part(frame4(&[], 0x0001, 17, &UDP)), Ok(Fragment::Later(id)));
+    assert_eq!(part(frame4(&[], 0x2000, 17, &UDP)), Ok(Fragment::First));
+    assert_eq!(part(frame4(&[], 0x2001, 17, &UDP)), Ok(Fragment::Later));
+    assert_eq!(part(frame4(&[], 0x0001, 17, &UDP)), Ok(Fragment::Later));
+    assert_eq!([0x2000, 0x2001].map(|field| id(frame4(&[], field, 17, &UDP))), [Ok(expected), Ok(expected)]);
     assert_eq!(part(frame4(&[], 0x0001, 6, &UDP)), Err(Reason::FragmentTiny), "would overwrite TCP's flags");
     assert_eq!(part(frame4(&[], 0x0002, 6, &UDP)).map(|_| ()), Ok(()));
 }
@@ -108,7 +110,9 @@ fn fragments_are_told_apart_and_never_lend_payload_as_ports() {
 fn ipv6_fragments_carry_the_next_header_of_the_fragment_header() {
     let later = frame6(44, &[&[60, 0, 0, 9, 1, 2, 3, 4]], &[0; 16]);
     let headers = ipv6(&Frame::new(&later)).expect("a later fragment");
-    assert_eq!(headers.fragment, Fragment::Later(FragmentId { id: u32::from_ne_bytes([1, 2, 3, 4]), protocol: 60 }));
+    assert_eq!(headers.fragment, Fragment::Later);
+    let expected = FragmentId { id: u32::from_ne_bytes([1, 2, 3, 4]), protocol: 60 };
+    assert_eq!(fragment_id6(&Frame::new(&later)), Ok(expected));
     let tiny = frame6(44, &[&[6, 0, 0, 8, 1, 2, 3, 4]], &[0; 16]);
     assert_eq!(ipv6(&Frame::new(&tiny)), Err(Reason::FragmentTiny));
 }
@@ -232,7 +236,7 @@ proptest! {
         for (headers, plain) in [(ipv4(&packet), HEADER4), (ipv6(&packet), HEADER6)] {
             let Ok(headers) = headers else { continue };
             prop_assert!(headers.l4 <= headers.end && headers.end as usize <= bytes.len());
-            if !matches!(headers.fragment, Fragment::Later(_)) {
+            if !matches!(headers.fragment, Fragment::Later) {
                 let _either = transport(&packet, &headers, Ingress, plain);
             }
         }

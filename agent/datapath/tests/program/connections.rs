@@ -253,6 +253,7 @@ fn icmp_errors_about_an_allowed_flow_pass_and_others_do_not() {
         assert_eq!(rig.egress(&too_big(ends.pod, ends.friend, &received)), Reason::Related);
         let elsewhere = too_big(ends.pod, ends.stranger, &received);
         assert_eq!(rig.egress(&elsewhere), Reason::IcmpUnrelated, "only to the sender of what it is about");
+        assert_eq!(rig.egress(&too_big(ends.stranger, ends.friend, &received)), Reason::Spoofed);
     }
 }
 

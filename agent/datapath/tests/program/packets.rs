@@ -7,7 +7,7 @@ use podgate_common::Reason;
 use podgate_datapath::{Identity, TestContext};
 
 use crate::frames::{SYN, echo_request, fragments, icmp, of_type, raw, tcp, udp};
-use crate::rig::{FAMILIES, Rig, Side, V4, V6, identity};
+use crate::rig::{FAMILIES, Rig, Side, V4, V6, identity, second_pod};
 
 #[test]
 fn a_packet_with_a_source_that_is_not_the_pods_is_spoofed() {
@@ -37,6 +37,17 @@ fn a_pod_that_routes_may_send_for_others() {
     let rig = Rig::with(Identity { routes: true, ..identity() }, Side::Deny, Side::All);
     for ends in FAMILIES {
         assert_eq!(rig.egress(&udp((ends.friend, 1), (ends.stranger, 53))), Reason::Rule);
+    }
+}
+
+#[test]
+fn an_answer_to_one_address_behind_a_pod_that_routes_is_none_to_another() {
+    let rig = Rig::with(Identity { routes: true, ..identity() }, Side::Deny, Side::All);
+    for ends in FAMILIES {
+        let answer = |to| rig.ingress(&udp((ends.stranger, 53), (to, 1)));
+        assert_eq!(rig.egress(&udp((ends.friend, 1), (ends.stranger, 53))), Reason::Rule);
+        let answered = [ends.friend, ends.pod, second_pod(ends)].map(answer);
+        assert_eq!(answered, [Reason::Established, Reason::NoRule, Reason::NoRule]);
     }
 }
 
