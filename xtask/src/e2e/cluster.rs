@@ -83,7 +83,8 @@ fn nodes_of(list: &Value) -> Vec<Node> {
     items.iter().map(node).collect()
 }
 
-/// The network of a node's pods, of plugins that are in kind's node image.
+/// The network of a node's pods, of plugins that are in kind's node image. Nothing is masqueraded: `ptp` would hide pods from
+/// those of other nodes behind their node's address, and policies would see a node where a pod asks.
 fn network(node: &Node) -> Value {
     json!({
         "cniVersion": "1.0.0",
@@ -91,7 +92,6 @@ fn network(node: &Node) -> Value {
         "plugins": [
             {
                 "type": "ptp",
-                "ipMasq": true,
                 "ipam": {
                     "type": "host-local",
                     "ranges": [[{ "subnet": node.pods }]],
@@ -131,7 +131,8 @@ mod tests {
             ]},
         }]});
         let node = Node { name: "a".into(), address: "172.18.0.2".into(), pods: "10.244.1.0/24".into() };
-        assert_eq!(network(&node)["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.244.1.0/24");
+        let ptp = &network(&node)["plugins"][0];
+        assert_eq!((&ptp["ipam"]["ranges"][0][0]["subnet"], &ptp["ipMasq"]), (&json!("10.244.1.0/24"), &Value::Null));
         assert_eq!(nodes_of(&list), [node]);
     }
 }

@@ -40,16 +40,15 @@ pub(crate) struct Options {
 
 /// Runs the suite.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let images = image::of_suite()?;
-    images.iter().for_each(|image| println!("wrote {}", image.display()));
     if options.images_only {
-        return Ok(());
+        return images().map(drop);
     }
     setup::for_cluster()?;
     match &options.kubeconfig {
+        // What is tried is what is on its nodes.
         Some(kubeconfig) => suite(&Kubectl::new(kubeconfig), options.keep),
         None => {
-            let cluster = Cluster::create(&images)?;
+            let cluster = Cluster::create(&images()?)?;
             let outcome = suite(&Kubectl::new(cluster.kubeconfig()), options.keep);
             if options.keep {
                 cluster.keep()
@@ -59,6 +58,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             outcome
         }
     }
+}
+
+fn images() -> Result<Vec<PathBuf>> {
+    let images = image::of_suite()?;
+    images.iter().for_each(|image| println!("wrote {}", image.display()));
+    Ok(images.into())
 }
 
 fn suite(kubectl: &Kubectl, keep: bool) -> Result<()> {
