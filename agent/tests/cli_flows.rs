@@ -2,8 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,30 +14,65 @@ struct Kubectl {
     directory: TempDir,
 }
 
+/// What `podgate flows` does in an agent's pod.
+enum Says<'a> {
+    /// It prints lines and ends.
+    Lines(&'a [Value]),
+    /// It prints lines and goes on.
+    Forever(&'a [Value]),
+    /// It prints lines, and kubectl fails.
+    Dies(&'a [Value]),
+}
+use Says::{Dies, Forever, Lines};
+
+/// Lists the pods, another time those of `pods.next` if there are; or plays a pod.
+const SCRIPT: &str = r#"#!/bin/sh
+cd "$(dirname "$0")"
+echo "$@" >> asked
+case "$*" in *get*) cat pods; if [ -e pods.next ]; then mv pods.next pods; fi; exit ;; esac
+while [ "$1" != --namespace ]; do shift; done
+cat "$3"
+case "$(cat "$3.then")" in forever) exec sleep 5 ;; dies) echo "command terminated with exit code 137" >&2; exit 137 ;; esac
+"#;
+
 impl Kubectl {
-    /// `agents`: what `podgate flows` prints in each agent's pod; `None`: kubectl fails there.
-    fn new(agents: &[(&str, Option<&[Value]>)]) -> Self {
+    /// The agents' names begin with their nodes', which are one letter.
+    fn new(agents: &[(&str, Says<'_>)]) -> Self {
         let directory = TempDir::new().unwrap();
-        let pod = |name: &str| json!({"metadata": {"namespace": "podgate", "name": name}, "spec": {"nodeName": name}});
-        let pods: Vec<Value> = agents.iter().map(|(name, _)| pod(name)).collect();
-        fs::write(directory.path().join("pods"), json!({"items": pods}).to_string()).unwrap();
-        for (name, lines) in agents {
-            let text = lines.map(|lines| lines.iter().map(|line| format!("{line}\n")).collect::<String>());
-            text.into_iter().for_each(|text| fs::write(directory.path().join(name), text).unwrap());
+        let kubectl = Self { directory };
+        kubectl.list("pods", &agents.iter().map(|(name, _)| pod(name, "Running")).collect::<Vec<_>>());
+        for (name, says) in agents {
+            let (lines, then) = match says {
+                Lines(lines) => (lines, "ends"),
+                Forever(lines) => (lines, "forever"),
+                Dies(lines) => (lines, "dies"),
+            };
+            kubectl.write(name, &lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+            kubectl.write(&format!("{name}.then"), then);
         }
-        let script = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\necho \"$@\" >> asked\n\
-                      case \"$*\" in *get*) cat pods ;; *) while [ \"$1\" != --namespace ]; do shift; done; exec cat \"$3\" ;; esac\n";
-        let path = directory.path().join("kubectl");
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Self { directory }
+        kubectl.write("kubectl", SCRIPT);
+        let path = kubectl.directory.path().join("kubectl");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        kubectl
     }
 
-    fn flows(&self, arguments: &[&str]) -> Output {
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.directory.path().join(name), text).unwrap();
+    }
+
+    fn list(&self, name: &str, pods: &[Value]) {
+        self.write(name, &json!({"items": pods}).to_string());
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let path = format!("{}:{}", self.directory.path().display(), std::env::var("PATH").unwrap());
         let mut podgate = Command::new(env!("CARGO_BIN_EXE_podgate"));
         podgate.args(["flows", "--all-nodes"]).args(arguments).env("PATH", path).env_remove("KUBECONFIG");
-        podgate.output().unwrap()
+        podgate
+    }
+
+    fn flows(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
     }
 
     fn asked(&self) -> Vec<String> {
@@ -47,6 +83,14 @@ impl Kubectl {
     }
 }
 
+fn pod(name: &str, phase: &str) -> Value {
+    json!({
+        "metadata": {"namespace": "podgate", "name": name},
+        "spec": {"nodeName": &name[..1]},
+        "status": {"phase": phase},
+    })
+}
+
 fn lost(node: &str, second: u32) -> Value {
     let time = format!("2026-01-01T00:00:0{second}Z");
     json!({"type": "lost", "time": time, "node": node, "denied": second, "allowed": 0, "unread": 0})
@@ -55,7 +99,7 @@ fn lost(node: &str, second: u32) -> Value {
 #[test]
 fn the_lines_of_all_nodes_are_put_in_the_order_of_time() {
     let [a, b] = [[lost("a", 1), lost("a", 4)], [lost("b", 2), lost("b", 3)]];
-    let kubectl = Kubectl::new(&[("a", Some(&a)), ("b", Some(&b))]);
+    let kubectl = Kubectl::new(&[("a", Lines(&a)), ("b", Lines(&b))]);
     let output = kubectl.flows(&["-o", "json", "--verdict", "would-deny", "--pod", "shop/web", "--context", "prod"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -66,25 +110,65 @@ fn the_lines_of_all_nodes_are_put_in_the_order_of_time() {
             "--context prod exec --namespace podgate {pod} -- podgate flows --output json --verdict would-deny --pod shop/web"
         )
     };
-    let get = "--context prod get pods --all-namespaces --selector app.kubernetes.io/name=podgate --output json \
-               --field-selector status.phase=Running";
+    let get = "--context prod get pods --all-namespaces --selector app.kubernetes.io/name=podgate --output json";
     assert_eq!(kubectl.asked(), [exec("a"), exec("b"), get.to_owned()]);
 }
 
 #[test]
 fn text_tells_the_node() {
-    let kubectl = Kubectl::new(&[("a", Some(&[lost("a", 1)]))]);
+    let kubectl = Kubectl::new(&[("a", Lines(&[lost("a", 1)]))]);
     let text = String::from_utf8(kubectl.flows(&[]).stdout).unwrap();
     assert!(text.ends_with("only counted on a\n"), "{text}");
 }
 
 #[test]
 fn an_agent_that_cannot_be_asked_is_named_and_the_others_are_shown() {
-    let kubectl = Kubectl::new(&[("a", None), ("b", Some(&[lost("b", 2)]))]);
+    let kubectl = Kubectl::new(&[("a", Dies(&[])), ("b", Lines(&[lost("b", 2)]))]);
     let output = kubectl.flows(&["-o", "json"]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
-    assert!(String::from_utf8(output.stderr).unwrap().contains("node a: "));
+    let expected = "node a: kubectl exec: command terminated with exit code 137\n";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
+}
+
+#[test]
+fn an_agent_that_does_not_run_is_named() {
+    let kubectl = Kubectl::new(&[("b", Lines(&[lost("b", 2)]))]);
+    kubectl.list("pods", &[pod("a", "Pending"), pod("b", "Running")]);
+    let output = kubectl.flows(&[]);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "node a: its agent podgate/a is Pending\n");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn an_agent_that_takes_the_place_of_another_is_followed_and_says_nothing_twice() {
+    let agents = [
+        ("a-1", Dies(&[lost("a", 1)])),
+        ("a-2", Forever(&[lost("a", 1), lost("a", 3)])),
+        ("b-1", Forever(&[lost("b", 2)])),
+    ];
+    let kubectl = Kubectl::new(&agents);
+    kubectl.list("pods", &["a-1", "b-1"].map(|name| pod(name, "Running")));
+    kubectl.list("pods.next", &["a-2", "b-1"].map(|name| pod(name, "Running")));
+    let mut podgate = kubectl.command(&["--follow", "-o", "json"]);
+    let mut podgate = podgate.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(podgate.stdout.take().unwrap()).lines().take(3);
+    let mut lines: Vec<Value> = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    podgate.kill().unwrap();
+    lines.sort_by_key(|line| line["time"].as_str().unwrap().to_owned());
+    assert_eq!(lines, [lost("a", 1), lost("b", 2), lost("a", 3)]);
+    let mut told = String::new();
+    podgate.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    podgate.wait().unwrap();
+    let expected = "node a: kubectl exec: command terminated with exit code 137\nnode a: its agent is heard again\n";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn following_ends_where_no_agent_can_be_asked() {
+    let output = Kubectl::new(&[("a", Dies(&[]))]).flows(&["--follow"]);
+    let expected = "node a: kubectl exec: command terminated with exit code 137\n";
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(2), expected));
 }
 
 #[test]

@@ -23,7 +23,8 @@ use everywhere::Agents;
 /// The last ones that the agent of this node keeps, and with --follow those that come. They are samples: each pod reports so
 /// many a second (--event-rate and --flow-rate of the agent), and lines say how many are missing; what is counted exactly is
 /// in `podgate status` and /metrics. Packets of established flows, and of pods that no policy isolates, are not reported.
-/// Exit status: 0, or 2 when there is no agent to ask, or with --all-nodes one of them could not be asked.
+/// Exit status: 0, or 2 when there is no agent to ask, or with --all-nodes one of them could not be asked (with --follow: none
+/// of them).
 #[derive(Args, Debug)]
 pub(crate) struct FlowsArgs {
     /// The agent's admin socket
@@ -89,9 +90,14 @@ impl FlowsArgs {
     /// Prints the flows of all nodes.
     fn run_everywhere(&self) -> anyhow::Result<ExitCode> {
         let print = |line| print_line(&self.line(&line, true)?);
-        let wrong = self.agents.hear(&self.arguments(), self.follow, print)?;
-        wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
-        Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+        let all_were_heard = if self.follow {
+            self.agents.follow(&self.arguments(), print, |wrong| eprintln!("{wrong}"))?
+        } else {
+            let wrong = self.agents.ask(&self.arguments(), print)?;
+            wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
+            wrong.is_empty()
+        };
+        Ok(if all_were_heard { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
 
     /// What agents of other nodes are to be told.
