@@ -29,7 +29,7 @@ use Says::{Dies, Forever, Lines};
 const SCRIPT: &str = r#"#!/bin/sh
 cd "$(dirname "$0")"
 echo "$@" >> asked
-case "$*" in *get*) cat pods; if [ -e pods.next ]; then mv pods.next pods; fi; exit ;; esac
+case "$*" in *"get nodes"*) cat nodes; exit ;; *get*) cat pods; if [ -e pods.next ]; then mv pods.next pods; fi; exit ;; esac
 while [ "$1" != --namespace ]; do shift; done
 cat "$3"
 case "$(cat "$3.then")" in forever) exec sleep 5 ;; dies) echo "command terminated with exit code 137" >&2; exit 137 ;; esac
@@ -50,6 +50,7 @@ impl Kubectl {
             kubectl.write(name, &lines.iter().map(|line| format!("{line}\n")).collect::<String>());
             kubectl.write(&format!("{name}.then"), then);
         }
+        kubectl.write("nodes", "a b");
         kubectl.write("kubectl", SCRIPT);
         let path = kubectl.directory.path().join("kubectl");
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -91,6 +92,12 @@ fn pod(name: &str, phase: &str) -> Value {
     })
 }
 
+/// The lines of `-o json`.
+fn printed(output: &Output) -> Vec<Value> {
+    let text = str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 fn lost(node: &str, second: u32) -> Value {
     let time = format!("2026-01-01T00:00:0{second}Z");
     json!({"type": "lost", "time": time, "node": node, "denied": second, "allowed": 0, "unread": 0})
@@ -101,9 +108,7 @@ fn the_lines_of_all_nodes_are_put_in_the_order_of_time() {
     let [a, b] = [[lost("a", 1), lost("a", 4)], [lost("b", 2), lost("b", 3)]];
     let kubectl = Kubectl::new(&[("a", Lines(&a)), ("b", Lines(&b))]);
     let output = kubectl.flows(&["-o", "json", "--verdict", "would-deny", "--pod", "shop/web", "--context", "prod"]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines, [lost("a", 1), lost("b", 2), lost("b", 3), lost("a", 4)]);
+    assert_eq!(printed(&output), [lost("a", 1), lost("b", 2), lost("b", 3), lost("a", 4)]);
     assert!(output.status.success());
     let exec = |pod| {
         format!(
@@ -111,7 +116,9 @@ fn the_lines_of_all_nodes_are_put_in_the_order_of_time() {
         )
     };
     let get = "--context prod get pods --all-namespaces --selector app.kubernetes.io/name=podgate --output json";
-    assert_eq!(kubectl.asked(), [exec("a"), exec("b"), get.to_owned()]);
+    let nodes =
+        "--context prod get nodes --selector kubernetes.io/os=linux --output jsonpath={.items[*].metadata.name}";
+    assert_eq!(kubectl.asked(), [exec("a"), exec("b"), nodes.to_owned(), get.to_owned()]);
 }
 
 #[test]
@@ -129,6 +136,20 @@ fn an_agent_that_cannot_be_asked_is_named_and_the_others_are_shown() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
     let expected = "node a: kubectl exec: command terminated with exit code 137\n";
     assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
+}
+
+#[test]
+fn the_last_lines_are_the_last_of_all_nodes() {
+    let [a, b] = [[lost("a", 1), lost("a", 4)], [lost("b", 2), lost("b", 3)]];
+    let output = Kubectl::new(&[("a", Lines(&a)), ("b", Lines(&b))]).flows(&["-o", "json", "--last", "2"]);
+    assert_eq!(printed(&output), [lost("b", 3), lost("a", 4)]);
+}
+
+#[test]
+fn a_node_without_an_agent_is_named() {
+    let output = Kubectl::new(&[("a", Lines(&[lost("a", 1)]))]).flows(&[]);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "node b: has no agent\n");
+    assert!(output.status.success());
 }
 
 #[test]
@@ -166,7 +187,9 @@ fn an_agent_that_takes_the_place_of_another_is_followed_and_says_nothing_twice()
 
 #[test]
 fn following_ends_where_no_agent_can_be_asked() {
-    let output = Kubectl::new(&[("a", Dies(&[]))]).flows(&["--follow"]);
+    let kubectl = Kubectl::new(&[("a", Dies(&[]))]);
+    kubectl.write("nodes", "a");
+    let output = kubectl.flows(&["--follow"]);
     let expected = "node a: kubectl exec: command terminated with exit code 137\n";
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(2), expected));
 }

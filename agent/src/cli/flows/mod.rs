@@ -93,7 +93,7 @@ impl FlowsArgs {
         let all_were_heard = if self.follow {
             self.agents.follow(&self.arguments(), print, |wrong| eprintln!("{wrong}"))?
         } else {
-            let wrong = self.agents.ask(&self.arguments(), print)?;
+            let wrong = self.agents.ask(&self.arguments(), self.last, print)?;
             wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
             wrong.is_empty()
         };

@@ -39,6 +39,20 @@ pub(super) fn list(mut kubectl: Command, labels: &str) -> anyhow::Result<Vec<Age
     Ok(one_for_each_node(items.iter().map(agent).collect()))
 }
 
+/// The nodes on which an agent could run; none where that may not be asked.
+pub(super) fn nodes(mut kubectl: Command) -> Vec<String> {
+    kubectl.args([
+        "get",
+        "nodes",
+        "--selector",
+        "kubernetes.io/os=linux",
+        "--output",
+        "jsonpath={.items[*].metadata.name}",
+    ]);
+    let Some(output) = kubectl.output().ok().filter(|output| output.status.success()) else { return Vec::new() };
+    String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
+}
+
 fn agent(pod: &Value) -> Agent {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let ends = !pod["metadata"]["deletionTimestamp"].is_null();
