@@ -27,6 +27,8 @@ pub(crate) enum ClientError {
     Forbidden(PathBuf),
     /// The conversation broke off.
     Io(PathBuf, io::Error),
+    /// The agent ended before it answered, or before all was said.
+    Ended,
     /// The agent refused.
     Refused(String),
     /// The answer can't be read.
@@ -43,6 +45,7 @@ impl fmt::Display for ClientError {
                 write!(f, "{} may only be opened by the agent's user: try as root", path.display())
             }
             Self::Io(path, error) => write!(f, "talking to the agent on {} failed: {error}", path.display()),
+            Self::Ended => write!(f, "the agent has ended"),
             Self::Refused(message) => write!(f, "the agent answered: {message}"),
             Self::Unreadable(message) => {
                 write!(f, "the agent's answer can't be read (is it of another version?): {message}")
@@ -143,6 +146,9 @@ fn told(path: &Path, error: io::Error) -> ClientError {
 }
 
 fn answer(line: &[u8]) -> Result<Answer, ClientError> {
+    if line.is_empty() {
+        return Err(ClientError::Ended);
+    }
     let response: Response = serde_json::from_slice(line).map_err(|e| ClientError::Unreadable(e.to_string()))?;
     Ok(response.answer)
 }

@@ -160,7 +160,8 @@ fn an_agent_that_hangs_up_gives_no_status() {
     });
     let error = fetch_status(&path).unwrap_err().to_string();
     server.join().unwrap();
-    assert!(error.contains(path.to_str().unwrap()) || error.contains("can't be read"), "{error}");
+    // It may end before it has read the whole request, which resets the connection.
+    assert!(error.contains(path.to_str().unwrap()) || error == "the agent has ended", "{error}");
 }
 
 #[tokio::test]
