@@ -102,6 +102,12 @@ pub enum Error {
     /// The slot has no identity.
     #[error("slot {0} has no identity: identify it first")]
     Unidentified(u32),
+    /// An interface that is gone.
+    #[error("can't attach to the interface with index {ifindex}: the interface is gone")]
+    Gone {
+        /// The interface.
+        ifindex: u32,
+    },
     /// An interface that the programs can't be attached to.
     #[error("can't attach to the interface with index {ifindex}: {reason}")]
     Attach {

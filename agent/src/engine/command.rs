@@ -67,6 +67,8 @@ pub(crate) enum Outcome {
     Done,
     /// Well, but a [`Command::Check`] had something to put right that somebody else has changed.
     Repaired,
+    /// The interface to guard, or to look at, is gone, which the host's view will tell too: pods and devices go all the time.
+    Gone,
     /// Not well.
     Failed {
         /// Operations of [`Command::Apply`] that are in force all the same.

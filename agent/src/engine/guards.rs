@@ -78,6 +78,11 @@ impl Guards {
         }
     }
 
+    /// Notes that a device is no longer there.
+    pub(super) fn gone(&mut self, ifindex: u32) {
+        self.devices.remove(&ifindex);
+    }
+
     /// Notes that a device has become a pod's interface.
     pub(super) fn taken(&mut self, ifindex: u32) {
         self.devices.remove(&ifindex);
@@ -169,6 +174,15 @@ mod tests {
     fn devices_that_refer_to_each_other_end_the_search() {
         let circular = |ifindex, lower| Device { lower: Some(lower), ..device(ifindex, Some("vlan")) };
         assert_eq!(wanted(&view([circular(2, 3), circular(3, 2)])), [(2, ETHERNET), (3, ETHERNET)].into());
+    }
+
+    #[test]
+    fn a_device_that_is_found_gone_is_not_tried_again() {
+        let mut guards = Guards::default();
+        guards.update(&view([device(2, None)]), &BTreeSet::new());
+        guards.gone(2);
+        let now = Instant::now();
+        assert_eq!((guards.next(now), guards.deadline(now), guards.iter().count()), (None, None, 0));
     }
 
     #[test]

@@ -216,7 +216,11 @@ impl Engine {
             Command::Check(check) => return self.check(check),
             Command::Apply { ops } => return self.apply(ops),
         };
-        result.map_or_else(|error| failed(0, &error), |()| Outcome::Done)
+        match result {
+            Ok(()) => Outcome::Done,
+            Err(Error::Gone { .. }) if matches!(command, Command::Guard { .. }) => Outcome::Gone,
+            Err(error) => failed(0, &error),
+        }
     }
 
     fn check(&mut self, check: &Check) -> Outcome {
@@ -228,6 +232,7 @@ impl Engine {
         match repaired {
             Ok(false) => Outcome::Done,
             Ok(true) => Outcome::Repaired,
+            Err(Error::Gone { .. }) if matches!(check, Check::Device(..)) => Outcome::Gone,
             Err(error) => failed(0, &error),
         }
     }
@@ -346,6 +351,7 @@ fn log(command: &Command, outcome: &Outcome) {
             tracing::warn!(command = what, slot, ifindex, "somebody had removed what podgate put there: put back")
         }
         Outcome::Done => tracing::debug!(command = what, slot, ifindex, changes, "done"),
+        Outcome::Gone => tracing::debug!(command = what, ifindex, "the interface is gone"),
         Outcome::Failed { applied, error } => {
             tracing::warn!(command = what, slot, ifindex, changes, applied, error, "failed; will be tried again");
         }

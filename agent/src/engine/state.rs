@@ -208,7 +208,8 @@ impl State {
         }
         match (command, outcome) {
             (Command::Check(check), outcome) => self.checked(check, outcome, now),
-            (_, Outcome::Repaired) => {}
+            (Command::Guard { ifindex, .. }, Outcome::Gone) => self.guards.gone(ifindex),
+            (_, Outcome::Repaired | Outcome::Gone) => {}
             (Command::Apply { .. }, Outcome::Done) => self.applied(),
             (Command::Apply { ops }, Outcome::Failed { applied, error }) => self.not_applied(ops, applied, error, now),
             (Command::Release { slot }, Outcome::Done) => {
@@ -465,7 +466,7 @@ impl State {
     fn led(&mut self, changes: LeadChanges, outcome: &Outcome, now: Instant) {
         let Some(at_source) = &mut self.at_source else { return };
         match outcome {
-            Outcome::Done | Outcome::Repaired => at_source.done(changes),
+            Outcome::Done | Outcome::Repaired | Outcome::Gone => at_source.done(changes),
             Outcome::Failed { .. } => at_source.failed(now),
         }
     }
@@ -502,6 +503,12 @@ impl State {
     fn checked(&mut self, check: Check, outcome: Outcome, now: Instant) {
         let failure = match outcome {
             Outcome::Done => return,
+            Outcome::Gone => {
+                if let Check::Device(ifindex, _) = check {
+                    self.guards.gone(ifindex);
+                }
+                return;
+            }
             Outcome::Repaired => None,
             Outcome::Failed { error, .. } => Some(error),
         };

@@ -177,11 +177,10 @@ impl Hooks {
 }
 
 fn failed(ifindex: u32, direction: Direction, action: &str, error: &std::io::Error) -> Error {
-    let reason = match error.raw_os_error() {
-        Some(libc::ENODEV) => "the interface is gone".to_owned(),
-        _ => format!("{action} at the {} hook: {error}", hook_name(direction)),
-    };
-    Error::Attach { ifindex, reason }
+    match error.raw_os_error() {
+        Some(libc::ENODEV) => Error::Gone { ifindex },
+        _ => Error::Attach { ifindex, reason: format!("{action} at the {} hook: {error}", hook_name(direction)) },
+    }
 }
 
 /// The TC hook at which a direction's packets are seen.
