@@ -32,7 +32,9 @@ fn words(known: &Known<'_>, policy: &Policy, here: &[&Labels]) -> (Severity, Str
     let on_host = known.host_pods(&[own], &policy.pod_selector);
     if !on_host.is_empty() {
         let why = format!("the policy selects only host-network pods ({}), which no policy isolates", names(&on_host));
-        return (Severity::Warning, why, "protect these by other means: they are processes of their node".to_owned());
+        // One that selects every pod is there for those to come.
+        let severity = if policy.pod_selector.requirements().is_empty() { Severity::Note } else { Severity::Warning };
+        return (severity, why, "protect these by other means: they are processes of their node".to_owned());
     }
     if here.is_empty() {
         return empty_namespace(known, own);

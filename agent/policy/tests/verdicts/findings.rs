@@ -83,6 +83,16 @@ fn a_policy_for_host_network_pods_alone_is_told_why_it_has_no_effect() {
 }
 
 #[test]
+fn a_policy_for_all_pods_where_there_are_only_host_network_pods_waits_for_others() {
+    let world = shop().pod_with("system/agent", "app=agent", "192.0.2.1", host_on("node-1"));
+    expect(
+        &world.policy(ingress("system/p", "", vec![])),
+        &["note policy-selects-nothing system/p: spec.podSelector: the policy selects only host-network pods \
+           (system/agent), which no policy isolates; protect these by other means: they are processes of their node"],
+    );
+}
+
+#[test]
 fn a_namespace_without_pods_may_be_meant_or_misspelt() {
     let world = shop().policy(ingress("later/p", "", vec![])).policy(ingress("monitorng/p", "", vec![]));
     expect(

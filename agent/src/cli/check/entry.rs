@@ -29,7 +29,7 @@ pub(in crate::cli) struct Entry {
     pub(super) instead: Option<String>,
     /// Where the finding stands among others of its object.
     #[serde(skip)]
-    order: usize,
+    pub(super) order: usize,
 }
 
 /// Everything that is found in files, by file, document, object and field.

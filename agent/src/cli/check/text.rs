@@ -24,9 +24,10 @@ fn finding(entry: &Entry) -> String {
         entry.document.map(|document| format!("document {document}")),
         entry.line.map(|line| format!("line {line}")),
     ];
-    let place = place.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let place = place.into_iter().flatten().reduce(|place, part| format!("{place}, {part}"));
+    let place = place.map(|place| format!("in {place}"));
     let instead = entry.instead.as_ref().map(|instead| format!("instead: {instead}"));
-    for line in [Some(format!("in {place}")), Some(format!("why: {}", entry.why)), instead].into_iter().flatten() {
+    for line in [place, Some(format!("why: {}", entry.why)), instead].into_iter().flatten() {
         // A name or value from a hostile file may hold anything; each line stays one.
         let line = line.replace(|c: char| c.is_control(), "\u{fffd}");
         // Writing into a String cannot fail.
@@ -44,4 +45,26 @@ fn summary(entries: &[Entry]) -> String {
     });
     let counts: Vec<_> = counts.collect();
     if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_of_a_cluster_is_in_no_file() {
+        let entry = Entry {
+            file: None,
+            document: None,
+            line: None,
+            object: Some("NetworkPolicy shop/p".to_owned()),
+            field: None,
+            rule: "rule-shadowed",
+            severity: Severity::Warning,
+            why: "so".to_owned(),
+            instead: None,
+            order: 0,
+        };
+        assert_eq!(finding(&entry), "warning rule-shadowed: NetworkPolicy shop/p\n  why: so\n");
+    }
 }
