@@ -63,7 +63,7 @@ impl Shop {
         }
         serve(shop.lab.outside(), &[443], &[])?;
         shop.serve_dns()?;
-        shop.copy("namespaces.yaml")?;
+        shop.copy("0-namespaces.yaml")?;
         shop.write_pods(&|_| ())?;
         shop.wait_for_servers()?;
         Ok(shop)
