@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::object::Update;
 use crate::problem::{Problem, ProblemKind};
-use crate::status::{Failure, ResourceStatus, SourceStatus};
+use crate::status::{ErrorClass, Errors, ReadError, ResourceStatus, SourceStatus};
 
 /// Updates that may wait for their reader. A source that is ahead of its reader waits, and merges what happens meanwhile.
 const QUEUE: usize = 16;
@@ -75,12 +75,49 @@ impl SourceStatus {
 impl ResourceStatus {
     pub(crate) fn succeed(&mut self, now: SystemTime) {
         self.synced.get_or_insert(now);
-        self.failure = None;
+        self.recover();
     }
 
-    pub(crate) fn fail(&mut self, message: String, now: SystemTime) {
-        self.failures += 1;
-        let since = self.failure.as_ref().map_or(now, |failure| failure.since);
-        self.failure = Some(Failure { since, message });
+    pub(crate) fn recover(&mut self) {
+        self.failing_since = None;
+    }
+
+    pub(crate) fn fail(&mut self, class: ErrorClass, message: String, now: SystemTime) {
+        self.failing_since.get_or_insert(now);
+        let errors = self.errors.entry(class).or_insert(Errors { count: 0, last: now });
+        *errors = Errors { count: errors.count + 1, last: now };
+        self.last_error = Some(ReadError { at: now, class, message });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn errors_are_counted_by_class_and_the_last_one_outlives_its_end() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut status = ResourceStatus::default();
+        status.fail(ErrorClass::Forbidden, "first".to_owned(), at(1));
+        status.fail(ErrorClass::Unreachable, "second".to_owned(), at(2));
+        status.fail(ErrorClass::Forbidden, "third".to_owned(), at(3));
+        let third = ReadError { at: at(3), class: ErrorClass::Forbidden, message: "third".to_owned() };
+        assert_eq!((status.failing_since, status.failure(), status.failures()), (Some(at(1)), Some(&third), 3));
+
+        status.succeed(at(4));
+        let expected = ResourceStatus {
+            synced: Some(at(4)),
+            failing_since: None,
+            last_error: Some(third),
+            objects: 0,
+            errors: [
+                (ErrorClass::Unreachable, Errors { count: 1, last: at(2) }),
+                (ErrorClass::Forbidden, Errors { count: 2, last: at(3) }),
+            ]
+            .into(),
+        };
+        assert_eq!((&status, status.failure()), (&expected, None));
     }
 }

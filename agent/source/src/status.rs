@@ -39,22 +39,119 @@ pub struct ResourceStatus {
     /// When it was first read completely; none: not yet.
     #[serde(serialize_with = "optional_unix_seconds")]
     pub synced: Option<SystemTime>,
-    /// What has kept it from being read since, if anything does.
-    pub failure: Option<Failure>,
+    /// Since when each attempt to read it has failed; none: it can be read, or has not been tried.
+    #[serde(serialize_with = "optional_unix_seconds")]
+    pub failing_since: Option<SystemTime>,
+    /// The last error, also when it is over.
+    pub last_error: Option<ReadError>,
     /// How many objects of it are known.
     pub objects: usize,
-    /// How many attempts to read it have failed since the start.
-    pub failures: u64,
+    /// How many attempts to read it have failed since the start, by class; classes that have not come up are not there.
+    pub errors: BTreeMap<ErrorClass, Errors>,
 }
 
-/// What keeps a resource from being read.
+impl ResourceStatus {
+    /// What keeps it from being read now, if anything does.
+    #[must_use]
+    pub fn failure(&self) -> Option<&ReadError> {
+        self.failing_since.and(self.last_error.as_ref())
+    }
+
+    /// How many attempts to read it have failed since the start.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.errors.values().map(|errors| errors.count).sum()
+    }
+}
+
+/// Why a resource could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failure {
-    /// When it first failed without succeeding since.
+pub struct ReadError {
+    /// When.
     #[serde(serialize_with = "unix_seconds")]
-    pub since: SystemTime,
-    /// The last error, with what to do where that is known.
+    pub at: SystemTime,
+    /// What sort of error it is.
+    pub class: ErrorClass,
+    /// The error in words, with what to do where that is known.
     pub message: String,
+}
+
+/// The errors of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Errors {
+    /// How many.
+    pub count: u64,
+    /// When the last one was.
+    #[serde(serialize_with = "unix_seconds")]
+    pub last: SystemTime,
+}
+
+/// The sorts of errors for which a resource can't be read, as they are counted: each asks for another remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// There is no connection to the API server, or it broke.
+    Unreachable,
+    /// No answer came in time.
+    Timeout,
+    /// The two sides don't accept each other's TLS: certificates, authorities, versions.
+    Tls,
+    /// The API server does not accept the credentials (401), or there are none to be had.
+    Unauthorized,
+    /// Reading is not permitted: by the API server (403), or by the file system.
+    Forbidden,
+    /// There is no such resource (404), or no such directory.
+    Missing,
+    /// The API server has forgotten the place where a watch stood (410): everything is listed again. Now and then this is
+    /// as it should be.
+    Expired,
+    /// The API server asks for patience (429).
+    Overloaded,
+    /// The API server fails (5xx).
+    ServerError,
+    /// The API server refuses with another code.
+    Refused,
+    /// The answer can't be understood.
+    Invalid,
+    /// Anything else, such as an error of the file system.
+    Other,
+}
+
+impl ErrorClass {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Tls,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Missing,
+        Self::Expired,
+        Self::Overloaded,
+        Self::ServerError,
+        Self::Refused,
+        Self::Invalid,
+        Self::Other,
+    ];
+
+    /// In lower case, for labels of metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Missing => "missing",
+            Self::Expired => "expired",
+            Self::Overloaded => "overloaded",
+            Self::ServerError => "server_error",
+            Self::Refused => "refused",
+            Self::Invalid => "invalid",
+            Self::Other => "other",
+        }
+    }
 }
 
 fn seconds(time: &SystemTime) -> u64 {

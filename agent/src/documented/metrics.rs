@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podgate_source::ProblemKind;
+use podgate_source::{ErrorClass, ProblemKind};
 
 use super::{code, read, table};
 use crate::engine::ANOMALY_KINDS;
@@ -26,10 +26,11 @@ fn every_metric_is_documented_with_its_type_and_labels() {
 }
 
 #[test]
-fn every_kind_of_anomaly_and_of_problem_is_documented() {
+fn every_kind_of_anomaly_of_error_and_of_problem_is_documented() {
     let document = read(DOCUMENT);
     let kinds = |heading| table(&document, heading).iter().map(|cells| code(cells[0]).concat()).collect::<Vec<_>>();
     assert_eq!(kinds("## Kinds of anomalies"), ANOMALY_KINDS);
+    assert_eq!(kinds("## Classes of errors"), ErrorClass::ALL.map(ErrorClass::as_str));
     assert_eq!(kinds("## Kinds of problems"), ProblemKind::ALL.map(ProblemKind::as_str));
 }
 

@@ -28,7 +28,7 @@ impl State {
         let resources = self.source.iter().flat_map(|source| &source.resources);
         let unread = resources.filter(|(_, resource)| resource.synced.is_none());
         let mut reasons: Vec<_> = unread
-            .map(|(name, resource)| match &resource.failure {
+            .map(|(name, resource)| match resource.failure() {
                 Some(failure) => format!("{name}: not read yet: {}", failure.message),
                 None => format!("{name}: not read yet"),
             })

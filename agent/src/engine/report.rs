@@ -1,7 +1,7 @@
 //! From the engine's state and what the kernel counted to the status.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use podgate_common::Counter;
 use podgate_datapath::binding::{Anomaly, PodId};
@@ -9,7 +9,7 @@ use podgate_datapath::{CounterKey, Exits, Lost};
 use podgate_policy::evaluate::{in_force, is_audited, isolating};
 use podgate_policy::model::{self, Mode, Pod};
 use podgate_policy::plan::Subject;
-use podgate_source::{ProblemKind, ResourceStatus};
+use podgate_source::{ErrorClass, Errors, ProblemKind, ResourceStatus};
 
 use super::anomalies::{
     describe, describe_isolated, describe_refused, describe_unhooked, describe_unsupported, device, no_veth,
@@ -18,9 +18,9 @@ use super::at_source::AtSource;
 use super::endpoints::{Endpoint, Stage};
 use super::state::State;
 use crate::status::{
-    AnomalyStatus, ApplyStatus, AttributionStatus, CounterStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus,
-    PolicyStatus, ProblemCount, ProblemStatus, ServicesAt, ServicesStatus, SourceStatus, Status, TableStatus,
-    WindowStatus,
+    AnomalyStatus, ApplyStatus, AttributionStatus, CounterStatus, DeviceStatus, InterfaceStatus, LastErrorStatus,
+    PodState, PodStatus, PolicyStatus, ProblemCount, ProblemStatus, ServicesAt, ServicesStatus, SourceErrorStatus,
+    SourceStatus, Status, TableStatus, WindowStatus,
 };
 
 /// What the kernel counted for one slot, direction and reason.
@@ -279,13 +279,23 @@ fn by_slot(counts: &[Count]) -> BTreeMap<u32, Vec<CounterStatus>> {
 }
 
 fn source(name: &str, resource: &ResourceStatus, wall_clock: SystemTime) -> SourceStatus {
-    let failure = resource.failure.as_ref();
-    let failing = failure.map(|failure| wall_clock.duration_since(failure.since).unwrap_or_default().as_secs());
+    let since = |time| wall_clock.duration_since(time).unwrap_or_default().as_secs();
     SourceStatus {
         resource: name.to_owned(),
         synced: resource.synced.is_some(),
         objects: resource.objects,
-        failing_seconds: failing,
-        error: failure.map(|failure| failure.message.clone()),
+        failing_seconds: resource.failing_since.map(since),
+        error: resource.failure().map(|error| error.message.clone()),
+        last_error: resource.last_error.as_ref().map(|error| LastErrorStatus {
+            seconds_ago: since(error.at),
+            class: error.class.as_str().to_owned(),
+            message: error.message.clone(),
+        }),
+        errors: resource.errors.iter().map(|(class, errors)| source_errors(*class, *errors)).collect(),
     }
+}
+
+fn source_errors(class: ErrorClass, Errors { count, last }: Errors) -> SourceErrorStatus {
+    let last_unix_seconds = last.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    SourceErrorStatus { class: class.as_str().to_owned(), count, last_unix_seconds }
 }

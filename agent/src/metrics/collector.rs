@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Error;
 
 use podgate_common::{Direction, Reason};
+use podgate_source::ErrorClass;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -15,7 +16,7 @@ use super::names::{self, Metric};
 use crate::engine::ANOMALY_KINDS;
 use crate::status::{
     AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, PodState, PodStatus, RepairStatus,
-    ServicesAt, Status,
+    ServicesAt, SourceStatus, Status,
 };
 
 /// The reasons that have a series for every pod from its start, so that a rate sees the first packet.
@@ -134,6 +135,9 @@ impl StatusCollector {
                 (vec![("resource", source.resource.as_str())], source.failing_seconds.unwrap_or_default())
             });
         family(encoder, &names::SOURCE_FAILING, failing)?;
+        let sources = &self.status.sources;
+        family(encoder, &names::SOURCE_ERRORS, sources.iter().flat_map(errors_by_class))?;
+        family(encoder, &names::SOURCE_LAST_ERROR, sources.iter().flat_map(last_by_class))?;
         let problems = &self.status.problem_counts;
         let label = |kind| vec![("kind", kind)];
         family(encoder, &names::PROBLEMS, problems.iter().map(|it| (label(it.kind.as_str()), it.current)))?;
@@ -147,6 +151,22 @@ impl StatusCollector {
         let labels = [("version", self.status.version.as_str()), ("hook", self.status.hook.as_str())];
         descriptor(encoder, &names::BUILD)?.encode_info(&labels)
     }
+}
+
+/// How often a resource could not be read, every class of errors present.
+fn errors_by_class(source: &SourceStatus) -> impl Iterator<Item = (Labels<'_>, u64)> {
+    ErrorClass::ALL.into_iter().map(|class| {
+        let errors = source.errors.iter().find(|errors| errors.class == class.as_str());
+        (error_labels(source, class.as_str()), errors.map_or(0, |errors| errors.count))
+    })
+}
+
+fn last_by_class(source: &SourceStatus) -> impl Iterator<Item = (Labels<'_>, u64)> {
+    source.errors.iter().map(|errors| (error_labels(source, &errors.class), errors.last_unix_seconds))
+}
+
+fn error_labels<'a>(source: &'a SourceStatus, class: &'a str) -> Labels<'a> {
+    vec![("resource", &source.resource), ("class", class)]
 }
 
 fn denial_labels<'a>(denial: &'a DenialStatus, policies: &'a str) -> Labels<'a> {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use podgate_common::map;
-use podgate_source::Kind;
+use podgate_source::{ErrorClass, Kind};
 use serde_json::Value;
 
 use super::promql::{Asked, Matcher};
@@ -73,6 +73,8 @@ fn known() -> Known {
         of_metric.entry("table".to_owned()).and_modify(|values| values.extend(tables));
         let resources = Kind::ALL.map(|kind| kind.as_str().to_owned());
         of_metric.entry("resource".to_owned()).and_modify(|values| values.extend(resources));
+        let classes = ErrorClass::ALL.map(|class| class.as_str().to_owned());
+        of_metric.entry("class".to_owned()).and_modify(|values| values.extend(classes));
     }
     let recorded = rules().into_iter().filter_map(|rule| rule["record"].as_str().map(str::to_owned));
     known.extend(recorded.map(|name| (name, labels(&["namespace", "pod"]))));

@@ -59,6 +59,11 @@ metrics! {
     SOURCE_SYNCED = Gauge "podgate_source_synced", "Whether the objects of a resource are complete: 1 or 0.";
     SOURCE_FAILING = Gauge "podgate_source_failing_seconds",
         "For how long a resource could not be read, for want of permission or connection: what was known is enforced.";
+    SOURCE_ERRORS = Counter "podgate_source_errors",
+        "Attempts to read a resource that failed, since the agent started, by class of error; every class is there.";
+    SOURCE_LAST_ERROR = Gauge "podgate_source_last_error_timestamp_seconds",
+        "When reading a resource failed the last time with an error of a class, in seconds since 1970: the largest of a \
+        resource is its last error. Classes that have not come up since the agent started are not there.";
     PROBLEMS = Gauge "podgate_problems", "Objects that are left out or held at their last good version, by kind of problem.";
     PROBLEMS_MET = Counter "podgate_problems_met", "Problems met in objects since the start, by kind.";
     SERVICE_ADDRESSES = Gauge "podgate_service_addresses",

@@ -1,11 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use podgate_source::ErrorClass;
+
 use super::collector::CORE;
 use super::names;
 use super::*;
 use crate::status::{
     AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, DeviceStatus, InterfaceStatus,
-    PodState, PodStatus, ProblemCount, RepairStatus, ServicesAt, ServicesStatus, SourceStatus, TableStatus,
+    PodState, PodStatus, ProblemCount, RepairStatus, ServicesAt, ServicesStatus, SourceErrorStatus, SourceStatus,
+    TableStatus,
 };
 
 fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
@@ -70,6 +73,12 @@ pub(super) fn full_status() -> Status {
             objects: 9,
             failing_seconds: None,
             error: None,
+            last_error: None,
+            errors: vec![SourceErrorStatus {
+                class: "forbidden".to_owned(),
+                count: 3,
+                last_unix_seconds: 1_800_000_000,
+            }],
         }],
         problem_counts: vec![ProblemCount { kind: "invalid".to_owned(), current: 2, met: 5 }],
         anomalies: vec![AnomalyStatus { kind: "extra_interface".to_owned(), message: String::new() }],
@@ -184,6 +193,9 @@ fn state_is_mirrored() {
         ("podgate_enforcement_window_seconds_sum", 0.02),
         (r#"podgate_source_synced{resource="Pod"}"#, 1.0),
         (r#"podgate_source_failing_seconds{resource="Pod"}"#, 0.0),
+        (r#"podgate_source_errors_total{resource="Pod",class="forbidden"}"#, 3.0),
+        (r#"podgate_source_errors_total{resource="Pod",class="unreachable"}"#, 0.0),
+        (r#"podgate_source_last_error_timestamp_seconds{resource="Pod",class="forbidden"}"#, 1_800_000_000.0),
         (r#"podgate_problems{kind="invalid"}"#, 2.0),
         (r#"podgate_problems_met_total{kind="invalid"}"#, 5.0),
         ("podgate_service_addresses", 3.0),
@@ -204,6 +216,15 @@ fn state_is_mirrored() {
     for (series, value) in expected {
         assert_eq!(samples.get(series), Some(&value), "{series}\n{text}");
     }
+}
+
+#[test]
+fn a_resource_has_as_many_error_series_as_there_are_classes_and_a_time_for_those_that_came_up() {
+    let text = text(full_status());
+    let samples = samples(&text);
+    let count = |name: &str| samples.keys().filter(|series| series.starts_with(name)).count();
+    assert_eq!(count("podgate_source_errors_total"), ErrorClass::ALL.len());
+    assert_eq!(count("podgate_source_last_error_timestamp_seconds"), 1);
 }
 
 /// What is exposed of a status in which everything has a value.

@@ -203,6 +203,34 @@ pub(crate) struct SourceStatus {
     pub(crate) failing_seconds: Option<u64>,
     /// The last error, while it lasts.
     pub(crate) error: Option<String>,
+    /// The last error, also when it is over.
+    #[serde(default)]
+    pub(crate) last_error: Option<LastErrorStatus>,
+    /// Errors since the agent started, by class; classes that have not come up are not there.
+    #[serde(default)]
+    pub(crate) errors: Vec<SourceErrorStatus>,
+}
+
+/// The last error of a watched resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastErrorStatus {
+    /// Seconds since.
+    pub(crate) seconds_ago: u64,
+    /// What sort of error it was.
+    pub(crate) class: String,
+    /// The error in words.
+    pub(crate) message: String,
+}
+
+/// How often a watched resource could not be read for errors of a class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SourceErrorStatus {
+    /// The class.
+    pub(crate) class: String,
+    /// How often.
+    pub(crate) count: u64,
+    /// When it was the last time, in seconds since 1970.
+    pub(crate) last_unix_seconds: u64,
 }
 
 /// An object that could not be used as it is.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use super::failure::Failure;
 use super::watch::Seen;
 use crate::convert::{Converted, Issue, Outcome};
 use crate::object::{Kind, Object, ObjectRef, Update};
@@ -66,17 +67,17 @@ impl Collector {
             }
             Seen::Applied(reference, converted) => {
                 self.apply(reference, converted);
-                self.watch(kind).status.failure = None;
+                self.watch(kind).status.recover();
             }
             Seen::Deleted(reference) => {
                 self.delete(&reference);
-                self.watch(kind).status.failure = None;
+                self.watch(kind).status.recover();
             }
-            Seen::Failed(message) => {
-                tracing::warn!(%kind, message, "Kubernetes API");
-                self.watch(kind).status.fail(message, now);
+            Seen::Failed(Failure { class, message }) => {
+                tracing::warn!(%kind, class = class.as_str(), message, "Kubernetes API");
+                self.watch(kind).status.fail(class, message, now);
             }
-            Seen::Recovered => self.watch(kind).status.failure = None,
+            Seen::Recovered => self.watch(kind).status.recover(),
         }
     }
 

@@ -13,6 +13,7 @@
 
 mod collector;
 mod connect;
+mod failure;
 mod received;
 mod snapshot;
 mod watch;

@@ -8,6 +8,7 @@ use kube::config::KubeconfigError;
 use kube::runtime::watcher::Error;
 use serde_json::{Map, Value, json};
 
+use super::failure::Failure;
 use super::received::Received;
 use super::{ConnectError, connect, watch};
 use crate::manifests::{self, Loaded};
@@ -63,9 +64,8 @@ pub(super) async fn read(client: &Client, mut progress: impl FnMut(usize)) -> Re
             let list = match api.list(&page).await {
                 // Servers before 1.21 have no EndpointSlices of this version: backends are then those that selectors match.
                 Err(kube::Error::Api(status)) if status.code == 404 && kind == Kind::EndpointSlice => break,
-                list => {
-                    list.map_err(|error| SnapshotError::List(watch::explain(kind, &Error::InitialListFailed(error))))
-                }
+                list => list
+                    .map_err(|error| SnapshotError::List(Failure::new(kind, &Error::InitialListFailed(error)).message)),
             }?;
             number += list.items.len();
             progress(number);

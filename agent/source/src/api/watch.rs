@@ -9,11 +9,11 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Client;
 use kube::api::{Api, ApiResource};
-use kube::core::Status;
 use kube::runtime::watcher::{Config, DefaultBackoff, Error, Event, watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::failure::Failure;
 use super::received::Received;
 use crate::convert::{self, Converted, Origin, Raw, Strings};
 use crate::object::{Kind, ObjectRef};
@@ -32,7 +32,7 @@ pub(super) enum Seen {
     /// An object is gone.
     Deleted(ObjectRef),
     /// The server can't be reached or refuses.
-    Failed(String),
+    Failed(Failure),
     /// It hasn't failed again for a while.
     Recovered,
 }
@@ -130,10 +130,10 @@ impl Watch {
             Some(Ok(event)) => (self.seen(event), Next::Continue),
             Some(Err(error)) => {
                 let next = if needs_list(&error) { Next::ListAgain } else { Next::Continue };
-                (Seen::Failed(explain(self.kind, &error)), next)
+                (Seen::Failed(Failure::new(self.kind, &error)), next)
             }
             // The stream of a watcher has no end; begin again if that ever changes.
-            None => (Seen::Failed("the watch ended".to_owned()), Next::ListAgain),
+            None => (Seen::Failed(Failure::ended()), Next::ListAgain),
         };
         let failed = matches!(seen, Seen::Failed(_));
         if self.send(seen).await.is_err() {
@@ -194,43 +194,4 @@ fn needs_list(error: &Error) -> bool {
         }
         _ => false,
     }
-}
-
-pub(super) fn explain(kind: Kind, error: &Error) -> String {
-    let (doing, cause) = match error {
-        Error::InitialListFailed(error) => ("list", error),
-        Error::WatchStartFailed(error) | Error::WatchFailed(error) => ("watch", error),
-        Error::WatchError(status) => return refusal(kind, "watch", status),
-        Error::NoResourceVersion => return "the server's answer has no resourceVersion".to_owned(),
-    };
-    match cause {
-        kube::Error::Api(status) => refusal(kind, doing, status),
-        other => format!("can't {doing}: {}", chain(other)),
-    }
-}
-
-fn refusal(kind: Kind, doing: &str, status: &Status) -> String {
-    let resource = resource(kind);
-    let name =
-        if resource.group.is_empty() { resource.plural } else { format!("{}.{}", resource.plural, resource.group) };
-    let hint = match status.code {
-        401 => "; the agent's credentials are not accepted".to_owned(),
-        403 => format!("; grant get, list and watch on {name} to the agent's service account"),
-        _ => String::new(),
-    };
-    format!("the server refuses to {doing} {name} ({}): {}{hint}", status.code, status.message)
-}
-
-/// An error with its causes, which the outer ones often leave out.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let inner = error.to_string();
-        if !text.contains(&inner) {
-            text = format!("{text}: {inner}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -11,6 +11,7 @@ use super::folder::Folder;
 use super::watch::{DirectoryWatch, Signal};
 use crate::publish::{Closed, Publisher};
 use crate::source::Source;
+use crate::status::ErrorClass;
 use crate::store::Store;
 
 /// The name of the directory among the resources of the status.
@@ -55,7 +56,7 @@ impl Task {
             match DirectoryWatch::open(&self.directory) {
                 Ok(mut watch) => self.follow(&mut watch).await?,
                 Err(error) => {
-                    self.failed(&format!("can't be watched: {error} (sysctl fs.inotify has the limits)"));
+                    self.failed(&error, "can't be watched", " (sysctl fs.inotify has the limits)");
                     sleep(RETRY).await;
                 }
             }
@@ -68,14 +69,14 @@ impl Task {
         loop {
             match self.read(signal, watch).await {
                 Ok(()) => self.publish().await?,
-                Err(error) => self.failed(&format!("can't be read: {error}")),
+                Err(error) => self.failed(&error, "can't be read", ""),
             }
             let next = if self.failing { timeout(RETRY, watch.next()).await } else { Ok(watch.next().await) };
             signal = match next {
                 Ok(Ok(Signal::Reopen)) | Err(_) => return Ok(()),
                 Ok(Ok(signal)) => signal,
                 Ok(Err(error)) => {
-                    self.failed(&format!("can't be watched: {error}"));
+                    self.failed(&error, "can't be watched", "");
                     return Ok(());
                 }
             };
@@ -131,14 +132,23 @@ impl Task {
         Ok(())
     }
 
-    fn failed(&mut self, message: &str) {
-        let message = format!("{} {message}", self.directory.display());
+    fn failed(&mut self, error: &io::Error, what: &str, hint: &str) {
+        let message = format!("{} {what}: {error}{hint}", self.directory.display());
         if !self.failing {
             tracing::warn!(message, "manifests");
         }
         self.failing = true;
+        let class = class(error);
         self.publisher.status(|status| {
-            status.resources.entry(RESOURCE.to_owned()).or_default().fail(message, SystemTime::now());
+            status.resources.entry(RESOURCE.to_owned()).or_default().fail(class, message, SystemTime::now());
         });
+    }
+}
+
+fn class(error: &io::Error) -> ErrorClass {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorClass::Missing,
+        io::ErrorKind::PermissionDenied => ErrorClass::Forbidden,
+        _ => ErrorClass::Other,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::{Isolation, ObjectKey};
-use podgate_source::{Change, Effect, ProblemKind, Source, SourceStatus, Update, manifests};
+use podgate_source::{Change, Effect, ErrorClass, ProblemKind, Source, SourceStatus, Update, manifests};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -290,16 +290,17 @@ async fn directory_that_goes_away_keeps_its_objects_until_it_is_back() {
     let mut watched = Watched::with(&[("a.yaml", &pod("a"))]).await;
     let aside = watched.directory.with_extension("aside");
     fs::rename(&watched.directory, &aside).expect("renamed");
-    let status = watched.status(|status| status.resources["manifests"].failure.is_some()).await;
-    let failure = status.resources["manifests"].failure.clone().expect("a failure");
+    let status = watched.status(|status| status.resources["manifests"].failure().is_some()).await;
+    let failure = status.resources["manifests"].failure().cloned().expect("a failure");
     assert!(failure.message.ends_with("can't be read: no such directory"), "{}", failure.message);
+    assert_eq!(failure.class, ErrorClass::Missing);
     watched.is_quiet().await;
 
     fs::create_dir(&watched.directory).expect("a directory");
     watched.write("b.yaml", &pod("b"));
     watched.until(has("b")).await;
     watched.until(|cluster| !has("a")(cluster)).await;
-    watched.status(|status| status.resources["manifests"].failure.is_none()).await;
+    watched.status(|status| status.resources["manifests"].failure().is_none()).await;
     watched.write("c.yaml", &pod("c"));
     watched.until(has("c")).await;
 }
@@ -309,7 +310,7 @@ async fn directory_that_is_not_there_yet_is_waited_for() {
     let parent = tempfile::tempdir().expect("a directory");
     let directory = parent.path().join("later");
     let mut source = manifests::spawn(directory.clone());
-    let failing = source.status.wait_for(|status| status.resources["manifests"].failure.is_some());
+    let failing = source.status.wait_for(|status| status.resources["manifests"].failure().is_some());
     let status = timeout(PATIENCE, failing).await.expect("in time").expect("a source").clone();
     assert!(!status.is_synced());
     let ready = parent.path().join("ready");

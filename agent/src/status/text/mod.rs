@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::{
-    CounterStatus, DropStatus, EndStatus, PodState, PodStatus, RepairStatus, ServicesAt, Status, WindowStatus,
+    CounterStatus, DropStatus, EndStatus, PodState, PodStatus, RepairStatus, ServicesAt, SourceStatus, Status,
+    WindowStatus,
 };
 use table::Table;
 
@@ -273,10 +274,19 @@ fn sources(status: &Status) -> Table {
             if source.synced { "yes".to_owned() } else { "NO".to_owned() },
             source.objects.to_string(),
             source.failing_seconds.map_or_else(none, duration),
-            source.error.clone().unwrap_or_else(none),
+            error(source),
         ]);
     }
     table
+}
+
+/// What keeps a resource from being read, or did so the last time.
+fn error(source: &SourceStatus) -> String {
+    match (&source.error, &source.last_error) {
+        (Some(error), _) => error.clone(),
+        (None, Some(last)) => format!("over; {} ago: {}", duration(last.seconds_ago), last.message),
+        (None, None) => none(),
+    }
 }
 
 /// Tables in use; the others are left out.

@@ -1,5 +1,7 @@
 use super::*;
-use crate::status::{InterfaceStatus, PolicyStatus, ProblemStatus, ServicesAt, ServicesStatus, TableStatus};
+use crate::status::{
+    InterfaceStatus, LastErrorStatus, PolicyStatus, ProblemStatus, ServicesAt, ServicesStatus, TableStatus,
+};
 
 fn pod(name: &str, state: PodState) -> PodStatus {
     let interface = InterfaceStatus { name: format!("veth-{name}"), index: 7 };
@@ -126,6 +128,36 @@ fn problems_show_in_the_first_line_and_in_a_section_of_one_line_each() {
             "  a.yaml, document 2  NetworkPolicy shop/api  spec   two\u{fffd}lines  left out",
         ]
     );
+}
+
+#[test]
+fn the_last_error_of_a_source_is_there_also_when_it_is_over() {
+    let source = |resource: &str, error: Option<&str>, last: Option<&str>| SourceStatus {
+        resource: resource.to_owned(),
+        synced: true,
+        objects: 3,
+        failing_seconds: error.map(|_| 61),
+        error: error.map(str::to_owned),
+        last_error: last.map(|message| LastErrorStatus {
+            seconds_ago: 3660,
+            class: "server_error".to_owned(),
+            message: message.to_owned(),
+        }),
+        errors: vec![],
+    };
+    let sources = vec![
+        source("Namespace", None, None),
+        source("Node", Some("refused"), Some("refused")),
+        source("Pod", None, Some("refused")),
+    ];
+    let text = render(&Status { sources, ..status(vec![]) });
+    let rows: Vec<_> = text.lines().skip_while(|line| *line != "SOURCES").skip(2).collect();
+    let expected = [
+        "  Namespace  yes     3        -            -",
+        "  Node       yes     3        1m 1s        refused",
+        "  Pod        yes     3        -            over; 1h 1m ago: refused",
+    ];
+    assert_eq!(rows, expected);
 }
 
 #[test]

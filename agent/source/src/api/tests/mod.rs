@@ -1,6 +1,7 @@
 //! The source against a small API server that fails in every way a real one does, and, where there is one, against a real
 //! one.
 
+mod errors;
 mod odd;
 mod real;
 mod server;
@@ -105,10 +106,10 @@ async fn first_update_is_the_whole_state_once_every_kind_is_listed() {
     server.forbid("nodes", true);
 
     let mut follower = Follower::of(&server);
-    let status = follower.status(|status| status.resources["Node"].failures > 1).await;
+    let status = follower.status(|status| status.resources["Node"].failures() > 1).await;
     assert!(!status.is_synced());
     assert_eq!(
-        status.resources["Node"].failure.as_ref().map(|failure| failure.message.as_str()),
+        status.resources["Node"].failure().map(|failure| failure.message.as_str()),
         Some(
             "the server refuses to list nodes (403): nodes is forbidden; \
              grant get, list and watch on nodes to the agent's service account"
@@ -123,7 +124,7 @@ async fn first_update_is_the_whole_state_once_every_kind_is_listed() {
     assert_eq!((follower.cluster.policies.len(), follower.cluster.namespaces.len()), (1, 1));
     let status = follower.status(SourceStatus::is_synced).await;
     assert_eq!(status.resources["Pod"].objects, 5);
-    assert_eq!(status.resources["Node"].failure, None);
+    assert_eq!(status.resources["Node"].failure(), None);
 }
 
 #[tokio::test]
@@ -234,7 +235,7 @@ async fn differences_after(fault: impl FnOnce(&Server)) {
     assert_eq!(update.len(), 2, "only real differences, and together: {update:?}");
     assert!(matches!(&update[0], Change::Delete(reference) if reference.to_string() == "Pod shop/a"));
     assert!(matches!(&update[1], Change::Apply(object) if object.reference().to_string() == "Pod shop/d"));
-    follower.status(|status| status.resources["Pod"].failure.is_none()).await;
+    follower.status(|status| status.resources["Pod"].failure().is_none()).await;
 }
 
 fn change_unseen(server: &Server) {
@@ -284,7 +285,7 @@ async fn list_that_fails_on_its_way_is_begun_again() {
     follower.next().await;
     assert_eq!(follower.cluster.pods.len(), 5);
     let status = follower.status(SourceStatus::is_synced).await;
-    assert_eq!((status.resources["Pod"].failures, &status.resources["Pod"].failure), (2, &None));
+    assert_eq!((status.resources["Pod"].failures(), status.resources["Pod"].failure()), (2, None));
 }
 
 #[tokio::test]
@@ -293,8 +294,8 @@ async fn list_again_without_a_difference_is_no_update() {
     server.apply("pods", pod("a", "10.0.0.1"));
     let mut follower = Follower::synced(&server).await;
     server.expire_watches("pods");
-    follower.status(|status| status.resources["Pod"].failures > 0).await;
-    follower.status(|status| status.resources["Pod"].failure.is_none()).await;
+    follower.status(|status| status.resources["Pod"].failures() > 0).await;
+    follower.status(|status| status.resources["Pod"].failure().is_none()).await;
     server.apply("pods", pod("b", "10.0.0.2"));
     follower.until(has_pod("b")).await;
     assert_eq!(follower.updates.len(), 2, "{:?}", follower.updates);
@@ -306,8 +307,8 @@ async fn failure_is_over_when_nothing_fails_for_a_while() {
     let mut follower = Follower::synced(&server).await;
     server.refuse_watches("pods", &[500]);
     server.end_watches("pods");
-    follower.status(|status| status.resources["Pod"].failure.is_some()).await;
-    follower.status(|status| status.resources["Pod"].failure.is_none()).await;
+    follower.status(|status| status.resources["Pod"].failure().is_some()).await;
+    follower.status(|status| status.resources["Pod"].failure().is_none()).await;
 }
 
 #[tokio::test]
@@ -325,7 +326,7 @@ async fn invalid_policy_keeps_its_last_good_version() {
          70000 is not a port: expected 1 to 65535; the last good version stays in force"
     );
     server.expire_watches("networkpolicies");
-    follower.status(|status| status.resources["NetworkPolicy"].failures > 0).await;
+    follower.status(|status| status.resources["NetworkPolicy"].failures() > 0).await;
     server.apply("pods", pod("a", "10.0.0.1"));
     follower.until(has_pod("a")).await;
     assert_eq!(follower.cluster.policies, good.policies, "not even a new list makes the broken version count");
@@ -396,8 +397,8 @@ async fn source_outlives_a_server_that_is_not_there() {
     let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().expect("an URL"))).expect("a client");
     let timing = Timing { patience: 0.01, recovery: PATIENCE };
     let mut source = start(client, "test", NODE, timing, WATCHED.into());
-    let failing = source.status.wait_for(|status| status.resources.values().all(|resource| resource.failures > 2));
+    let failing = source.status.wait_for(|status| status.resources.values().all(|resource| resource.failures() > 2));
     let status = timeout(PATIENCE, failing).await.expect("in time").expect("a source").clone();
-    let failure = status.resources["NetworkPolicy"].failure.clone().expect("a failure");
+    let failure = status.resources["NetworkPolicy"].failure().cloned().expect("a failure");
     assert!(failure.message.contains("Connection refused"), "{}", failure.message);
 }

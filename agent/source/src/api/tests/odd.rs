@@ -33,7 +33,7 @@ async fn answers_that_are_no_list_are_failures_and_the_truth_counts_in_the_end()
     follower.next().await;
     assert_eq!(follower.pods(), ["shop/a"]);
     let status = follower.status(SourceStatus::is_synced).await;
-    assert_eq!((status.resources["Pod"].failures, &status.resources["Pod"].failure), (number, &None));
+    assert_eq!((status.resources["Pod"].failures(), status.resources["Pod"].failure()), (number, None));
 }
 
 #[tokio::test]
@@ -69,6 +69,6 @@ async fn a_slow_server_is_waited_for() {
     let mut follower = Follower::of(&server);
     follower.next().await;
     assert_eq!(follower.pods(), ["shop/a"]);
-    let failures: u64 = follower.status(SourceStatus::is_synced).await.resources.values().map(|it| it.failures).sum();
+    let failures: u64 = follower.status(SourceStatus::is_synced).await.resources.values().map(|it| it.failures()).sum();
     assert_eq!(failures, 0);
 }

@@ -167,8 +167,8 @@ impl Objects for KubeApiserver {
 /// Who may not read a kind is told which, and what to grant.
 async fn what_may_not_be_read_is_named(server: &KubeApiserver) {
     let mut follower = Follower::with(server.client(READER), WATCHED.into());
-    let status = follower.status(|status| status.resources.values().all(|resource| resource.failures > 0)).await;
-    let failure = status.resources["NetworkPolicy"].failure.clone().expect("a failure");
+    let status = follower.status(|status| status.resources.values().all(|resource| resource.failures() > 0)).await;
+    let failure = status.resources["NetworkPolicy"].failure().cloned().expect("a failure");
     let (refusal, hint) = failure.message.split_once("; ").expect("what to do");
     assert!(refusal.starts_with("the server refuses to list networkpolicies.networking.k8s.io (403): "), "{refusal}");
     let expected = "grant get, list and watch on networkpolicies.networking.k8s.io to the agent's service account";

@@ -95,11 +95,14 @@ impl Server {
     }
 
     pub(super) fn client(&self) -> Client {
-        let url = format!("http://{}", self.address).parse().expect("an URL");
-        let mut config = Config::new(url);
+        let mut config = Config::new(self.url().parse().expect("an URL"));
         // The client's own retries would hide what is tested.
         config.default_retry = false;
         Client::try_from(config).expect("a client")
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Creates or changes an object.
