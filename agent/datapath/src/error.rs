@@ -20,6 +20,9 @@ pub enum Error {
     /// The process lacks a capability.
     #[error("the process lacks {0}: run podgate as root, or add these to the container's securityContext.capabilities")]
     MissingCapabilities(String),
+    /// The kernel refuses bpf(2) although the capabilities are there.
+    #[error("the kernel forbids bpf(2), although the process has the capabilities: {0}")]
+    Forbidden(String),
     /// The directory for pins is not on a bpffs, and none could be mounted.
     #[error("{} is on no BPF file system ({reason}): run `mount -t bpf bpf {}`, or mount the host's into the container",
         directory.display(), mount_point.display())]

@@ -39,6 +39,7 @@ mod cleanup;
 mod datapath;
 mod deferring;
 mod error;
+mod forbidden;
 mod frontends;
 mod guard;
 mod hz;

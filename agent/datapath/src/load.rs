@@ -204,16 +204,13 @@ pub(crate) fn set(pins: Option<&Pins>) -> u32 {
 }
 
 fn map_refused(name: String, error: &io::Error) -> Error {
-    match error.raw_os_error() {
-        Some(libc::ENOSYS) => Error::NoBpf,
-        _ => Error::Refused { object: format!("map {name}"), reason: describe(error) },
-    }
+    Error::Refused { object: format!("map {name}"), reason: describe(error) }
 }
 
-/// An error of bpf(2). The capabilities are there when this is asked.
+/// An error of bpf(2). The capabilities are there when this is asked, and bpf(2) has worked before.
 fn describe(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(libc::EPERM) => format!("{error}: a seccomp profile or security module forbids bpf(2), allow it"),
+        Some(libc::EPERM) => format!("{error}: a security module forbids it, see the kernel's and the audit log"),
         _ => error.to_string(),
     }
 }

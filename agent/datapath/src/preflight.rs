@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 
-use crate::Error;
+use crate::{Error, forbidden, sys};
 
 /// The oldest kernel that was tested.
 const OLDEST: (u32, u32) = (6, 1);
@@ -29,7 +29,18 @@ pub(crate) fn check() -> Result<bool, Error> {
     if !missing.is_empty() {
         return Err(Error::MissingCapabilities(missing.join(", ")));
     }
+    try_bpf()?;
     Ok(version >= TCX)
+}
+
+/// Makes the smallest of maps: what keeps the process from bpf(2) is told here, and not as an odd failure of whatever comes first.
+/// Any other error is left to that.
+fn try_bpf() -> Result<(), Error> {
+    match sys::map_create(sys::MAP_TYPE_ARRAY, 1, None).map_err(|error| error.raw_os_error()) {
+        Err(Some(libc::ENOSYS)) if !forbidden::is_filtered() => Err(Error::NoBpf),
+        Err(Some(libc::EPERM | libc::EACCES | libc::ENOSYS)) => Err(Error::Forbidden(forbidden::causes())),
+        _ => Ok(()),
+    }
 }
 
 /// The release of the running kernel, as `uname -r` prints it.

@@ -36,6 +36,38 @@ fn three_capabilities_are_enough_from_load_to_takeover() {
     });
 }
 
+/// Has the kernel answer bpf(2) of the thread with EPERM, as the profile of a container does.
+fn forbid_bpf() {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    // The number of the call is the first word of struct seccomp_data.
+    let mut filter = [
+        step(LOAD, 0, 0, 0),
+        step(EQUAL, libc::SYS_bpf as u32, 0, 1),
+        step(RETURN, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its filter are valid for the call.
+    let result = unsafe {
+        libc::prctl(libc::PR_SET_SECCOMP, libc::c_ulong::from(libc::SECCOMP_MODE_FILTER), &raw const program)
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+}
+
+#[test]
+fn a_profile_that_forbids_bpf_is_named() {
+    let error = sandbox(|| {
+        forbid_bpf();
+        Datapath::load(&pinned(Hook::Auto)).unwrap_err().to_string()
+    });
+    let expected =
+        "the kernel forbids bpf(2), although the process has the capabilities: a seccomp profile is in force";
+    assert!(error.starts_with(expected), "{error}");
+}
+
 #[test]
 fn a_capability_that_is_missing_is_named() {
     let cases =

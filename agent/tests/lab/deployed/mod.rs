@@ -241,7 +241,7 @@ fn under_the_profile_of_cri_o_the_agent_does_not_start_and_the_component_helps()
     fs::write(&path, config.to_string()).unwrap();
     let mut agent = Container::start(&site.world.lab, &site.world.node, &bundle);
     let error = site.ready(&mut agent, container).unwrap_err();
-    assert!(error.contains("Operation not permitted"), "{error}");
+    assert!(error.contains("forbids bpf(2)") && error.contains("a seccomp profile is in force"), "{error}");
 
     let deployment = site.deployment(&component);
     let container = deployment.container("agent");
