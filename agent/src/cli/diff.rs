@@ -6,13 +6,14 @@ use std::slice;
 
 use anyhow::bail;
 use clap::Args;
-use podgate_policy::diff::{Cause, Change, Diff, End, Move, diff, render};
+use podgate_policy::cluster::Cluster;
+use podgate_policy::diff::{Cause, Change, Diff, End, Move, diff_telling, render};
 use podgate_policy::model::ObjectKey;
-use podgate_source::manifests::load;
 use serde::Serialize;
 
-use super::input::{ClusterArgs, PortChoiceArgs, sound};
+use super::input::{ClusterArgs, PortChoiceArgs, read_files, sound};
 use super::output::{Format, print, print_json};
+use super::progress::Progress;
 
 /// Exit status when something opens or closes.
 const DIFFERENT: u8 = 1;
@@ -63,18 +64,25 @@ struct ChangeView {
 impl DiffArgs {
     /// Prints the differences.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let from_files = |path| sound(load(slice::from_ref(path)));
-        let (old, new) = match self.states.as_slice() {
-            [old, new] => (from_files(old)?, from_files(new)?),
-            [new] => (sound(self.cluster.read()?)?, from_files(new)?),
-            states => bail!("two -f are the most, the old state and the new one; there are {}", states.len()),
-        };
-        let diff = diff(&old, &new, &self.ports.choice());
+        let progress = Progress::new();
+        let (old, new) = self.read(&progress)?;
+        let diff = diff_telling(&old, &new, &self.ports.choice(), &mut progress.judging_pairs());
+        drop(progress);
         match self.output {
             Format::Text => print(&render(&diff, &old, &new))?,
             Format::Json => print_json(&view(&diff))?,
         }
         Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+    }
+
+    /// The old state and the new one.
+    fn read(&self, progress: &Progress) -> anyhow::Result<(Cluster, Cluster)> {
+        let from_files = |path| sound(read_files(slice::from_ref(path), progress), progress);
+        match self.states.as_slice() {
+            [old, new] => Ok((from_files(old)?, from_files(new)?)),
+            [new] => Ok((sound(self.cluster.read(progress)?, progress)?, from_files(new)?)),
+            states => bail!("two -f are the most, the old state and the new one; there are {}", states.len()),
+        }
     }
 }
 

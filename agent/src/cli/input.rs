@@ -1,8 +1,6 @@
 //! Arguments and objects that the commands share that need no agent.
 
-use std::io::{IsTerminal as _, stderr};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
@@ -13,6 +11,8 @@ use podgate_source::api::{Access, snapshot};
 use podgate_source::manifests::{Loaded, load};
 use podgate_source::{Problem, ProblemKind};
 use tokio::runtime;
+
+use super::progress::Progress;
 
 /// Where the objects are read.
 #[derive(Args, Debug)]
@@ -39,19 +39,13 @@ pub(crate) struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// Reads the cluster's objects; tells those who wait at a terminal how far it is.
-    pub(super) fn read(&self) -> anyhow::Result<Loaded> {
-        const PATIENCE: Duration = Duration::from_secs(1);
+    /// Reads the cluster's objects.
+    pub(super) fn read(&self, progress: &Progress) -> anyhow::Result<Loaded> {
+        progress.doing("reading the cluster");
         let access = Access { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() };
-        let mut told = Instant::now();
-        let progress = |objects| {
-            if told.elapsed() >= PATIENCE && stderr().is_terminal() {
-                eprintln!("reading the cluster: {objects} objects so far");
-                told = Instant::now();
-            }
-        };
+        let tell = |objects| progress.doing(format!("reading the cluster: {objects} objects so far"));
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(runtime.block_on(snapshot(&access, progress))?)
+        Ok(runtime.block_on(snapshot(&access, tell))?)
     }
 }
 
@@ -61,29 +55,35 @@ impl Files {
     /// # Errors
     /// When anything in the files is invalid: each problem is a line on standard error, since a verdict from half of
     /// the policies would mislead. When the cluster can't be read.
-    pub(crate) fn load(&self) -> anyhow::Result<Cluster> {
-        sound(self.read()?)
+    pub(super) fn load(&self, progress: &Progress) -> anyhow::Result<Cluster> {
+        sound(self.read(progress)?, progress)
     }
 
     /// Reads everything, mistakes in objects included.
     ///
     /// # Errors
     /// When a file, or the cluster, can't be read, as [`Self::load`].
-    pub(crate) fn load_readable(&self) -> anyhow::Result<Loaded> {
-        let loaded = self.read()?;
+    pub(super) fn load_readable(&self, progress: &Progress) -> anyhow::Result<Loaded> {
+        let loaded = self.read(progress)?;
         let unreadable = loaded.problems.iter().filter(|problem| problem.kind == ProblemKind::File);
-        refuse(unreadable)?;
+        progress.aside(|| refuse(unreadable))?;
         Ok(loaded)
     }
 
-    fn read(&self) -> anyhow::Result<Loaded> {
-        if self.files.is_empty() { self.cluster.read() } else { Ok(load(&self.files)) }
+    fn read(&self, progress: &Progress) -> anyhow::Result<Loaded> {
+        if self.files.is_empty() { self.cluster.read(progress) } else { Ok(read_files(&self.files, progress)) }
     }
 }
 
+/// Reads files and directories.
+pub(super) fn read_files(paths: &[PathBuf], progress: &Progress) -> Loaded {
+    progress.doing("reading the files");
+    load(paths)
+}
+
 /// The state of objects without a mistake, as [`Files::load`] asks for it.
-pub(super) fn sound(loaded: Loaded) -> anyhow::Result<Cluster> {
-    refuse(loaded.problems.iter())?;
+pub(super) fn sound(loaded: Loaded, progress: &Progress) -> anyhow::Result<Cluster> {
+    progress.aside(|| refuse(loaded.problems.iter()))?;
     Ok(loaded.cluster)
 }
 

@@ -7,7 +7,8 @@ use podgate_policy::matrix::{self, Row, ServiceRow};
 use serde::Serialize;
 
 use super::input::{Files, PortChoiceArgs};
-use super::output::{Format, print, print_json};
+use super::output::{Format, print, print_json_list};
+use super::progress::Progress;
 
 /// Show which pods reach which
 ///
@@ -55,18 +56,27 @@ struct ServiceView {
 impl MatrixArgs {
     /// Prints the matrix.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let cluster = self.files.load()?;
-        let choice = self.ports.choice();
-        let rows = matrix::matrix(&cluster, &choice);
-        let services = if self.services { matrix::services(&cluster, &choice) } else { Vec::new() };
+        let (rows, services) = self.judge()?;
         match self.output {
             Format::Text if services.is_empty() => print(&matrix::render(&rows))?,
             Format::Text => print(&format!("{}\n{}", matrix::render(&rows), matrix::render_services(&services)))?,
             Format::Json => {
-                print_json(&rows.iter().map(view).chain(services.iter().map(service_view)).collect::<Vec<_>>())?;
+                print_json_list(rows.iter().map(view).chain(services.iter().map(service_view)))?;
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn judge(&self) -> anyhow::Result<(Vec<Row>, Vec<ServiceRow>)> {
+        let progress = Progress::new();
+        let cluster = self.files.load(&progress)?;
+        let choice = self.ports.choice();
+        let rows = matrix::matrix_telling(&cluster, &choice, &mut progress.judging_pairs());
+        if !self.services {
+            return Ok((rows, Vec::new()));
+        }
+        progress.doing("judging all pods and Services");
+        Ok((rows, matrix::services(&cluster, &choice)))
     }
 }
 

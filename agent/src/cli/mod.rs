@@ -4,6 +4,7 @@ mod agent;
 mod check;
 mod cleanup;
 mod cni;
+mod complete;
 mod completions;
 mod diff;
 mod explain;
@@ -12,6 +13,7 @@ mod input;
 mod matrix;
 mod mount_bpffs;
 mod output;
+mod progress;
 mod report;
 mod status;
 mod test;
@@ -113,6 +115,12 @@ pub fn run() -> ExitCode {
     if is_plugin() {
         return plugin::run();
     }
+    if complete::is_asked(env::args_os().next().as_deref()) {
+        let words: Vec<_> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        return ended(
+            output::print(&complete::answer(&command(None), &words)).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        );
+    }
     let matches = command(env::args_os().next().as_deref()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
@@ -131,8 +139,36 @@ pub fn run() -> ExitCode {
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     };
+    ended(result)
+}
+
+/// The exit status of a command; why it failed is a line on standard error.
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("podgate: {error:#}");
+        eprintln!("podgate: {}", in_one_line(&error));
         ExitCode::from(FAILED)
     })
+}
+
+/// An error with its causes, but for those that it has in its own words.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_an_error_has_in_its_own_words_is_told_once() {
+        let error = |words: &'static str| Err::<(), _>(anyhow::anyhow!("no such file")).context(words).unwrap_err();
+        assert_eq!(in_one_line(&error("can't be read")), "can't be read: no such file");
+        assert_eq!(in_one_line(&error("can't be read: no such file")), "can't be read: no such file");
+    }
 }

@@ -41,3 +41,13 @@ fn as_a_plugin_of_kubectl_it_says_so() {
     assert_eq!(status, Some(0));
     assert!(help.contains("Usage: kubectl podgate check "), "{help}");
 }
+
+#[test]
+fn kubectl_is_told_what_may_come_next() {
+    let here = TempDir::new().unwrap();
+    let plugin = here.path().join("kubectl_complete-podgate");
+    symlink(env!("CARGO_BIN_EXE_podgate"), &plugin).unwrap();
+    let expected = "diff\tTell which connections open or close between two sets of objects\n:4\n";
+    let output = Command::new(plugin).args(["di"]).output().unwrap();
+    assert_eq!(result(&output), (Some(0), expected.to_owned()));
+}

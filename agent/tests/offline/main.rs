@@ -6,6 +6,7 @@ mod diff;
 mod expectations;
 mod incidents;
 mod install;
+mod progress;
 mod report;
 mod sarif;
 mod support;

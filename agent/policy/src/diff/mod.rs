@@ -15,7 +15,7 @@ use ipnet::IpNet;
 pub use render::render;
 
 use crate::cluster::Cluster;
-use crate::matrix::{PortChoice, Row, matrix};
+use crate::matrix::{PortChoice, Row, matrix_telling};
 use crate::model::{ObjectKey, Pod, Protocol};
 
 /// What differs.
@@ -103,9 +103,18 @@ impl fmt::Display for End {
 /// Compares two states on the given ports. Of container ports, those of both states count.
 #[must_use]
 pub fn diff(old: &Cluster, new: &Cluster, choice: &PortChoice) -> Diff {
+    diff_telling(old, new, choice, &mut |_, _| {})
+}
+
+/// As [`diff`]; tells after each step how many are done, and of how many.
+#[must_use]
+pub fn diff_telling(old: &Cluster, new: &Cluster, choice: &PortChoice, tell: &mut dyn FnMut(usize, usize)) -> Diff {
     let (before, after) = (pods(old), pods(new));
     let ports = ports(old, new, choice);
-    let mut changes = between_pods(old, new, &PortChoice::Each(ports.clone()));
+    let each = PortChoice::Each(ports.clone());
+    let old_rows = matrix_telling(old, &each, &mut |done, of| tell(done, 2 * of));
+    let new_rows = matrix_telling(new, &each, &mut |done, of| tell(of + done, 2 * of));
+    let mut changes = between_pods(old_rows, new_rows);
     changes.extend(outside::changes(old, new, choice, &ports));
     changes.sort();
     Diff { changes, added: &after - &before, removed: &before - &after }
@@ -131,10 +140,10 @@ fn ports(old: &Cluster, new: &Cluster, choice: &PortChoice) -> Ports {
     ports
 }
 
-fn between_pods(old: &Cluster, new: &Cluster, choice: &PortChoice) -> Vec<Change> {
+fn between_pods(old: Vec<Row>, new: Vec<Row>) -> Vec<Change> {
     let other = |row: &Row| row.from != row.to;
-    let mut before = matrix(old, choice).into_iter().filter(other).peekable();
-    let mut after = matrix(new, choice).into_iter().filter(other).peekable();
+    let mut before = old.into_iter().filter(other).peekable();
+    let mut after = new.into_iter().filter(other).peekable();
     let mut changes = Vec::new();
     loop {
         let order = match (before.peek(), after.peek()) {

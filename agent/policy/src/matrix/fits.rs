@@ -9,9 +9,14 @@ use crate::evaluate::{Party, Traffic, in_force, peers_match, ports_match, rules,
 use crate::matrix::{PortChoice, Row};
 use crate::model::{Direction, Mode, ObjectKey, Pod, Policy, Ports, Protocol};
 
-pub(super) fn rows(cluster: &Cluster, choice: &PortChoice) -> Vec<Row> {
+pub(super) fn rows(cluster: &Cluster, choice: &PortChoice, tell: &mut dyn FnMut(usize, usize)) -> Vec<Row> {
     let fits = Fits::new(cluster);
-    let columns: Vec<Vec<Column>> = fits.members.iter().map(|to| fits.columns(to, choice)).collect();
+    let count = fits.members.len();
+    let mut columns: Vec<Vec<Column>> = Vec::with_capacity(count);
+    for to in &fits.members {
+        columns.push(fits.columns(to, choice));
+        tell(columns.len(), 2 * count);
+    }
     let mut rows = Vec::new();
     for (index, from) in fits.members.iter().enumerate() {
         for (to, columns) in fits.members.iter().zip(&columns) {
@@ -23,6 +28,7 @@ pub(super) fn rows(cluster: &Cluster, choice: &PortChoice) -> Vec<Row> {
                 allowed: column.allowed[index],
             }));
         }
+        tell(count + index + 1, 2 * count);
     }
     rows
 }

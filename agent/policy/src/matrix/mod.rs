@@ -44,5 +44,11 @@ pub struct Row {
 /// itself), sorted.
 #[must_use]
 pub fn matrix(cluster: &Cluster, ports: &PortChoice) -> Vec<Row> {
-    fits::rows(cluster, ports)
+    matrix_telling(cluster, ports, &mut |_, _| {})
+}
+
+/// As [`matrix`]; tells after each step how many are done, and of how many.
+#[must_use]
+pub fn matrix_telling(cluster: &Cluster, ports: &PortChoice, tell: &mut dyn FnMut(usize, usize)) -> Vec<Row> {
+    fits::rows(cluster, ports, tell)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use podgate_policy::diff::{Diff, diff, render};
+use podgate_policy::diff::{Diff, diff, diff_telling, render};
 use podgate_policy::matrix::PortChoice;
 use podgate_policy::model::Protocol;
 
@@ -32,6 +32,18 @@ fn lines(diff: &Diff) -> Vec<String> {
 #[track_caller]
 fn expect(old: &World, new: &World, choice: &PortChoice, expected: &[&str]) {
     assert_eq!(lines(&diff(&old.cluster, &new.cluster, choice)), expected);
+}
+
+#[test]
+fn who_waits_is_told_how_far_it_is() {
+    let mut told = vec![];
+    let new = shop().pod("shop/more", "app=more", "10.0.0.4");
+    let choice = PortChoice::ContainerPorts;
+    let found = diff_telling(&shop().cluster, &new.cluster, &choice, &mut |done, all| told.push((done, all)));
+    assert_eq!(found, diff(&shop().cluster, &new.cluster, &choice));
+    // Three pods, then four, in two steps each.
+    let expected = (1..=6).map(|done| (done, 12)).chain((9..=16).map(|done| (done, 16)));
+    assert_eq!(told, expected.collect::<Vec<_>>());
 }
 
 #[test]

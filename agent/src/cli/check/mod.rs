@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::input::Files;
 use super::output::{print, print_json};
+use super::progress::Progress;
 
 pub(super) use entry::{Entry, entries};
 
@@ -73,9 +74,12 @@ struct Report<'a> {
 impl CheckArgs {
     /// Prints the findings.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let loaded = self.files.load_readable()?;
+        let progress = Progress::new();
+        let loaded = self.files.load_readable(&progress)?;
+        progress.doing("looking at the policies");
         let entries = entries(&loaded);
         let unjudged = unjudged(&loaded.cluster, &loaded.written);
+        drop(progress);
         match self.output {
             CheckFormat::Text => print(&text::render(&entries, &unjudged))?,
             CheckFormat::Json => {

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::input::{self, Files};
 use super::output::{Format, print, print_json};
+use super::progress::Progress;
 
 use ends::{destination, source};
 
@@ -79,8 +80,12 @@ impl ExplainArgs {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let asked = asked(self.protocol, self.port.as_ref(), "--port").map_err(Error::msg)?;
         let query = Query { from: self.from.clone(), to: self.to.clone(), asked };
-        let cluster = self.files.load()?;
-        let answer = explain(&cluster, &query)?;
+        let progress = Progress::new();
+        let cluster = self.files.load(&progress)?;
+        progress.doing("judging the connection");
+        let answer = explain(&cluster, &query);
+        drop(progress);
+        let answer = answer?;
         match self.output {
             Format::Text => print(&answer.to_string())?,
             Format::Json => print_json(&AnswerView::new(&answer))?,

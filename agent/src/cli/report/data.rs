@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use podgate_policy::check::{Unjudged, unjudged};
 use podgate_policy::evaluate::isolating;
-use podgate_policy::matrix::{PortChoice, matrix};
+use podgate_policy::matrix::{PortChoice, Row, matrix_telling};
 use podgate_policy::model::{Direction, ObjectKey, Pod};
 use podgate_source::manifests::Loaded;
 use serde::Serialize;
 
 use super::observed::Observed;
 use crate::cli::check::{Entry, entries};
+use crate::cli::progress::Progress;
 
 /// Everything on the page.
 #[derive(Serialize)]
@@ -50,7 +51,7 @@ struct Target {
 
 impl Data {
     /// The data of this state on these ports.
-    pub(super) fn new(loaded: &Loaded, choice: &PortChoice, observed: Option<Observed>) -> Self {
+    pub(super) fn new(loaded: &Loaded, choice: &PortChoice, observed: Option<Observed>, progress: &Progress) -> Self {
         let cluster = &loaded.cluster;
         let pods: Vec<&Pod> = cluster.pods.values().map(|pod| &**pod).filter(|pod| pod.is_networked()).collect();
         let isolated_by = |pod: &Pod, direction| -> Vec<String> {
@@ -62,7 +63,9 @@ impl Data {
             ingress: isolated_by(pod, Direction::Ingress),
             egress: isolated_by(pod, Direction::Egress),
         };
-        let (ports, targets) = reachability(loaded, choice, &pods);
+        let rows = matrix_telling(cluster, choice, &mut progress.judging_pairs());
+        progress.doing("putting the page together");
+        let (ports, targets) = reachability(rows, &pods);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             pods: pods.iter().map(view).collect(),
@@ -76,8 +79,7 @@ impl Data {
     }
 }
 
-fn reachability(loaded: &Loaded, choice: &PortChoice, pods: &[&Pod]) -> (Vec<String>, Vec<Target>) {
-    let rows = matrix(&loaded.cluster, choice);
+fn reachability(rows: Vec<Row>, pods: &[&Pod]) -> (Vec<String>, Vec<Target>) {
     let indexes: BTreeMap<&ObjectKey, usize> = pods.iter().enumerate().map(|(index, pod)| (&pod.key, index)).collect();
     let ports: BTreeSet<_> = rows.iter().map(|row| (row.protocol, row.port)).collect();
     let ports: Vec<_> = ports.into_iter().collect();
@@ -120,7 +122,12 @@ mod tests {
         let pods: String = ["a", "b", "c", "d", "e"].map(pod).concat();
         let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop}\nspec: \
                       {podSelector: {matchLabels: {app: b}}, ingress: [{from: [{podSelector: {matchLabels: {app: e}}}]}]}\n";
-        let data = Data::new(&parse(Path::new("a.yaml"), &(pods + policy)), &PortChoice::ContainerPorts, None);
+        let data = Data::new(
+            &parse(Path::new("a.yaml"), &(pods + policy)),
+            &PortChoice::ContainerPorts,
+            None,
+            &Progress::new(),
+        );
         let target = |pod: usize, from: &str| json!({"pod": pod, "port": 0, "from": from});
         assert_eq!(
             serde_json::to_value(&data.targets).unwrap(),

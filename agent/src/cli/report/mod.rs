@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::input::{Files, PortChoiceArgs};
+use super::progress::Progress;
 
 use data::Data;
 use observed::Observed;
@@ -40,9 +41,11 @@ pub(crate) struct ReportArgs {
 impl ReportArgs {
     /// Writes the page.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let loaded = self.files.load_readable()?;
+        let progress = Progress::new();
+        let loaded = self.files.load_readable(&progress)?;
         let observed = self.flows.as_deref().map(Observed::read).transpose()?;
-        let page = page(&Data::new(&loaded, &self.ports.choice(), observed))?;
+        let data = Data::new(&loaded, &self.ports.choice(), observed, &progress);
+        let page = page(&data)?;
         fs::write(&self.output, page).with_context(|| format!("cannot write {}", self.output.display()))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -71,14 +74,16 @@ mod tests {
     fn names_can_not_leave_the_data() {
         let text = "{apiVersion: v1, kind: Pod, metadata: {name: '</script><b>'}}";
         let loaded = parse(Path::new("</script>.yaml"), text);
-        let page = page(&Data::new(&loaded, &PortChoice::ContainerPorts, None)).unwrap();
+        let page = page(&Data::new(&loaded, &PortChoice::ContainerPorts, None, &Progress::new())).unwrap();
         assert_eq!(page.matches("</script>").count(), 2, "one for the data, one for the script");
         assert!(page.contains("\\u003c/script>"));
     }
 
     #[test]
     fn the_page_loads_nothing() {
-        let page = page(&Data::new(&parse(Path::new("a.yaml"), ""), &PortChoice::ContainerPorts, None)).unwrap();
+        let page =
+            page(&Data::new(&parse(Path::new("a.yaml"), ""), &PortChoice::ContainerPorts, None, &Progress::new()))
+                .unwrap();
         for mark in ["/*STYLE*/", "/*SCRIPT*/", "/*DATA*/", "src=", "href=\"http", "url(", "@import", "fetch("] {
             assert!(!page.contains(mark), "{mark}");
         }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::explain::AnswerView;
 use super::input::Files;
 use super::output::{print, print_json};
+use super::progress::Progress;
 
 use read::Case;
 
@@ -90,8 +91,7 @@ impl TestArgs {
     /// Prints the results.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let cases = self.cases()?;
-        let cluster = self.files.load()?;
-        let outcomes: Vec<_> = cases.into_iter().map(|case| Outcome::new(&cluster, case)).collect();
+        let outcomes = self.judge(cases)?;
         match self.output {
             TestFormat::Text => print(&text::render(&outcomes))?,
             TestFormat::Json => print_json(&view(&outcomes))?,
@@ -99,6 +99,17 @@ impl TestArgs {
         }
         let all_met = outcomes.iter().all(|outcome| outcome.judgement.is_met());
         Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::from(UNEXPECTED) })
+    }
+
+    fn judge(&self, cases: Vec<Case>) -> anyhow::Result<Vec<Outcome>> {
+        let progress = Progress::new();
+        let cluster = self.files.load(&progress)?;
+        let all = cases.len();
+        let outcomes = cases.into_iter().enumerate().map(|(done, case)| {
+            progress.doing(format!("judging case {} of {all}", done + 1));
+            Outcome::new(&cluster, case)
+        });
+        Ok(outcomes.collect())
     }
 
     fn cases(&self) -> anyhow::Result<Vec<Case>> {
