@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use podgate_lab::{Pod, Result, Wiring};
 use serde_json::{Value, json};
 
+use crate::fits::assert_fits;
 use crate::support::{Questions, World, deny_all, everything, policy, tcp, udp, until};
 
 /// Allows the client TCP 80, and nobody anything else.
@@ -41,7 +42,8 @@ impl Shop {
         let output = output.expect("the binary can be run");
         assert!(output.status.success(), "podgate flows: {}", String::from_utf8_lossy(&output.stderr));
         let lines = output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).expect("a line is a JSON object")).collect()
+        let lines = lines.map(|line| serde_json::from_slice(line).expect("a line is a JSON object"));
+        lines.collect()
     }
 }
 
@@ -60,6 +62,7 @@ fn flows_name_both_ends_the_policies_and_the_rule() -> Result<()> {
     let (to, stranger) = (server[0], shop.stranger.addresses().both()[0]);
     Questions::new().answered(&shop.client, [tcp(server, 80)[0]]).silent(&shop.stranger, [tcp(server, 80)[0]]).ask();
     until("both flows are shown", || Ok(shop.flows(&["--pod", "shop/server"]).len() >= 2))?;
+    shop.flows(&[]).iter().for_each(|line| assert_fits("flows", line));
     let flow = |from: std::net::IpAddr, name: &str, verdict: &str, reason: &str, rule: Value| {
         json!({
             "type": "flow", "node": shop.world.node.name(), "verdict": verdict, "reason": reason, "direction": "ingress",

@@ -5,6 +5,9 @@ mod cni;
 mod connections;
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 mod deployed;
+#[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#[path = "../offline/fits.rs"]
+mod fits;
 mod flows;
 mod foreign;
 mod life;

@@ -4,9 +4,11 @@
 mod check;
 mod diff;
 mod expectations;
+mod fits;
 mod incidents;
 mod install;
 mod progress;
 mod report;
 mod sarif;
+mod schema;
 mod support;

@@ -41,6 +41,7 @@ pub(crate) fn for_cluster() -> Result<()> {
 pub(crate) fn for_unit() -> Result<()> {
     for_build()?;
     packages::install(packages::MANIFESTS)?;
+    packages::install(packages::SCHEMA)?;
     tools::prometheus()
 }
 

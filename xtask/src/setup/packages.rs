@@ -45,6 +45,10 @@ pub(crate) const LAB: &[Package] = &[
 /// For looking at the manifests as they are applied.
 pub(crate) const MANIFESTS: &[Package] = &[package("kubernetes-client", "kubectl")];
 
+/// For comparing what the commands print with its schema.
+pub(crate) const SCHEMA: &[Package] =
+    &[package("python3-jsonschema", "/usr/lib/python3/dist-packages/jsonschema/__init__.py")];
+
 /// For building the image: C for musl, and for the other processor.
 pub(crate) const IMAGE: &[Package] = &[
     package("musl-tools", "musl-gcc"),
