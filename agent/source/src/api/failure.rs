@@ -46,8 +46,8 @@ impl Failure {
         let name =
             if resource.group.is_empty() { resource.plural } else { format!("{}.{}", resource.plural, resource.group) };
         let hint = match status.code {
-            401 => "; the agent's credentials are not accepted".to_owned(),
-            403 => format!("; grant get, list and watch on {name} to the agent's service account"),
+            401 => "; the credentials are not accepted".to_owned(),
+            403 => format!("; grant get, list and watch on {name} to this user or service account"),
             _ => String::new(),
         };
         let message = format!("the server refuses to {doing} {name} ({}): {}{hint}", status.code, status.message);

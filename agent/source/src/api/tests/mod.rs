@@ -112,7 +112,7 @@ async fn first_update_is_the_whole_state_once_every_kind_is_listed() {
         status.resources["Node"].failure().map(|failure| failure.message.as_str()),
         Some(
             "the server refuses to list nodes (403): nodes is forbidden; \
-             grant get, list and watch on nodes to the agent's service account"
+             grant get, list and watch on nodes to this user or service account"
         )
     );
     follower.status(|status| status.resources["Pod"].synced.is_some()).await;

@@ -171,7 +171,7 @@ async fn what_may_not_be_read_is_named(server: &KubeApiserver) {
     let failure = status.resources["NetworkPolicy"].failure().cloned().expect("a failure");
     let (refusal, hint) = failure.message.split_once("; ").expect("what to do");
     assert!(refusal.starts_with("the server refuses to list networkpolicies.networking.k8s.io (403): "), "{refusal}");
-    let expected = "grant get, list and watch on networkpolicies.networking.k8s.io to the agent's service account";
+    let expected = "grant get, list and watch on networkpolicies.networking.k8s.io to this user or service account";
     assert_eq!(hint, expected);
 }
 

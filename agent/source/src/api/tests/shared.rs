@@ -186,6 +186,15 @@ async fn a_snapshot_holds_all_objects() {
 }
 
 #[tokio::test]
+async fn a_snapshot_does_without_endpoint_slices_where_they_may_not_be_listed() {
+    let server = Server::start().await;
+    server.apply("namespaces", super::namespace("shop"));
+    server.forbid("endpointslices", true);
+    let loaded = snapshot::read(&server.client(), |_| {}).await.expect("the other kinds");
+    assert_eq!(loaded.cluster.namespaces.len(), 1);
+}
+
+#[tokio::test]
 async fn a_snapshot_that_is_refused_names_the_kind_and_what_to_grant() {
     let server = Server::start().await;
     server.forbid("services", true);
@@ -193,6 +202,6 @@ async fn a_snapshot_that_is_refused_names_the_kind_and_what_to_grant() {
     assert_eq!(
         error,
         "the server refuses to list services (403): services is forbidden; \
-         grant get, list and watch on services to the agent's service account"
+         grant get, list and watch on services to this user or service account"
     );
 }
