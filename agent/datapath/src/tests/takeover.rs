@@ -51,7 +51,8 @@ fn received_during(pod: &Pod, work: impl FnOnce()) -> usize {
 fn no_packet_passes_between_two_starts() {
     with_both_hooks(|hook| {
         let pod = Pod::new(1);
-        assert!(received_during(&pod, || {}) > 0, "the flood arrives where nothing is enforced");
+        // A new link may take up to a second until it carries anything.
+        assert!((0..200).any(|_| received_during(&pod, || {}) > 0), "the flood arrives where nothing is enforced");
         let mut first = Datapath::load(&pinned(hook)).unwrap();
         enforce(&mut first, 1, &pod, deny_all());
         let received = received_during(&pod, || {
