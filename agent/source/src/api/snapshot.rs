@@ -64,7 +64,9 @@ pub(super) async fn read(client: &Client, mut progress: impl FnMut(usize)) -> Re
             let list = match api.list(&page).await {
                 // Servers before 1.21 have no EndpointSlices of this version, and agents may not list them: backends are then
                 // those that selectors match.
-                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) && kind == Kind::EndpointSlice => break,
+                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) && kind == Kind::EndpointSlice => {
+                    break;
+                }
                 list => list
                     .map_err(|error| SnapshotError::List(Failure::new(kind, &Error::InitialListFailed(error)).message)),
             }?;
