@@ -31,7 +31,8 @@ scrape_configs:
 ";
 
 /// Panels that show nothing while nothing is wrong.
-const QUIET: [&str; 2] = ["Objects with problems", "Devices without programs"];
+const QUIET: [&str; 4] =
+    ["Objects with problems", "Devices without programs", "Errors of sources", "Last error of each source"];
 
 /// A Prometheus on the node. Dropped, it is killed.
 struct Prometheus {
