@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use podgate_policy::cluster::Cluster;
 use podgate_policy::compile::{Changes, Endpoint};
 use podgate_policy::model::{
@@ -89,6 +90,20 @@ impl Big {
         key
     }
 
+    /// Adds a policy with these rules for all pods of the namespace of a pod of this node.
+    pub(crate) fn add_policy(&mut self, rules: Vec<Rule>) -> ObjectKey {
+        let key = ObjectKey { name: "many-rules".into(), ..self.endpoints[0].pod.clone() };
+        let policy = Policy {
+            key: key.clone(),
+            pod_selector: Selector::default(),
+            ingress: Isolation::Restricted(rules),
+            egress: Isolation::Unaffected,
+            audit: false,
+        };
+        self.cluster.policies.insert(key.clone(), Arc::new(policy));
+        key
+    }
+
     pub(crate) fn change_namespace(&mut self, round: usize) -> Arc<str> {
         let namespace = namespace_object(round % self.size.namespaces, (round + 1) % 10);
         let name = Arc::clone(&namespace.name);
@@ -103,6 +118,34 @@ impl Big {
         self.cluster.pods.insert(key.clone(), Arc::new(pod));
         key
     }
+}
+
+/// Rules with blocks in each other's blocks and ranges over each other's ranges.
+pub(crate) fn overlapping(count: usize) -> Vec<Rule> {
+    let rule = |i: usize| {
+        let bytes = u32::try_from((i * 7 % 256) << 16 | (i * 13 % 256) << 8).expect("three bytes").to_be_bytes();
+        let length = 8 + u8::try_from(i % 17).expect("a length");
+        let cidr = IpNet::new([10, bytes[1], bytes[2], 0].into(), length).expect("a block").trunc();
+        let first = 1 + i % 60_000;
+        let range = |first: usize, last: usize| PortSpec::Range {
+            first: u16::try_from(first).expect("a port"),
+            last: u16::try_from(last).expect("a port"),
+        };
+        let port = PortMatch { protocol: Protocol::Tcp, port: range(first, (first + i % 5000).min(65_535)) };
+        let peer = Peer::Block(IpBlock { cidr, except: Vec::new() });
+        Rule { peers: Peers::Listed(vec![peer]), ports: Ports::Listed(vec![port]) }
+    };
+    (0..count).map(rule).collect()
+}
+
+/// Rules with a selector and a port of their own.
+pub(crate) fn disjoint(count: usize) -> Vec<Rule> {
+    let rule = |i: usize| {
+        let key = format!("label-{i}");
+        let peer = Peer::Pods { namespaces: Namespaces::Own, pods: select([(key.as_str(), "v".to_owned())]) };
+        Rule { peers: Peers::Listed(vec![peer]), ports: ports([u16::try_from(i + 1).expect("a port")]) }
+    };
+    (0..count).map(rule).collect()
 }
 
 fn namespace_name(index: usize) -> String {
@@ -142,6 +185,7 @@ fn pod(size: Size, namespace: usize, index: usize) -> Pod {
         node: None,
         host_network: false,
         phase: Phase::Active,
+        terminating: false,
         addresses: vec![v4, v6],
         ports: vec![port("http", if app.is_multiple_of(2) { 8080 } else { 8081 }), port("metrics", 9090)],
     }

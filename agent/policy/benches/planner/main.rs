@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use podgate_policy::compile::Changes;
-use podgate_policy::model::{ObjectKey, Pod};
+use podgate_policy::model::{ObjectKey, Pod, Rule};
 use podgate_policy::plan::Planner;
 use podgate_policy::tables::Limits;
 
@@ -115,6 +115,32 @@ fn local_pod_is_relabelled(bencher: Bencher<'_, '_>) {
         let key = big.change_local_pod(round);
         black_box(planner.update(&big.cluster, &pod_changed(&key)));
     });
+}
+
+/// Plans for a policy of these rules for the namespace of a pod of this node; whether it is enforced.
+fn bench_rules(bencher: Bencher<'_, '_>, rules: &[Rule], fits: bool) {
+    let fresh = || {
+        let (mut big, planner) = known(MEDIUM);
+        let key = big.add_policy(rules.to_vec());
+        (big, planner, Changes { policies: BTreeSet::from([key]), ..Changes::default() })
+    };
+    bencher.with_inputs(fresh).bench_local_values(|(big, mut planner, changes)| {
+        let plan = planner.update(&big.cluster, &changes);
+        assert_eq!(plan.unfit.is_empty(), fits);
+        (big, planner, plan)
+    });
+}
+
+/// A policy whose rules all overlap: it is refused before it is worked out.
+#[divan::bench(args = [2000, 15_000], sample_count = 5, sample_size = 1)]
+fn rules_that_overlap(bencher: Bencher<'_, '_>, count: usize) {
+    bench_rules(bencher, &cluster::overlapping(count), false);
+}
+
+/// A policy whose rules share nothing, each with a selector and a port of its own: it is enforced.
+#[divan::bench(args = [500, 10_000], sample_count = 5, sample_size = 1)]
+fn rules_that_share_nothing(bencher: Bencher<'_, '_>, count: usize) {
+    bench_rules(bencher, &cluster::disjoint(count), true);
 }
 
 /// Everything, from nothing.

@@ -88,7 +88,8 @@ impl Blocks {
     /// The prefixes in a block and in none of its exceptions.
     fn covered(&self, block: &IpBlock) -> Vec<IpNet> {
         let inside = self.nodes.range(block.cidr..).map(|(&prefix, _)| prefix).take_while(|p| block.cidr.contains(p));
-        inside.filter(|prefix| !block.except.iter().any(|except| except.contains(prefix))).collect()
+        let exceptions = outermost(&block.except);
+        inside.filter(|prefix| !is_in(&exceptions, prefix)).collect()
     }
 
     fn own(&mut self, prefix: IpNet, touched: &mut Touched) {
@@ -131,6 +132,21 @@ impl Blocks {
     fn node(&mut self, prefix: IpNet) -> &mut Node {
         self.nodes.get_mut(&prefix).expect("prefixes are there as long as a block owns them")
     }
+}
+
+/// The exceptions that are in no other, sorted. They have no address in common.
+pub(super) fn outermost(exceptions: &[IpNet]) -> Vec<IpNet> {
+    let mut outermost = exceptions.to_vec();
+    // What contains a prefix stands before it.
+    outermost.sort_unstable();
+    outermost.dedup_by(|inner, outer| outer.contains(&*inner));
+    outermost
+}
+
+/// Whether a prefix is in one of these, which are sorted and have no address in common.
+fn is_in(exceptions: &[IpNet], prefix: &IpNet) -> bool {
+    let after = exceptions.partition_point(|except| except <= prefix);
+    after.checked_sub(1).is_some_and(|last| exceptions[last].contains(prefix))
 }
 
 fn prefixes(block: &IpBlock) -> impl Iterator<Item = IpNet> {

@@ -1,8 +1,10 @@
 //! One policy, compiled once for all endpoints that it selects.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::compile::asks::Asks;
+use crate::compile::demand;
 use crate::compile::rules::Rules;
 use crate::compile::terms::{Ask, AskId, Grant, PortName, PortRange, Scope, Term, Who};
 use crate::evaluate::RuleRef;
@@ -17,6 +19,8 @@ use crate::op::RuleId;
 pub(crate) struct Compiled {
     /// Tells apart what a policy was compiled to at different times. Never reused.
     pub(crate) id: u32,
+    /// The steps to compile it, where they are too many: then it has no terms.
+    pub(crate) excess: Option<u64>,
     ingress: Option<Terms>,
     egress: Option<Terms>,
     asks: Vec<AskId>,
@@ -40,27 +44,44 @@ struct Named {
 }
 
 impl Terms {
-    /// The terms that follow from the names of an endpoint's ports.
-    pub(crate) fn resolve(&self, pod: &Pod) -> Vec<Term> {
-        self.named.iter().flat_map(|named| named.resolve(pod)).collect()
+    /// The terms that follow from the names of an endpoint's ports; so many at most, and whether there are more.
+    pub(crate) fn resolve(&self, served: &Served, most: usize) -> (Vec<Term>, bool) {
+        let mut terms = self.named.iter().flat_map(|named| named.resolve(served));
+        let resolved = terms.by_ref().take(most).collect();
+        (resolved, terms.next().is_some())
+    }
+}
+
+/// The numbers of an endpoint's ports by name.
+pub(crate) struct Served(BTreeMap<PortName, Vec<u16>>);
+
+impl Served {
+    /// Those of a pod.
+    pub(crate) fn by(pod: &Pod) -> Self {
+        let mut numbers = BTreeMap::<_, Vec<_>>::new();
+        for port in &pod.ports {
+            if let Some(name) = &port.name {
+                numbers.entry(port_name(name, port.protocol)).or_default().push(port.number);
+            }
+        }
+        Self(numbers)
     }
 }
 
 impl Named {
-    fn resolve(&self, pod: &Pod) -> Vec<Term> {
-        let served = pod
-            .ports
-            .iter()
-            .filter(|port| port.name.as_ref() == Some(&self.port.name) && port.protocol == self.port.protocol);
-        let grant = |number| Grant::Range(PortRange { protocol: self.port.protocol, first: number, last: number });
-        served.map(|port| Term { ask: self.ask, grant: grant(port.number), rule: self.rule }).collect()
+    fn resolve<'s>(&'s self, served: &'s Served) -> impl Iterator<Item = Term> + 's {
+        let protocol = self.port.protocol;
+        let grant = move |number| Grant::Range(PortRange { protocol, first: number, last: number });
+        let numbers = served.0.get(&self.port).into_iter().flatten();
+        numbers.map(move |&number| Term { ask: self.ask, grant: grant(number), rule: self.rule })
     }
 }
 
 impl Compiled {
-    /// Compiles a policy. Its asks and rules are held until [`Self::release`].
-    pub(crate) fn new(id: u32, policy: &Policy, asks: &mut Asks, rules: &mut Rules) -> Self {
-        let mut compiled = Self { id, ingress: None, egress: None, asks: Vec::new(), rules: Vec::new() };
+    /// Compiles a policy, unless that takes more steps than the budget. Its asks and rules are held until [`Self::release`].
+    pub(crate) fn new(id: u32, policy: &Policy, budget: u64, asks: &mut Asks, rules: &mut Rules) -> Self {
+        let excess = Some(demand::of_policy(policy)).filter(|&steps| steps > budget);
+        let mut compiled = Self { id, excess, ingress: None, egress: None, asks: Vec::new(), rules: Vec::new() };
         compiled.ingress = compiled.direction(policy, Direction::Ingress, asks, rules);
         compiled.egress = compiled.direction(policy, Direction::Egress, asks, rules);
         compiled
@@ -87,6 +108,9 @@ impl Compiled {
     fn direction(&mut self, policy: &Policy, direction: Direction, asks: &mut Asks, ids: &mut Rules) -> Option<Terms> {
         let Isolation::Restricted(rules) = policy.isolation(direction) else { return None };
         let mut terms = Terms::default();
+        if self.excess.is_some() {
+            return Some(terms);
+        }
         for (index, rule) in rules.iter().enumerate() {
             let id = ids.hold(RuleRef { policy: policy.key.clone(), direction, index });
             self.rules.push(id);
@@ -94,6 +118,12 @@ impl Compiled {
         }
         Some(terms)
     }
+}
+
+/// The peers of a rule, and the ask for them; `None`: everyone.
+struct Whose {
+    peers: Option<Arc<[Who]>>,
+    ask: Option<AskId>,
 }
 
 /// What one rule is compiled with.
@@ -111,47 +141,46 @@ impl RuleCompiler<'_> {
             Peers::Any => None,
             Peers::Listed(peers) => Some(self.resolve(peers)),
         };
+        let whose = Whose { ask: peers.as_ref().map(|peers| self.hold(peers, None)), peers };
         match &rule.ports {
-            Ports::Any => terms.fixed.push(self.term(peers, Grant::Any)),
-            Ports::Listed(ports) => ports.iter().for_each(|port| self.port(peers.as_deref(), port, terms)),
+            Ports::Any => terms.fixed.push(self.term(&whose, Grant::Any)),
+            Ports::Listed(ports) => ports.iter().for_each(|port| self.port(&whose, port, terms)),
         }
     }
 
-    fn port(&mut self, peers: Option<&[Who]>, port: &PortMatch, terms: &mut Terms) {
+    fn port(&mut self, whose: &Whose, port: &PortMatch, terms: &mut Terms) {
         let protocol = port.protocol;
-        let peers = peers.map(<[Who]>::to_vec);
         match (&port.port, self.direction) {
-            (PortSpec::All, _) => terms.fixed.push(self.term(peers, Grant::Protocol(protocol))),
+            (PortSpec::All, _) => terms.fixed.push(self.term(whose, Grant::Protocol(protocol))),
             (&PortSpec::Range { first, last }, _) => {
-                terms.fixed.push(self.term(peers, Grant::Range(PortRange { protocol, first, last })));
+                terms.fixed.push(self.term(whose, Grant::Range(PortRange { protocol, first, last })));
             }
             (PortSpec::Named(name), Direction::Ingress) => {
-                let ask = peers.map(|peers| self.hold(Ask { peers, port: None }));
-                terms.named.push(Named { ask, port: port_name(name, protocol), rule: self.id });
+                terms.named.push(Named { ask: whose.ask, port: port_name(name, protocol), rule: self.id });
             }
             (PortSpec::Named(name), Direction::Egress) => {
-                let peers = peers.unwrap_or_else(|| vec![every_pod()]);
-                let ask = self.hold(Ask { peers, port: Some(port_name(name, protocol)) });
+                let peers = whose.peers.clone().unwrap_or_else(|| Arc::new([every_pod()]));
+                let ask = self.hold(&peers, Some(port_name(name, protocol)));
                 terms.fixed.push(Term { ask: Some(ask), grant: Grant::Named(protocol), rule: self.id });
             }
         }
     }
 
-    fn term(&mut self, peers: Option<Vec<Who>>, grant: Grant) -> Term {
-        Term { ask: peers.map(|peers| self.hold(Ask { peers, port: None })), grant, rule: self.id }
+    fn term(&self, whose: &Whose, grant: Grant) -> Term {
+        Term { ask: whose.ask, grant, rule: self.id }
     }
 
-    fn hold(&mut self, ask: Ask) -> AskId {
-        let id = self.asks.hold(ask);
+    fn hold(&mut self, peers: &Arc<[Who]>, port: Option<PortName>) -> AskId {
+        let id = self.asks.hold(Ask { peers: Arc::clone(peers), port });
         self.held.push(id);
         id
     }
 
-    fn resolve(&self, peers: &[Peer]) -> Vec<Who> {
+    fn resolve(&self, peers: &[Peer]) -> Arc<[Who]> {
         let mut peers: Vec<_> = peers.iter().map(|peer| self.who(peer)).collect();
         peers.sort_unstable();
         peers.dedup();
-        peers
+        peers.into()
     }
 
     fn who(&self, peer: &Peer) -> Who {

@@ -26,8 +26,8 @@ pub(crate) struct Index {
     profiles: Profiles,
     groups: Groups,
     pods: BTreeMap<ObjectKey, Known>,
-    /// The profile of each pod that has an address.
-    claims: BTreeMap<(IpAddr, PodId), ProfileId>,
+    /// What each pod that has an address says of it.
+    claims: BTreeMap<(IpAddr, PodId), Claim>,
     last_pod: PodId,
     dirty: Dirty,
 }
@@ -41,6 +41,14 @@ struct Known {
     id: PodId,
     pod: Arc<Pod>,
     profile: ProfileId,
+}
+
+/// A pod's claim to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Claim {
+    profile: ProfileId,
+    /// It counts only as long as no pod that is not terminating has the address.
+    terminating: bool,
 }
 
 /// What must be looked at again.
@@ -69,7 +77,7 @@ impl Index {
         if let Some(port) = &ask.port {
             self.mentions.add_port(port);
         }
-        for who in &ask.peers {
+        for who in ask.peers.iter() {
             let (peer, new) = self.peers.insert(who, id, &mut self.scopes);
             match who {
                 Who::Pods { scope, pods } if new => {
@@ -90,7 +98,7 @@ impl Index {
         if let Some(port) = &ask.port {
             self.mentions.remove_port(port);
         }
-        for who in &ask.peers {
+        for who in ask.peers.iter() {
             let (peer, gone) = self.peers.remove(who, id, &mut self.scopes);
             match (who, gone) {
                 (Who::Pods { scope, pods }, Some(gone)) => {
@@ -257,7 +265,10 @@ impl Index {
     fn claim(&mut self, known: &Known, profile: Option<ProfileId>) {
         for &address in &known.pod.addresses {
             match profile {
-                Some(profile) => self.claims.insert((address, known.id), profile),
+                Some(profile) => {
+                    let terminating = known.pod.terminating;
+                    self.claims.insert((address, known.id), Claim { profile, terminating })
+                }
                 None => self.claims.remove(&(address, known.id)),
             };
             self.dirty.addresses.push(address);
@@ -267,8 +278,10 @@ impl Index {
     fn place(&mut self, addresses: &[IpAddr]) -> Moves {
         let (claims, blocks) = (&self.claims, &self.blocks);
         let key = |address: IpAddr| {
-            let mut profiles: Vec<_> =
-                claims.range((address, 0)..=(address, PodId::MAX)).map(|(_, &profile)| profile).collect();
+            let claims = claims.range((address, 0)..=(address, PodId::MAX)).map(|(_, &claim)| claim);
+            let last = claims.clone().all(|claim| claim.terminating);
+            let counting = claims.filter(|claim| claim.terminating == last);
+            let mut profiles: Vec<_> = counting.map(|claim| claim.profile).collect();
             profiles.sort_unstable();
             profiles.dedup();
             (!profiles.is_empty()).then(|| Key { profiles, prefix: blocks.longest(address), v6: address.is_ipv6() })

@@ -58,17 +58,22 @@ impl Fresh {
 
     /// Whether a pod has something that is newly mentioned.
     pub(crate) fn concerns(&self, pod: &Pod) -> bool {
-        let has = |(key, value): &Label| {
-            pod.labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
+        let has = |labels: &BTreeSet<Label>| {
+            let mentions = |(key, value): (&Arc<str>, &Arc<str>)| {
+                labels.contains(&(Arc::clone(key), None))
+                    || labels.contains(&(Arc::clone(key), Some(Arc::clone(value))))
+            };
+            pod.labels.iter().any(mentions)
         };
-        let in_scope = |scope: Option<Arc<str>>| self.labels.get(&scope).is_some_and(|labels| labels.iter().any(has));
+        let in_scope = |scope: Option<Arc<str>>| self.labels.get(&scope).is_some_and(has);
         in_scope(None) || in_scope(Some(Arc::clone(&pod.key.namespace))) || self.concerns_ports(pod)
     }
 
     fn concerns_ports(&self, pod: &Pod) -> bool {
         !self.ports.is_empty()
             && pod.ports.iter().any(|port| {
-                self.ports.iter().any(|name| port.name.as_ref() == Some(&name.name) && port.protocol == name.protocol)
+                let name = port.name.as_ref().map(|name| PortName { name: Arc::clone(name), protocol: port.protocol });
+                name.is_some_and(|name| self.ports.contains(&name))
             })
     }
 }

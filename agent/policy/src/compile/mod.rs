@@ -3,6 +3,7 @@
 mod asks;
 mod blocks;
 mod compiled;
+mod demand;
 mod groups;
 mod index;
 mod mentions;
@@ -26,6 +27,7 @@ use index::Index;
 use subjects::{Outcome, Subjects};
 
 pub(crate) use index::Delta;
+pub(crate) use rules::News as RuleNews;
 pub(crate) use subjects::{Held, Want, Wants};
 pub(crate) use terms::{AskId, Atom, Atoms, Grant, GroupId, PortRange, Spec, SpecId};
 
@@ -51,7 +53,8 @@ pub struct Changes {
     /// Slots given back: the datapath has released them already. Taken before `bound`, so that a slot can pass from
     /// one pod to another in one update.
     pub released: BTreeSet<u32>,
-    /// Slots that were given to a pod.
+    /// Slots that were given to a pod. One that was another pod's and is not among `released` passes to it as if that
+    /// pod had changed: in one switch, from the policies of the one to those of the other.
     pub bound: Vec<Endpoint>,
 }
 
@@ -78,9 +81,9 @@ pub(crate) struct Compiler {
 pub(crate) type InForce<'f> = &'f dyn Fn(AskId) -> bool;
 
 impl Compiler {
-    /// A compiler that knows nothing yet.
-    pub(crate) fn new() -> Self {
-        Self { subjects: Subjects::new(), index: Index::default() }
+    /// A compiler that knows nothing yet. What is allowed to an endpoint may take so many steps.
+    pub(crate) fn new(budget: u64) -> Self {
+        Self { subjects: Subjects::new(budget), index: Index::default() }
     }
 
     /// Takes changes; `cluster` is the state after them.
@@ -88,6 +91,9 @@ impl Compiler {
         for name in &changes.namespaces {
             self.index.set_namespace(name, cluster.namespaces.get(name));
         }
+        let bound = changes.bound.iter().map(|endpoint| endpoint.slot);
+        let new = bound.filter(|slot| !self.subjects.has_endpoint(*slot));
+        let released = changes.released.iter().copied().chain(new).collect();
         let outcome = self.subjects.update(cluster, changes);
         let wants = self.take(outcome);
         if self.subjects.asks.crowded() && !wants.is_empty() {
@@ -96,11 +102,20 @@ impl Compiler {
         for key in &changes.pods {
             self.index.set_pod(key, cluster.pods.get(key));
         }
-        let bound = changes.bound.iter().map(|endpoint| endpoint.slot);
-        Desired { released: changes.released.iter().copied().chain(bound).collect(), wants, peers: self.index.settle() }
+        Desired { released, wants, peers: self.index.settle() }
     }
 
-    /// Takes back all refusals.
+    /// The specs that were refused since they take too many steps, with how many that is.
+    pub(crate) fn excess(&self) -> impl Iterator<Item = (SpecId, u64)> {
+        self.subjects.specs().excess()
+    }
+
+    /// Whether one of these takes too many only together with others.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.subjects.specs().is_crowded()
+    }
+
+    /// Takes back all refusals but those that need not be looked at again.
     pub(crate) fn reconsider(&mut self) -> Desired {
         let outcome = self.subjects.reconsider();
         Desired { wants: self.take(outcome), peers: self.index.settle(), ..Desired::default() }
@@ -145,6 +160,11 @@ impl Compiler {
     /// The rule with an id.
     pub(crate) fn rule(&self, id: RuleId) -> Option<&RuleRef> {
         self.subjects.rules.get(id)
+    }
+
+    /// Which ids of rules came and went since the last call.
+    pub(crate) fn take_rule_news(&mut self) -> RuleNews {
+        self.subjects.rules.take_news()
     }
 
     fn take(&mut self, outcome: Outcome) -> BTreeMap<u32, Wants> {

@@ -13,7 +13,7 @@ use crate::model::{Operator, Selector};
 pub(crate) type PeerId = u32;
 
 /// A label that pods must have for a peer to match; `None`: the peer's selector names no such label.
-type Hook = Option<(Arc<str>, Arc<str>)>;
+pub(super) type Hook = Option<(Arc<str>, Arc<str>)>;
 
 /// Peers by id, and by the labels that pods need for them, so that a profile is compared with few.
 #[derive(Debug, Default)]
@@ -129,7 +129,7 @@ impl Peers {
 }
 
 /// Where a selector is filed: under each value of the `In` requirement that has the fewest.
-fn hooks(pods: &Selector) -> Vec<Hook> {
+pub(super) fn hooks(pods: &Selector) -> Vec<Hook> {
     let values = pods.requirements().iter().filter_map(|requirement| match &requirement.operator {
         Operator::In(values) => Some((&requirement.key, values)),
         _ => None,

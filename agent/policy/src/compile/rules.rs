@@ -16,6 +16,16 @@ pub(crate) struct Rules {
     rules: BTreeMap<RuleId, Held>,
     gone: VecDeque<RuleId>,
     last: RuleId,
+    news: News,
+}
+
+/// Which ids lead somewhere else than before.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Ids that are new, with their rules.
+    pub(crate) named: Vec<(RuleId, RuleRef)>,
+    /// Ids that lead nowhere any more.
+    pub(crate) forgotten: Vec<RuleId>,
 }
 
 #[derive(Debug)]
@@ -29,6 +39,7 @@ impl Rules {
     pub(crate) fn hold(&mut self, rule: RuleRef) -> RuleId {
         let id = *self.ids.entry(rule.clone()).or_insert_with(|| {
             self.last += 1;
+            self.news.named.push((self.last, rule.clone()));
             self.last
         });
         self.rules.entry(id).or_insert(Held { rule, holders: 0 }).holders += 1;
@@ -52,6 +63,11 @@ impl Rules {
         self.rules.get(&id).map(|held| &held.rule)
     }
 
+    /// What changed since the last call.
+    pub(crate) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
     fn forget_oldest(&mut self) {
         let Some(id) = self.gone.pop_front() else { return };
         // An id that was held again and released again stands in the queue twice: its last place counts.
@@ -60,6 +76,7 @@ impl Rules {
         }
         if let Some(held) = self.rules.remove(&id) {
             self.ids.remove(&held.rule);
+            self.news.forgotten.push(id);
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::cluster::Cluster;
 use crate::compile::asks::Asks;
+use crate::compile::demand::{self, Together};
 use crate::compile::terms::{Ask, AskId, Spec, SpecId, Term};
 
 /// The spec without terms: nothing is allowed. It is always there, and its id is that of
@@ -16,7 +18,20 @@ pub(crate) struct Specs {
     ids: HashMap<Vec<Term>, SpecId>,
     specs: BTreeMap<SpecId, State>,
     refused: BTreeSet<SpecId>,
+    /// Of those that are refused, the ones that take too many steps, with how many that is.
+    excess: BTreeMap<SpecId, Excess>,
+    together: Together,
+    budget: u64,
     last: SpecId,
+}
+
+/// More steps than the budget has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Excess {
+    /// It takes them by itself.
+    Own(u64),
+    /// Together with the others.
+    Shared(u64),
 }
 
 #[derive(Debug)]
@@ -29,19 +44,22 @@ struct State {
 pub(crate) type Activated = Vec<(AskId, Arc<Ask>)>;
 
 impl Specs {
-    /// Only the spec that allows nothing.
-    pub(crate) fn new() -> Self {
+    /// Only the spec that allows nothing. Others may take this many steps.
+    pub(crate) fn new(budget: u64) -> Self {
         let deny = State { spec: Arc::new(Spec { id: DENY, terms: Vec::new() }), users: 1 };
         Self {
             ids: HashMap::from([(Vec::new(), DENY)]),
             specs: BTreeMap::from([(DENY, deny)]),
             refused: BTreeSet::new(),
+            excess: BTreeMap::new(),
+            together: Together::default(),
+            budget,
             last: DENY,
         }
     }
 
-    /// The spec with these terms, in any order, for one more user.
-    pub(crate) fn hold(&mut self, mut terms: Vec<Term>, asks: &mut Asks) -> (SpecId, Activated) {
+    /// The spec with these terms, in any order, for one more user. It is refused from the start if it takes too many steps.
+    pub(crate) fn hold(&mut self, mut terms: Vec<Term>, asks: &mut Asks, cluster: &Cluster) -> (SpecId, Activated) {
         terms.sort_unstable();
         terms.dedup();
         if let Some(&id) = self.ids.get(&terms) {
@@ -51,9 +69,40 @@ impl Specs {
         self.last += 1;
         self.ids.insert(terms.clone(), self.last);
         let spec = Arc::new(Spec { id: self.last, terms });
-        let activated = put_to_use(&spec, asks);
+        let own = demand::of_spec(&spec, asks, cluster, self.budget);
+        if own > self.budget {
+            self.exceed(&spec, Excess::Own(own));
+        }
+        self.specs.insert(self.last, State { spec: Arc::clone(&spec), users: 1 });
+        (self.last, self.accept(&spec, asks))
+    }
+
+    /// A spec that is refused for good, since it takes so many steps to tell its terms.
+    pub(crate) fn hold_excess(&mut self, steps: u64) -> SpecId {
+        self.last += 1;
+        let spec = Arc::new(Spec { id: self.last, terms: Vec::new() });
+        self.exceed(&spec, Excess::Own(steps));
         self.specs.insert(self.last, State { spec, users: 1 });
-        (self.last, activated)
+        self.last
+    }
+
+    fn exceed(&mut self, spec: &Spec, excess: Excess) {
+        self.refused.insert(spec.id);
+        self.excess.insert(spec.id, excess);
+    }
+
+    /// Puts a spec to use, unless it is refused or takes too many steps together with the others.
+    fn accept(&mut self, spec: &Arc<Spec>, asks: &mut Asks) -> Activated {
+        if self.refused.contains(&spec.id) {
+            return Vec::new();
+        }
+        let steps = self.together.steps_with(spec, asks);
+        if steps > self.budget {
+            self.exceed(spec, Excess::Shared(steps));
+            return Vec::new();
+        }
+        self.together.add(spec, asks);
+        put_to_use(spec, asks)
     }
 
     /// One more user of a spec that is in use.
@@ -68,8 +117,12 @@ impl Specs {
         if state.users == 0
             && let Some(state) = self.specs.remove(&id)
         {
-            self.ids.remove(&state.spec.terms);
+            if self.ids.get(&state.spec.terms) == Some(&id) {
+                self.ids.remove(&state.spec.terms);
+            }
+            self.excess.remove(&id);
             if !self.refused.remove(&id) {
+                self.together.remove(&state.spec, asks);
                 end_use(&state.spec, asks);
             }
         }
@@ -84,15 +137,31 @@ impl Specs {
     /// Puts the spec that allows nothing in the place of one that the tables have no room for.
     pub(crate) fn refuse(&mut self, id: SpecId, asks: &mut Asks) {
         if id != DENY && self.refused.insert(id) {
+            self.together.remove(&self.specs[&id].spec, asks);
             end_use(&self.specs[&id].spec, asks);
         }
     }
 
-    /// Takes back all refusals. Returns the specs concerned, and the asks that are active again.
+    /// Takes back all refusals but of those that take too many steps. Returns the specs concerned, and the asks that are active
+    /// again.
     pub(crate) fn reconsider(&mut self, asks: &mut Asks) -> (BTreeSet<SpecId>, Activated) {
-        let refused = std::mem::take(&mut self.refused);
-        let activated = refused.iter().flat_map(|id| put_to_use(&self.specs[id].spec, asks)).collect();
+        self.excess.retain(|_, excess| matches!(excess, Excess::Own(_)));
+        let (for_good, refused): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.refused).into_iter().partition(|id| self.excess.contains_key(id));
+        self.refused = for_good;
+        let specs: Vec<_> = refused.iter().map(|id| Arc::clone(&self.specs[id].spec)).collect();
+        let activated = specs.iter().flat_map(|spec| self.accept(spec, asks)).collect();
         (refused, activated)
+    }
+
+    /// The specs that were refused since they take too many steps, with how many that is.
+    pub(crate) fn excess(&self) -> impl Iterator<Item = (SpecId, u64)> {
+        self.excess.iter().map(|(&id, &(Excess::Own(steps) | Excess::Shared(steps)))| (id, steps))
+    }
+
+    /// Whether a spec was refused only since there are others.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.excess.values().any(|excess| matches!(excess, Excess::Shared(_)))
     }
 
     /// The specs that were refused.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cluster::Cluster;
 use crate::compile::Changes;
 use crate::compile::asks::Asks;
-use crate::compile::compiled::Compiled;
+use crate::compile::compiled::{Compiled, Served};
 use crate::compile::rules::Rules;
 use crate::compile::specs::{Activated, DENY, Specs};
 use crate::compile::terms::{AskId, Spec, SpecId, Term, Who};
@@ -40,6 +40,8 @@ pub(crate) struct Subjects {
     policies: BTreeMap<ObjectKey, Selecting>,
     audited: Audited,
     compilations: u32,
+    /// How many steps a policy, and what is allowed to an endpoint, may take.
+    budget: u64,
 }
 
 /// What is in audit mode beside single policies.
@@ -68,6 +70,17 @@ struct Selecting {
 /// What makes endpoints have the same spec: direction, compiled policies, ports of their own that policies name.
 type Likeness = (Direction, Vec<u32>, Vec<Term>);
 
+/// What an endpoint's policies allow in a direction.
+struct Allowed {
+    mode: Mode,
+    /// What depends on its ports, with what else makes endpoints alike.
+    likeness: Likeness,
+    /// What does not.
+    fixed: Vec<Term>,
+    /// The steps that it takes to tell, if they are too many.
+    excess: Option<u64>,
+}
+
 /// What changed for endpoints.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -78,17 +91,18 @@ pub(crate) struct Outcome {
 }
 
 impl Subjects {
-    /// Without endpoints and policies.
-    pub(crate) fn new() -> Self {
+    /// Without endpoints and policies. These may take so many steps.
+    pub(crate) fn new(budget: u64) -> Self {
         Self {
             asks: Asks::default(),
             rules: Rules::default(),
-            specs: Specs::new(),
+            specs: Specs::new(budget),
             endpoints: BTreeMap::new(),
             by_namespace: BTreeMap::new(),
             policies: BTreeMap::new(),
             audited: Audited::default(),
             compilations: 0,
+            budget,
         }
     }
 
@@ -99,7 +113,6 @@ impl Subjects {
         }
         let mut slots = BTreeSet::new();
         for endpoint in &changes.bound {
-            self.release(endpoint.slot);
             self.bind(endpoint.slot, endpoint.pod.clone());
             slots.insert(endpoint.slot);
         }
@@ -150,9 +163,27 @@ impl Subjects {
         spec.asks().map(|ask| prefixes(&self.asks, ask)).sum()
     }
 
+    /// Whether a slot is an endpoint's.
+    pub(crate) fn has_endpoint(&self, slot: u32) -> bool {
+        self.endpoints.contains_key(&slot)
+    }
+
+    /// Gives a slot to a pod. Where it was another's it keeps that one's policies until its own are found.
     fn bind(&mut self, slot: u32, pod: ObjectKey) {
+        self.leave_namespace(slot);
         self.by_namespace.entry(Arc::clone(&pod.namespace)).or_default().insert(slot);
-        self.endpoints.insert(slot, Endpoint { pod, specs: None, policies: BTreeSet::new() });
+        let new = || Endpoint { pod: pod.clone(), specs: None, policies: BTreeSet::new() };
+        self.endpoints.entry(slot).or_insert_with(new).pod = pod.clone();
+    }
+
+    fn leave_namespace(&mut self, slot: u32) {
+        let Some(namespace) = self.endpoints.get(&slot).map(|endpoint| &endpoint.pod.namespace) else { return };
+        if let Some(slots) = self.by_namespace.get_mut(namespace) {
+            slots.remove(&slot);
+            if slots.is_empty() {
+                self.by_namespace.remove(namespace);
+            }
+        }
     }
 
     fn slots_of(&self, pod: &ObjectKey) -> impl Iterator<Item = u32> {
@@ -161,18 +192,13 @@ impl Subjects {
     }
 
     fn release(&mut self, slot: u32) {
+        self.leave_namespace(slot);
         let Some(endpoint) = self.endpoints.remove(&slot) else { return };
         for key in &endpoint.policies {
             self.deselect(key, slot);
         }
         for (spec, _) in endpoint.specs.into_iter().flatten().flatten() {
             self.specs.release(spec, &mut self.asks);
-        }
-        if let Some(slots) = self.by_namespace.get_mut(&endpoint.pod.namespace) {
-            slots.remove(&slot);
-            if slots.is_empty() {
-                self.by_namespace.remove(&endpoint.pod.namespace);
-            }
         }
     }
 
@@ -273,7 +299,7 @@ impl Subjects {
 
     fn compile(&mut self, policy: &Policy) -> Compiled {
         self.compilations += 1;
-        Compiled::new(self.compilations, policy, &mut self.asks, &mut self.rules)
+        Compiled::new(self.compilations, policy, self.budget, &mut self.asks, &mut self.rules)
     }
 
     fn compile_again(&mut self, key: &ObjectKey, policy: &Arc<Policy>) {
@@ -294,8 +320,9 @@ impl Subjects {
             let Some(endpoint) = self.endpoints.get(&slot) else { continue };
             let before = endpoint.specs;
             let pod = cluster.pods.get(&endpoint.pod).cloned();
-            let specs = Direction::ALL
-                .map(|direction| self.spec(slot, direction, pod.as_deref(), &mut alike, &mut outcome.activated));
+            let specs = Direction::ALL.map(|direction| {
+                self.spec(slot, direction, pod.as_deref(), cluster, &mut alike, &mut outcome.activated)
+            });
             for (spec, _) in before.into_iter().flatten().flatten() {
                 self.specs.release(spec, &mut self.asks);
             }
@@ -314,6 +341,7 @@ impl Subjects {
         slot: u32,
         direction: Direction,
         pod: Option<&Pod>,
+        cluster: &Cluster,
         alike: &mut HashMap<Likeness, SpecId>,
         activated: &mut Activated,
     ) -> Held {
@@ -321,33 +349,42 @@ impl Subjects {
             self.specs.share(DENY);
             return Some((DENY, Mode::Enforced));
         };
-        let (mode, likeness, fixed) = self.terms(slot, direction, pod)?;
+        let Allowed { mode, likeness, fixed, excess } = self.terms(slot, direction, pod)?;
         if let Some(&spec) = alike.get(&likeness) {
             self.specs.share(spec);
             return Some((spec, mode));
         }
-        let terms = [fixed, likeness.2.clone()].concat();
-        let (spec, active) = self.specs.hold(terms, &mut self.asks);
+        let (spec, active) = match excess {
+            Some(steps) => (self.specs.hold_excess(steps), Vec::new()),
+            None => self.specs.hold([fixed, likeness.2.clone()].concat(), &mut self.asks, cluster),
+        };
         activated.extend(active);
         alike.insert(likeness, spec);
         Some((spec, mode))
     }
 
-    /// What an endpoint's policies allow in a direction, in two parts: what depends on its ports, with what else makes
-    /// endpoints alike, and what does not. `None`: it is not isolated. Policies in audit mode count only where there are no
-    /// others.
-    fn terms(&self, slot: u32, direction: Direction, pod: &Pod) -> Option<(Mode, Likeness, Vec<Term>)> {
+    /// What an endpoint's policies allow in a direction. `None`: it is not isolated. Policies in audit mode count only where
+    /// there are no others.
+    fn terms(&self, slot: u32, direction: Direction, pod: &Pod) -> Option<Allowed> {
         let policies = self.endpoints[&slot].policies.iter().map(|key| &self.policies[key]);
         let isolating =
             policies.filter_map(|it| Some((self.mode(&it.policy), &it.compiled, it.compiled.terms(direction)?)));
         let isolating: Vec<_> = isolating.collect();
         let mode = isolating.iter().map(|(mode, ..)| *mode).min()?;
         let in_force = isolating.into_iter().filter(|(its, ..)| *its == mode);
-        let isolating: Vec<_> = in_force.map(|(_, compiled, terms)| (compiled.id, terms)).collect();
-        let ids = isolating.iter().map(|(id, _)| *id).collect();
-        let resolved = isolating.iter().flat_map(|(_, terms)| terms.resolve(pod)).collect();
+        let isolating: Vec<_> = in_force.map(|(_, compiled, terms)| (compiled, terms)).collect();
+        let ids = isolating.iter().map(|(compiled, _)| compiled.id).collect();
+        let most = usize::try_from(self.budget).unwrap_or(usize::MAX);
+        let (mut resolved, mut more, served) = (Vec::new(), false, Served::by(pod));
+        for (_, terms) in &isolating {
+            let (named, others) = terms.resolve(&served, most - resolved.len().min(most));
+            resolved.extend(named);
+            more |= others;
+        }
+        let excess = isolating.iter().filter_map(|(compiled, _)| compiled.excess).max();
+        let excess = excess.or_else(|| more.then(|| self.budget.saturating_add(1)));
         let fixed = isolating.iter().flat_map(|(_, terms)| &terms.fixed).copied().collect();
-        Some((mode, (direction, ids, resolved), fixed))
+        Some(Allowed { mode, likeness: (direction, ids, resolved), fixed, excess })
     }
 
     fn want(&self, specs: [Held; 2]) -> Wants {

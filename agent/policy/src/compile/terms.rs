@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{IpBlock, Protocol, Selector};
+use crate::model::{IpBlock, Protocol, Requirement, Selector};
 use crate::op::RuleId;
 
 /// The id of an [`Ask`]. Never reused.
@@ -37,6 +37,19 @@ pub(crate) enum Who {
     Block(IpBlock),
 }
 
+impl Who {
+    /// How many prefixes, requirements and values it names.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Block(block) => 1 + block.except.len(),
+            Self::Pods { pods, .. } => {
+                let values = |requirement: &Requirement| 1 + requirement.operator.values().len();
+                1 + pods.requirements().iter().map(values).sum::<usize>()
+            }
+        }
+    }
+}
+
 /// A name of container ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PortName {
@@ -51,7 +64,7 @@ pub(crate) struct PortName {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ask {
     /// Any of these, sorted and without duplicates.
-    pub(crate) peers: Vec<Who>,
+    pub(crate) peers: Arc<[Who]>,
     /// Serving this.
     pub(crate) port: Option<PortName>,
 }

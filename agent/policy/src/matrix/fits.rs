@@ -2,10 +2,11 @@
 //! destination, not once per pair.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::cluster::Cluster;
-use crate::evaluate::{Party, Traffic, in_force, peers_match, ports_match, rules, same_family};
+use crate::evaluate::{Party, Traffic, in_force, owners_among, peers_match, ports_match, rules, same_family};
 use crate::matrix::{PortChoice, Row};
 use crate::model::{Direction, Mode, ObjectKey, Pod, Policy, Ports, Protocol};
 
@@ -38,6 +39,8 @@ struct Fits<'c> {
     members: Vec<Member<'c>>,
     /// Every address of every member.
     parties: Vec<Party<'c>>,
+    /// The pods that have an address which several claim.
+    owners: BTreeMap<IpAddr, Vec<&'c Pod>>,
     rules: Vec<Fit<'c>>,
     /// Where the rules of a policy in a direction are among `rules`.
     policies: BTreeMap<(&'c ObjectKey, Direction), Range<usize>>,
@@ -75,7 +78,9 @@ struct Column {
 /// Which rules let a port of a destination pass.
 struct Port {
     /// By rule: whether its ports match. Names mean the destination's, whichever way the rule looks.
-    matching: Vec<bool>,
+    own: Vec<bool>,
+    /// By party of the destination: the same for egress rules, where several pods claim the party's address.
+    targets: Vec<Option<Vec<bool>>>,
     /// Those that match among the ingress rules of the destination; `None`: it is not isolated.
     ingress: Option<Vec<usize>>,
 }
@@ -83,7 +88,13 @@ struct Port {
 impl<'c> Fits<'c> {
     fn new(cluster: &'c Cluster) -> Self {
         let pods: Vec<&Pod> = cluster.pods.values().map(|pod| &**pod).filter(|pod| pod.is_networked()).collect();
-        let mut fits = Self { members: Vec::new(), parties: Vec::new(), rules: Vec::new(), policies: BTreeMap::new() };
+        let mut fits = Self {
+            members: Vec::new(),
+            parties: Vec::new(),
+            owners: contested(&pods),
+            rules: Vec::new(),
+            policies: BTreeMap::new(),
+        };
         let ranges: Vec<_> = pods.iter().map(|pod| fits.add_parties(pod)).collect();
         for (pod, parties) in pods.into_iter().zip(ranges) {
             let egress = fits.isolated(cluster, pod, Direction::Egress);
@@ -122,12 +133,20 @@ impl<'c> Fits<'c> {
         for rule in rules(policy, direction).unwrap_or_default() {
             let matches =
                 |party: &Party<'_>| peers_match(cluster, &policy.key.namespace, &rule.peers, party).is_match();
-            let peers = self.parties.iter().map(matches).collect();
+            let peers = self.parties.iter().map(|party| self.everybody(party).iter().all(matches)).collect();
             self.rules.push(Fit { ports: &rule.ports, peers });
         }
         let range = first..self.rules.len();
         self.policies.insert((&policy.key, direction), range.clone());
         range
+    }
+
+    /// Whoever may be behind the address of a party.
+    fn everybody(&self, party: &Party<'c>) -> Vec<Party<'c>> {
+        match party.address.and_then(|address| self.owners.get(&address)) {
+            Some(owners) => owners.iter().map(|pod| Party::pod_at(pod, party.address)).collect(),
+            None => vec![*party],
+        }
     }
 
     fn columns(&self, to: &Member<'_>, choice: &PortChoice) -> Vec<Column> {
@@ -140,14 +159,21 @@ impl<'c> Fits<'c> {
     }
 
     fn column(&self, to: &Member<'_>, protocol: Protocol, port: u16) -> Column {
-        let matches =
-            |rule: &Fit<'_>| ports_match(rule.ports, Some(to.pod), Traffic::Port { protocol, number: port }).is_match();
-        let matching: Vec<bool> = self.rules.iter().map(matches).collect();
+        let traffic = Traffic::Port { protocol, number: port };
+        let matching = |pod: &Pod| -> Vec<bool> {
+            self.rules.iter().map(|rule| ports_match(rule.ports, Some(pod), traffic).is_match()).collect()
+        };
+        let own = matching(to.pod);
         let ingress = match &to.ingress {
             Isolated::No => None,
-            Isolated::By(rules) => Some(rules.iter().copied().filter(|&rule| matching[rule]).collect()),
+            Isolated::By(rules) => Some(rules.iter().copied().filter(|&rule| own[rule]).collect()),
         };
-        let port_rules = Port { matching, ingress };
+        let targets = self.parties[to.parties.clone()].iter().map(|target| {
+            let owners = target.address.and_then(|address| self.owners.get(&address));
+            owners.map(|owners| all_of(owners.iter().map(|pod| matching(pod))))
+        });
+        let targets = targets.collect();
+        let port_rules = Port { own, targets, ingress };
         let allowed = self.members.iter().map(|from| self.is_allowed(from, to, &port_rules)).collect();
         Column { protocol, port, allowed }
     }
@@ -162,16 +188,17 @@ impl<'c> Fits<'c> {
         let routes = from.parties.clone().flat_map(|source| to.parties.clone().map(move |target| (source, target)));
         let mut verdicts = routes
             .filter(|&(source, target)| family(source, target))
-            .map(|(source, target)| self.leaves(from, target, port) && self.enters(source, port))
+            .map(|(source, target)| self.leaves(from, to, target, port) && self.enters(source, port))
             .peekable();
         verdicts.peek().is_some() && verdicts.all(|allowed| allowed)
     }
 
     /// Whether the egress policies of `from` let the port of party `target` pass.
-    fn leaves(&self, from: &Member<'_>, target: usize, port: &Port) -> bool {
+    fn leaves(&self, from: &Member<'_>, to: &Member<'_>, target: usize, port: &Port) -> bool {
+        let matching = port.targets[target - to.parties.start].as_ref().unwrap_or(&port.own);
         match &from.egress {
             Isolated::No => true,
-            Isolated::By(rules) => rules.iter().any(|&rule| port.matching[rule] && self.rules[rule].peers[target]),
+            Isolated::By(rules) => rules.iter().any(|&rule| matching[rule] && self.rules[rule].peers[target]),
         }
     }
 
@@ -179,4 +206,24 @@ impl<'c> Fits<'c> {
     fn enters(&self, source: usize, port: &Port) -> bool {
         port.ingress.as_ref().is_none_or(|rules| rules.iter().any(|&rule| self.rules[rule].peers[source]))
     }
+}
+
+/// The owners of the addresses that are not simply one pod's.
+fn contested<'c>(pods: &[&'c Pod]) -> BTreeMap<IpAddr, Vec<&'c Pod>> {
+    let mut claims: BTreeMap<IpAddr, Vec<&'c Pod>> = BTreeMap::new();
+    for pod in pods {
+        for address in &pod.addresses {
+            claims.entry(*address).or_default().push(pod);
+        }
+    }
+    claims.retain(|_, pods| pods.len() > 1);
+    claims.into_iter().map(|(address, pods)| (address, owners_among(pods.into_iter()))).collect()
+}
+
+/// What all of these say together; at least one.
+fn all_of(outcomes: impl Iterator<Item = Vec<bool>>) -> Vec<bool> {
+    let both = |first: Vec<bool>, second: Vec<bool>| {
+        first.iter().zip(second).map(|(first, second)| *first && second).collect()
+    };
+    outcomes.reduce(both).unwrap_or_default()
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::Cluster;
-use crate::compile::{Changes, Compiler, Spec, SpecId};
+use crate::compile::{Changes, Compiler, RuleNews, Spec, SpecId};
 use crate::evaluate::RuleRef;
 use crate::model::Direction;
 use crate::op::{Op, RuleId};
@@ -21,6 +21,10 @@ pub struct Plan {
     /// Whether this plan makes room that the next may use: then plan again, with whatever changes there are or none,
     /// as soon as this plan is applied.
     pub again: bool,
+    /// Ids of rules that are new, with their rules.
+    pub named: Vec<(RuleId, RuleRef)>,
+    /// Ids of rules that are gone for so long that they lead nowhere any more.
+    pub forgotten: Vec<RuleId>,
 }
 
 /// Something that a table has no room for.
@@ -34,6 +38,21 @@ pub struct Unfit {
     pub needed: u32,
     /// How many there are.
     pub capacity: u32,
+}
+
+impl Unfit {
+    /// What there is too little of.
+    #[must_use]
+    pub fn shortage(&self) -> String {
+        let Self { table, needed, capacity, .. } = self;
+        match table {
+            Table::Steps => format!(
+                "its policies take {needed} steps to work out and at most {capacity} are taken: let fewer of their \
+                 ranges, blocks and selectors overlap"
+            ),
+            _ => format!("table {table} has {capacity} entries, {needed} are needed"),
+        }
+    }
 }
 
 /// What a table has no room for, and what becomes of it.
@@ -73,7 +92,7 @@ impl Planner {
     /// A planner for empty tables with this much room.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let (compiler, tables) = (Compiler::new(), Tables::new(limits));
+        let (compiler, tables) = (Compiler::new(limits.of(Table::Steps).into()), Tables::new(limits));
         Self { compiler, tables, limits, refused: BTreeMap::new(), freed: false, vain: 0, least: 0 }
     }
 
@@ -118,7 +137,7 @@ impl Planner {
         let desired = self.compiler.update(cluster, changes, &|ask| self.tables.in_force(ask));
         let regrouped = !desired.wants.is_empty() || !desired.peers.groups.is_empty();
         self.tables.stage(desired);
-        if !self.refused.is_empty() && (self.freed || regrouped) {
+        if (!self.refused.is_empty() || self.compiler.is_crowded()) && (self.freed || regrouped) {
             self.refused.clear();
             self.tables.stage(self.compiler.reconsider());
         }
@@ -162,15 +181,21 @@ impl Planner {
         let in_vain = retry && count >= self.least;
         self.vain = if in_vain { self.vain + 1 } else { 0 };
         self.least = if in_vain { self.least } else { count };
-        Plan { ops, again: self.freed && !unfit.is_empty() && self.vain < RETRIES, unfit }
+        let RuleNews { named, forgotten } = self.compiler.take_rule_news();
+        Plan { ops, again: self.freed && !unfit.is_empty() && self.vain < RETRIES, unfit, named, forgotten }
     }
 
     fn unfit(&self) -> Vec<Unfit> {
         let entry = |subject, table, needed| Unfit { subject, table, needed, capacity: self.limits.of(table) };
-        let endpoints = self.refused.iter().flat_map(|(&spec, overflow)| {
-            let users = self.compiler.users(spec).into_iter();
-            users.map(|(slot, direction)| entry(Subject::Endpoint { slot, direction }, overflow.table, overflow.needed))
+        let excess = self.compiler.excess().map(|(spec, steps)| {
+            (spec, Overflow { table: Table::Steps, needed: u32::try_from(steps).unwrap_or(u32::MAX) })
         });
+        let refused = self.refused.iter().map(|(&spec, &overflow)| (spec, overflow)).chain(excess);
+        let endpoints = refused.flat_map(|(spec, overflow)| {
+            let users = self.compiler.users(spec).into_iter();
+            users.map(move |(slot, direction)| (Subject::Endpoint { slot, direction }, overflow))
+        });
+        let endpoints = endpoints.map(|(subject, overflow)| entry(subject, overflow.table, overflow.needed));
         let addresses = self.tables.left_out().into_iter().map(|(table, count)| {
             let needed = u32::try_from(self.tables.used(table) + count).unwrap_or(u32::MAX);
             entry(Subject::Addresses(count), table, needed)

@@ -166,6 +166,7 @@ impl Mirror {
             Table::ClassRows => self.class_rows.len(),
             Table::Rows => length(self.rows.keys().next_back().copied()),
             Table::RowPorts => self.row_ports.len(),
+            Table::Steps => 0,
             Table::PortClasses => length(self.ports.values().flatten().max().map(|&class| u32::from(class))),
         }
     }

@@ -45,10 +45,15 @@ pub enum Table {
     RowPorts,
     /// Port classes of one protocol.
     PortClasses,
+    /// None of the kernel's: the steps that it takes to work out what is allowed to an endpoint.
+    Steps,
 }
 
+/// At least so many steps are taken: a tenth of a second's worth.
+const STEPS: u32 = 500_000;
+
 impl Table {
-    /// All of them.
+    /// All of the kernel's.
     pub const ALL: [Self; 9] = [
         Self::Addresses4,
         Self::Addresses6,
@@ -74,6 +79,7 @@ impl Table {
             Self::Rows => "rows",
             Self::RowPorts => "row_ports",
             Self::PortClasses => "port_classes",
+            Self::Steps => "steps",
         }
     }
 }
@@ -121,7 +127,14 @@ impl Limits {
             Table::Rows => self.rows,
             Table::RowPorts => self.row_ports,
             Table::PortClasses => self.port_classes,
+            Table::Steps => self.steps(),
         }
+    }
+
+    /// So many that what fits into tables of this size is worked out, unless much of it overlaps.
+    const fn steps(&self) -> u32 {
+        let asked = self.row_ports.saturating_mul(4);
+        if asked > STEPS { asked } else { STEPS }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The compiler and its tables against the evaluator.
 
 mod audit;
+mod bounds;
 mod churn;
 mod properties;
 mod races;

@@ -38,6 +38,7 @@ pub(crate) fn pod(name: &str, with: &[(&str, &str)], address: &str) -> Edit {
         node: None,
         host_network: false,
         phase: Phase::Active,
+        terminating: false,
         addresses: vec![address.parse::<IpAddr>().expect("an address")],
         ports: Vec::new(),
     })

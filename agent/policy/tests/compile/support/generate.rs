@@ -128,8 +128,9 @@ fn pod() -> impl Strategy<Value = Pod> {
     // A pod mostly has its own addresses, now and then another's.
     let borrowed = option::weighted(0.15, pod_index());
     let phase = prop_oneof![9 => Just(Phase::Active), 1 => Just(Phase::Finished)];
-    (pod_index(), borrowed, labels(), prop::bool::weighted(0.05), phase, vec(container_port(), 0..=3), 0..4usize)
-        .prop_map(|(index, borrowed, labels, host_network, phase, ports, families)| {
+    let kind = (prop::bool::weighted(0.05), prop::bool::weighted(0.2), phase);
+    (pod_index(), borrowed, labels(), kind, vec(container_port(), 0..=3), 0..4usize).prop_map(
+        |(index, borrowed, labels, (host_network, terminating, phase), ports, families)| {
             let at = borrowed.unwrap_or(index);
             let addresses = [vec![], vec![false], vec![true], vec![false, true]][families].clone();
             Pod {
@@ -139,10 +140,12 @@ fn pod() -> impl Strategy<Value = Pod> {
                 node: None,
                 host_network,
                 phase,
+                terminating,
                 addresses: addresses.into_iter().map(|v6| address(at, v6)).collect(),
                 ports,
             }
-        })
+        },
+    )
 }
 
 fn namespace() -> impl Strategy<Value = Namespace> {

@@ -35,7 +35,12 @@ impl World {
         for edit in edits {
             self.edit(edit, &mut changes);
         }
-        changes.released.extend(before.keys().filter(|slot| before.get(slot) != self.endpoints.get(slot)));
+        // A slot passes from one pod to another in its place, or is given back first: here by its number.
+        let is_released = |slot: &&u32| match self.endpoints.get(slot) {
+            None => true,
+            Some(now) => **slot % 2 == 1 && before.get(slot) != Some(now),
+        };
+        changes.released.extend(before.keys().filter(is_released));
         let bound = self.endpoints.iter().filter(|(slot, pod)| before.get(slot) != Some(pod));
         changes.bound = bound.map(|(&slot, pod)| Endpoint { slot, pod: pod.clone() }).collect();
         changes
