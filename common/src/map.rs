@@ -18,7 +18,7 @@ macro_rules! maps {
     };
 }
 
-/// Slots for endpoints, slot 0 excluded, which counts what has no endpoint.
+/// Slots: 0 counts what has no endpoint, the last is shared by those who find no other, the rest are endpoints'.
 pub const ENDPOINTS: u32 = 512;
 
 /// A pod may fill this part of [`PENDING4`], and of [`PENDING6`], with flows opened in one direction.
@@ -28,7 +28,7 @@ maps! {
     /// Array by ifindex modulo its size, a power of two → [`crate::InterfaceSlot`].
     INTERFACES = 4096;
     /// Hash: ifindex (u32) → slot (u32), for interfaces whose place in [`INTERFACES`] is another's.
-    INTERFACES_MORE = super::ENDPOINTS;
+    INTERFACES_MORE = 4096;
     /// Array by slot → [`crate::SlotWord`].
     SLOTS = super::ENDPOINTS;
     /// Array → [`crate::EndpointConfig`]. Room for the next configuration of every endpoint beside the current one.

@@ -127,7 +127,8 @@ impl Datapath {
         self.programs.get(Classifier::Exit)
     }
 
-    /// How many slots there are: endpoints have slots 1 to this number.
+    /// The last slot. All that find no slot of their own share it, isolated in both directions; see [`Self::confine`]. Endpoints
+    /// have those from 1 to the one before it.
     #[must_use]
     pub fn last_slot(&self) -> u32 {
         self.maps.capacities[map::SLOTS] - 1
@@ -289,6 +290,31 @@ impl Datapath {
         Ok(pinned || noted)
     }
 
+    /// Isolates an interface in both directions though there is no slot for it. [`Self::attach`] gives it one without a gap.
+    /// Calling it again sees that the programs are still first. Whether anything was to be done to the hooks.
+    ///
+    /// # Errors
+    /// As for [`Self::attach`].
+    pub fn confine(&mut self, ifindex: u32) -> Result<bool, Error> {
+        let slot = self.last_slot();
+        let is_ready = self.slots.endpoint(slot).is_ok_and(|it| it.policies == Some(EndpointPolicies::NOTHING));
+        if !is_ready {
+            self.identify(slot, &Identity::shared())?;
+            self.switch(slot, EndpointPolicies::NOTHING)?;
+        }
+        self.enter_interface(ifindex, slot)?;
+        self.hang(ifindex, Direction::ALL.map(Classifier::of_pod))
+    }
+
+    /// Undoes [`Self::confine`] for an interface, which may be gone.
+    ///
+    /// # Errors
+    /// The kernel refused something; calling again goes on.
+    pub fn unconfine(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.hooks.detach(ifindex)?;
+        self.strike_interface(ifindex)
+    }
+
     /// Takes the programs off the interface of a slot, which may be gone, and frees the slot. A slot without identity
     /// is free already.
     ///
@@ -380,7 +406,9 @@ fn set_origin<K: aya::Pod + Ord>(
     former: Option<K>,
     now: Option<K>,
 ) -> Result<(), Error> {
-    if let Some(address) = former.filter(|_| former != now) {
+    // Another slot may have the address by now.
+    let is_its_own = |address: &K| origins.entries.get(address) == Some(&slot);
+    if let Some(address) = former.filter(|_| former != now).filter(is_its_own) {
         origins.delete(&[address]).map_err(|(_, error)| error)?;
     }
     now.map_or(Ok(()), |address| origins.put_one(address, slot))

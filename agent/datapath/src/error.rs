@@ -76,6 +76,17 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// Others may change a file or directory that pins depend on.
+    #[error(
+        "{} {reason}: whoever may change what is pinned decides what is enforced; remove it, or give it to root alone",
+        path.display()
+    )]
+    Unsafe {
+        /// The file or directory.
+        path: PathBuf,
+        /// Who may, and why.
+        reason: String,
+    },
     /// Reading or writing a table.
     #[error("can't {action} table {table}: {source}")]
     Table {

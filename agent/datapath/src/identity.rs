@@ -23,6 +23,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Of all who share a slot. What they send is denied whatever address it comes from, but for answers to their node.
+    pub(crate) const fn shared() -> Self {
+        Self { ifindex: 0, netns_id: None, address4: None, address6: None, routes: true, keep: false }
+    }
+
     /// The IPv4 address as the programs know it.
     pub(crate) fn key4(&self) -> Option<Addr4> {
         self.address4.map(|address| Addr4::from_octets(address.octets()))

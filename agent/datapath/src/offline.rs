@@ -93,16 +93,19 @@ impl Offline {
         for index in &plan.stale {
             self.pinned.put(map::INTERFACES, index, &InterfaceSlot::default())?;
         }
-        self.pinned.clear_counters(plan.slot)?;
-        let generation = plan.word.generation();
-        let reserved = Resident { last_generation: generation, ..Resident::default() };
-        self.pinned.put(RESIDENTS, &0_u32, &reserved)?;
-        self.pinned.put(RESIDENTS, &plan.slot, &identity.resident(Some(generation)))?;
-        self.pinned.put(map::SLOTS, &plan.slot, &plan.word)?;
-        if let Some(address) = identity.key4() {
+        if !plan.shared {
+            self.pinned.clear_counters(plan.slot)?;
+            self.pinned.put(RESIDENTS, &plan.slot, &identity.resident(Some(plan.word.generation())))?;
+        }
+        if !plan.shared || plan.config.is_some() {
+            let reserved = Resident { last_generation: plan.word.generation(), ..Resident::default() };
+            self.pinned.put(RESIDENTS, &0_u32, &reserved)?;
+            self.pinned.put(map::SLOTS, &plan.slot, &plan.word)?;
+        }
+        if let Some(address) = identity.key4().filter(|_| !plan.shared) {
             self.pinned.put(map::ORIGINS4, &address, &plan.slot)?;
         }
-        if let Some(address) = identity.key6() {
+        if let Some(address) = identity.key6().filter(|_| !plan.shared) {
             self.pinned.put(map::ORIGINS6, &address, &plan.slot)?;
         }
         match plan.place {

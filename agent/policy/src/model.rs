@@ -130,6 +130,9 @@ pub struct Pod {
     pub host_network: bool,
     /// Whether it counts at all.
     pub phase: Phase,
+    /// Whether its deletion has begun (`metadata.deletionTimestamp`). It runs on for a while, or is only a record of what ran
+    /// on a node that is gone: its addresses may be another's already, whose they are then.
+    pub terminating: bool,
     /// Every address of `status.podIPs` (`status.podIP` where that list is absent).
     pub addresses: Vec<IpAddr>,
     /// Ports of containers, then of restartable init containers.
@@ -319,6 +322,17 @@ pub enum Operator {
     Exists,
     /// It is missing.
     DoesNotExist,
+}
+
+impl Operator {
+    /// The values that it names.
+    #[must_use]
+    pub fn values(&self) -> &[Arc<str>] {
+        match self {
+            Self::In(values) | Self::NotIn(values) => values,
+            Self::Exists | Self::DoesNotExist => &[],
+        }
+    }
 }
 
 impl Selector {

@@ -29,4 +29,4 @@ pub use podgate_policy::services;
 pub use object::{Change, Kind, Object, ObjectRef, Update};
 pub use problem::{Effect, Origin, Problem, ProblemKind};
 pub use source::Source;
-pub use status::{ErrorClass, Errors, ReadError, ResourceStatus, SourceStatus};
+pub use status::{ErrorClass, Errors, Location, ReadError, ResourceStatus, SourceStatus, Stale};

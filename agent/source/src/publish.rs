@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::object::Update;
 use crate::problem::{Problem, ProblemKind};
-use crate::status::{ErrorClass, Errors, ReadError, ResourceStatus, SourceStatus};
+use crate::status::{ErrorClass, Errors, Location, ReadError, ResourceStatus, SourceStatus};
 
 /// Updates that may wait for their reader. A source that is ahead of its reader waits, and merges what happens meanwhile.
 const QUEUE: usize = 16;
@@ -24,7 +24,7 @@ pub(crate) struct Closed;
 
 impl Publisher {
     pub(crate) fn new<'a>(
-        source: String,
+        source: Location,
         resources: impl IntoIterator<Item = &'a str>,
     ) -> (Self, mpsc::Receiver<Update>, watch::Receiver<SourceStatus>) {
         let (updates, update_receiver) = mpsc::channel(QUEUE);
@@ -47,7 +47,7 @@ impl Publisher {
 }
 
 impl SourceStatus {
-    fn new<'a>(source: String, resources: impl IntoIterator<Item = &'a str>) -> Self {
+    fn new<'a>(source: Location, resources: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
             source,
             resources: resources.into_iter().map(|name| (name.to_owned(), ResourceStatus::default())).collect(),
@@ -78,12 +78,20 @@ impl ResourceStatus {
         self.recover();
     }
 
+    /// Notes that a complete list was read: it can be read, but whether changes are heard is still to be seen.
+    pub(crate) fn list(&mut self, now: SystemTime) {
+        self.synced.get_or_insert(now);
+        self.failing_since = None;
+    }
+
     pub(crate) fn recover(&mut self) {
         self.failing_since = None;
+        self.unheard_since = None;
     }
 
     pub(crate) fn fail(&mut self, class: ErrorClass, message: String, now: SystemTime) {
         self.failing_since.get_or_insert(now);
+        self.unheard_since.get_or_insert(now);
         let errors = self.errors.entry(class).or_insert(Errors { count: 0, last: now });
         *errors = Errors { count: errors.count + 1, last: now };
         self.last_error = Some(ReadError { at: now, class, message });
@@ -95,6 +103,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::status::Stale;
 
     #[test]
     fn errors_are_counted_by_class_and_the_last_one_outlives_its_end() {
@@ -109,15 +118,48 @@ mod tests {
         status.succeed(at(4));
         let expected = ResourceStatus {
             synced: Some(at(4)),
-            failing_since: None,
             last_error: Some(third),
-            objects: 0,
             errors: [
                 (ErrorClass::Unreachable, Errors { count: 1, last: at(2) }),
                 (ErrorClass::Forbidden, Errors { count: 2, last: at(3) }),
             ]
             .into(),
+            ..ResourceStatus::default()
         };
         assert_eq!((&status, status.failure()), (&expected, None));
+    }
+
+    #[test]
+    fn what_lists_and_fails_by_turns_is_stale_until_a_change_is_heard() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let fail = |status: &mut ResourceStatus, second| {
+            status.fail(ErrorClass::Expired, format!("error {second}"), at(second));
+        };
+        let mut status = ResourceStatus::default();
+        assert_eq!(status.stale(at(1)), Some(Stale::Unread(None)));
+        status.list(at(1));
+        assert_eq!(status.stale(at(1000)), None, "nothing has failed");
+        for second in [1000, 1030, 1060, 1090] {
+            fail(&mut status, second);
+            status.list(at(second + 1));
+        }
+        let last = ReadError { at: at(1090), class: ErrorClass::Expired, message: "error 1090".to_owned() };
+        assert_eq!((status.stale(at(1089)), status.failure()), (None, None));
+        assert_eq!(status.stale(at(1095)), Some(Stale::Unheard(Duration::from_secs(95), Some(&last))));
+        status.recover();
+        assert_eq!(status.stale(at(1095)), None);
+        fail(&mut status, 2000);
+        assert_eq!(status.stale(at(2089)), None, "now and then one fails");
+    }
+
+    #[test]
+    fn what_is_read_without_end_is_stale_though_it_was_read_before() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut status = ResourceStatus::default();
+        status.succeed(at(1));
+        status.reading_since = Some(at(100));
+        let told = [105, 110].map(|second| status.stale(at(second)).is_some());
+        assert_eq!(told, [false, true]);
+        assert_eq!(status.stale(at(115)), Some(Stale::Hangs(Duration::from_secs(15))));
     }
 }

@@ -1,17 +1,50 @@
 //! How a source is doing.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
 use crate::problem::{Problem, ProblemKind};
 
+/// Where a source reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// The Kubernetes API.
+    Api {
+        /// The URL of the server.
+        url: String,
+        /// The host in it: a name or an address, without brackets.
+        host: String,
+        /// The port in it, or that of its scheme.
+        port: u16,
+    },
+    /// A directory of manifests.
+    Directory(PathBuf),
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api { url, .. } => write!(f, "Kubernetes API {url}"),
+            Self::Directory(path) => write!(f, "directory {}", path.display()),
+        }
+    }
+}
+
+impl Serialize for Location {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// How a source is doing, as `podgate status` and the metrics show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceStatus {
     /// What it reads: `directory /etc/podgate` or `Kubernetes API https://10.0.0.1:6443`.
-    pub source: String,
+    pub source: Location,
     /// Each thing that is read, by name: `manifests`, or the kind of a watched resource, such as `NetworkPolicy`.
     pub resources: BTreeMap<String, ResourceStatus>,
     /// What is wrong in the input now, sorted; at most [`SourceStatus::MAX_PROBLEMS`].
@@ -42,6 +75,13 @@ pub struct ResourceStatus {
     /// Since when each attempt to read it has failed; none: it can be read, or has not been tried.
     #[serde(serialize_with = "optional_unix_seconds")]
     pub failing_since: Option<SystemTime>,
+    /// Since when nothing has shown that changes of it are heard; none: they are. A list alone does not show that: a watch
+    /// may fail again right after each.
+    #[serde(serialize_with = "optional_unix_seconds")]
+    pub unheard_since: Option<SystemTime>,
+    /// Since when it is being read, where that can take for ever; none: it is not being read.
+    #[serde(serialize_with = "optional_unix_seconds")]
+    pub reading_since: Option<SystemTime>,
     /// The last error, also when it is over.
     pub last_error: Option<ReadError>,
     /// How many objects of it are known.
@@ -50,7 +90,39 @@ pub struct ResourceStatus {
     pub errors: BTreeMap<ErrorClass, Errors>,
 }
 
+/// Why what is known of a resource can't be relied on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stale<'a> {
+    /// It was never read completely. With the error, if there was one.
+    Unread(Option<&'a ReadError>),
+    /// For so long there were only errors, of which this is the last.
+    Unheard(Duration, Option<&'a ReadError>),
+    /// Reading it has begun so long ago and has not ended.
+    Hangs(Duration),
+}
+
 impl ResourceStatus {
+    /// Changes may go unheard for so long before what is known counts as stale. Longer than the longest wait between two
+    /// attempts, and than the time after which a watch without another error counts as working.
+    pub const UNHEARD: Duration = Duration::from_secs(90);
+
+    /// Reading may take so long before it counts as hanging.
+    pub const READING: Duration = Duration::from_secs(10);
+
+    /// Why what is known of it can't be relied on; `None`: it can.
+    #[must_use]
+    pub fn stale(&self, now: SystemTime) -> Option<Stale<'_>> {
+        let since = |time: Option<SystemTime>| time.and_then(|time| now.duration_since(time).ok());
+        if let Some(elapsed) = since(self.reading_since).filter(|elapsed| *elapsed >= Self::READING) {
+            return Some(Stale::Hangs(elapsed));
+        }
+        if self.synced.is_none() {
+            return Some(Stale::Unread(self.failure()));
+        }
+        let unheard = since(self.unheard_since).filter(|elapsed| *elapsed >= Self::UNHEARD);
+        unheard.map(|elapsed| Stale::Unheard(elapsed, self.last_error.as_ref()))
+    }
+
     /// What keeps it from being read now, if anything does.
     #[must_use]
     pub fn failure(&self) -> Option<&ReadError> {

@@ -106,7 +106,8 @@ fn last_known(settings: &Settings, absent: &Absent) -> Result<(), Failure> {
         };
     };
     let memory = Memory::new(&settings.bindings());
-    let mut enforced = memory.recall().map_err(|error| failed("what it enforced can't be read", &error))?;
+    let enforced = memory.recall().map_err(|error| failed("what it enforced can't be read", &error))?;
+    let mut enforced = enforced.unwrap_or_default();
     let like = enforced.interface_of(&absent.handed.pod);
     let offline = open(settings)?.ok_or_else(|| failed("nothing of it is left", &absent.error))?;
     let given =

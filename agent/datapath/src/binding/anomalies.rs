@@ -36,7 +36,9 @@ impl<'a> Inspection<'a> {
 
     fn without_veth(&self) -> impl Iterator<Item = Anomaly> {
         let bound: BTreeSet<&PodId> = self.bound.values().map(|binding| &binding.pod).collect();
-        let unbound = self.scene.pods.iter().filter(move |(id, pod)| !bound.contains(id) && !pod.addresses.is_empty());
+        // What is left of a terminating pod is a record.
+        let listed = |pod: &Pod| !pod.addresses.is_empty() && !pod.terminating;
+        let unbound = self.scene.pods.iter().filter(move |(id, pod)| !bound.contains(id) && listed(pod));
         unbound.map(|(id, pod)| Anomaly::PodWithoutVeth { pod: id.clone(), cause: self.no_veth(pod) })
     }
 
@@ -45,8 +47,15 @@ impl<'a> Inspection<'a> {
         let Some(namespace) = given_to.min() else { return NoVeth::NotFound };
         match self.by_namespace.get(namespace) {
             Some(binding) => NoVeth::Taken { ifindex: binding.ifindex, by: binding.pod.clone() },
-            // Any other namespace would have been bound to the pod.
-            None => NoVeth::Excluded { ifindex: self.scene.namespaces[namespace][0].ifindex },
+            None => {
+                let ifindex = self.scene.namespaces[namespace][0].ifindex;
+                // Any other namespace would have been bound to the pod.
+                if self.scene.is_excluded(ifindex) {
+                    NoVeth::Excluded { ifindex }
+                } else {
+                    NoVeth::Doubtful { ifindex }
+                }
+            }
         }
     }
 

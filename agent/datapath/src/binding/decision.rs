@@ -58,10 +58,11 @@ pub struct Binding {
 /// What to do about an interface. To be carried out in order: whatever is unbound comes first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Enforce the pod on the interface from now on. The interface may be isolated, and stays so until the pod's policies
-    /// are in force.
+    /// Enforce the pod on the interface from now on. The interface may be isolated, or enforced for another pod, and stays
+    /// so until the pod's policies are in force.
     Bind(Binding),
-    /// Isolate the interface until its pod is known, or note what has changed about one that is.
+    /// Isolate the interface until its pod is known, or note what has changed about one that is. It may be enforced for a
+    /// pod that is elsewhere.
     Isolate(Unclaimed),
     /// The interface is gone, or looks like a pod's no longer; nobody was bound to it.
     Abandon {
@@ -70,9 +71,9 @@ pub enum Decision {
     },
     /// The pod stays on its interface; its addresses or its namespace's id have changed.
     Update(Binding),
-    /// The pod or the interface is gone.
+    /// The interface is gone.
     Unbind {
-        /// The interface; it may not exist any more.
+        /// The interface.
         ifindex: u32,
         /// The pod that was bound to it.
         pod: PodId,
@@ -134,6 +135,12 @@ pub enum NoVeth {
     NotFound,
     /// The veth that does is the node's uplink or the way to the API server, which is never enforced on.
     Excluded {
+        /// That veth.
+        ifindex: u32,
+    },
+    /// The veth that does has come after the pod's status, and other pods have no veth yet: it is isolated for a while,
+    /// until a status tells whose it is.
+    Doubtful {
         /// That veth.
         ifindex: u32,
     },

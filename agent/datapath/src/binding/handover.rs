@@ -54,6 +54,13 @@ impl Handovers {
         });
     }
 
+    /// Goes on with a pod under another name.
+    pub(super) fn rename(&mut self, pod: &PodId, renamed: &PodId) {
+        for held in self.0.values_mut().filter(|held| held.handover.means(pod)) {
+            held.handover.pod.clone_from(renamed);
+        }
+    }
+
     /// What was handed over on an interface.
     pub(super) fn get(&self, ifindex: u32) -> Option<&Handover> {
         self.0.get(&ifindex).map(|held| &held.handover)

@@ -6,9 +6,16 @@
 //! - **Only addresses that a namespace was given count**: those it showed first, per family. A CNI plugin configures
 //!   them before anything runs in the pod. After a restart of the agent that beginning is over, so the addresses that
 //!   the interface was enforced with before ([`Bindings::resume`]) count instead.
-//! - **A binding is sticky**: made once, it stays until the veth or the pod, by its UID, is gone. Its namespace is never
-//!   anybody else's meanwhile, and what shows up in it binds nothing.
+//! - **The surest evidence counts**, see `evidence`: what CNI said, then a status that told the address after the interface had
+//!   it. What is less sure stands until something surer is found; what is sure stands until the veth is gone or the pod's
+//!   own status says that it is elsewhere. A bound namespace is never anybody else's meanwhile.
 //! - **The least doubtful pair goes first** where several pods and namespaces fit each other; see `assign`.
+//!
+//! A status from before the interface came may be that of another sandbox: where other pods of the node have no veth yet, a veth
+//! that only such a status speaks for is isolated for a while, or until a status tells whose it is.
+//!
+//! An interface that was enforced is not let go of as long as it is there: it is its pod's, or another's, or isolated. Only
+//! that of a pod whose status says that it has ended is.
 //!
 //! What remains: an agent that starts on a node for the first time and finds a pod that has taken over another's address
 //! and given up its own, so that both namespaces look alike. The older interface wins then, which may be the wrong one;
@@ -26,6 +33,7 @@
 mod anomalies;
 mod assign;
 mod decision;
+mod evidence;
 mod handover;
 mod history;
 mod scene;
@@ -34,31 +42,44 @@ mod tests;
 mod unclaimed;
 
 pub use decision::{Anomaly, Binding, Decision, NoVeth, NodeFacts, PodId};
+pub use evidence::Remembered;
 pub use handover::Handover;
 pub use unclaimed::Unclaimed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
-use podgate_policy::model::Pod;
+use podgate_policy::model::{ObjectKey, Pod};
 
 use crate::netlink::HostView;
 use anomalies::Inspection;
-use assign::assign;
+use assign::{Fit, Standing, assign};
+use evidence::Evidence;
 use handover::Handovers;
 use history::History;
 use scene::Scene;
+
+/// So long an interface is isolated that may be another pod's than the one whose status has its address: the kubelet of
+/// the node is slow to tell new addresses while many pods start.
+const CONFIRMATION: Duration = Duration::from_secs(30);
 
 /// The bindings of this node's pods to veths.
 #[derive(Clone, Debug, Default)]
 pub struct Bindings {
     bound: BTreeMap<u32, Binding>,
+    /// Why they are bound.
+    evidence: BTreeMap<u32, Evidence>,
     handovers: Handovers,
     /// The interfaces that are isolated because their pod is not known.
     isolated: BTreeMap<u32, Unclaimed>,
+    /// The interfaces that were enforced and are there: they stay so, whatever becomes of their pods.
+    enforced: BTreeSet<u32>,
+    /// The interfaces that may be another pod's than the one that they seem to be, and since when.
+    doubtful: BTreeMap<u32, Instant>,
     isolate_unknown: bool,
-    /// What interfaces were enforced with before the start, by ifindex.
-    remembered: BTreeMap<u32, BTreeSet<IpAddr>>,
+    /// What interfaces were enforced for before the start, by ifindex.
+    remembered: BTreeMap<u32, Remembered>,
     history: History,
     anomalies: Vec<Anomaly>,
     /// Addresses in foreign namespaces at the last update: pod, address, and the veth they are behind.
@@ -67,11 +88,12 @@ pub struct Bindings {
 }
 
 impl Bindings {
-    /// Goes on where an agent before this one stopped: `enforced` are the addresses that each interface was enforced
-    /// with, by ifindex. As long as such an interface is there, what its namespace shows does not matter.
+    /// Goes on where an agent before this one stopped: `enforced` is what each interface was enforced for, by ifindex. As
+    /// long as such an interface is there, what its namespace shows does not matter, and it is not let go of.
     #[must_use]
-    pub fn resume(enforced: BTreeMap<u32, BTreeSet<IpAddr>>) -> Self {
-        Self { remembered: enforced, ..Self::default() }
+    pub fn resume(enforced: BTreeMap<u32, Remembered>) -> Self {
+        let interfaces = enforced.keys().copied().collect();
+        Self { remembered: enforced, enforced: interfaces, ..Self::default() }
     }
 
     /// Isolates every veth that looks like a pod's until the pod behind it is known.
@@ -101,21 +123,61 @@ impl Bindings {
         view: &HostView,
         pods: impl IntoIterator<Item = &'a Pod>,
         node: &NodeFacts,
+        now: Instant,
     ) -> Vec<Decision> {
-        self.remembered.retain(|ifindex, addresses| view.veths.contains_key(ifindex) && !addresses.is_empty());
+        self.remembered.retain(|ifindex, _| view.veths.contains_key(ifindex));
+        self.enforced.retain(|ifindex| view.veths.contains_key(ifindex));
         let remembered = std::mem::take(&mut self.remembered);
         let pods: Vec<&Pod> = pods.into_iter().collect();
         let scene = Scene::new(view, &pods, node, &remembered);
-        self.history.begin(view, scene.pods.keys());
+        self.history.begin(view, scene.pods.iter());
         self.handovers.look(view);
-        let mut decisions = self.unbind(&scene);
-        decisions.extend(self.refresh(&scene));
-        decisions.extend(self.bind(&scene));
-        decisions.extend(self.isolate(self.unclaimed(&scene)));
+        let before = (std::mem::take(&mut self.bound), std::mem::take(&mut self.isolated));
+        let finished = before.0.values().filter(|binding| scene.finished.contains(&binding.pod));
+        for binding in finished {
+            self.enforced.remove(&binding.ifindex);
+        }
+        self.bind(&scene, &before.0, now);
+        self.isolated = self.unclaimed(&scene);
         self.anomalies = Inspection::new(&scene, &self.bound).anomalies();
         self.count_foreign();
+        let decisions = self.decisions(&before.0, &before.1);
         self.remembered = remembered;
         decisions
+    }
+
+    /// When to update though nothing has changed.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.doubtful.values().min().map(|since| *since + CONFIRMATION)
+    }
+
+    /// Whether it is certain that the pod bound to an interface is the one behind it.
+    #[must_use]
+    pub fn is_firm(&self, ifindex: u32) -> bool {
+        self.evidence.get(&ifindex).is_some_and(|evidence| evidence.is_firm())
+    }
+
+    /// The interfaces that are isolated although they were enforced for nobody.
+    pub fn isolated_unknown(&self) -> impl Iterator<Item = u32> {
+        self.isolated.keys().copied().filter(|ifindex| !self.enforced.contains(ifindex))
+    }
+
+    /// Gives a pod another name: its object is gone, and the name is another pod's by now.
+    pub fn rename(&mut self, pod: &PodId, key: &ObjectKey) {
+        let renamed = PodId { key: key.clone(), uid: pod.uid.clone() };
+        let bound = self.bound.values_mut().map(|binding| &mut binding.pod);
+        let remembered = self.remembered.values_mut().filter_map(|remembered| remembered.pod.as_mut());
+        let names = bound.chain(remembered).filter(|name| *name == pod);
+        names.for_each(|name| name.clone_from(&renamed));
+        self.handovers.rename(pod, &renamed);
+        self.history.rename(pod, renamed);
+    }
+
+    /// Whether a pod had an interface that is gone, and has none now.
+    #[must_use]
+    pub fn has_lost(&self, pod: &PodId) -> bool {
+        self.history.of(pod).0 && !self.bound.values().any(|binding| binding.pod == *pod)
     }
 
     /// The bindings as of the last update, by ifindex.
@@ -136,53 +198,125 @@ impl Bindings {
         self.foreign_addresses_seen
     }
 
-    fn unbind(&mut self, scene: &Scene<'_>) -> Vec<Decision> {
-        let handed = self.handovers.chosen(scene);
-        let ended = |binding: &Binding| {
-            !scene.view.veths.contains_key(&binding.ifindex)
-                || !scene.pods.contains_key(&binding.pod)
-                || self.handovers.contradict(binding, &handed)
+    /// Finds anew which pod is behind which interface. What was bound stays so unless something surer is found.
+    fn bind(&mut self, scene: &Scene<'_>, before: &BTreeMap<u32, Binding>, now: Instant) {
+        let chosen = self.handovers.chosen(scene);
+        let stays = |binding: &&Binding| {
+            scene.view.veths.contains_key(&binding.ifindex)
+                && scene.pods.contains_key(&binding.pod)
+                && !self.handovers.contradict(binding, &chosen)
+                && !self.is_elsewhere(scene, binding)
         };
-        let gone = self.bound.extract_if(.., |_, binding| ended(binding));
-        gone.map(|(ifindex, binding)| Decision::Unbind { ifindex, pod: binding.pod }).collect()
-    }
-
-    /// Brings what is bound up to date. A pod whose status has lost its addresses keeps those it had.
-    fn refresh(&mut self, scene: &Scene<'_>) -> Vec<Decision> {
-        let mut decisions = Vec::new();
-        for binding in self.bound.values_mut() {
-            let mut now = binding.clone();
-            now.netns_id = scene.view.veths[&binding.ifindex].netns_id;
-            let addresses = addresses(self.handovers.get(binding.ifindex), scene.pods[&binding.pod]);
-            if !addresses.is_empty() {
-                now.addresses = addresses;
-            }
-            if now != *binding {
-                *binding = now;
-                decisions.push(Decision::Update(binding.clone()));
-            }
-        }
-        decisions
-    }
-
-    fn bind(&mut self, scene: &Scene<'_>) -> Vec<Decision> {
-        let handed = self.handovers.chosen(scene).into_iter();
-        let handed = handed.filter(|(_, handover)| !self.bound.contains_key(&handover.ifindex));
+        let kept: Vec<&Binding> = before.values().filter(stays).collect();
+        let (firm, tentative): (Vec<&Binding>, Vec<&Binding>) =
+            kept.into_iter().partition(|binding| self.is_settled(scene, binding));
+        let firm_at: BTreeSet<u32> = firm.iter().map(|binding| binding.ifindex).collect();
+        let handed = chosen.into_iter().filter(|(_, handover)| !firm_at.contains(&handover.ifindex));
         let handed: BTreeMap<PodId, u32> = handed.map(|(pod, handover)| (pod, handover.ifindex)).collect();
         // What CNI has handed over is nobody else's, whether or not its pod is known.
         let spoken_for = self.handovers.iter().filter_map(|handover| scene.netns_of(handover.ifindex));
-        let namespaces = self.bound.values().map(|binding| binding.netns_id).chain(spoken_for).collect();
-        let pods = self.bound.values().map(|binding| &binding.pod).chain(handed.keys()).collect();
-        let mut assigned = assign(scene, &self.history, &namespaces, &pods);
-        assigned.extend(handed.iter().map(|(pod, ifindex)| (pod.clone(), &scene.view.veths[ifindex])));
-        let mut made = BTreeMap::new();
-        for (pod, veth) in assigned {
+        let is_handed = |binding: &&Binding| handed.values().any(|ifindex| *ifindex == binding.ifindex);
+        let standing = Standing {
+            namespaces: firm.iter().filter_map(|binding| scene.netns_of(binding.ifindex)).chain(spoken_for).collect(),
+            pods: firm.iter().map(|binding| &binding.pod).chain(handed.keys()).collect(),
+            tentative: tentative
+                .into_iter()
+                .filter(|binding| !is_handed(binding) && !handed.contains_key(&binding.pod))
+                .filter_map(|binding| Some((binding.ifindex, (binding, *self.evidence.get(&binding.ifindex)?))))
+                .collect(),
+        };
+        let assigned = assign(scene, &self.history, &standing);
+        let assigned = self.confirmed(scene, assigned, &standing, now);
+        let firm = firm.into_iter().filter_map(|binding| {
+            let evidence = self.evidence.get(&binding.ifindex).copied().unwrap_or(Evidence::Unordered);
+            Some((binding.pod.clone(), scene.view.veths.get(&binding.ifindex)?, evidence))
+        });
+        let handed =
+            handed.into_iter().filter_map(|(pod, at)| Some((pod, scene.view.veths.get(&at)?, Evidence::HandedOver)));
+        let all: Vec<_> =
+            firm.chain(handed).chain(assigned.into_iter().map(|(pod, fit)| (pod, fit.veth, fit.evidence))).collect();
+        self.evidence.clear();
+        for (pod, veth, evidence) in all {
             self.history.bound(&pod, veth.ifindex);
-            let addresses = addresses(self.handovers.get(veth.ifindex), scene.pods[&pod]);
-            made.insert(veth.ifindex, Binding { ifindex: veth.ifindex, pod, netns_id: veth.netns_id, addresses });
+            self.enforced.insert(veth.ifindex);
+            self.evidence.insert(veth.ifindex, evidence);
+            let former = before.get(&veth.ifindex).filter(|former| former.pod == pod);
+            let mut addresses = addresses(self.handovers.get(veth.ifindex), scene.pods[&pod]);
+            if addresses.is_empty() {
+                // A pod whose status has lost its addresses keeps those it had.
+                let remembered = scene.given(veth);
+                addresses = former.map_or_else(|| remembered.clone(), |former| former.addresses.clone());
+            }
+            let binding = Binding { ifindex: veth.ifindex, pod, netns_id: veth.netns_id, addresses };
+            self.bound.insert(veth.ifindex, binding);
         }
-        let decisions = made.values().cloned().map(Decision::Bind).collect();
-        self.bound.append(&mut made);
+    }
+
+    /// Whether a binding is not asked about again: nothing is surer, or its namespace is going away.
+    fn is_settled(&self, scene: &Scene<'_>, binding: &Binding) -> bool {
+        self.is_firm(binding.ifindex) || scene.netns_of(binding.ifindex).is_none()
+    }
+
+    /// Whether a pod's status says that it is somewhere else than where it is bound. What CNI said is surer.
+    fn is_elsewhere(&self, scene: &Scene<'_>, binding: &Binding) -> bool {
+        let (Some(pod), Some(veth)) = (scene.pods.get(&binding.pod), scene.view.veths.get(&binding.ifindex)) else {
+            return true;
+        };
+        let here = |address: &IpAddr| {
+            binding.addresses.contains(address)
+                || scene.given(veth).contains(address)
+                || veth.peer_addresses.contains(address)
+        };
+        let handed_over = self.evidence.get(&binding.ifindex) == Some(&Evidence::HandedOver);
+        !handed_over && !pod.addresses.is_empty() && !pod.addresses.iter().any(here)
+    }
+
+    /// Leaves out the pairs that are in doubt: a pod whose status is older than the interface, while there are other pods
+    /// whose interface it may be.
+    fn confirmed<'a>(
+        &mut self,
+        scene: &Scene<'_>,
+        assigned: Vec<(PodId, Fit<'a>)>,
+        standing: &Standing<'_>,
+        now: Instant,
+    ) -> Vec<(PodId, Fit<'a>)> {
+        let has_veth = |id: &PodId| standing.pods.contains(id) || assigned.iter().any(|(other, _)| other == id);
+        let others = scene.pods.iter().any(|(id, pod)| !pod.terminating && !has_veth(id));
+        let former = std::mem::take(&mut self.doubtful);
+        let is_bound = |pod: &PodId, ifindex: u32| {
+            standing.tentative.get(&ifindex).is_some_and(|(binding, _)| binding.pod == *pod)
+        };
+        let mut confirmed = Vec::new();
+        for (pod, fit) in assigned.iter().cloned() {
+            let since = former.get(&fit.veth.ifindex).copied().unwrap_or(now);
+            let is_new = !is_bound(&pod, fit.veth.ifindex);
+            if is_new && fit.evidence == Evidence::Earlier && others && now < since + CONFIRMATION {
+                self.doubtful.insert(fit.veth.ifindex, since);
+            } else {
+                confirmed.push((pod, fit));
+            }
+        }
+        confirmed
+    }
+
+    /// What leads from what was to what is. An interface that goes from one pod to another, or to none that is known, is
+    /// enforced all the time.
+    fn decisions(&self, bound: &BTreeMap<u32, Binding>, isolated: &BTreeMap<u32, Unclaimed>) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        for (ifindex, binding) in bound {
+            if !self.bound.contains_key(ifindex) && !self.isolated.contains_key(ifindex) {
+                decisions.push(Decision::Unbind { ifindex: *ifindex, pod: binding.pod.clone() });
+            }
+        }
+        let is_update = |binding: &Binding| bound.get(&binding.ifindex).is_some_and(|former| former.pod == binding.pod);
+        let changed = self.bound.values().filter(|binding| bound.get(&binding.ifindex) != Some(binding));
+        let (updated, made): (Vec<&Binding>, Vec<&Binding>) = changed.partition(|binding| is_update(binding));
+        decisions.extend(updated.into_iter().cloned().map(Decision::Update));
+        decisions.extend(made.into_iter().cloned().map(Decision::Bind));
+        let left = isolated.keys().filter(|it| !self.isolated.contains_key(it) && !self.bound.contains_key(it));
+        decisions.extend(left.map(|&ifindex| Decision::Abandon { ifindex }));
+        let new = self.isolated.iter().filter(|(ifindex, unclaimed)| isolated.get(ifindex) != Some(unclaimed));
+        decisions.extend(new.map(|(_, unclaimed)| Decision::Isolate(unclaimed.clone())));
         decisions
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use podgate_policy::model::{Phase, Pod};
 
+use super::evidence::Remembered;
 use super::{NodeFacts, PodId};
 use crate::netlink::{HostView, Veth};
 
@@ -13,6 +14,8 @@ pub(super) struct Scene<'a> {
     pub(super) view: &'a HostView,
     /// The pods that can have a veth: active and not on the host's network.
     pub(super) pods: BTreeMap<PodId, &'a Pod>,
+    /// The pods that have ended: nothing runs there that would be protected.
+    pub(super) finished: BTreeSet<PodId>,
     /// The veths into each namespace, in order of ifindex. Namespaces that go away are left out.
     pub(super) namespaces: BTreeMap<i32, Vec<&'a Veth>>,
     /// The namespaces that were given an address; see [`given`](Self::given).
@@ -22,7 +25,7 @@ pub(super) struct Scene<'a> {
     node: &'a NodeFacts,
     pod_addresses: BTreeSet<IpAddr>,
     excluded: BTreeSet<u32>,
-    remembered: &'a BTreeMap<u32, BTreeSet<IpAddr>>,
+    remembered: &'a BTreeMap<u32, Remembered>,
 }
 
 impl<'a> Scene<'a> {
@@ -31,12 +34,13 @@ impl<'a> Scene<'a> {
         view: &'a HostView,
         pods: &[&'a Pod],
         node: &'a NodeFacts,
-        remembered: &'a BTreeMap<u32, BTreeSet<IpAddr>>,
+        remembered: &'a BTreeMap<u32, Remembered>,
     ) -> Self {
         let networked = || pods.iter().copied().filter(|pod| pod.is_networked());
         let mut scene = Self {
             view,
             pods: networked().map(|pod| (PodId::of(pod), pod)).collect(),
+            finished: pods.iter().filter(|pod| pod.phase == Phase::Finished).map(|pod| PodId::of(pod)).collect(),
             namespaces: BTreeMap::new(),
             given_to: BTreeMap::new(),
             shown_in: BTreeMap::new(),
@@ -64,7 +68,20 @@ impl<'a> Scene<'a> {
     /// The addresses that what is behind a veth was given: those it was enforced with before the start or, for lack of
     /// that, those that its namespace showed first.
     pub(super) fn given(&self, veth: &'a Veth) -> &'a BTreeSet<IpAddr> {
-        self.remembered.get(&veth.ifindex).unwrap_or(&veth.first_addresses)
+        let remembered = self.remembered.get(&veth.ifindex).map(|remembered| &remembered.addresses);
+        remembered.filter(|addresses| !addresses.is_empty()).unwrap_or(&veth.first_addresses)
+    }
+
+    /// The pod that an interface was enforced for before the start, if that is known, and whether that was certain.
+    pub(super) fn remembered_pod(&self, ifindex: u32) -> Option<(&'a PodId, bool)> {
+        let remembered = self.remembered.get(&ifindex)?;
+        remembered.pod.as_ref().map(|pod| (pod, remembered.firm))
+    }
+
+    /// Whether what a namespace was given may be a pod's address: then what it shows beside that is nobody's evidence.
+    pub(super) fn was_given_a_pods(&self, namespace: i32) -> bool {
+        let given = self.namespaces.get(&namespace).into_iter().flatten().flat_map(|veth| self.given(veth));
+        given.into_iter().any(|address| self.is_pod_like(address))
     }
 
     /// Whether an interface was enforced before the start.

@@ -21,6 +21,10 @@ pub struct Unclaimed {
 }
 
 impl Unclaimed {
+    fn of(scene: &Scene<'_>, veth: &Veth) -> Self {
+        Self { ifindex: veth.ifindex, netns_id: veth.netns_id, addresses: scene.given(veth).clone(), announced: None }
+    }
+
     fn handed_over(handover: &Handover, veth: &Veth) -> Self {
         Self {
             ifindex: veth.ifindex,
@@ -46,16 +50,22 @@ impl Bindings {
         self.isolate(wanted.collect())
     }
 
-    /// The interfaces to isolate: those handed over whose pod is not known, and, if that is wanted, all others that look
-    /// like a pod's.
+    /// The interfaces to isolate: those handed over whose pod is not known, those that were enforced and are nobody's now,
+    /// those that are in doubt, and, if that is wanted, all others that look like a pod's.
     pub(super) fn unclaimed(&self, scene: &Scene<'_>) -> BTreeMap<u32, Unclaimed> {
         let of_pods: BTreeSet<i32> = self.bound.values().map(|binding| binding.netns_id).collect();
-        let free = scene.namespaces.iter().filter(|(namespace, _)| !of_pods.contains(namespace));
-        let veths = free.flat_map(|(_, veths)| veths).filter(|veth| !scene.is_excluded(veth.ifindex));
-        let unclaimed = veths.filter_map(|veth| match self.handovers.get(veth.ifindex) {
-            Some(handover) => Some(Unclaimed::handed_over(handover, veth)),
-            None if self.isolate_unknown => candidate(scene, veth),
-            None => None,
+        let free = |veth: &&Veth| {
+            let of_pod = veth.netns_id >= 0 && of_pods.contains(&veth.netns_id);
+            !of_pod && !self.bound.contains_key(&veth.ifindex) && !scene.is_excluded(veth.ifindex)
+        };
+        let unclaimed = scene.view.veths.values().filter(free).filter_map(|veth| {
+            let stays = self.enforced.contains(&veth.ifindex) || self.doubtful.contains_key(&veth.ifindex);
+            match self.handovers.get(veth.ifindex).filter(|_| veth.netns_id >= 0) {
+                Some(handover) => Some(Unclaimed::handed_over(handover, veth)),
+                None if stays => Some(Unclaimed::of(scene, veth)),
+                None if self.isolate_unknown && veth.netns_id >= 0 => candidate(scene, veth),
+                None => None,
+            }
         });
         unclaimed.map(|unclaimed| (unclaimed.ifindex, unclaimed)).collect()
     }
@@ -76,10 +86,5 @@ impl Bindings {
 /// A veth that looks like a pod's.
 fn candidate(scene: &Scene<'_>, veth: &Veth) -> Option<Unclaimed> {
     let is_candidate = !scene.pod_like_addresses(veth).is_empty();
-    is_candidate.then(|| Unclaimed {
-        ifindex: veth.ifindex,
-        netns_id: veth.netns_id,
-        addresses: veth.first_addresses.clone(),
-        announced: None,
-    })
+    is_candidate.then(|| Unclaimed::of(scene, veth))
 }

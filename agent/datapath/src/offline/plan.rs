@@ -46,6 +46,9 @@ pub(super) struct Plan {
     pub(super) stale: Vec<u32>,
     pub(super) place: Place,
     pub(super) given: Given,
+    /// Whether the slot is the one that all share for whom there is none. Then word and record are only written where it has
+    /// not been used yet.
+    pub(super) shared: bool,
 }
 
 impl Snapshot {
@@ -102,9 +105,11 @@ impl Plan {
     pub(super) fn new(snapshot: &Snapshot, identity: &Identity, like: Option<u32>) -> Result<Self, &'static str> {
         let taken = snapshot.taken();
         let slots = snapshot.words.len().min(snapshot.residents.len()) as u32;
-        let slot = (1..slots).find(|slot| !taken.contains_key(slot));
-        let slot = slot.ok_or("every slot for pods is taken")?;
+        let last = slots.saturating_sub(1);
         let generation = snapshot.last_generation().checked_add(1).ok_or("every generation is used up")?;
+        let Some(slot) = (1..last).find(|slot| !taken.contains_key(slot)) else {
+            return Self::without_slot(snapshot, identity, last, generation);
+        };
         let former = like.and_then(|like| snapshot.record_of(like, &taken));
         let config = match former {
             Some(record) => record.map(|record| inherited(record, identity, generation)),
@@ -118,7 +123,26 @@ impl Plan {
             stale: stale(snapshot, slot),
             place: snapshot.place_of(identity.ifindex),
             given: if former.is_some() { Given::LastKnown } else { Given::Nothing },
+            shared: false,
         })
+    }
+
+    /// What to write where every slot is taken: the pod shares the last one, isolated.
+    fn without_slot(
+        snapshot: &Snapshot,
+        identity: &Identity,
+        slot: u32,
+        generation: u32,
+    ) -> Result<Self, &'static str> {
+        let word = snapshot.words.get(slot as usize).copied().unwrap_or_default();
+        let place = snapshot.place_of(identity.ifindex);
+        let plan = Self { slot, word, config: None, stale: Vec::new(), place, given: Given::Nothing, shared: true };
+        if word.config() != 0 {
+            return Ok(plan);
+        }
+        let index = free_config(snapshot).ok_or("every configuration is in use")?;
+        let config = compose(&Identity::shared(), &EndpointPolicies::NOTHING, generation);
+        Ok(Self { word: SlotWord::new(generation, index), config: Some(config), ..plan })
     }
 }
 
@@ -166,15 +190,17 @@ mod tests {
         }
     }
 
-    /// Four slots: 1 is the interface's with index 10 and isolated, 2 the one's with index 11 and open; array of eight.
+    /// Five slots: 1 is the interface's with index 10 and isolated, 2 the one's with index 11 and open, the last is for those
+    /// without one; array of eight.
     fn snapshot(live: &[u32]) -> Snapshot {
         let mut interfaces = vec![InterfaceSlot::default(); 8];
         interfaces[2] = InterfaceSlot::new(10, 1);
         interfaces[3] = InterfaceSlot::new(11, 2);
         let mut configs = vec![EndpointConfig::default(); 4];
         configs[1] = record(5);
-        let words = vec![SlotWord::default(), SlotWord::new(7, 1), SlotWord::new(8, 0), SlotWord::default()];
-        let residents = vec![Resident::default(); 4];
+        let mut words = vec![SlotWord::default(); 5];
+        (words[1], words[2]) = (SlotWord::new(7, 1), SlotWord::new(8, 0));
+        let residents = vec![Resident::default(); 5];
         Snapshot { words, residents, configs, interfaces, more: BTreeMap::new(), live: live.iter().copied().collect() }
     }
 
@@ -201,6 +227,7 @@ mod tests {
             stale: vec![],
             place: Place::Array(4),
             given: Given::Nothing,
+            shared: false,
         };
         assert_eq!(Plan::new(&snapshot(&[10, 11, 12]), &identity(12), None), Ok(expected.clone()));
         assert_eq!(Plan::new(&snapshot(&[10, 11, 12]), &identity(12), Some(77)), Ok(expected));
@@ -217,6 +244,7 @@ mod tests {
             stale: vec![2],
             place: Place::Array(4),
             given: Given::LastKnown,
+            shared: false,
         };
         assert_eq!(plan, expected);
     }
@@ -244,17 +272,39 @@ mod tests {
     #[test]
     fn what_has_run_out_is_told() {
         let plan = |snapshot: &Snapshot| Plan::new(snapshot, &identity(12), None).map(|plan| plan.slot);
-        let mut full = snapshot(&[10, 11, 12, 13]);
-        full.interfaces[5] = InterfaceSlot::new(13, 3);
-        assert_eq!(plan(&full), Err("every slot for pods is taken"));
-        let mut full = snapshot(&[10, 11, 12, 13]);
-        full.residents[3].ifindex = 13;
-        assert_eq!(plan(&full), Err("every slot for pods is taken"));
         let mut full = snapshot(&[10, 11, 12]);
         full.configs.truncate(2);
         assert_eq!(plan(&full), Err("every configuration is in use"));
         let mut full = snapshot(&[10, 11, 12]);
         full.residents[0].last_generation = u32::MAX;
         assert_eq!(plan(&full), Err("every generation is used up"));
+    }
+    /// Every slot of its own is taken: by what is entered, or by what is only noted.
+    fn full() -> [Snapshot; 2] {
+        let mut entered = snapshot(&[10, 11, 12, 13]);
+        entered.interfaces[5] = InterfaceSlot::new(13, 3);
+        let mut noted = snapshot(&[10, 11, 12, 13]);
+        noted.residents[3].ifindex = 13;
+        [entered, noted]
+    }
+
+    #[test]
+    fn a_pod_without_a_slot_is_isolated_in_the_one_that_all_share() {
+        for mut full in full() {
+            let config = compose(&Identity::shared(), &EndpointPolicies::NOTHING, 9);
+            let first = Plan {
+                slot: 4,
+                word: SlotWord::new(9, 2),
+                config: Some(config),
+                stale: vec![],
+                place: Place::Array(4),
+                given: Given::Nothing,
+                shared: true,
+            };
+            // What was last known of the pod does not matter.
+            assert_eq!(Plan::new(&full, &identity(12), Some(10)), Ok(first.clone()));
+            full.words[4] = first.word;
+            assert_eq!(Plan::new(&full, &identity(12), None), Ok(Plan { config: None, ..first }));
+        }
     }
 }

@@ -180,3 +180,28 @@ fn a_bpffs_is_mounted_where_there_is_none_or_the_error_says_how() {
         );
     });
 }
+
+#[test]
+fn interfaces_without_a_slot_are_isolated_in_one_that_they_share_and_get_their_own_without_a_gap() {
+    with_both_hooks(|hook| {
+        let mut datapath = Datapath::load(&pinned(hook)).unwrap();
+        let [open, first, second] = [1, 2, 3].map(Pod::new);
+        enforce(&mut datapath, 1, &open, EndpointPolicies::default());
+        for pod in [&first, &second] {
+            let changed = [(); 2].map(|()| datapath.confine(pod.ifindex).unwrap());
+            assert_eq!(changed, [true, false]);
+        }
+        let reaches = |datapath: &Datapath| {
+            [&first, &second].map(|pod| (open.reaches(pod, datapath), pod.reaches(&open, datapath)))
+        };
+        assert_eq!(reaches(&datapath), [(false, false); 2]);
+        assert!(!first.reaches(&second, &datapath), "nor do they reach each other");
+        enforce(&mut datapath, 2, &first, deny_all());
+        assert_eq!(reaches(&datapath), [(false, false); 2]);
+        enforce(&mut datapath, 2, &first, EndpointPolicies::default());
+        assert_eq!(reaches(&datapath), [(true, true), (false, false)]);
+        datapath.unconfine(second.ifindex).unwrap();
+        assert_eq!(order(hook, second.ifindex), [vec![], vec![]]);
+        assert_eq!(reaches(&datapath), [(true, true); 2], "the slot that is shared says nothing of it any more");
+    });
+}

@@ -16,6 +16,7 @@ fn pod<const N: usize>(name: &str, all: [&str; N]) -> Pod {
         node: Some("node".into()),
         host_network: false,
         phase: Phase::Active,
+        terminating: false,
         addresses: addresses(all).into_iter().collect(),
         ports: Vec::new(),
     }
@@ -46,7 +47,7 @@ fn each_pod_is_bound_to_its_own_veth_and_none_to_the_uplink() {
     let pods =
         [pod("a-victim", ["10.1.0.6", "fd01::6"]), pod("b-thief", ["10.1.0.5", "fd01::5"]), pod("lost", ["10.1.0.9"])];
     let mut bindings = Bindings::default();
-    let decisions = bindings.update(&view, &pods, &NodeFacts::default());
+    let decisions = bindings.update(&view, &pods, &NodeFacts::default(), std::time::Instant::now());
     let bound: BTreeMap<String, u32> = decisions
         .iter()
         .map(|decision| match decision {
@@ -62,6 +63,6 @@ fn each_pod_is_bound_to_its_own_veth_and_none_to_the_uplink() {
     drop(victim);
     let gone = ifindex(&view, "v-victim");
     let view = host.until("the victim gone", |view| !view.veths.contains_key(&gone));
-    let decisions = bindings.update(&view, &pods, &NodeFacts::default());
+    let decisions = bindings.update(&view, &pods, &NodeFacts::default(), std::time::Instant::now());
     assert_eq!(decisions, [Decision::Unbind { ifindex: gone, pod: PodId::of(&pods[0]) }]);
 }

@@ -14,8 +14,8 @@ pub use outcome::{
     Allow, DirectionVerdict, Element, ListOutcome, NamespaceFit, Open, PeerMismatch, PeerMiss, PortMismatch, PortMiss,
     Refusal, RuleMiss, RuleRef, Unmet, Verdict,
 };
-pub(crate) use party::same_family;
-pub use party::{Identity, Party, SharedAddress, Traffic, routes};
+pub use party::{Identity, Party, SharedAddress, Traffic, owners, routes};
+pub(crate) use party::{owners_among, same_family};
 pub(crate) use peers::peers_match;
 pub(crate) use ports::{numbers_of, ports_match};
 
@@ -41,7 +41,8 @@ pub fn verdict(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>, traffic: Tra
 }
 
 /// Judges one direction of one pod by policies alone: `peer` is the other end, `traffic` what it is sent (egress) or
-/// sends (ingress). Neither the pod itself nor its node is an exception here.
+/// sends (ingress). Neither the pod itself nor its node is an exception here. A packet shows nothing but an address, so a
+/// rule allows it only if it would allow it for every pod whose the peer's address is.
 #[must_use]
 pub fn judge(
     cluster: &Cluster,
@@ -54,7 +55,7 @@ pub fn judge(
     if policies.is_empty() {
         return DirectionVerdict::Open(Open::NoPolicy);
     }
-    let connection = Connection { cluster, direction, subject, peer, traffic };
+    let connection = Connection { cluster, direction, subject, peer, everybody: everybody(cluster, peer), traffic };
     let outcomes: Vec<_> = policies.iter().map(|policy| (*policy, connection.outcomes(policy))).collect();
     let by: Vec<_> = outcomes.iter().flat_map(|(policy, rules)| allows(policy, direction, rules)).collect();
     if by.is_empty() {
@@ -144,8 +145,19 @@ struct Connection<'c> {
     cluster: &'c Cluster,
     direction: Direction,
     subject: &'c Pod,
+    /// Who is asked about.
     peer: &'c Party<'c>,
+    /// Whoever may be at the other end, at least one.
+    everybody: Vec<Party<'c>>,
     traffic: Traffic,
+}
+
+/// Whoever may be behind a party's address: all pods that have it.
+fn everybody<'c>(cluster: &'c Cluster, peer: &Party<'c>) -> Vec<Party<'c>> {
+    let (Identity::Pod(_), Some(address)) = (peer.identity, peer.address) else { return vec![*peer] };
+    let owners = owners(cluster, address).into_iter();
+    let parties: Vec<_> = owners.map(|pod| Party { identity: Identity::Pod(pod), address: Some(address) }).collect();
+    if parties.is_empty() { vec![*peer] } else { parties }
 }
 
 /// How a rule's two lists answer; it allows if both match.
@@ -153,10 +165,10 @@ type RuleOutcome = (ListOutcome<PeerMiss>, ListOutcome<PortMiss>);
 
 impl Connection<'_> {
     /// The pod whose container ports named ports mean: the destination, if that is a pod.
-    fn server(&self) -> Option<&Pod> {
+    fn server<'a>(&'a self, peer: &Party<'a>) -> Option<&'a Pod> {
         match self.direction {
             Direction::Ingress => Some(self.subject),
-            Direction::Egress => self.peer.pod(),
+            Direction::Egress => peer.pod(),
         }
     }
 
@@ -165,10 +177,40 @@ impl Connection<'_> {
         rules.iter().map(|rule| self.outcome(policy, rule)).collect()
     }
 
+    /// What a rule says of everybody who may be at the other end: the first that it does not match, else the first.
     fn outcome(&self, policy: &Policy, rule: &Rule) -> RuleOutcome {
-        let peers = peers_match(self.cluster, &policy.key.namespace, &rule.peers, self.peer);
-        (peers, ports_match(&rule.ports, self.server(), self.traffic))
+        let peers = |peer: &Party<'_>| self.peers(policy, rule, peer);
+        let ports = |peer: &Party<'_>| ports_match(&rule.ports, self.server(peer), self.traffic);
+        (strictest(self.everybody.iter().map(peers)), strictest(self.everybody.iter().map(ports)))
     }
+
+    fn peers(&self, policy: &Policy, rule: &Rule, peer: &Party<'_>) -> ListOutcome<PeerMiss> {
+        let outcome = peers_match(self.cluster, &policy.key.namespace, &rule.peers, peer);
+        match (outcome, peer.pod(), self.peer.pod()) {
+            (ListOutcome::Misses(misses), Some(owner), Some(asked)) if owner.key != asked.key => {
+                ListOutcome::Misses(misses.into_iter().map(|miss| of_other_owner(miss, &owner.key)).collect())
+            }
+            (outcome, ..) => outcome,
+        }
+    }
+}
+
+/// A miss of another pod than the one that is asked about.
+fn of_other_owner(miss: PeerMiss, owner: &ObjectKey) -> PeerMiss {
+    let why = match miss.why {
+        PeerMismatch::Selectors { .. } => PeerMismatch::OtherOwner(owner.clone()),
+        why => why,
+    };
+    PeerMiss { why, ..miss }
+}
+
+/// The first outcome that is a miss, else the first.
+fn strictest<Miss>(mut outcomes: impl Iterator<Item = ListOutcome<Miss>>) -> ListOutcome<Miss> {
+    let first = outcomes.next().unwrap_or_else(|| ListOutcome::Misses(Vec::new()));
+    if !first.is_match() {
+        return first;
+    }
+    outcomes.find(|outcome| !outcome.is_match()).unwrap_or(first)
 }
 
 fn allows(policy: &Policy, direction: Direction, rules: &[RuleOutcome]) -> Vec<Allow> {

@@ -190,6 +190,8 @@ pub enum PeerMismatch {
         /// What `podSelector` asks and the pod's labels don't fulfil.
         labels: Vec<Unmet>,
     },
+    /// It selects pods, and the other end's address is also, or only, this pod's, which it does not select.
+    OtherOwner(ObjectKey),
     /// It is a block, and the other end's address is not in it.
     OutsideBlock,
     /// It is a block, and this one of its exceptions contains the other end's address.

@@ -67,24 +67,15 @@ impl<'c> Party<'c> {
         Self { identity: Identity::Outside, address: Some(address) }
     }
 
-    /// Whoever has an address: the pod of the pod network that has it, else nobody. Addresses of host-network and of
-    /// finished pods say nothing about who uses them.
+    /// Whoever has an address: the pod of the pod network that has it, else nobody; see [`owners`].
     ///
     /// # Errors
     /// [`SharedAddress`] if several pods of the pod network have the address, so that no labels can be trusted.
     pub fn at(cluster: &'c Cluster, address: IpAddr) -> Result<Self, SharedAddress> {
-        let mut pods = cluster
-            .pods
-            .values()
-            .filter(|pod| pod.is_networked() && pod.addresses.contains(&address))
-            .map(|pod| &**pod);
-        match (pods.next(), pods.next()) {
-            (None, _) => Ok(Self::outside(address)),
-            (Some(pod), None) => Ok(Self { identity: Identity::Pod(pod), address: Some(address) }),
-            (Some(first), Some(second)) => {
-                let keys = [first, second].into_iter().chain(pods).map(|pod| pod.key.clone()).collect();
-                Err(SharedAddress { address, pods: keys })
-            }
+        match owners(cluster, address).as_slice() {
+            [] => Ok(Self::outside(address)),
+            [pod] => Ok(Self { identity: Identity::Pod(pod), address: Some(address) }),
+            pods => Err(SharedAddress { address, pods: pods.iter().map(|pod| pod.key.clone()).collect() }),
         }
     }
 
@@ -96,6 +87,20 @@ impl<'c> Party<'c> {
             Identity::Host(_) | Identity::Outside => None,
         }
     }
+}
+
+/// The pods that have an address, by key. Those that are terminating have it only if no other pod does: they may be
+/// what is left of a node that is gone. Addresses of host-network and of finished pods say nothing about who uses them.
+#[must_use]
+pub fn owners(cluster: &Cluster, address: IpAddr) -> Vec<&Pod> {
+    owners_among(cluster.pods.values().map(|pod| &**pod).filter(|pod| pod.addresses.contains(&address)))
+}
+
+/// Whose an address is of the pods that claim it.
+pub(crate) fn owners_among<'c>(claimants: impl Iterator<Item = &'c Pod>) -> Vec<&'c Pod> {
+    let (terminating, live): (Vec<_>, Vec<_>) =
+        claimants.filter(|pod| pod.is_networked()).partition(|pod| pod.terminating);
+    if live.is_empty() { terminating } else { live }
 }
 
 /// Several pods of the pod network have the same address.

@@ -134,9 +134,18 @@ pub enum Note {
         /// The node.
         node: Arc<str>,
     },
-    /// An address of one of the ends belongs to other pods too. The other end's node can't tell them apart and allows
-    /// only what is allowed for all of them; the answer speaks of the pod that was asked about.
+    /// An address of one of the ends belongs to other pods too. The other end's node can't tell them apart, so a rule
+    /// allows only what it allows for all of them.
     SharedAddress(SharedAddress),
+    /// An address of one of the ends, a pod that is terminating, is another pod's by now: rules see that one.
+    AddressTaken {
+        /// The address.
+        address: IpAddr,
+        /// The terminating pod.
+        of: ObjectKey,
+        /// The pod whose it is.
+        by: ObjectKey,
+    },
     /// What is asked for leads to pods, but only on its own node, which is not the source's: policies judge the node's
     /// address, and what the node forwards from there is the node's.
     OtherNodesPort {

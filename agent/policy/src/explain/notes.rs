@@ -19,11 +19,19 @@ fn node_note(cluster: &Cluster, address: &Side<'_>, pod: &Side<'_>) -> Option<No
     Some(Note::OwnNodeAddress { address: *address, node: node.clone() })
 }
 
-/// Addresses of a pod that other pods have as well.
+/// Addresses of a pod that other pods have as well, or instead.
 fn shared_notes<'c>(cluster: &'c Cluster, side: &Side<'c>) -> impl Iterator<Item = Note> {
     let addresses = match side.identity {
         Identity::Pod(_) => &*side.addresses,
         Identity::Host(_) | Identity::Outside => &[],
     };
-    addresses.iter().filter_map(|&address| Party::at(cluster, address).err()).map(Note::SharedAddress)
+    let note = |&address: &_| match (Party::at(cluster, address), side.identity) {
+        (Err(shared), _) => Some(Note::SharedAddress(shared)),
+        (Ok(party), Identity::Pod(pod)) => party
+            .pod()
+            .filter(|owner| owner.key != pod.key)
+            .map(|owner| Note::AddressTaken { address, of: pod.key.clone(), by: owner.key.clone() }),
+        (Ok(_), Identity::Host(_) | Identity::Outside) => None,
+    };
+    addresses.iter().filter_map(note)
 }

@@ -242,6 +242,15 @@ fn address_that_other_pods_have_too_is_noted() {
 }
 
 #[test]
+fn address_that_a_terminating_pod_has_lost_is_noted() {
+    let world = shop().pod_with("shop/old", "", "10.0.0.2", |pod| pod.terminating = true);
+    let taken = Note::AddressTaken { address: "10.0.0.2".parse().unwrap(), of: key("shop/old"), by: key("shop/api") };
+    let notes = |from: &str, to: &str| ask(&world, from, to, number(5432)).map(|explanation| explanation.notes);
+    assert_eq!(notes("shop/old", "shop/db"), Ok(vec![taken]));
+    assert_eq!(notes("shop/api", "shop/db"), Ok(vec![]));
+}
+
+#[test]
 fn traffic_of_an_explanation_is_that_of_the_query() {
     let other = ask(&shop(), "shop/front", "shop/api", Asked::Other).unwrap();
     assert_eq!(other.paths[0].traffic, Traffic::Other);

@@ -229,7 +229,7 @@ fn notes_stand_at_the_end() {
     assert_eq!(
         text(&world, "shop/front", "shop/api", number(80)).lines().last(),
         Some(
-            "note: several pods have the address 10.0.0.2 (shop/api, shop/copy): peers allow only what they allow all of \
+            "note: several pods have the address 10.0.0.2 (shop/api, shop/copy): a rule allows only what it allows all of \
              them"
         )
     );

@@ -6,8 +6,8 @@ use podgate_policy::evaluate::{
 use podgate_policy::model::{Direction, Isolation, Phase, Pod, Policy, Protocol};
 
 use crate::world::{
-    NO, OTHER, World, YES, anything, block, egress, host_on, ingress, key, matching, one, peers, pods, policy, ports,
-    sctp, tcp, udp,
+    NO, OTHER, World, YES, anything, block, egress, host_on, ingress, key, matching, named, one, peers, pods, policy,
+    ports, sctp, serving, tcp, udp,
 };
 
 fn shop() -> World {
@@ -265,6 +265,62 @@ fn reused_address_carries_nothing_of_the_old_pods_labels() {
     old.expect(&[("the old pod", "10.0.0.9", "shop/db", tcp(80), YES)]);
     let new = old.pod("shop/client", "app=new", "10.0.0.9");
     new.expect(&[("the new pod", "10.0.0.9", "shop/db", tcp(80), NO)]);
+}
+
+#[test]
+fn terminating_pod_loses_its_address_to_any_other() {
+    let rules = vec![peers(vec![pods(matching("app=old"))])];
+    let old = shop().policy(ingress("shop/db", "app=db", rules)).pod_with("shop/old", "app=old", "10.0.0.9", |pod| {
+        pod.terminating = true;
+    });
+    old.expect(&[
+        ("as long as nobody else has it", "shop/old", "shop/db", tcp(80), YES),
+        ("likewise", "10.0.0.9", "shop/db", tcp(80), YES),
+    ]);
+    let new = old.pod("shop/new", "app=new", "10.0.0.9");
+    new.expect(&[
+        ("the address is the new pod's", "10.0.0.9", "shop/db", tcp(80), NO),
+        ("whoever sends from it", "shop/old", "shop/db", tcp(80), NO),
+    ]);
+    let back = new.pod_with("shop/new", "app=new", "10.0.0.9", |pod| pod.terminating = true);
+    back.expect(&[("two that are terminating have it both", "shop/old", "shop/db", tcp(80), NO)]);
+}
+
+#[test]
+fn new_pod_on_a_terminating_pods_address_is_allowed_what_its_own_labels_are() {
+    let policy = ingress("shop/db", "app=db", vec![peers(vec![pods(matching("app=web"))])]);
+    let world = shop().policy(policy).pod("shop/new", "app=web", "10.0.0.9");
+    let world = world.pod_with("shop/old", "app=batch", "10.0.0.9", |pod| {
+        pod.terminating = true;
+        pod.node = Some("dead".into());
+    });
+    world.expect(&[
+        ("the live pod", "shop/new", "shop/db", tcp(80), YES),
+        ("by its address", "10.0.0.9", "shop/db", tcp(80), YES),
+    ]);
+}
+
+#[test]
+fn rule_that_not_all_pods_with_an_address_fulfil_allows_none_of_them() {
+    let policy = ingress("shop/db", "app=db", vec![peers(vec![pods(matching("app=web"))])]);
+    let world = shop().policy(policy).pod("shop/one", "app=web", "10.0.0.9");
+    let shared = world.clone().pod("shop/two", "app=batch", "10.0.0.9");
+    world.expect(&[("alone", "shop/one", "shop/db", tcp(80), YES)]);
+    shared.expect(&[("shared", "shop/one", "shop/db", tcp(80), NO)]);
+    let equal = shared.pod("shop/two", "app=web,more=labels", "10.0.0.9");
+    equal.expect(&[("the rule selects both", "shop/one", "shop/db", tcp(80), YES)]);
+}
+
+#[test]
+fn named_port_counts_where_all_pods_with_the_address_serve_it() {
+    let policy = egress("shop/out", "app=api", vec![ports(vec![named(Protocol::Tcp, "http")])]);
+    let serving = |number| serving(&[("http", Protocol::Tcp, number)]);
+    let world = shop().policy(policy).pod_with("shop/one", "", "10.0.0.9", serving(8080));
+    let shared = world.clone().pod_with("shop/two", "", "10.0.0.9", serving(9090));
+    world.expect(&[("alone", "shop/api", "shop/one", tcp(8080), YES)]);
+    shared.expect(&[("shared", "shop/api", "shop/one", tcp(8080), NO)]);
+    let equal = shared.pod_with("shop/two", "", "10.0.0.9", serving(8080));
+    equal.expect(&[("equal", "shop/api", "shop/one", tcp(8080), YES)]);
 }
 
 #[test]

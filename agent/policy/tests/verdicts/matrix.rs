@@ -52,7 +52,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn matrix_of_listed_ports_is_the_verdict_of_every_pair(world in random::cluster()) {
+    fn matrix_of_listed_ports_is_the_verdict_of_every_pair(world in random::contested()) {
         let choice = listed(&[(Tcp, 53), (Tcp, 80), (Udp, 80), (Udp, 81)]);
         prop_assert_eq!(matrix(&world.cluster, &choice), by_definition(&world.cluster, &choice));
     }

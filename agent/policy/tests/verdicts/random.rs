@@ -18,11 +18,20 @@ const PORTS: [u16; 3] = [53, 80, 81];
 
 /// A cluster of up to eight pods and six policies in three namespaces, of which one is not described.
 pub(crate) fn cluster() -> impl Strategy<Value = World> {
-    (vec(pod(), 1..8), vec(policy(), 0..6), labels(), labels()).prop_map(|(pods, policies, a, b)| {
+    cluster_with(false)
+}
+
+/// The same, where some pods have the first one's address, and some are terminating.
+pub(crate) fn contested() -> impl Strategy<Value = World> {
+    cluster_with(true)
+}
+
+fn cluster_with(contested: bool) -> impl Strategy<Value = World> {
+    (vec(pod(), 1..8), vec(policy(), 0..6), labels(), labels()).prop_map(move |(pods, policies, a, b)| {
         let world = World::default().namespace("a", &a).namespace("b", &b);
         let world = pods.into_iter().enumerate().fold(world, |world, (index, (namespace, labels, change))| {
             let name = format!("{namespace}/pod-{index}");
-            world.pod_with(&name, &labels, &format!("10.0.0.{index},fd00::{index}"), |pod| change.apply(pod))
+            world.pod_with(&name, &labels, &format!("10.0.0.{index},fd00::{index}"), |pod| change.apply(pod, contested))
         });
         policies.into_iter().enumerate().fold(world, |world, (index, (namespace, policy))| {
             world.policy(Policy { key: key(&format!("{namespace}/policy-{index}")), ..policy })
@@ -40,13 +49,17 @@ struct Change {
 }
 
 impl Change {
-    fn apply(self, pod: &mut Pod) {
+    fn apply(self, pod: &mut Pod, contested: bool) {
         match self.family {
             1 => pod.addresses.retain(std::net::IpAddr::is_ipv4),
             2 => pod.addresses.retain(std::net::IpAddr::is_ipv6),
             3 => pod.addresses.clear(),
             _ => {}
         }
+        if contested && matches!(self.kind, 3 | 4) {
+            pod.addresses = ["10.0.0.0", "fd00::0"].map(|address| address.parse().expect("an address")).into();
+        }
+        pod.terminating = contested && matches!(self.kind, 4 | 5);
         pod.host_network = self.kind == 1;
         pod.phase = if self.kind == 2 { Phase::Finished } else { Phase::Active };
         pod.ports = self.ports;

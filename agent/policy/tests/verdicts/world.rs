@@ -39,6 +39,7 @@ impl World {
             node: Some("node-1".into()),
             host_network: false,
             phase: Phase::Active,
+            terminating: false,
             addresses: addresses.split(',').map(|address| address.parse().unwrap()).collect(),
             ports: Vec::new(),
         };

@@ -63,7 +63,7 @@ impl Collector {
             Seen::Listed(reference, converted) => self.list(kind, reference, converted),
             Seen::ListedAll => {
                 self.replace(kind);
-                self.watch(kind).status.succeed(now);
+                self.watch(kind).status.list(now);
             }
             Seen::Applied(reference, converted) => {
                 self.apply(reference, converted);

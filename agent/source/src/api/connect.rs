@@ -7,6 +7,8 @@ use std::time::Duration;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use crate::status::Location;
+
 /// No answer for so long means that the connection is dead. Longer than a quiet watch, which the server ends after 290 seconds.
 const READ_TIMEOUT: Duration = Duration::from_secs(310);
 
@@ -32,8 +34,11 @@ pub enum ConnectError {
     Client(#[from] Box<kube::Error>),
 }
 
-/// A client, and the address of the server.
-pub(super) async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<(Client, String), ConnectError> {
+/// A client, and where the server is.
+pub(super) async fn client(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<(Client, Location), ConnectError> {
     let chosen = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let mut config = match kubeconfig {
         Some(path) => from_file(path, &chosen).await?,
@@ -44,9 +49,16 @@ pub(super) async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> 
     };
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
-    let server = config.cluster_url.to_string();
+    let location = location(&config);
     let client = Client::try_from(config).map_err(Box::new)?;
-    Ok((client, server))
+    Ok((client, location))
+}
+
+fn location(config: &Config) -> Location {
+    let url = &config.cluster_url;
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let default_port = if url.scheme_str() == Some("http") { 80 } else { 443 };
+    Location::Api { url: url.to_string(), host, port: url.port_u16().unwrap_or(default_port) }
 }
 
 async fn from_file(path: &Path, chosen: &KubeConfigOptions) -> Result<Config, ConnectError> {
@@ -74,14 +86,14 @@ C1BLDhCoVDcukpnulM6Q+AR6PN7WkJLHJmG13vpCUrjq/HyBmGmfBg==
 -----END CERTIFICATE-----
 ";
 
-    async fn with_kubeconfig(text: &str) -> Result<String, String> {
+    async fn with_kubeconfig(text: &str) -> Result<Location, String> {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config");
         fs::write(directory.path().join("ca.pem"), CERTIFICATE).expect("written");
         fs::write(&path, text).expect("written");
         let connected = client(Some(&path), None).await;
         let prefix = format!("{}/", directory.path().display());
-        connected.map(|(_, server)| server).map_err(|error| error.to_string().replace(&prefix, ""))
+        connected.map(|(_, location)| location).map_err(|error| error.to_string().replace(&prefix, ""))
     }
 
     fn kubeconfig(server: &str) -> String {
@@ -94,8 +106,14 @@ C1BLDhCoVDcukpnulM6Q+AR6PN7WkJLHJmG13vpCUrjq/HyBmGmfBg==
 
     #[tokio::test]
     async fn kubeconfig_with_its_own_authority_makes_a_client() {
-        let server = with_kubeconfig(&kubeconfig("https://192.0.2.1:6443")).await;
-        assert_eq!(server.as_deref(), Ok("https://192.0.2.1:6443/"));
+        for (server, url, host, port) in [
+            ("https://192.0.2.1:6443", "https://192.0.2.1:6443/", "192.0.2.1", 6443),
+            ("https://[fd00::1]/", "https://[fd00::1]/", "fd00::1", 443),
+            ("http://api.example", "http://api.example/", "api.example", 80),
+        ] {
+            let location = Location::Api { url: url.to_owned(), host: host.to_owned(), port };
+            assert_eq!(with_kubeconfig(&kubeconfig(server)).await, Ok(location));
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@
 //!
 //! NetworkPolicies, namespaces, Services, pods that have not ended, the agent's own node and, on demand, EndpointSlices are listed in pages and then
 //! watched, with bookmarks. Other nodes are left out: their objects are large and change all the time, and their addresses are those of their
-//! pods on the host's network. An interrupted watch is resumed; where the server no longer knows the place (410) everything is listed again and only the differences are handed on.
+//! pods on the host's network. An interrupted watch is resumed; where the server does not serve the place, whatever it says, everything is listed again and only the differences are handed on.
+//! A watch that says nothing at all for long is not believed either: a server may be at an older version than the watch.
 //! No error stops the source: it waits, each time longer up to half a minute, and tries again, and says so in the status.
 //!
 //! An object that can't be decoded concerns itself alone: the list it is in still counts.
@@ -31,6 +32,7 @@ use self::watch::{Seen, Timing};
 use crate::object::Kind;
 use crate::publish::{Closed, Publisher};
 use crate::source::Source;
+use crate::status::Location;
 
 /// The kinds that are always watched.
 const WATCHED: [Kind; 5] = [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::NetworkPolicy];
@@ -70,14 +72,14 @@ fn kinds(endpoint_slices: bool) -> impl Iterator<Item = Kind> {
 ///
 /// When there is no usable configuration. Once it runs, nothing stops it: errors show in the status.
 pub async fn spawn(options: &Options) -> Result<Source, ConnectError> {
-    let (client, server) = connect::client(options.kubeconfig.as_deref(), None).await?;
+    let (client, location) = connect::client(options.kubeconfig.as_deref(), None).await?;
     let kinds = kinds(options.endpoint_slices).collect();
-    Ok(start(client, &server, &options.node, Timing::default(), kinds))
+    Ok(start(client, location, &options.node, Timing::default(), kinds))
 }
 
-fn start(client: Client, server: &str, node: &str, timing: Timing, kinds: Vec<Kind>) -> Source {
+fn start(client: Client, location: Location, node: &str, timing: Timing, kinds: Vec<Kind>) -> Source {
     let names = kinds.iter().map(|kind| kind.as_str());
-    let (publisher, updates, status) = Publisher::new(format!("Kubernetes API {server}"), names);
+    let (publisher, updates, status) = Publisher::new(location, names);
     let (events, inbox) = mpsc::channel(QUEUE);
     let watch = |&kind: &Kind| {
         tokio::spawn(watch::run(client.clone(), kind, watch::selection(kind, node), timing, events.clone()))

@@ -45,13 +45,19 @@ pub(super) struct Timing {
     /// So long after an error without another one, the watch counts as working though nothing has happened. A server that can't be
     /// reached is noticed earlier.
     pub(super) recovery: Duration,
+    /// After so long without any event everything is listed again: a watch may stand at a version that the server, restored from
+    /// a backup, has still to reach, and hear nothing meanwhile.
+    pub(super) silence: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { patience: 1.0, recovery: Duration::from_secs(60) }
+        Self { patience: 1.0, recovery: Duration::from_secs(60), silence: Duration::from_secs(600) }
     }
 }
+
+/// The longest wait after an error, before it is multiplied.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Which objects of a kind to ask for: of pods those that have not ended, which are neither subjects nor peers any more;
 /// of nodes the agent's own.
@@ -72,8 +78,15 @@ pub(super) async fn run(
     events: mpsc::Sender<(Kind, Seen)>,
 ) {
     let api: Api<Received> = Api::all_with(client, &resource(kind));
-    let watch =
-        Watch { kind, selection, timing, events, strings: Strings::default(), backoff: DefaultBackoff::default() };
+    let watch = Watch {
+        kind,
+        selection,
+        timing,
+        events,
+        strings: Strings::default(),
+        backoff: DefaultBackoff::default(),
+        recovery: None,
+    };
     watch.run(api).await;
 }
 
@@ -84,6 +97,8 @@ struct Watch {
     events: mpsc::Sender<(Kind, Seen)>,
     strings: Strings,
     backoff: DefaultBackoff,
+    /// When it counts as working after an error, if there is no other one.
+    recovery: Option<Instant>,
 }
 
 /// Whether to go on with the same stream.
@@ -101,13 +116,14 @@ impl Watch {
     /// Lists and watches until everything has to be listed again, or nobody listens.
     async fn follow(&mut self, api: Api<Received>) -> Next {
         let mut stream = pin!(watcher(api, self.selection.clone()));
-        let mut recovery: Option<Instant> = None;
+        let mut heard = Instant::now();
         loop {
-            let quiet_until = recovery.unwrap_or_else(Instant::now);
+            let quiet_until = self.recovery.unwrap_or_else(Instant::now);
             let event = tokio::select! {
                 event = stream.next() => event,
-                () = sleep_until(quiet_until), if recovery.is_some() => {
-                    recovery = None;
+                () = sleep_until(heard + self.timing.silence) => return Next::ListAgain,
+                () = sleep_until(quiet_until), if self.recovery.is_some() => {
+                    self.recovery = None;
                     if self.send(Seen::Recovered).await.is_err() {
                         return Next::Stop;
                     }
@@ -115,12 +131,14 @@ impl Watch {
                 }
             };
             let failed = matches!(event, Some(Err(_)));
-            match self.handle(event).await {
+            heard = Instant::now();
+            let next = self.handle(event).await;
+            if failed {
+                self.recovery = Some(Instant::now() + self.timing.recovery);
+            }
+            match next {
                 Next::Continue => {}
                 end => return end,
-            }
-            if failed {
-                recovery = Some(Instant::now() + self.timing.recovery);
             }
         }
     }
@@ -140,7 +158,7 @@ impl Watch {
             return Next::Stop;
         }
         if failed {
-            let wait = self.backoff.next().unwrap_or(Duration::from_secs(30));
+            let wait = self.backoff.next().unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
             sleep(wait.mul_f64(self.timing.patience)).await;
         }
         next
@@ -184,11 +202,13 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
     }
 }
 
-/// Whether the watcher would go on from a place that is lost: it starts the same watch again when the server answers 410 to its
-/// start, and passes over an event that it can't read.
+/// Whether the watcher would go on from a place that is lost: it starts the same watch again when the server refuses the
+/// version (410: too old; 504: too large, as after a restore from a backup), or tells of an error within it, and passes over an event
+/// that it can't read. client-go's reflector lists again after any error within a watch, too.
 fn needs_list(error: &Error) -> bool {
     match error {
-        Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 410,
+        Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 410 | 504),
+        Error::WatchError(_) => true,
         Error::WatchFailed(error) => {
             matches!(error, kube::Error::SerdeError(_) | kube::Error::LinesCodecMaxLineLengthExceeded)
         }

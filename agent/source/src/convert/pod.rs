@@ -20,6 +20,7 @@ pub(super) fn pod(from: &api::Pod, scope: &mut Scope<'_>) -> Pod {
         node: spec.node_name.as_deref().filter(|name| !name.is_empty()).map(|name| scope.strings.share(name)),
         host_network: spec.host_network.unwrap_or(false),
         phase: phase(status, scope),
+        terminating: from.metadata.deletion_timestamp.is_some(),
         addresses: addresses(status, scope),
         ports: ports(spec, scope),
     }

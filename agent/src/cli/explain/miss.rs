@@ -77,6 +77,7 @@ fn peer(miss: &PeerMiss) -> PeerView {
     match &miss.why {
         PeerMismatch::NotAPod => blank("not_a_pod"),
         PeerMismatch::HostNetwork => blank("host_network"),
+        PeerMismatch::OtherOwner(_) => blank("other_owner"),
         PeerMismatch::OutsideBlock => blank("outside_block"),
         PeerMismatch::NoAddress => blank("no_address"),
         PeerMismatch::Excepted(block) => PeerView { except: Some(block.to_string()), ..blank("excepted") },

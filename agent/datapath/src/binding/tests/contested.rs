@@ -1,7 +1,13 @@
 //! Addresses that show where they don't belong, and pods with equal addresses.
 
-use super::world::{World, addresses, bound, id, pod, showing, unbind, veth};
-use crate::binding::{Anomaly, Decision, NoVeth, NodeFacts};
+use super::world::{World, addresses, bound, id, isolate, pod, remembered, showing, unbind, veth};
+use std::time::Duration;
+
+use crate::binding::{Anomaly, Bindings, Decision, NoVeth, NodeFacts, Remembered};
+
+fn terminating(name: &str, all: &[&str]) -> podgate_policy::model::Pod {
+    podgate_policy::model::Pod { terminating: true, ..pod(name, all) }
+}
 
 const MINE: &str = "10.1.0.5";
 const VICTIMS: &str = "10.1.0.6";
@@ -41,9 +47,10 @@ fn an_address_added_before_the_victim_is_bound_does_not_lead_to_the_thief() {
     let mut world = World::with([stolen], [pod("thief", &[]), pod("victim", &[VICTIMS])]);
     assert_eq!(world.update(), []);
     world.veths([veth(6, 1, &[VICTIMS])]);
-    assert_eq!(world.update(), [Decision::Bind(bound(6, 1, "victim", &[VICTIMS]))]);
+    assert_eq!(world.update(), [isolate(6, 1, &[VICTIMS])], "the victim's status is older than the veth");
     world.pods = vec![pod("thief", &[MINE]), pod("victim", &[VICTIMS])];
-    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "thief", &[MINE]))]);
+    let both = [bound(5, 0, "thief", &[MINE]), bound(6, 1, "victim", &[VICTIMS])];
+    assert_eq!(world.update(), both.map(Decision::Bind));
 }
 
 #[test]
@@ -85,14 +92,14 @@ fn of_two_namespaces_that_look_alike_the_older_one_is_bound_and_the_other_listed
 
 #[test]
 fn a_terminating_pod_keeps_its_veth_though_its_successor_has_its_address() {
-    let mut world = World::with([veth(5, 0, &[MINE])], [pod("old", &[MINE])]);
+    let mut world = World::with([veth(5, 0, &[MINE])], [terminating("old", &[MINE]), pod("new", &[])]);
     world.update();
-    world.pods.push(pod("new", &[MINE]));
-    assert_eq!(world.update(), [], "there is no second veth yet");
     world.veths([veth(6, 1, &[MINE])]);
+    assert_eq!(world.update(), [], "the status of the new pod tells no address yet");
+    world.pods[1] = pod("new", &[MINE]);
     assert_eq!(world.update(), [Decision::Bind(bound(6, 1, "new", &[MINE]))]);
     world.pods.remove(0);
-    assert_eq!(world.update(), [unbind(5, "old")]);
+    assert_eq!(world.update(), [isolate(5, 0, &[MINE])]);
 }
 
 #[test]
@@ -138,7 +145,7 @@ fn the_veth_of_an_ended_pod_is_not_preferred_to_its_successors_own() {
     world.update();
     world.pods = vec![pod("new", &[MINE])];
     world.veths([veth(6, 1, &[MINE])]);
-    assert_eq!(world.update(), [unbind(5, "old"), Decision::Bind(bound(6, 1, "new", &[MINE]))]);
+    assert_eq!(world.update(), [Decision::Bind(bound(6, 1, "new", &[MINE])), isolate(5, 0, &[MINE])]);
 }
 
 #[test]
@@ -146,7 +153,7 @@ fn a_pod_that_is_told_of_again_gets_its_veth_back() {
     let mut world = World::with([veth(5, 0, &[MINE])], [pod("a", &[MINE])]);
     world.update();
     let pods = std::mem::take(&mut world.pods);
-    assert_eq!(world.update(), [unbind(5, "a")]);
+    assert_eq!(world.update(), [isolate(5, 0, &[MINE])]);
     world.pods = pods;
     assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &[MINE]))]);
 }
@@ -165,4 +172,107 @@ fn nothing_depends_on_the_nodes_pod_blocks() {
     let mut world = World::with([veth(5, 0, &["192.168.9.9"])], [pod("a", &["192.168.9.9"])]);
     world.node = NodeFacts::default();
     assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["192.168.9.9"]))]);
+}
+
+#[test]
+fn a_new_pod_on_the_address_of_a_terminating_pod_whose_veth_is_gone_is_not_taken_for_it() {
+    let mut world = World::with([veth(5, 0, &[MINE])], [terminating("old", &[MINE]), pod("new", &[])]);
+    world.update();
+    world.view.veths.clear();
+    assert_eq!(world.update(), [unbind(5, "old")]);
+    world.veths([veth(6, 1, &[MINE])]);
+    assert_eq!(world.update(), []);
+    world.pods[1] = pod("new", &[MINE]);
+    assert_eq!(world.update(), [Decision::Bind(bound(6, 1, "new", &[MINE]))]);
+    assert_eq!(world.bindings.anomalies(), []);
+
+    // Nor does an agent that has started in between take it for it.
+    let mut world = World::with([], [terminating("old", &[MINE]), pod("new", &[])]);
+    world.update();
+    world.veths([veth(6, 1, &[MINE])]);
+    assert_eq!(world.update(), []);
+
+    // Nor one that finds both.
+    let mut world = World::with([veth(6, 1, &[MINE])], [terminating("a", &[MINE]), pod("z", &[MINE])]);
+    assert_eq!(world.update(), [Decision::Bind(bound(6, 1, "z", &[MINE]))]);
+}
+
+/// Two pods have exchanged their addresses, since the node was restarted: their statuses are those from before.
+fn exchanged() -> World {
+    World::with([veth(5, 0, &[VICTIMS])], [pod("thief", &[MINE]), pod("victim", &[VICTIMS])])
+}
+
+#[test]
+fn a_status_that_tells_an_address_after_the_veth_has_it_comes_before_one_from_before() {
+    let mut world = exchanged();
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "victim", &[VICTIMS]))]);
+    world.pods[0] = pod("thief", &[VICTIMS]);
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "thief", &[VICTIMS]))], "in its place");
+    world.veths([veth(6, 1, &[MINE])]);
+    assert_eq!(world.update(), []);
+    world.pods[1] = pod("victim", &[MINE]);
+    assert_eq!(world.update(), [Decision::Bind(bound(6, 1, "victim", &[MINE]))]);
+}
+
+#[test]
+fn a_status_from_before_binds_a_new_veth_only_when_no_other_pod_has_told_for_a_while() {
+    let mut world = exchanged();
+    let veths = std::mem::take(&mut world.view.veths);
+    world.update();
+    world.view.veths = veths;
+    assert_eq!(world.update(), [isolate(5, 0, &[VICTIMS])]);
+    let doubtful = NoVeth::Doubtful { ifindex: 5 };
+    let anomaly = Anomaly::PodWithoutVeth { pod: id("victim"), cause: doubtful };
+    assert!(world.bindings.anomalies().contains(&anomaly), "{:?}", world.bindings.anomalies());
+    let mut told = World { bindings: world.bindings.clone(), view: world.view.clone(), ..World::new() };
+    told.pods = vec![pod("thief", &[VICTIMS]), pod("victim", &[VICTIMS])];
+    assert_eq!(told.update(), [Decision::Bind(bound(5, 0, "thief", &[VICTIMS]))]);
+    world.age = Duration::from_secs(29);
+    assert_eq!(world.update(), []);
+    world.age = Duration::from_secs(31);
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "victim", &[VICTIMS]))]);
+    world.pods[0] = pod("thief", &[VICTIMS]);
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "thief", &[VICTIMS]))], "still");
+}
+
+#[test]
+fn a_status_from_before_binds_a_new_veth_at_once_where_it_can_be_no_other_pods() {
+    let mut world = World::with([], [pod("mine", &[MINE])]);
+    world.update();
+    world.veths([veth(5, 0, &[MINE])]);
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "mine", &[MINE]))]);
+}
+
+#[test]
+fn a_pod_whose_status_has_moved_leaves_its_veth_isolated_until_somebodys_status_tells_its_address() {
+    let mut world = World::with([veth(5, 0, &[MINE])], [pod("a", &[]), pod("b", &[])]);
+    world.update();
+    world.pods[0] = pod("a", &[MINE]);
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &[MINE]))]);
+    world.pods[0] = pod("a", &[VICTIMS]);
+    assert_eq!(world.update(), [isolate(5, 0, &[MINE])]);
+    world.pods[1] = pod("b", &[MINE]);
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "b", &[MINE]))]);
+}
+
+#[test]
+fn what_was_told_is_not_taken_away_by_what_is_told_later() {
+    let mut world = World::with([veth(5, 0, &[MINE])], [pod("a", &[])]);
+    world.update();
+    world.pods[0] = pod("a", &[MINE]);
+    world.update();
+    world.pods.push(pod("b", &[MINE]));
+    assert_eq!(world.update(), []);
+    assert!(world.bindings.is_firm(5));
+
+    // Nor after a restart, if it was certain before.
+    for (firm, by) in [(true, "a"), (false, "b")] {
+        let was = Remembered { firm, ..remembered("a", &[MINE]) };
+        let mut world = World::with([veth(5, 0, &[MINE])], [pod("a", &[MINE])]);
+        world.bindings = Bindings::resume([(5, was)].into());
+        world.update();
+        world.pods.push(pod("b", &[MINE]));
+        world.update();
+        assert_eq!(world.bindings.bound()[&5].pod, id(by));
+    }
 }

@@ -49,7 +49,7 @@ fn the_address_of_a_pod_that_is_going_away_does_not_bind_what_cni_gave_to_anothe
     assert_eq!(world.update(), [Decision::Bind(bound(10, 1, "going", &["10.1.0.5"]))]);
     world.bindings.hand_over(handover(10, id("new"), &["10.1.0.5"]));
     let isolated = unclaimed(10, 1, &["10.1.0.5"], Some(id("new")));
-    assert_eq!(world.update(), [unbind(10, "going"), isolated]);
+    assert_eq!(world.update(), [isolated], "it is enforced all the time");
     world.pods.push(pod("new", &[]));
     assert_eq!(world.update(), [Decision::Bind(bound(10, 1, "new", &["10.1.0.5"]))]);
 }
@@ -73,7 +73,7 @@ fn a_pod_whose_sandbox_is_made_anew_moves_there_with_its_new_address() {
     world.bindings.hand_over(handover(11, id("a"), &["10.1.0.6"]));
     let moved = Decision::Bind(bound(11, 2, "a", &["10.1.0.6"]));
     let left = unclaimed(10, 1, &["10.1.0.5"], Some(id("a")));
-    assert_eq!(world.update(), [unbind(10, "a"), moved, left]);
+    assert_eq!(world.update(), [moved, left]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn veths_that_look_like_pods_are_isolated_if_that_is_wanted_and_no_others() {
     world.pods = vec![pod("a", &["10.1.0.5"])];
     assert_eq!(world.update(), [Decision::Bind(bound(10, 1, "a", &["10.1.0.5"]))]);
     world.pods.clear();
-    assert_eq!(world.update(), [unbind(10, "a"), unclaimed(10, 1, &["10.1.0.5"], None)]);
+    assert_eq!(world.update(), [unclaimed(10, 1, &["10.1.0.5"], None)]);
     world.view.veths.remove(&10);
     assert_eq!(world.update(), [Decision::Abandon { ifindex: 10 }]);
 }

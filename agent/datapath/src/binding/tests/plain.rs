@@ -2,7 +2,9 @@
 
 use podgate_policy::model::Phase;
 
-use super::world::{World, addresses, bound, id, incarnation, pod, showing, unbind, veth};
+use super::world::{
+    World, addresses, bound, id, in_kernel, incarnation, isolate, pod, remembered, showing, unbind, veth,
+};
 use crate::binding::{Anomaly, Bindings, Decision, NoVeth};
 
 #[test]
@@ -59,12 +61,15 @@ fn pods_that_cannot_have_a_veth_are_not_bound() {
 }
 
 #[test]
-fn a_binding_ends_with_the_pod_the_veth_or_the_pods_work() {
+fn a_veth_stays_enforced_until_it_is_gone_or_its_pod_has_ended() {
     let veths = || [veth(5, 0, &["10.1.0.5"])];
     let mut world = World::with(veths(), [pod("a", &["10.1.0.5"])]);
     world.update();
     world.pods.clear();
-    assert_eq!(world.update(), [unbind(5, "a")], "the pod was deleted");
+    assert_eq!(world.update(), [isolate(5, 0, &["10.1.0.5"])], "the pod was deleted");
+    assert_eq!(world.update(), []);
+    world.view.veths.clear();
+    assert_eq!(world.update(), [Decision::Abandon { ifindex: 5 }]);
 
     let mut world = World::with(veths(), [pod("a", &["10.1.0.5"])]);
     world.update();
@@ -74,7 +79,7 @@ fn a_binding_ends_with_the_pod_the_veth_or_the_pods_work() {
     let mut world = World::with(veths(), [pod("a", &["10.1.0.5"])]);
     world.update();
     world.pods[0].phase = Phase::Finished;
-    assert_eq!(world.update(), [unbind(5, "a")], "the pod has succeeded or failed");
+    assert_eq!(world.update(), [unbind(5, "a")], "the pod has succeeded or failed: nothing runs there");
 }
 
 #[test]
@@ -86,7 +91,7 @@ fn a_pod_made_anew_under_its_old_name_is_another_pod() {
     world.veths([veth(6, 1, &["10.1.0.6"])]);
     let mut second = bound(6, 1, "a", &["10.1.0.6"]);
     second.pod = incarnation("a", "second");
-    assert_eq!(world.update(), [unbind(5, "a"), Decision::Bind(second)]);
+    assert_eq!(world.update(), [Decision::Bind(second), isolate(5, 0, &["10.1.0.5"])]);
 }
 
 #[test]
@@ -158,7 +163,7 @@ fn an_interface_keeps_the_pod_it_was_enforced_for_when_the_agent_restarts() {
         [veth(5, 0, &["10.1.0.5", "10.1.0.6"]), veth(6, 1, &["10.1.0.5"])],
         [pod("a", &["10.1.0.5"]), pod("b", &["10.1.0.6"])],
     );
-    world.bindings = Bindings::resume([(5, addresses(&["10.1.0.5"])), (6, addresses(&["10.1.0.6"]))].into());
+    world.bindings = Bindings::resume([(5, in_kernel(&["10.1.0.5"])), (6, in_kernel(&["10.1.0.6"]))].into());
     let expected = [bound(5, 0, "a", &["10.1.0.5"]), bound(6, 1, "b", &["10.1.0.6"])];
     assert_eq!(world.update(), expected.map(Decision::Bind));
 }
@@ -168,14 +173,14 @@ fn a_pod_stays_on_the_interface_it_was_enforced_on_though_it_has_moved_its_addre
     let mut first = veth(5, 0, &["10.1.0.5"]);
     first.interface_addresses.clear();
     let mut world = World::with([veth(4, 0, &["10.1.0.5"]), first], [pod("a", &["10.1.0.5"])]);
-    world.bindings = Bindings::resume([(5, addresses(&["10.1.0.5"]))].into());
+    world.bindings = Bindings::resume([(5, in_kernel(&["10.1.0.5"]))].into());
     assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
 }
 
 #[test]
 fn what_was_enforced_before_a_restart_is_forgotten_with_the_interface() {
     let mut world = World::with([], [pod("a", &["10.1.0.5"])]);
-    world.bindings = Bindings::resume([(5, addresses(&["10.1.0.9"]))].into());
+    world.bindings = Bindings::resume([(5, in_kernel(&["10.1.0.9"]))].into());
     world.update();
     world.veths([veth(5, 0, &["10.1.0.5"])]);
     assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
@@ -184,7 +189,7 @@ fn what_was_enforced_before_a_restart_is_forgotten_with_the_interface() {
 #[test]
 fn an_interface_enforced_without_addresses_before_a_restart_is_as_any_other() {
     let mut world = World::with([veth(5, 0, &["10.1.0.5"])], [pod("a", &["10.1.0.5"])]);
-    world.bindings = Bindings::resume([(5, addresses(&[]))].into());
+    world.bindings = Bindings::resume([(5, in_kernel(&[]))].into());
     assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
 }
 
@@ -227,4 +232,58 @@ fn a_bound_veth_stays_bound_when_a_route_is_laid_over_it() {
     world.update();
     world.view.default_route_devices.insert(5);
     assert_eq!(world.update(), []);
+}
+
+#[test]
+fn a_veth_that_was_enforced_before_a_restart_stays_so_though_its_pod_is_not_known() {
+    let mut world = World::with([veth(5, 0, &["10.1.0.5"]), veth(6, 1, &["10.1.0.6"]), veth(7, 2, &["10.1.0.7"])], []);
+    world.bindings = Bindings::resume([(5, remembered("a", &["10.1.0.5"])), (6, in_kernel(&["10.1.0.6"]))].into());
+    assert_eq!(world.update(), [isolate(5, 0, &["10.1.0.5"]), isolate(6, 1, &["10.1.0.6"])]);
+    world.pods = vec![pod("a", &["10.1.0.5"]), pod("b", &["10.1.0.6"])];
+    let both = [bound(5, 0, "a", &["10.1.0.5"]), bound(6, 1, "b", &["10.1.0.6"])];
+    assert_eq!(world.update(), both.map(Decision::Bind));
+}
+
+#[test]
+fn a_pod_that_shows_no_address_is_found_by_what_the_kernel_remembers() {
+    let mut world = World::with([veth(5, 0, &[])], [pod("a", &["10.1.0.5"])]);
+    world.bindings = Bindings::resume([(5, in_kernel(&["10.1.0.5"]))].into());
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
+}
+
+#[test]
+fn a_pod_without_addresses_in_its_status_is_where_it_was_before_a_restart() {
+    let mut world = World::with([veth(5, 0, &["10.1.0.5"])], [pod("a", &[])]);
+    for firm in [true, false] {
+        let was = crate::binding::Remembered { firm, ..remembered("a", &["10.1.0.5"]) };
+        world.bindings = Bindings::resume([(5, was)].into());
+        assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
+    }
+}
+
+#[test]
+fn a_pod_is_found_by_its_own_address_though_the_interface_was_given_another_first() {
+    for first in ["192.168.7.7", "169.254.3.4"] {
+        let mut world = World::with([veth(5, 0, &[first])], [pod("a", &["10.1.0.5"])]);
+        assert_eq!(world.update(), []);
+        world.veths([showing(veth(5, 0, &[first]), &[first, "10.1.0.5"])]);
+        assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
+    }
+    // On a second interface of its own.
+    let mut second = showing(veth(6, 0, &["192.168.7.7"]), &["192.168.7.7", "10.1.0.5"]);
+    second.interface_addresses = addresses(&["10.1.0.5"]);
+    let mut first = second.clone();
+    (first.ifindex, first.interface_addresses) = (5, addresses(&["192.168.7.7"]));
+    let mut world = World::with([first, second], [pod("a", &["10.1.0.5"])]);
+    assert_eq!(world.update(), [Decision::Bind(bound(6, 0, "a", &["10.1.0.5"]))]);
+}
+
+#[test]
+fn an_address_that_shows_later_yields_to_the_interface_that_was_given_it() {
+    let shows = showing(veth(5, 0, &["192.168.7.7"]), &["192.168.7.7", "10.1.0.5"]);
+    let mut world = World::with([shows], [pod("a", &["10.1.0.5"])]);
+    assert_eq!(world.update(), [Decision::Bind(bound(5, 0, "a", &["10.1.0.5"]))]);
+    world.veths([veth(6, 1, &["10.1.0.5"])]);
+    let moved = Decision::Bind(bound(6, 1, "a", &["10.1.0.5"]));
+    assert_eq!(world.update(), [moved, isolate(5, 0, &["192.168.7.7"])]);
 }

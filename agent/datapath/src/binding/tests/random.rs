@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use podgate_policy::model::{Phase, Pod};
 use proptest::prelude::*;
@@ -53,19 +54,24 @@ fn show(world: &mut World, (veths, pods, excluded): &Moment) {
     world.view.default_route_devices = excluded.clone();
 }
 
+/// What is enforced on an interface, and for whom; nobody: it is isolated.
+type Enforced = BTreeMap<u32, Option<Binding>>;
+
 /// Does what a decision says, as an engine would, and checks that it can be done.
-fn carry_out(bound: &mut BTreeMap<u32, Binding>, decision: &Decision) {
+fn carry_out(enforced: &mut Enforced, decision: &Decision) {
     match decision {
-        Decision::Bind(binding) => assert_eq!(bound.insert(binding.ifindex, binding.clone()), None),
+        Decision::Bind(binding) => drop(enforced.insert(binding.ifindex, Some(binding.clone()))),
         Decision::Update(binding) => {
-            let before = bound.insert(binding.ifindex, binding.clone()).expect("only what is bound is updated");
+            let before = enforced.insert(binding.ifindex, Some(binding.clone())).flatten();
+            let before = before.expect("only what is bound is updated");
             assert_eq!(before.pod, binding.pod);
             assert_ne!(&before, binding);
         }
+        Decision::Isolate(unclaimed) => drop(enforced.insert(unclaimed.ifindex, None)),
+        Decision::Abandon { ifindex } => assert_eq!(enforced.remove(ifindex), Some(None)),
         Decision::Unbind { ifindex, pod } => {
-            assert_eq!(bound.remove(ifindex).map(|binding| binding.pod).as_ref(), Some(pod));
+            assert_eq!(enforced.remove(ifindex).flatten().map(|binding| binding.pod).as_ref(), Some(pod));
         }
-        Decision::Isolate(_) | Decision::Abandon { .. } => panic!("nothing was handed over: {decision:?}"),
     }
 }
 
@@ -78,8 +84,9 @@ fn check_made(world: &World, binding: &Binding) {
     let veth = &world.view.veths[&binding.ifindex];
     let pod = networked(world)[&binding.pod];
     let namespace = world.view.veths.values().filter(|other| other.netns_id == veth.netns_id);
-    let given: BTreeSet<&IpAddr> = namespace.flat_map(|other| &other.first_addresses).collect();
-    assert!(pod.addresses.iter().any(|address| given.contains(address)), "{binding:?} for no reason");
+    let known: BTreeSet<&IpAddr> =
+        namespace.flat_map(|other| other.first_addresses.iter().chain(&other.peer_addresses)).collect();
+    assert!(pod.addresses.iter().any(|address| known.contains(address)), "{binding:?} for no reason");
     assert!(!world.view.default_route_devices.contains(&binding.ifindex), "{binding:?} on the uplink");
     assert!(veth.netns_id >= 0, "{binding:?} into a namespace that goes away");
 }
@@ -106,25 +113,41 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn bindings_are_sticky_exclusive_founded_and_complete(moments in prop::collection::vec(some_moment(), 1..8)) {
+    fn bindings_are_exclusive_founded_and_complete_and_nothing_enforced_is_let_go_of(
+        moments in prop::collection::vec(some_moment(), 1..8)
+    ) {
         let mut world = World::new();
-        let mut carried = BTreeMap::new();
+        let mut enforced = Enforced::new();
         for moment in &moments {
             show(&mut world, moment);
-            let before = carried.clone();
-            for decision in &world.update() {
-                carry_out(&mut carried, decision);
+            let before = enforced.clone();
+            let mut decisions = world.update();
+            // Whatever is in doubt is settled by time.
+            world.age += Duration::from_secs(60);
+            decisions.extend(world.update());
+            for decision in &decisions {
+                carry_out(&mut enforced, decision);
                 if let Decision::Bind(binding) = decision {
                     check_made(&world, binding);
                 }
             }
-            prop_assert_eq!(&carried, world.bindings.bound(), "the decisions tell all");
-            let pods: BTreeSet<_> = carried.values().map(|binding| &binding.pod).collect();
-            prop_assert_eq!(pods.len(), carried.len(), "no pod has two veths");
-            for (ifindex, binding) in &before {
-                let there = world.view.veths.contains_key(ifindex) && networked(&world).contains_key(&binding.pod);
-                let kept = carried.get(ifindex).is_some_and(|now| now.pod == binding.pod);
-                prop_assert_eq!(kept, there, "{:?} is bound as long as both are there", binding);
+            let bound = enforced.iter().filter_map(|(&ifindex, it)| Some((ifindex, it.clone()?)));
+            let bound: BTreeMap<u32, Binding> = bound.collect();
+            prop_assert_eq!(&bound, world.bindings.bound(), "the decisions tell all");
+            let pods: BTreeSet<_> = bound.values().map(|binding| &binding.pod).collect();
+            prop_assert_eq!(pods.len(), bound.len(), "no pod has two veths");
+            for ifindex in before.keys() {
+                let of_another_veth = |binding: &Binding| {
+                    let veth = world.view.veths.get(ifindex);
+                    binding.ifindex != *ifindex && veth.is_some_and(|veth| veth.netns_id == binding.netns_id)
+                };
+                let may_go = world.view.default_route_devices.contains(ifindex) || bound.values().any(of_another_veth);
+                let ended = before[ifindex].as_ref().is_some_and(|binding| {
+                    let is_it = |pod: &&Pod| PodId::of(pod) == binding.pod;
+                    world.pods.iter().find(is_it).is_some_and(|pod| pod.phase == Phase::Finished)
+                });
+                let stays = world.view.veths.contains_key(ifindex) && !may_go && !ended;
+                prop_assert!(!stays || enforced.contains_key(ifindex), "{} is let go of", ifindex);
             }
             check_nothing_left(&world);
             prop_assert_eq!(world.update(), vec![], "the same again changes nothing");

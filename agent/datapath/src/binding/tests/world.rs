@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use podgate_policy::model::{Labels, ObjectKey, Phase, Pod};
 
-use crate::binding::{Anomaly, Binding, Bindings, Decision, NodeFacts, PodId};
+use crate::binding::{Anomaly, Binding, Bindings, Decision, NodeFacts, PodId, Remembered, Unclaimed};
 use crate::netlink::{HostView, Veth};
 
 pub(super) fn addresses(all: &[&str]) -> BTreeSet<IpAddr> {
@@ -29,6 +31,7 @@ pub(super) fn pod(name: &str, all: &[&str]) -> Pod {
         node: Some("node".into()),
         host_network: false,
         phase: Phase::Active,
+        terminating: false,
         addresses: addresses(all).into_iter().collect(),
         ports: Vec::new(),
     }
@@ -62,6 +65,21 @@ pub(super) fn bound(ifindex: u32, netns_id: i32, name: &str, all: &[&str]) -> Bi
     Binding { ifindex, pod: id(name), netns_id, addresses: addresses(all) }
 }
 
+/// What an agent before this one enforced for certain: for this pod, with these addresses.
+pub(super) fn remembered(name: &str, all: &[&str]) -> Remembered {
+    Remembered { pod: Some(id(name)), addresses: addresses(all), firm: true }
+}
+
+/// What the kernel's tables remember: these addresses.
+pub(super) fn in_kernel(all: &[&str]) -> Remembered {
+    Remembered { pod: None, addresses: addresses(all), firm: false }
+}
+
+/// The interface is isolated; CNI has told nothing of it.
+pub(super) fn isolate(ifindex: u32, netns_id: i32, all: &[&str]) -> Decision {
+    Decision::Isolate(Unclaimed { ifindex, netns_id, addresses: addresses(all), announced: None })
+}
+
 pub(super) fn unbind(ifindex: u32, name: &str) -> Decision {
     Decision::Unbind { ifindex, pod: id(name) }
 }
@@ -73,6 +91,8 @@ pub(super) struct World {
     pub(super) view: HostView,
     pub(super) pods: Vec<Pod>,
     pub(super) node: NodeFacts,
+    /// How long ago the world began.
+    pub(super) age: Duration,
 }
 
 impl World {
@@ -95,7 +115,9 @@ impl World {
     }
 
     pub(super) fn update(&mut self) -> Vec<Decision> {
-        self.bindings.update(&self.view, &self.pods, &self.node)
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        let now = *BEGINNING.get_or_init(Instant::now) + self.age;
+        self.bindings.update(&self.view, &self.pods, &self.node, now)
     }
 
     /// The anomalies after an update.

@@ -74,8 +74,11 @@ impl fmt::Display for Note {
                 let pods = listed(&pods);
                 write!(
                     f,
-                    "several pods have the address {address} ({pods}): peers allow only what they allow all of them"
+                    "several pods have the address {address} ({pods}): a rule allows only what it allows all of them"
                 )
+            }
+            Self::AddressTaken { address, of, by } => {
+                write!(f, "{of} is terminating, and its address {address} is {by}'s by now: rules see {by} there")
             }
         }
     }

@@ -31,6 +31,7 @@ pub(super) fn peer_mismatch(why: &PeerMismatch, other: &Participant, address: Op
         PeerMismatch::NotAPod => format!("{other} is no pod's address, and selectors match only pods"),
         PeerMismatch::HostNetwork => format!("{other} is a host-network pod, which no selector matches"),
         PeerMismatch::Selectors { namespace, labels } => selectors_mismatch(namespace, labels, other),
+        PeerMismatch::OtherOwner(owner) => format!("{address} is {owner}'s, which is not selected"),
         PeerMismatch::OutsideBlock => format!("{address} is outside"),
         PeerMismatch::Excepted(except) => format!("{address} is in except {except}"),
         PeerMismatch::NoAddress => format!("{other} has no address yet"),

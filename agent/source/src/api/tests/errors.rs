@@ -9,7 +9,6 @@ use tokio::time::timeout;
 
 use super::server::{Lie, Server};
 use super::{Follower, NODE, PATIENCE};
-use crate::api::watch::Timing;
 use crate::api::{WATCHED, start};
 use crate::{ErrorClass, SourceStatus};
 
@@ -57,7 +56,7 @@ async fn first_error(url: &str, patience: Option<Duration>) -> ErrorClass {
     config.default_retry = false;
     config.read_timeout = patience;
     let client = Client::try_from(config).expect("a client");
-    let mut source = start(client, "test", NODE, Timing { patience: 0.01, recovery: PATIENCE }, WATCHED.into());
+    let mut source = start(client, super::location(), NODE, super::timing(PATIENCE), WATCHED.into());
     let failing = source.status.wait_for(|status| status.resources["Pod"].failure().is_some());
     let status = timeout(PATIENCE, failing).await.expect("in time").expect("a source").clone();
     status.resources["Pod"].failure().expect("a failure").class

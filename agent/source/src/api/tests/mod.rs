@@ -37,8 +37,11 @@ impl Follower {
     }
 
     fn with(client: Client, kinds: Vec<Kind>) -> Self {
-        let timing = Timing { patience: 0.01, recovery: Duration::from_millis(300) };
-        let source = start(client, "test", NODE, timing, kinds);
+        Self::timed(client, kinds, timing(Duration::from_millis(300)))
+    }
+
+    fn timed(client: Client, kinds: Vec<Kind>, timing: Timing) -> Self {
+        let source = start(client, location(), NODE, timing, kinds);
         Self { source, cluster: Cluster::default(), updates: vec![] }
     }
 
@@ -76,6 +79,15 @@ impl Follower {
     fn pods(&self) -> Vec<String> {
         self.cluster.pods.keys().map(ToString::to_string).collect()
     }
+}
+
+/// A source in a hurry, for which silence is nothing.
+fn timing(recovery: Duration) -> Timing {
+    Timing { patience: 0.01, recovery, silence: PATIENCE * 10 }
+}
+
+fn location() -> Location {
+    Location::Api { url: "http://test/".to_owned(), host: "test".to_owned(), port: 80 }
 }
 
 fn pod(name: &str, ip: &str) -> Value {
@@ -289,6 +301,67 @@ async fn list_that_fails_on_its_way_is_begun_again() {
 }
 
 #[tokio::test]
+async fn version_that_is_too_large_lists_again() {
+    // As etcd restored from a backup: the server is at an older version than the watch.
+    differences_after(|server| {
+        server.fail_watches("pods", 504, "Timeout: Too large resource version: 9, current: 5");
+        change_unseen(server);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn version_that_is_too_large_for_a_watch_to_begin_lists_again() {
+    differences_after(|server| {
+        server.refuse_watches("pods", &[504]);
+        server.cut_watches("pods");
+        change_unseen(server);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn any_error_within_a_watch_lists_again() {
+    differences_after(|server| {
+        server.fail_watches("pods", 500, "etcdserver: leader changed");
+        change_unseen(server);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn watch_that_hears_nothing_is_listed_again() {
+    let server = Server::start().await;
+    server.apply("pods", pod("a", "10.0.0.1"));
+    let timing = Timing { silence: Duration::from_millis(200), ..timing(PATIENCE) };
+    let mut follower = Follower::timed(server.client(), WATCHED.into(), timing);
+    follower.next().await;
+    server.mute("pods");
+    server.apply("pods", pod("b", "10.0.0.2"));
+    follower.until(has_pod("b")).await;
+    assert_eq!(follower.status(SourceStatus::is_synced).await.resources["Pod"].failures(), 0);
+}
+
+#[tokio::test]
+async fn watch_that_fails_after_every_list_is_not_heard_though_the_list_counts() {
+    let server = Server::start().await;
+    server.apply("pods", pod("a", "10.0.0.1"));
+    let mut follower = Follower::with(server.client(), WATCHED.into());
+    follower.next().await;
+    server.refuse_watches("pods", &[410; 1000]);
+    server.cut_watches("pods");
+    let status = follower.status(|status| status.resources["Pod"].failures() > 5).await;
+    let since = status.resources["Pod"].unheard_since.expect("unheard");
+    server.apply("pods", pod("b", "10.0.0.2"));
+    follower.until(has_pod("b")).await;
+    let status = follower.status(|status| status.resources["Pod"].failures() > 10).await;
+    assert_eq!(status.resources["Pod"].unheard_since, Some(since));
+    let heard = |status: &SourceStatus| status.resources["Pod"].unheard_since.is_none();
+    server.serve_watches("pods");
+    follower.status(heard).await;
+}
+
+#[tokio::test]
 async fn list_again_without_a_difference_is_no_update() {
     let server = Server::start().await;
     server.apply("pods", pod("a", "10.0.0.1"));
@@ -395,8 +468,7 @@ async fn a_static_pod_has_the_uid_that_its_node_knows() {
 #[tokio::test]
 async fn source_outlives_a_server_that_is_not_there() {
     let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().expect("an URL"))).expect("a client");
-    let timing = Timing { patience: 0.01, recovery: PATIENCE };
-    let mut source = start(client, "test", NODE, timing, WATCHED.into());
+    let mut source = start(client, location(), NODE, timing(PATIENCE), WATCHED.into());
     let failing = source.status.wait_for(|status| status.resources.values().all(|resource| resource.failures() > 2));
     let status = timeout(PATIENCE, failing).await.expect("in time").expect("a source").clone();
     let failure = status.resources["NetworkPolicy"].failure().cloned().expect("a failure");

@@ -52,6 +52,8 @@ struct State {
     pause: Duration,
     list_refusals: BTreeMap<String, VecDeque<u16>>,
     watch_refusals: BTreeMap<String, VecDeque<u16>>,
+    /// Kinds whose watches are told of no change.
+    muted: Vec<String>,
     /// Kinds that may not be listed.
     forbidden: Vec<String>,
     requests: Vec<String>,
@@ -159,9 +161,19 @@ impl Server {
 
     /// Ends the watches of a kind with 410, as the server does when it has forgotten their place.
     pub(super) fn expire_watches(&self, plural: &str) {
+        self.fail_watches(plural, 410, "too old resource version");
+    }
+
+    /// Ends the watches of a kind with an error.
+    pub(super) fn fail_watches(&self, plural: &str, code: u16, message: &str) {
         let mut state = self.lock();
-        state.send(plural, &line(&json!({"type": "ERROR", "object": status(410, "too old resource version")})));
+        state.send(plural, &line(&json!({"type": "ERROR", "object": status(code, message)})));
         state.close(plural);
+    }
+
+    /// Tells watches of a kind of no change any more, and keeps them open.
+    pub(super) fn mute(&self, plural: &str) {
+        self.lock().muted.push(plural.to_owned());
     }
 
     /// Ends the watches of a kind, as the server does every few minutes.
@@ -187,6 +199,11 @@ impl Server {
     /// Answers the next starts of a watch of a kind with these codes.
     pub(super) fn refuse_watches(&self, plural: &str, codes: &[u16]) {
         self.lock().watch_refusals.entry(plural.to_owned()).or_default().extend(codes);
+    }
+
+    /// Refuses no further starts of a watch of a kind.
+    pub(super) fn serve_watches(&self, plural: &str) {
+        self.lock().watch_refusals.remove(plural);
     }
 
     /// Forbids to list a kind, or allows it again.
@@ -246,7 +263,8 @@ impl Server {
 impl State {
     fn publish(&mut self, plural: &str, before: Option<Value>, after: Option<Value>) {
         let changed = Changed { version: self.version, plural: plural.to_owned(), before, after };
-        for watch in &self.watches {
+        let heard = !self.muted.iter().any(|muted| muted == plural);
+        for watch in self.watches.iter().filter(|_| heard) {
             if let Some(event) = watch.selector.event(&changed).filter(|_| watch.plural == plural) {
                 let _ = watch.lines.send(Ok(Frame::data(line(&event))));
             }
