@@ -1,7 +1,7 @@
 //! What looks wrong about interfaces, in words.
 
 use podgate_common::MAX_BACKENDS;
-use podgate_datapath::binding::{Anomaly, NoVeth};
+use podgate_datapath::binding::{Anomaly, NoVeth, PodId};
 use podgate_datapath::netlink::{HostView, Unsupported};
 
 use super::at_source::{Refusal, Refused};
@@ -9,8 +9,9 @@ use super::tenant::{Occupant, Tenant};
 use crate::status::AnomalyStatus;
 
 /// Every kind of anomaly, as metrics count them.
-pub(crate) const KINDS: [&str; 9] = [
+pub(crate) const KINDS: [&str; 10] = [
     "address_elsewhere",
+    "deleted_pod_runs",
     "device_not_hooked",
     "duplicate_address",
     "extra_interface",
@@ -59,6 +60,14 @@ pub(super) fn describe_isolated(tenant: &Tenant, view: &HostView) -> Option<Anom
     Some(AnomalyStatus { kind: "isolated_interface".to_owned(), message })
 }
 
+/// A pod that has an interface and no object, for the status.
+pub(super) fn describe_departed(pod: &PodId) -> AnomalyStatus {
+    let message = format!(
+        "the object of pod {pod} is gone and its interface is not: enforced as last known until that is gone too"
+    );
+    AnomalyStatus { kind: "deleted_pod_runs".to_owned(), message }
+}
+
 /// A device that passes the hooks by, for the status.
 pub(super) fn describe_unsupported(unsupported: &Unsupported) -> AnomalyStatus {
     AnomalyStatus {
@@ -94,6 +103,11 @@ pub(super) fn no_veth(cause: &NoVeth, view: &HostView) -> String {
         NoVeth::Excluded { ifindex } => {
             format!("its address is behind {}, the way to the node or the API server", device(view, *ifindex))
         }
+        NoVeth::Doubtful { ifindex } => format!(
+            "its address is behind {}, which came after that was told and may be another pod's: it is isolated for half a \
+             minute, or until a status tells whose it is",
+            device(view, *ifindex)
+        ),
         NoVeth::Taken { ifindex, by } => {
             format!("its address is behind {}, which is pod {by}'s", device(view, *ifindex))
         }

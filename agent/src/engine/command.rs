@@ -27,6 +27,16 @@ pub(crate) enum Command {
         /// The slot.
         slot: u32,
     },
+    /// Isolate whoever is on an interface in both directions, without a slot of its own.
+    Confine {
+        /// The interface.
+        ifindex: u32,
+    },
+    /// Do so no longer: the interface is gone.
+    Unconfine {
+        /// The interface.
+        ifindex: u32,
+    },
     /// Change the tables.
     Apply {
         /// How, in order.

@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use podgate_datapath::FormerSlot;
+use podgate_datapath::binding::PodId;
+use podgate_policy::model::ObjectKey;
 
 use super::backoff::Backoff;
-use super::tenant::Tenant;
+use super::tenant::{Occupant, Tenant};
 
 /// How far an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +39,8 @@ pub(super) struct Endpoint {
     pub(super) stage: Stage,
     /// Whether the datapath knows it as `tenant` says.
     pub(super) identified: bool,
+    /// Whether the planner knows a pod in the slot.
+    pub(super) planned: bool,
     /// The last failure, while it lasts.
     pub(super) error: Option<String>,
     /// When to try again. Each endpoint has its own: one that never works must not hold up the others.
@@ -45,12 +49,14 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     fn new(tenant: Tenant) -> Self {
-        Self { tenant, stage: Stage::Bound, identified: false, error: None, backoff: Backoff::default() }
+        let backoff = Backoff::default();
+        Self { tenant, stage: Stage::Bound, identified: false, planned: false, error: None, backoff }
     }
 
-    /// Notes who the tenant is now. A pod that becomes known has its policies before it, in place of isolation.
+    /// Notes who the tenant is now. A pod that becomes known has its policies before it, in place of isolation or of those of
+    /// another pod; who is not known any more is to be isolated.
     fn replace(&mut self, tenant: Tenant) {
-        if self.tenant.occupant != tenant.occupant && tenant.pod().is_some() {
+        if self.tenant.occupant != tenant.occupant && (tenant.pod().is_some() || self.tenant.pod().is_some()) {
             self.stage = Stage::Bound;
         }
         self.identified = false;
@@ -70,6 +76,21 @@ impl Endpoint {
     }
 }
 
+/// Why somebody waits.
+pub(super) const NO_SLOT: &str = "every slot for pods is taken";
+
+/// A tenant without a slot.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Who waits.
+    pub(super) tenant: Tenant,
+    /// Whether it is isolated meanwhile.
+    pub(super) confined: bool,
+    /// Why not, while that lasts.
+    pub(super) error: Option<String>,
+    backoff: Backoff,
+}
+
 /// A slot whose endpoint is gone.
 #[derive(Debug)]
 struct Leaving {
@@ -86,7 +107,9 @@ pub(super) struct Endpoints {
     /// Slots that wait to be released.
     leaving: BTreeMap<u32, Leaving>,
     /// Tenants that found no free slot, by interface.
-    waiting: BTreeMap<u32, Tenant>,
+    waiting: BTreeMap<u32, Waiting>,
+    /// Interfaces that are gone and were isolated without a slot.
+    freed: BTreeMap<u32, Backoff>,
     /// Slots that a former agent gave away, by interface.
     former: BTreeMap<u32, FormerSlot>,
 }
@@ -94,15 +117,18 @@ pub(super) struct Endpoints {
 impl Endpoints {
     /// Slots 1 to `limit` - 1 are free but for those that a former agent gave away.
     pub(super) fn new(limit: u32, former: Vec<FormerSlot>) -> Self {
-        let former = former.into_iter().map(|slot| (slot.ifindex, slot)).collect();
-        Self { limit, by_slot: BTreeMap::new(), leaving: BTreeMap::new(), waiting: BTreeMap::new(), former }
+        // A former version may have given a slot that is none any more.
+        let former = former.into_iter().filter(|slot| slot.slot < limit);
+        let former = former.map(|slot| (slot.ifindex, slot)).collect();
+        let (by_slot, leaving, waiting, freed) = Default::default();
+        Self { limit, by_slot, leaving, waiting, freed, former }
     }
 
     /// Frees the slots that a former agent gave to interfaces that are gone.
     pub(super) fn forget_former(&mut self, is_gone: impl Fn(u32) -> bool) {
         self.former.retain(|&ifindex, _| !is_gone(ifindex));
-        for (_, tenant) in std::mem::take(&mut self.waiting) {
-            self.bind(tenant);
+        for ifindex in self.waiting.keys().copied().collect::<Vec<_>>() {
+            self.settle(ifindex);
         }
     }
 
@@ -129,16 +155,94 @@ impl Endpoints {
             return;
         }
         // What waits goes on waiting with what is known now.
-        let waits = self.waiting.contains_key(&tenant.ifindex);
-        match if waits { None } else { self.former_slot(&tenant).or_else(|| self.free()) } {
-            Some(slot) => drop(self.by_slot.insert(slot, Endpoint::new(tenant))),
-            None => drop(self.waiting.insert(tenant.ifindex, tenant)),
+        if let Some(waiting) = self.waiting.get_mut(&tenant.ifindex) {
+            waiting.tenant = tenant;
+            return;
         }
+        match self.former_slot(&tenant).or_else(|| self.free()) {
+            Some(slot) => drop(self.by_slot.insert(slot, Endpoint::new(tenant))),
+            None => {
+                let (ifindex, backoff) = (tenant.ifindex, Backoff::default());
+                let waiting = Waiting { tenant, confined: false, error: None, backoff };
+                self.waiting.insert(ifindex, waiting);
+            }
+        }
+    }
+
+    /// Gives whoever waits on an interface a slot, if there is one. It stays isolated until its policies are in force.
+    fn settle(&mut self, ifindex: u32) {
+        let Some(waiting) = self.waiting.get(&ifindex) else { return };
+        let tenant = waiting.tenant.clone();
+        if let Some(slot) = self.former_slot(&tenant).or_else(|| self.free()) {
+            self.waiting.remove(&ifindex);
+            self.by_slot.insert(slot, Endpoint::new(tenant));
+        }
+    }
+
+    /// An interface to be isolated without a slot.
+    pub(super) fn next_confine(&self, now: Instant) -> Option<u32> {
+        let due = self.waiting.iter().find(|(_, waiting)| !waiting.confined && waiting.backoff.is_over(now));
+        due.map(|(&ifindex, _)| ifindex)
+    }
+
+    /// An interface that is gone and was isolated without a slot.
+    pub(super) fn next_unconfine(&self, now: Instant) -> Option<u32> {
+        self.freed.iter().find(|(_, backoff)| backoff.is_over(now)).map(|(&ifindex, _)| ifindex)
+    }
+
+    /// Notes that an interface is isolated without a slot.
+    pub(super) fn confined(&mut self, ifindex: u32) {
+        if let Some(waiting) = self.waiting.get_mut(&ifindex) {
+            waiting.confined = true;
+            waiting.error = None;
+            waiting.backoff.succeed();
+        }
+    }
+
+    /// Notes that an interface could not be isolated.
+    pub(super) fn not_confined(&mut self, ifindex: u32, error: String, now: Instant) {
+        if let Some(waiting) = self.waiting.get_mut(&ifindex) {
+            waiting.confined = false;
+            waiting.error = Some(error);
+            waiting.backoff.fail(now);
+        }
+    }
+
+    /// Notes that nothing is left of the isolation of an interface that is gone.
+    pub(super) fn unconfined(&mut self, ifindex: u32) {
+        self.freed.remove(&ifindex);
+    }
+
+    /// Notes that something is.
+    pub(super) fn not_unconfined(&mut self, ifindex: u32, now: Instant) {
+        if let Some(backoff) = self.freed.get_mut(&ifindex) {
+            backoff.fail(now);
+        }
+    }
+
+    /// Gives a pod another name; its slots, with whether the planner knows it there.
+    pub(super) fn rename(&mut self, pod: &PodId, key: &ObjectKey) -> Vec<(u32, bool)> {
+        let rename = |tenant: &mut Tenant| {
+            let is_it = tenant.pod() == Some(pod);
+            if is_it {
+                tenant.occupant = Occupant::Pod(PodId { key: key.clone(), uid: pod.uid.clone() });
+            }
+            is_it
+        };
+        for waiting in self.waiting.values_mut() {
+            rename(&mut waiting.tenant);
+        }
+        let renamed = self.by_slot.iter_mut().filter_map(|(slot, endpoint)| {
+            rename(&mut endpoint.tenant).then_some((*slot, endpoint.planned && endpoint.stage > Stage::Bound))
+        });
+        renamed.collect()
     }
 
     /// Takes the slot of the pod on an interface from it: the slot, if it had one.
     pub(super) fn unbind(&mut self, ifindex: u32) -> Option<u32> {
-        self.waiting.remove(&ifindex);
+        if self.waiting.remove(&ifindex).is_some_and(|waiting| waiting.confined) {
+            self.freed.insert(ifindex, Backoff::default());
+        }
         let slot = self.slot_of(ifindex)?;
         self.by_slot.remove(&slot);
         self.leaving.insert(slot, Leaving { ifindex, backoff: Backoff::default() });
@@ -153,8 +257,8 @@ impl Endpoints {
     /// Notes that a slot is released; whoever waits for one gets it.
     pub(super) fn released(&mut self, slot: u32) {
         self.leaving.remove(&slot);
-        if let Some((_, tenant)) = self.waiting.pop_first() {
-            self.bind(tenant);
+        if let Some(&ifindex) = self.waiting.keys().next() {
+            self.settle(ifindex);
         }
     }
 
@@ -190,7 +294,8 @@ impl Endpoints {
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let leaving = self.leaving.values().map(|leaving| &leaving.backoff);
         let endpoints = self.by_slot.values().map(|endpoint| &endpoint.backoff);
-        leaving.chain(endpoints).filter_map(|backoff| backoff.deadline(now)).min()
+        let waiting = self.waiting.values().map(|waiting| &waiting.backoff).chain(self.freed.values());
+        leaving.chain(endpoints).chain(waiting).filter_map(|backoff| backoff.deadline(now)).min()
     }
 
     /// Moves every pod at one stage to the next.
@@ -216,9 +321,19 @@ impl Endpoints {
         self.by_slot.get_mut(&slot)
     }
 
+    /// The first number that is no slot.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+
     /// Tenants without a slot.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &Tenant> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.values()
+    }
+
+    /// The endpoint on an interface.
+    pub(super) fn at(&self, ifindex: u32) -> Option<&Endpoint> {
+        self.get(self.slot_of(ifindex)?)
     }
 
     /// The slot of an interface.
@@ -229,10 +344,8 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
-    use podgate_datapath::binding::{PodId, Unclaimed};
-    use podgate_policy::model::ObjectKey;
+    use podgate_datapath::binding::Unclaimed;
 
-    use super::super::tenant::Occupant;
     use super::*;
 
     fn binding(ifindex: u32) -> Tenant {
@@ -266,7 +379,7 @@ mod tests {
         let mut endpoints = Endpoints::new(2, Vec::new());
         endpoints.bind(binding(10));
         endpoints.bind(binding(11));
-        assert_eq!(endpoints.waiting().map(|binding| binding.ifindex).collect::<Vec<_>>(), [11]);
+        assert_eq!(endpoints.waiting().map(|waiting| waiting.tenant.ifindex).collect::<Vec<_>>(), [11]);
         assert_eq!(endpoints.unbind(10), Some(1));
         endpoints.released(1);
         assert_eq!(slots(&endpoints), [(1, 11)]);

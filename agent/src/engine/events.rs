@@ -23,7 +23,7 @@ impl State {
             node: self.node().to_owned(),
             pod: tenant.and_then(|tenant| Some(tenant.named()?.to_string())),
             policies: policies.iter().map(|policy| policy.key.to_string()).collect(),
-            rule: self.planner.rule(event.rule).map(|rule| Rule {
+            rule: self.planning.rule(event.rule).map(|rule| Rule {
                 policy: rule.policy.to_string(),
                 direction: rule.direction.to_string(),
                 index: rule.index,

@@ -5,8 +5,8 @@ use std::time::Instant;
 use podgate_datapath::binding::Handover;
 
 use super::command::Command;
-use super::endpoints::{Endpoint, Stage};
-use super::memory::{Enforced, Interface};
+use super::endpoints::{Endpoint, NO_SLOT, Stage};
+use super::memory::{Enforced, Interface, PodObject};
 use super::state::State;
 
 /// How far an interface that was handed over is.
@@ -34,13 +34,21 @@ impl State {
     /// What is to be remembered for the next agent, if that has changed.
     pub(crate) fn take_enforced(&mut self) -> Option<Enforced> {
         let interfaces = self.bindings.bound().iter().map(|(&ifindex, binding)| {
-            (ifindex, Interface { pod: (&binding.pod).into(), addresses: binding.addresses.clone() })
+            let object = self.cluster.pods.get(&binding.pod.key).filter(|pod| pod.uid == binding.pod.uid);
+            let interface = Interface {
+                pod: (&binding.pod).into(),
+                addresses: binding.addresses.clone(),
+                firm: self.bindings.is_firm(ifindex),
+                object: object.map(|pod| PodObject::from(&**pod)),
+            };
+            (ifindex, interface)
         });
         let handed_over = self.bindings.handovers().map(Into::into);
         // Before the first update nothing is bound, and what the former agent enforced still is.
         let former = self.former.iter().filter(|_| !self.synced).map(|(&ifindex, it)| (ifindex, it.clone()));
         let interfaces = former.chain(interfaces).collect();
-        std::mem::take(&mut self.rebound).then(|| Enforced { interfaces, handed_over: handed_over.collect() })
+        let isolated = self.bindings.isolated_unknown().collect();
+        std::mem::take(&mut self.rebound).then(|| Enforced { interfaces, handed_over: handed_over.collect(), isolated })
     }
 
     /// Takes in what CNI says of an interface.
@@ -62,10 +70,11 @@ impl State {
         let endpoint = slot.or_else(|| self.endpoints.iter().map(|(_, endpoint)| endpoint).find(of_pod));
         match endpoint {
             Some(endpoint) => standing(endpoint),
-            None if self.endpoints.waiting().any(|tenant| tenant.ifindex == ifindex) => {
-                Standing::Pending("every slot for pods is taken".to_owned())
-            }
-            None => Standing::Pending(format!("{} is the node's uplink or the way to the API server", veth.name)),
+            None => match self.endpoints.waiting().find(|waiting| waiting.tenant.ifindex == ifindex) {
+                Some(waiting) if waiting.confined => Standing::Isolated,
+                Some(waiting) => Standing::Pending(waiting.error.clone().unwrap_or_else(|| NO_SLOT.to_owned())),
+                None => Standing::Pending(format!("{} is the node's uplink or the way to the API server", veth.name)),
+            },
         }
     }
 }

@@ -18,6 +18,9 @@ impl State {
     /// Lends a pod that is bound the addresses of its binding, if its status has none.
     pub(super) fn lend(&mut self, binding: &Binding) {
         let key = &binding.pod.key;
+        if self.departed.contains(&binding.pod) {
+            return;
+        }
         let without = self.cluster.pods.get(key).filter(|pod| pod.addresses.is_empty());
         let Some(pod) = without.filter(|_| !binding.addresses.is_empty()).map(|pod| with_addresses(pod, binding))
         else {
@@ -25,6 +28,11 @@ impl State {
         };
         self.lent.0.insert(key.clone());
         self.take_change(Change::Apply(Object::Pod(pod)));
+    }
+
+    /// Notes that what a pod was lent is taken back elsewhere.
+    pub(super) fn lent_to_nobody(&mut self, key: &ObjectKey) {
+        self.lent.0.remove(key);
     }
 
     /// Takes back what a pod was lent: whoever has the address next is another.

@@ -6,7 +6,8 @@
 //!  datapath: outcome ──┘                                   └─► readiness, status ◄── counters, events ┘
 //! ```
 //!
-//! [`State`] decides and is tested without a kernel; [`run`] waits, executes and tells the servers.
+//! [`State`] decides and is tested without a kernel; [`run`] waits, executes and tells the servers. Plans are made on a thread
+//! beside it.
 
 mod anomalies;
 mod at_source;
@@ -14,6 +15,7 @@ mod attribution;
 mod backoff;
 mod command;
 mod deferral;
+mod departed;
 mod drops;
 mod endpoints;
 mod events;
@@ -24,6 +26,7 @@ mod held;
 mod lent;
 mod memory;
 mod names;
+mod planning;
 mod readiness;
 mod reckon;
 mod report;
@@ -46,7 +49,9 @@ pub(crate) use events::now;
 #[cfg(test)]
 use handle::Request;
 pub(crate) use handle::{Handle, Pulse};
-pub(crate) use memory::{Enforced, Memory};
+#[cfg(test)]
+pub(crate) use memory::Enforced;
+pub(crate) use memory::Memory;
 pub(crate) use setup::{Config, Left, Room, Services};
 pub(crate) use shell::{Inputs, run};
 pub(crate) use state::State;

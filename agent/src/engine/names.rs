@@ -110,6 +110,7 @@ mod tests {
             node: None,
             host_network: false,
             phase: Phase::Active,
+            terminating: false,
             addresses: vec![address.parse().unwrap()],
             ports: vec![],
         }

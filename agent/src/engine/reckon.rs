@@ -56,8 +56,8 @@ pub(super) fn see_all(
 }
 
 fn see_rules(state: &mut State, datapath: &Datapath) -> Result<(), Error> {
-    let (planner, attribution) = (&state.planner, &mut state.attribution);
-    let unknown = attribution.see_rules(&datapath.rules()?, |rule| planner.rule(rule));
+    let (planning, attribution) = (&state.planning, &mut state.attribution);
+    let unknown = attribution.see_rules(&datapath.rules()?, |rule| planning.rule(rule));
     datapath.forget_rules(&unknown)
 }
 

@@ -12,10 +12,11 @@ use podgate_policy::plan::Subject;
 use podgate_source::{ErrorClass, Errors, ProblemKind, ResourceStatus};
 
 use super::anomalies::{
-    describe, describe_isolated, describe_refused, describe_unhooked, describe_unsupported, device, no_veth,
+    describe, describe_departed, describe_isolated, describe_refused, describe_unhooked, describe_unsupported, device,
+    no_veth,
 };
 use super::at_source::AtSource;
-use super::endpoints::{Endpoint, Stage};
+use super::endpoints::{Endpoint, NO_SLOT, Stage};
 use super::state::State;
 use crate::status::{
     AnomalyStatus, ApplyStatus, AttributionStatus, CounterStatus, DeviceStatus, InterfaceStatus, LastErrorStatus,
@@ -48,9 +49,11 @@ pub(super) struct Reading {
 impl State {
     /// The status, as far as state and kernel tell it.
     pub(super) fn status(&self, reading: Reading, wall_clock: SystemTime) -> Status {
-        let not_ready = self.not_ready();
+        let not_ready = self.not_ready(wall_clock);
         let mut counters = by_slot(&reading.counts);
-        let no_endpoint = counters.remove(&0).unwrap_or_default();
+        // What is isolated without a slot is counted in one of its own, behind the last.
+        let shared = counters.remove(&self.endpoints.limit()).unwrap_or_default();
+        let no_endpoint = sum(counters.remove(&0).unwrap_or_default(), shared);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.node().to_string(),
@@ -59,7 +62,7 @@ impl State {
             policies: self.cluster.policies.len(),
             pods: self.pods(&counters),
             no_endpoint,
-            source: self.source.as_ref().map(|source| source.source.clone()).unwrap_or_default(),
+            source: self.source.as_ref().map(|source| source.source.to_string()).unwrap_or_default(),
             sources: self.sources(wall_clock),
             problems: self.problems(),
             problem_counts: self.problem_counts(),
@@ -120,8 +123,10 @@ impl State {
                 _ => (PodState::Pending, endpoint.error.clone().or_else(|| self.apply_error.clone())),
             };
         }
-        if self.endpoints.waiting().any(|tenant| tenant.pod() == Some(id)) {
-            return (PodState::Pending, Some("every slot for pods is taken".to_owned()));
+        if let Some(waiting) = self.endpoints.waiting().find(|waiting| waiting.tenant.pod() == Some(id)) {
+            let state = if waiting.confined { PodState::Unfit } else { PodState::Pending };
+            let isolated = || format!("isolated altogether: {NO_SLOT}");
+            return (state, Some(waiting.error.clone().unwrap_or_else(isolated)));
         }
         if pod.addresses.is_empty() {
             return (PodState::NoAddress, None);
@@ -141,14 +146,12 @@ impl State {
     /// What the tables have no room for of a slot's policies.
     fn unfit_of(&self, slot: u32) -> Option<String> {
         let unfit = self
+            .planning
             .unfit
             .iter()
             .find(|unfit| matches!(unfit.subject, Subject::Endpoint { slot: it, .. } if it == slot))?;
         let Subject::Endpoint { direction, .. } = unfit.subject else { return None };
-        Some(format!(
-            "{direction} is isolated altogether: table {} has {} entries, its policies need {}",
-            unfit.table, unfit.capacity, unfit.needed
-        ))
+        Some(format!("{direction} is isolated altogether: {}", unfit.shortage()))
     }
 
     fn interface(&self, index: u32) -> InterfaceStatus {
@@ -206,7 +209,7 @@ impl State {
 
     /// The kernel's tables, and those that only the planner knows to be limited.
     fn tables(&self, kernel: Vec<TableStatus>) -> Vec<TableStatus> {
-        let planned = self.planner.usage().into_iter().map(|usage| TableStatus {
+        let planned = self.planning.usage().iter().map(|usage| TableStatus {
             name: usage.table.as_str().to_owned(),
             entries: u64::from(usage.used),
             capacity: u64::from(usage.capacity),
@@ -220,6 +223,7 @@ impl State {
         let bindings = self.bindings.anomalies().iter().map(|anomaly| describe(anomaly, view));
         let unhooked = self.devices().filter_map(|device| Some(describe_unhooked(&device.name, &device.error?)));
         let isolated = self.endpoints.iter().filter_map(|(_, endpoint)| describe_isolated(&endpoint.tenant, view));
+        let isolated = isolated.chain(self.departed.iter().map(describe_departed));
         let refused = self.at_source.iter().flat_map(AtSource::refused).map(describe_refused);
         let unsupported = view.unsupported();
         let unsupported = unsupported.iter().map(describe_unsupported);
@@ -264,6 +268,21 @@ impl State {
     }
 }
 
+/// The counters of both.
+fn sum(mut all: Vec<CounterStatus>, more: Vec<CounterStatus>) -> Vec<CounterStatus> {
+    for counter in more {
+        let same = |it: &&mut CounterStatus| it.direction == counter.direction && it.reason == counter.reason;
+        match all.iter_mut().find(same) {
+            Some(known) => {
+                known.packets += counter.packets;
+                known.bytes += counter.bytes;
+            }
+            None => all.push(counter),
+        }
+    }
+    all
+}
+
 fn by_slot(counts: &[Count]) -> BTreeMap<u32, Vec<CounterStatus>> {
     let mut slots: BTreeMap<u32, Vec<CounterStatus>> = BTreeMap::new();
     for count in counts {
@@ -282,7 +301,7 @@ fn source(name: &str, resource: &ResourceStatus, wall_clock: SystemTime) -> Sour
     let since = |time| wall_clock.duration_since(time).unwrap_or_default().as_secs();
     SourceStatus {
         resource: name.to_owned(),
-        synced: resource.synced.is_some(),
+        synced: resource.stale(wall_clock).is_none(),
         objects: resource.objects,
         failing_seconds: resource.failing_since.map(since),
         error: resource.failure().map(|error| error.message.clone()),

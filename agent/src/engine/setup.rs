@@ -1,9 +1,10 @@
 //! What the engine starts with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use podgate_datapath::FormerSlot;
+use podgate_datapath::binding::Remembered;
 use podgate_policy::model::ObjectKey;
 use podgate_policy::tables::Limits;
 
@@ -50,11 +51,26 @@ pub(crate) struct Room {
     pub(crate) addresses: usize,
 }
 
+impl Left {
+    /// What each interface was enforced for, by ifindex. The kernel's own tables remember interfaces and addresses of whatever
+    /// had a slot, which is not let go of; those alone are left out that were isolated as long as nobody knew whose they are.
+    pub(super) fn remembered(&self) -> BTreeMap<u32, Remembered> {
+        let isolated = self.enforced.as_ref().map(|enforced| &enforced.isolated);
+        let of_kernel = self.slots.iter().filter(|slot| isolated.is_none_or(|it| !it.contains(&slot.ifindex)));
+        let of_kernel = of_kernel.map(|slot| {
+            let addresses = slot.addresses.iter().copied().collect();
+            (slot.ifindex, Remembered { pod: None, addresses, firm: false })
+        });
+        let of_file = self.enforced.iter().flat_map(|enforced| &enforced.interfaces);
+        of_kernel.chain(of_file.map(|(&ifindex, interface)| (ifindex, interface.into()))).collect()
+    }
+}
+
 /// What the agent before this one has left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
-    /// What it enforced.
-    pub(crate) enforced: Enforced,
+    /// What it enforced; `None`: that is not known.
+    pub(crate) enforced: Option<Enforced>,
     /// The slots that it gave.
     pub(crate) slots: Vec<FormerSlot>,
 }

@@ -1,5 +1,7 @@
 //! Waits for inputs, carries out what the state decides, and answers the servers.
 
+use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +20,7 @@ use super::events::{Losses, boot};
 use super::handed::Standing;
 use super::handle::{Pulse, Request};
 use super::memory::Memory;
+use super::planning::Beside;
 use super::reckon;
 use super::report::{Count, Reading};
 use super::state::State;
@@ -35,6 +38,9 @@ const LOST_EVERY: u32 = 10;
 
 /// In so long all tables are compared once with what was written, a little at a time.
 const AUDIT_ROUND: Duration = Duration::from_secs(50);
+
+/// After so long of work at a stretch the engine looks who asks for something.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// At most so many updates are taken in before the kernel is brought up to date.
 const BATCH: usize = 1024;
@@ -75,7 +81,9 @@ pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, me
         losses: Losses::default(),
         waiters: Waiters::default(),
         changed: None,
+        blind: BTreeSet::new(),
     };
+    let mut beside = Beside::start()?;
     let mut drain = interval(DRAIN_INTERVAL);
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     engine.state.take_view(inputs.views.borrow_and_update().clone());
@@ -83,8 +91,8 @@ pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, me
     let mut next_audit = Instant::now();
     let mut drains = 0;
     loop {
-        engine.work(&inputs);
-        inputs.not_ready.send_if_modified(|told| replace(told, engine.state.not_ready()));
+        let more = engine.work(&inputs, &beside);
+        engine.tell_readiness(&inputs);
         inputs.pulse.beat();
         let now = Instant::now();
         let deadline = [engine.state.deadline(now), engine.waiters.deadline(now)].into_iter().flatten().min();
@@ -102,6 +110,11 @@ pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, me
                 Err(_) => bail!("the host's network is followed no longer"),
             },
             Some(request) = inputs.requests.recv() => engine.take_request(request, &inputs),
+            made = beside.made.recv() => match made {
+                Some(made) => engine.state.end_plan(made),
+                None => bail!("the planner panicked: see the message above, and report it"),
+            },
+            () = ready(()), if more => {}
             _ = drain.tick() => {
                 engine.drain_events();
                 drains += 1;
@@ -132,9 +145,22 @@ struct Engine {
     waiters: Waiters,
     /// Since when a change waits to be in force.
     changed: Option<Instant>,
+    /// What keeps the agent from knowing its pods, as far as the log was told.
+    blind: BTreeSet<String>,
 }
 
 impl Engine {
+    /// Tells the servers why the agent is not ready, and the log what keeps it from ever being so without help.
+    fn tell_readiness(&mut self, inputs: &Inputs) {
+        let now = SystemTime::now();
+        inputs.not_ready.send_if_modified(|told| replace(told, self.state.not_ready(now)));
+        let blind = self.state.blind(now);
+        for reason in blind.difference(&self.blind) {
+            tracing::warn!(reason, "not ready");
+        }
+        self.blind = blind;
+    }
+
     fn take_updates(&mut self, first: Update, more: &mut mpsc::Receiver<Update>) {
         // What has happened until now is named by what was known until now.
         self.drain_events();
@@ -146,11 +172,20 @@ impl Engine {
         }
     }
 
-    /// Does everything that is to be done now.
-    fn work(&mut self, inputs: &Inputs) {
+    /// Does what is to be done now, for a while; whether there is more.
+    fn work(&mut self, inputs: &Inputs, beside: &Beside) -> bool {
+        let until = Instant::now() + SLICE;
+        let mut more = false;
         loop {
             let start = Instant::now();
-            let Some(command) = self.state.next(start) else { break };
+            if start > until {
+                more = true;
+                break;
+            }
+            let Some(command) = self.state.next(start) else {
+                self.state.begin_plan().into_iter().for_each(|work| beside.make(work));
+                break;
+            };
             let outcome = self.execute(&command);
             if matches!(command, Command::Apply { .. }) {
                 inputs.durations.apply.observe(start.elapsed().as_secs_f64());
@@ -175,6 +210,7 @@ impl Engine {
         }
         self.state.windows.take().iter().for_each(|window| inputs.durations.window.observe(window.as_secs_f64()));
         self.waiters.settle(Instant::now(), |ifindex| self.state.standing(ifindex));
+        more
     }
 
     fn take_request(&mut self, request: Request, inputs: &Inputs) {
@@ -204,6 +240,8 @@ impl Engine {
             Command::Isolate { slot } => {
                 return self.apply(&[Op::Switch { slot: *slot, policies: EndpointPolicies::NOTHING }]);
             }
+            Command::Confine { ifindex } => self.datapath.confine(*ifindex).map(drop),
+            Command::Unconfine { ifindex } => self.datapath.unconfine(*ifindex),
             Command::Guard { ifindex, guard: Some(guard) } => self.datapath.guard(*ifindex, *guard).map(drop),
             Command::Guard { ifindex, guard: None } => self.datapath.unguard(*ifindex),
             Command::Defer { changes } => self.datapath.defer(changes),
@@ -226,13 +264,14 @@ impl Engine {
     fn check(&mut self, check: &Check) -> Outcome {
         let repaired = match check {
             Check::Pod(slot) => self.datapath.attach(*slot),
+            Check::Confined(ifindex) => self.datapath.confine(*ifindex),
             Check::Device(ifindex, guard) => self.datapath.guard(*ifindex, *guard),
             Check::Pins => self.datapath.restore_pins(),
         };
         match repaired {
             Ok(false) => Outcome::Done,
             Ok(true) => Outcome::Repaired,
-            Err(Error::Gone { .. }) if matches!(check, Check::Device(..)) => Outcome::Gone,
+            Err(Error::Gone { .. }) if matches!(check, Check::Device(..) | Check::Confined(_)) => Outcome::Gone,
             Err(error) => failed(0, &error),
         }
     }
@@ -335,6 +374,8 @@ fn log(command: &Command, outcome: &Outcome) {
         Command::Identify { slot, .. } => ("identify", Some(*slot), None, None),
         Command::Isolate { slot } => ("isolate", Some(*slot), None, None),
         Command::Attach { slot } => ("attach", Some(*slot), None, None),
+        Command::Confine { ifindex } => ("confine", None, Some(*ifindex), None),
+        Command::Unconfine { ifindex } => ("unconfine", None, Some(*ifindex), None),
         Command::Apply { ops } => ("apply", None, None, Some(ops.len())),
         Command::Guard { ifindex, guard: Some(_) } => ("guard", None, Some(*ifindex), None),
         Command::Guard { ifindex, guard: None } => ("unguard", None, Some(*ifindex), None),
@@ -342,6 +383,7 @@ fn log(command: &Command, outcome: &Outcome) {
         Command::Lead { changes } => ("lead", None, None, Some(changes.len())),
         Command::FinishTakeover => ("finish takeover", None, None, None),
         Command::Check(Check::Pod(slot)) => ("check", Some(*slot), None, None),
+        Command::Check(Check::Confined(ifindex)) => ("check confined", None, Some(*ifindex), None),
         Command::Check(Check::Device(ifindex, _)) => ("check", None, Some(*ifindex), None),
         Command::Check(Check::Pins) => ("check pins", None, None, None),
     };

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use podgate_datapath::ServiceEgress;
-use podgate_datapath::binding::{Bindings, Decision, NodeFacts};
+use podgate_datapath::binding::{Bindings, Decision, NodeFacts, PodId};
 use podgate_datapath::netlink::HostView;
 use podgate_policy::cluster::Cluster;
 use podgate_policy::compile::{Changes, Endpoint};
 use podgate_policy::model::{ObjectKey, Pod};
 use podgate_policy::op::Op;
-use podgate_policy::plan::{Planner, Unfit};
 use podgate_policy::services::{EndpointSlice, Frontends, Node, Service};
 use podgate_source::{Change, Object, ObjectRef, SourceStatus, Update};
 
@@ -21,15 +20,20 @@ use super::attribution::Attribution;
 use super::backoff::Backoff;
 use super::command::{Command, Outcome};
 use super::deferral::{Deferral, served_by_host};
+use super::departed::Departed;
 use super::endpoints::{Endpoints, Stage};
 use super::guards::Guards;
 use super::lent::Lent;
 use super::memory::Interface;
 use super::names::Names;
+use super::planning::{Made, Planning, Work};
 use super::setup::{Config, Left, Room, Services};
 use super::upkeep::{Check, Upkeep};
 use super::windows::Windows;
 use crate::status::RepairStatus;
+
+/// So many operations of a plan are applied at once: some milliseconds' worth.
+const PART: usize = 4096;
 
 /// Everything the engine knows.
 #[derive(Debug)]
@@ -52,14 +56,11 @@ pub(crate) struct State {
     /// Whether they have changed since [`Self::take_enforced`].
     pub(super) rebound: bool,
     pub(super) endpoints: Endpoints,
-    pub(super) planner: Planner,
-    /// What changed since the last plan.
-    changes: Changes,
-    /// Whether to plan although nothing changed.
-    plan_again: bool,
+    pub(super) planning: Planning,
+    /// What changed since the last plan began.
+    pub(super) changes: Changes,
     /// What of the last plan is not applied yet.
     pub(super) ops: Vec<Op>,
-    pub(super) unfit: Vec<Unfit>,
     pub(super) guards: Guards,
     /// Whether the guards may differ from what the host looks like.
     reguard: bool,
@@ -75,6 +76,7 @@ pub(crate) struct State {
     upkeep: Upkeep,
     pub(super) windows: Windows,
     pub(super) lent: Lent,
+    pub(super) departed: Departed,
     pub(super) errors: u64,
     pub(super) apply_error: Option<String>,
     pub(super) repairs: RepairStatus,
@@ -90,12 +92,14 @@ impl State {
             Services::Exit => None,
             Services::Source(room) => Some(AtSource::new(config.node.clone(), room)),
         };
-        let mut bindings = Bindings::resume(left.enforced.addresses());
-        left.enforced.handed_over.iter().for_each(|handed| bindings.recall(handed.into()));
+        let mut bindings = Bindings::resume(left.remembered());
+        let enforced = left.enforced.unwrap_or_default();
+        enforced.handed_over.iter().for_each(|handed| bindings.recall(handed.into()));
         if config.isolate_unknown {
             bindings.isolate_unknown();
         }
         let attribution = Attribution::new(config.attribution);
+        let planning = Planning::new(room.limits, config.audit);
         Self {
             cluster: Cluster { audit: config.audit, ..Cluster::default() },
             config,
@@ -106,15 +110,13 @@ impl State {
             source: None,
             view: None,
             bindings,
-            former: left.enforced.interfaces,
+            former: enforced.interfaces,
             rebind: false,
             rebound: false,
             endpoints: Endpoints::new(room.slots, left.slots),
-            planner: Planner::new(room.limits),
+            planning,
             changes: Changes::default(),
-            plan_again: false,
             ops: Vec::new(),
-            unfit: Vec::new(),
             guards: Guards::default(),
             reguard: false,
             frontends: Frontends::default(),
@@ -126,6 +128,7 @@ impl State {
             upkeep: Upkeep::default(),
             windows: Windows::default(),
             lent: Lent::default(),
+            departed: Departed::default(),
             errors: 0,
             apply_error: None,
             repairs: RepairStatus::default(),
@@ -137,7 +140,7 @@ impl State {
     /// Takes in changes of objects. The first update is complete.
     pub(crate) fn take_update(&mut self, update: Update) {
         for change in update {
-            let change = match change {
+            let change = match self.as_lived(change) {
                 Change::Apply(Object::Pod(pod)) => Change::Apply(Object::Pod(self.with_lent(pod))),
                 change => change,
             };
@@ -147,6 +150,7 @@ impl State {
             self.synced = true;
             self.rebind = true;
             self.redefer = true;
+            self.recall_departed();
         }
     }
 
@@ -172,14 +176,18 @@ impl State {
         if !self.synced {
             return self.next_before_sync(now);
         }
-        self.rebind();
+        if self.bindings.deadline().is_some_and(|deadline| deadline <= now) {
+            self.rebind = true;
+        }
+        self.rebind(now);
         self.reguard();
         self.redefer();
         let attach = |state: &Self| state.endpoints.next_unattached(now).map(|slot| Command::Attach { slot });
         // What defers must find exit hooks on its way, so the devices come first.
         let command =
             self.release(now).or_else(|| self.guard(now)).or_else(|| self.lead(now)).or_else(|| self.defer(now));
-        let command = command.or_else(|| self.identify(now)).or_else(|| self.isolate(now));
+        let command =
+            command.or_else(|| self.identify(now)).or_else(|| self.isolate(now)).or_else(|| self.confine(now));
         command.or_else(|| self.apply(now)).or_else(|| attach(self)).or_else(|| self.upkeep(now))
     }
 
@@ -198,7 +206,8 @@ impl State {
         let retries = [self.apply_backoff.deadline(now), self.endpoints.deadline(now)];
         let retries = retries.into_iter().chain([self.guards.deadline(now), self.deferral.deadline(now)]);
         let at_source = self.at_source.as_ref().and_then(|at_source| at_source.deadline(now));
-        retries.chain([self.upkeep.deadline(now), at_source]).flatten().min()
+        let doubts = self.bindings.deadline().filter(|deadline| *deadline > now);
+        retries.chain([self.upkeep.deadline(now), at_source, doubts]).flatten().min()
     }
 
     /// Takes in how a command ended.
@@ -210,13 +219,24 @@ impl State {
             (Command::Check(check), outcome) => self.checked(check, outcome, now),
             (Command::Guard { ifindex, .. }, Outcome::Gone) => self.guards.gone(ifindex),
             (_, Outcome::Repaired | Outcome::Gone) => {}
-            (Command::Apply { .. }, Outcome::Done) => self.applied(),
+            (Command::Apply { .. }, Outcome::Done) if self.ops.is_empty() => self.applied(),
+            (Command::Apply { .. }, Outcome::Done) => self.part_applied(),
             (Command::Apply { ops }, Outcome::Failed { applied, error }) => self.not_applied(ops, applied, error, now),
             (Command::Release { slot }, Outcome::Done) => {
                 self.endpoints.released(slot);
                 self.reguard = true;
             }
             (Command::Release { slot }, Outcome::Failed { .. }) => self.endpoints.not_released(slot, now),
+            (Command::Confine { ifindex }, Outcome::Done) => {
+                self.endpoints.confined(ifindex);
+                self.guards.taken(ifindex);
+                self.windows.enforced(ifindex, now);
+            }
+            (Command::Confine { ifindex }, Outcome::Failed { error, .. }) => {
+                self.endpoints.not_confined(ifindex, error, now);
+            }
+            (Command::Unconfine { ifindex }, Outcome::Done) => self.endpoints.unconfined(ifindex),
+            (Command::Unconfine { ifindex }, Outcome::Failed { .. }) => self.endpoints.not_unconfined(ifindex, now),
             (Command::FinishTakeover, Outcome::Done) => {
                 self.upkeep.finished();
                 self.endpoints.forget_former(|_| true);
@@ -315,13 +335,14 @@ impl State {
 /// Steps.
 impl State {
     /// Brings bindings up to date.
-    fn rebind(&mut self) {
+    fn rebind(&mut self, now: Instant) {
         let Some(view) = self.view.as_ref().filter(|_| self.rebind) else { return };
         self.rebind = false;
         self.endpoints.forget_former(|ifindex| !view.veths.contains_key(&ifindex));
         let pods = self.local.iter().filter_map(|key| self.cluster.pods.get(key)).map(|pod| &**pod);
-        let decisions = self.bindings.update(view, pods, &self.own_node);
+        let decisions = self.bindings.update(view, pods, &self.own_node, now);
         self.carry_out(decisions);
+        self.forget_departed();
     }
 
     pub(super) fn carry_out(&mut self, decisions: Vec<Decision>) {
@@ -329,12 +350,17 @@ impl State {
             self.rebound = true;
             match decision {
                 Decision::Bind(binding) | Decision::Update(binding) => {
+                    self.leave(binding.ifindex, Some(&binding.pod));
                     self.lend(&binding);
                     self.endpoints.bind(binding);
                 }
-                Decision::Isolate(unclaimed) => self.endpoints.bind(unclaimed),
+                Decision::Isolate(unclaimed) => {
+                    self.leave(unclaimed.ifindex, None);
+                    self.endpoints.bind(unclaimed);
+                }
                 Decision::Unbind { ifindex, pod } => {
                     self.take_back(&pod.key);
+                    self.lose_addresses(&pod.key);
                     self.unbind(ifindex);
                 }
                 Decision::Abandon { ifindex } => self.unbind(ifindex),
@@ -342,10 +368,24 @@ impl State {
         }
     }
 
-    /// The pod of an interface, or the interface, is gone: nothing may be written for its slot any more.
+    /// An interface is another pod's from now on, or nobody's that is known: what was lent to its former pod is taken back.
+    fn leave(&mut self, ifindex: u32, pod: Option<&PodId>) {
+        let former = self.endpoints.at(ifindex).and_then(|endpoint| endpoint.tenant.pod());
+        if let Some(former) = former.filter(|former| Some(*former) != pod).cloned() {
+            self.take_back(&former.key);
+        }
+    }
+
+    /// The interface is gone: nothing may be written for its slot any more.
     fn unbind(&mut self, ifindex: u32) {
-        let Some(slot) = self.endpoints.unbind(ifindex) else { return };
-        self.ops.retain(|op| !matches!(op, Op::Switch { slot: switched, .. } if *switched == slot));
+        if let Some(slot) = self.endpoints.unbind(ifindex) {
+            self.forget_planned(slot);
+        }
+    }
+
+    /// The planner's policies for a slot are in force no longer.
+    fn forget_planned(&mut self, slot: u32) {
+        self.planning.forget(slot, &mut self.ops);
         self.changes.bound.retain(|endpoint| endpoint.slot != slot);
         self.changes.released.insert(slot);
     }
@@ -354,7 +394,8 @@ impl State {
     fn reguard(&mut self) {
         let Some(view) = self.view.as_ref().filter(|_| self.reguard) else { return };
         self.reguard = false;
-        let tenants = self.endpoints.iter().map(|(_, endpoint)| &endpoint.tenant).chain(self.endpoints.waiting());
+        let tenants = self.endpoints.iter().map(|(_, endpoint)| &endpoint.tenant);
+        let tenants = tenants.chain(self.endpoints.waiting().map(|waiting| &waiting.tenant));
         let of_pods = tenants.map(|tenant| tenant.ifindex).collect();
         self.guards.update(view, &of_pods);
     }
@@ -402,52 +443,72 @@ impl State {
         self.endpoints.next_unisolated(now).map(|slot| Command::Isolate { slot })
     }
 
+    /// Whoever finds no slot is isolated without one.
+    fn confine(&self, now: Instant) -> Option<Command> {
+        let gone = || self.endpoints.next_unconfine(now).map(|ifindex| Command::Unconfine { ifindex });
+        self.endpoints.next_confine(now).map(|ifindex| Command::Confine { ifindex }).or_else(gone)
+    }
+
     /// What is to be done when nothing else is.
     fn upkeep(&mut self, now: Instant) -> Option<Command> {
-        let settled = self.unbound().is_empty() && self.endpoints.iter().all(|(_, it)| it.stage == Stage::Attached);
-        if self.upkeep.may_finish_takeover(settled, now) {
+        let settled = self.unbound().is_empty() && self.endpoints.waiting().all(|it| it.confined);
+        let settled = settled && self.endpoints.iter().all(|(_, it)| it.stage == Stage::Attached);
+        if self.is_planned() && self.upkeep.may_finish_takeover(settled, now) {
             return Some(Command::FinishTakeover);
         }
         self.upkeep.next_check(&self.endpoints, &self.guards, now).map(Command::Check)
     }
 
-    /// The rest of the last plan, else a new one. A plan is never made before the last one is applied.
+    /// What is next of the last plan: a part of it, so that other things are not held up by all of it.
     fn apply(&mut self, now: Instant) -> Option<Command> {
-        if self.ops.is_empty() {
-            self.plan();
-        }
         if self.ops.is_empty() || !self.apply_backoff.is_over(now) {
             return None;
         }
-        Some(Command::Apply { ops: std::mem::take(&mut self.ops) })
+        let rest = self.ops.split_off(self.ops.len().min(PART));
+        Some(Command::Apply { ops: std::mem::replace(&mut self.ops, rest) })
     }
 
-    fn plan(&mut self) {
-        if self.changes == Changes::default() && !self.plan_again {
-            return;
+    /// A plan to be made, if something is to be planned, nothing else to be done, and the last plan is applied.
+    /// [`Self::end_plan`] must follow, whatever happens meanwhile.
+    pub(crate) fn begin_plan(&mut self) -> Option<Work> {
+        if !self.synced || !self.ops.is_empty() {
+            return None;
         }
-        let plan = self.planner.update(&self.cluster, &std::mem::take(&mut self.changes));
+        let work = self.planning.begin(&self.cluster, &mut self.changes)?;
         self.endpoints.advance(Stage::Identified, Stage::Planned);
-        self.ops = plan.ops;
-        self.unfit = plan.unfit;
-        self.plan_again = plan.again;
+        Some(work)
+    }
+
+    /// Takes the plan that [`Self::begin_plan`] began.
+    pub(crate) fn end_plan(&mut self, made: Made) {
+        self.ops = self.planning.end(made, &self.changes);
         if self.ops.is_empty() {
             self.applied();
         }
+    }
+
+    /// Whether nothing waits to be planned.
+    fn is_planned(&self) -> bool {
+        self.changes == Changes::default() && !self.planning.is_at_work()
     }
 }
 
 /// Outcomes.
 impl State {
-    fn applied(&mut self) {
+    fn part_applied(&mut self) {
         self.apply_backoff.succeed();
         self.apply_error = None;
+    }
+
+    fn applied(&mut self) {
+        self.part_applied();
         self.endpoints.advance(Stage::Planned, Stage::Applied);
     }
 
     /// What is left must be applied before anything else is planned.
     fn not_applied(&mut self, mut ops: Vec<Op>, applied: usize, error: String, now: Instant) {
         ops.drain(..applied.min(ops.len()));
+        ops.append(&mut self.ops);
         self.ops = ops;
         self.apply_error = Some(error);
         self.apply_backoff.fail(now);
@@ -460,7 +521,7 @@ impl State {
 
     /// Whether everything that is known is in force.
     pub(super) fn is_up_to_date(&self) -> bool {
-        self.ops.is_empty() && self.changes == Changes::default()
+        self.ops.is_empty() && self.is_planned()
     }
 
     fn led(&mut self, changes: LeadChanges, outcome: &Outcome, now: Instant) {
@@ -478,15 +539,18 @@ impl State {
         if endpoint.stage == Stage::Bound {
             endpoint.stage = Stage::Identified;
             let pod = endpoint.tenant.pod().map(|pod| pod.key.clone());
+            endpoint.planned |= pod.is_some();
             self.reattribute = true;
             self.changes.bound.extend(pod.map(|pod| Endpoint { slot, pod }));
         }
     }
 
     fn isolated(&mut self, slot: u32) {
-        if let Some(endpoint) = self.endpoints.get_mut(slot) {
-            endpoint.stage = Stage::Applied;
-            endpoint.succeed();
+        let Some(endpoint) = self.endpoints.get_mut(slot) else { return };
+        endpoint.stage = Stage::Applied;
+        endpoint.succeed();
+        if std::mem::take(&mut endpoint.planned) {
+            self.forget_planned(slot);
         }
     }
 
@@ -513,9 +577,10 @@ impl State {
             Outcome::Failed { error, .. } => Some(error),
         };
         match (check, failure) {
-            (Check::Pod(_) | Check::Device(..), None) => self.repairs.hooks += 1,
+            (Check::Pod(_) | Check::Confined(_) | Check::Device(..), None) => self.repairs.hooks += 1,
             (Check::Pins, None) => self.repairs.pins += 1,
             (Check::Pod(slot), Some(error)) => self.endpoint_failed(slot, error, now),
+            (Check::Confined(ifindex), Some(error)) => self.endpoints.not_confined(ifindex, error, now),
             (Check::Device(ifindex, _), Some(error)) => self.guards.failed(ifindex, error, now),
             (Check::Pins, Some(_)) => {}
         }

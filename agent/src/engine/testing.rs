@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use ipnet::IpNet;
 use podgate_datapath::netlink::{Device, HostView, Veth};
 use podgate_policy::model::{
-    IpBlock, Isolation, Labels, Namespaces, ObjectKey, Peer, Peers, Phase, Pod, Policy, Ports, Rule, Selector,
+    IpBlock, Isolation, Labels, Namespaces, ObjectKey, Operator, Peer, Peers, Phase, Pod, Policy, Ports, Requirement,
+    Rule, Selector,
 };
 use podgate_policy::services::{Service, ServiceForm, TrafficPolicy};
 use podgate_policy::tables::Limits;
@@ -22,6 +23,9 @@ use super::{Config, HandedOverOutcome, Handle, Left, Pulse, Request, Room, Servi
 use crate::flows::Feed;
 use crate::metrics::Durations;
 use crate::status::Status;
+
+/// The time on the wall, where it does not matter.
+pub(crate) const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// A handle to a task that answers every request with `status`, and that every pod is enforced. Must be called in a tokio runtime.
 pub(crate) fn engine_with(status: Status) -> Handle {
@@ -43,6 +47,11 @@ pub(super) const NODE: &str = "node-a";
 
 /// A state of [`NODE`] with room for `slots` - 1 pods.
 pub(super) fn state(slots: u32) -> State {
+    state_after(slots, Left::default())
+}
+
+/// The same after another agent, which has left something.
+pub(super) fn state_after(slots: u32, left: Left) -> State {
     let config = Config {
         node: NODE.into(),
         keep: false,
@@ -52,7 +61,7 @@ pub(super) fn state(slots: u32) -> State {
         audit: false,
         isolate_unknown: false,
     };
-    State::new(config, Room { limits: limits(1024), slots, addresses: 1024 }, Left::default())
+    State::new(config, Room { limits: limits(1024), slots, addresses: 1024 }, left)
 }
 
 /// The same room in every table.
@@ -79,6 +88,7 @@ pub(super) fn pod(name: &str, address: &str) -> Pod {
         node: Some(NODE.into()),
         host_network: false,
         phase: Phase::Active,
+        terminating: false,
         addresses: vec![address.parse().unwrap()],
         ports: vec![],
     }
@@ -139,6 +149,18 @@ pub(super) fn deny_all() -> Change {
     })))
 }
 
+/// The change that isolates the pods of `shop` with this value of the label `app` for ingress and allows nothing.
+pub(super) fn deny(app: &str) -> Change {
+    let selected = Requirement { key: "app".into(), operator: Operator::In(vec![app.into()]) };
+    Change::Apply(Object::Policy(Arc::new(Policy {
+        key: ObjectKey::new("shop", format!("deny-{app}")),
+        pod_selector: Selector::new(vec![selected]),
+        ingress: Isolation::Restricted(vec![]),
+        egress: Isolation::Unaffected,
+        audit: false,
+    })))
+}
+
 /// The change that lets every pod of `shop` into every pod of `shop`.
 pub(super) fn allow_pods() -> Change {
     let peer = Peer::Pods { namespaces: Namespaces::Own, pods: Selector::default() };
@@ -192,7 +214,12 @@ fn veth(ifindex: u32, address: &str) -> Veth {
 /// applied all the same. Returns the commands.
 pub(super) fn run(state: &mut State, now: Instant, fails: impl Fn(&Command) -> Option<usize>) -> Vec<Command> {
     let mut commands = Vec::new();
-    while let Some(command) = state.next(now) {
+    loop {
+        let Some(command) = state.next(now) else {
+            let Some(work) = state.begin_plan() else { break };
+            state.end_plan(work.run());
+            continue;
+        };
         commands.push(command.clone());
         let outcome = match fails(&command) {
             Some(applied) => Outcome::Failed { applied, error: "refused".to_owned() },
@@ -217,12 +244,15 @@ pub(super) fn short(commands: &[Command]) -> Vec<String> {
         Command::Apply { .. } => "apply".to_owned(),
         Command::Isolate { slot } => format!("isolate {slot}"),
         Command::Attach { slot } => format!("attach {slot}"),
+        Command::Confine { ifindex } => format!("confine {ifindex}"),
+        Command::Unconfine { ifindex } => format!("unconfine {ifindex}"),
         Command::Guard { ifindex, guard: Some(_) } => format!("guard {ifindex}"),
         Command::Guard { ifindex, guard: None } => format!("unguard {ifindex}"),
         Command::Defer { changes } => format!("defer {}", changes.len()),
         Command::Lead { changes } => format!("lead {}", changes.len()),
         Command::FinishTakeover => "finish takeover".to_owned(),
         Command::Check(Check::Pod(slot)) => format!("check {slot}"),
+        Command::Check(Check::Confined(ifindex)) => format!("check confined {ifindex}"),
         Command::Check(Check::Device(ifindex, _)) => format!("check device {ifindex}"),
         Command::Check(Check::Pins) => "check pins".to_owned(),
     };

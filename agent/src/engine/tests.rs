@@ -1,22 +1,26 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use podgate_datapath::FormerSlot;
 use podgate_datapath::binding::{Handover, PodId};
-use podgate_policy::model::{ObjectKey, Pod};
+use podgate_policy::model::{ObjectKey, Phase, Pod};
 use podgate_policy::op::{EndpointPolicy, Op};
+use podgate_policy::services::Node;
+use podgate_source::{Change, Location, Object, ObjectRef, ResourceStatus, SourceStatus};
 
 use super::command::{Command, Outcome};
 use super::handed::Standing;
 use super::memory::Interface;
 use super::report::Reading;
-use super::testing::{deny_all, host, limits, never, pod, pod_states, run, short, state, with_pod, without_pod};
+use super::testing::{NOW, deny_all, host, limits, never, pod, pod_states, run, short, state, with_pod, without_pod};
 use super::upkeep::Check;
 use super::*;
 use crate::handover::PodRecord;
 use crate::status::{AnomalyStatus, PodState, RepairStatus, Status};
 
 fn status(state: &State) -> Status {
-    state.status(Reading::default(), SystemTime::UNIX_EPOCH)
+    state.status(Reading::default(), NOW)
 }
 
 /// Whether operations isolate a slot for ingress.
@@ -28,18 +32,104 @@ fn isolates(command: &Command, wanted: u32) -> bool {
     })
 }
 
+/// Whether operations leave a slot open for ingress.
+fn opens(command: &Command, wanted: u32) -> bool {
+    let Command::Apply { ops } = command else { return false };
+    ops.iter().any(|op| match op {
+        Op::Switch { slot, policies } => *slot == wanted && policies.ingress == EndpointPolicy::Open,
+        _ => false,
+    })
+}
+
 #[test]
 fn nothing_is_done_before_objects_and_host_are_known() {
     let now = Instant::now();
     let mut state = state(8);
     state.take_view(host(&[(10, "10.0.0.1")]));
     assert_eq!(run(&mut state, now, never), []);
-    assert_eq!(state.not_ready(), ["objects: not read yet"]);
+    assert_eq!(state.not_ready(NOW), ["objects: not read yet"]);
 
     let mut state = testing::state(8);
     state.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
     assert_eq!(run(&mut state, now, never), []);
-    assert_eq!(state.not_ready(), ["network interfaces: not read yet"]);
+    assert_eq!(state.not_ready(NOW), ["network interfaces: not read yet"]);
+}
+
+fn api() -> Location {
+    Location::Api { url: "https://192.0.2.1/".to_owned(), host: "192.0.2.1".to_owned(), port: 443 }
+}
+
+fn source(location: Location, resource: ResourceStatus) -> SourceStatus {
+    SourceStatus {
+        source: location,
+        resources: [("NetworkPolicy".to_owned(), resource)].into(),
+        problems: vec![],
+        problem_count: 0,
+        problems_met: BTreeMap::new(),
+    }
+}
+
+fn with_node(name: &str) -> Change {
+    Change::Apply(Object::Node(Arc::new(Node { name: name.into(), addresses: vec![], pod_cidrs: vec![] })))
+}
+
+/// Why an agent is not ready whose source is this and has these nodes.
+fn not_ready_with(location: Location, nodes: &[&str]) -> Vec<String> {
+    let mut state = state(8);
+    state.take_view(host(&[]));
+    state.take_source_status(source(location, ResourceStatus { synced: Some(NOW), ..ResourceStatus::default() }));
+    state.take_update(nodes.iter().map(|name| with_node(name)).collect());
+    run(&mut state, Instant::now(), never);
+    state.not_ready(NOW)
+}
+
+#[test]
+fn a_node_that_does_not_exist_is_never_ready() {
+    let missing = |place: &str| {
+        let told = "so no pod is enforced: --node-name must be the name of this machine's Node object";
+        vec![format!("node node-a: {place} has no such node, {told}")]
+    };
+    let directory = || Location::Directory("/etc/podgate".into());
+    assert_eq!(not_ready_with(api(), &[]), missing("Kubernetes API https://192.0.2.1/"));
+    assert_eq!(not_ready_with(api(), &["node-b"]), missing("Kubernetes API https://192.0.2.1/"));
+    assert_eq!(not_ready_with(api(), &["node-a"]), Vec::<String>::new());
+    assert_eq!(not_ready_with(directory(), &["node-b"]), missing("directory /etc/podgate"));
+    assert_eq!(not_ready_with(directory(), &["node-b", "node-a"]), Vec::<String>::new());
+    assert_eq!(not_ready_with(directory(), &[]), Vec::<String>::new(), "files need not tell of nodes");
+}
+
+#[test]
+fn a_node_that_goes_while_its_pods_are_enforced_is_not_ready_any_more_and_they_stay_enforced() {
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_source_status(source(api(), ResourceStatus { synced: Some(NOW), ..ResourceStatus::default() }));
+    state.take_update(vec![with_node(testing::NODE), with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    run(&mut state, Instant::now(), never);
+    assert_eq!(state.not_ready(NOW), Vec::<String>::new());
+    state.take_update(vec![Change::Delete(ObjectRef::Node(testing::NODE.into()))]);
+    assert_eq!(short(&run(&mut state, Instant::now(), never)), Vec::<String>::new());
+    assert_eq!((state.not_ready(NOW).len(), pod_states(&status(&state))["api"]), (1, PodState::Enforced));
+}
+
+#[test]
+fn a_source_that_hears_nothing_or_hangs_is_not_ready_and_not_synced() {
+    let told = |resource: ResourceStatus| {
+        let mut state = state(8);
+        state.take_view(host(&[]));
+        state.take_source_status(source(Location::Directory("/etc/podgate".into()), resource));
+        state.take_update(vec![]);
+        run(&mut state, Instant::now(), never);
+        let later = NOW + Duration::from_secs(100);
+        let synced = state.status(Reading::default(), later).sources[0].synced;
+        (state.not_ready(later), synced)
+    };
+    let synced = || ResourceStatus { synced: Some(NOW), ..ResourceStatus::default() };
+    assert_eq!(told(synced()), (vec![], true));
+    let unheard = ResourceStatus { unheard_since: Some(NOW), ..synced() };
+    assert_eq!(told(unheard), (vec!["NetworkPolicy: no change was heard for long".to_owned()], false));
+    let hangs = ResourceStatus { reading_since: Some(NOW), ..synced() };
+    let expected = "NetworkPolicy: reading does not end: what has changed since is not known";
+    assert_eq!(told(hangs), (vec![expected.to_owned()], false));
 }
 
 #[test]
@@ -50,7 +140,7 @@ fn a_pod_is_isolated_before_its_programs_run() {
     let commands = run(&mut state, Instant::now(), never);
     assert_eq!(short(&commands), ["identify 1 on 10", "apply", "attach 1", "finish takeover"]);
     assert!(isolates(&commands[1], 1), "{commands:?}");
-    assert_eq!(state.not_ready(), Vec::<String>::new());
+    assert_eq!(state.not_ready(NOW), Vec::<String>::new());
     assert_eq!(pod_states(&status(&state)), [("api", PodState::Enforced)].into());
 }
 
@@ -64,12 +154,12 @@ fn a_pod_that_comes_later_is_enforced_without_touching_the_others() {
     state.take_update(vec![with_pod(pod("web", "10.0.0.2"))]);
     run(&mut state, now, never);
     assert_eq!(pod_states(&status(&state))["web"], PodState::NoInterface);
-    assert_eq!(state.not_ready().len(), 1, "{:?}", state.not_ready());
+    assert_eq!(state.not_ready(NOW).len(), 1, "{:?}", state.not_ready(NOW));
     state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
     let commands = run(&mut state, now, never);
     assert_eq!(short(&commands), ["identify 2 on 11", "apply", "attach 2"]);
     assert!(isolates(&commands[1], 2) && !isolates(&commands[1], 1), "{commands:?}");
-    assert_eq!(state.not_ready(), Vec::<String>::new());
+    assert_eq!(state.not_ready(NOW), Vec::<String>::new());
 }
 
 #[test]
@@ -126,14 +216,169 @@ fn a_device_that_takes_no_programs_is_told_of() {
 }
 
 #[test]
-fn a_pods_interface_is_guarded_again_when_the_pod_is_gone() {
+fn a_pod_whose_object_is_deleted_stays_enforced_until_its_interface_is_gone() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2")), deny_all()]);
+    run(&mut state, now, never);
+    state.take_update(vec![without_pod("api")]);
+    let commands = run(&mut state, now, never);
+    assert_eq!((short(&commands), peers(&commands)), (vec!["apply".to_owned()], vec!["-10.0.0.1".to_owned()]));
+    assert_eq!(pod_states(&status(&state)), [("api", PodState::Enforced), ("web", PodState::Enforced)].into());
+    assert!(status(&state).anomalies.iter().any(|anomaly| anomaly.kind == "deleted_pod_runs"));
+    // Policies go on to change what it may do, and it is no peer any more.
+    state.take_update(vec![testing::allow_pods()]);
+    let commands = run(&mut state, now, never);
+    assert!(isolates(&commands[0], 1), "{commands:?}");
+    assert_eq!(peers(&commands), Vec::<String>::new());
+    state.take_view(host(&[(11, "10.0.0.2")]));
+    assert_eq!(short(&run(&mut state, now, never))[0], "release 1");
+    assert_eq!(pod_states(&status(&state)), [("web", PodState::Enforced)].into());
+}
+
+#[test]
+fn a_pod_that_has_ended_is_not_enforced_any_more() {
     let now = Instant::now();
     let mut state = state(8);
     state.take_view(host(&[(10, "10.0.0.1")]));
-    state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+    state.take_update(vec![with_pod(pod("job", "10.0.0.1")), deny_all()]);
     run(&mut state, now, never);
-    state.take_update(vec![without_pod("api")]);
-    assert_eq!(short(&run(&mut state, now, never))[..2], ["release 1", "guard 10"]);
+    state.take_update(vec![with_pod(Pod { phase: Phase::Finished, ..pod("job", "10.0.0.1") })]);
+    assert_eq!(short(&run(&mut state, now, never))[0], "release 1");
+    assert_eq!(pod_states(&status(&state)), BTreeMap::new());
+}
+
+#[test]
+fn a_pod_that_takes_the_name_of_a_deleted_one_that_runs_on_has_policies_of_its_own() {
+    let now = Instant::now();
+    let mut state = state(8);
+    let labelled = |uid: &str, address: &str, app: &str| Pod {
+        uid: uid.into(),
+        labels: [("app".into(), app.into())].into(),
+        ..pod("api", address)
+    };
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(labelled("old", "10.0.0.1", "old")), testing::deny("old")]);
+    assert!(run(&mut state, now, never).iter().any(|command| isolates(command, 1)));
+    // In one update or in two: StatefulSets are quick.
+    state.take_update(vec![without_pod("api"), with_pod(labelled("new", "10.0.0.2", "new"))]);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    let commands = run(&mut state, now, never);
+    assert!(!short(&commands).contains(&"release 1".to_owned()), "{commands:?}");
+    assert!(!commands.iter().any(|command| opens(command, 1)), "{commands:?}");
+    assert!(commands.iter().any(|command| opens(command, 2)), "{commands:?}");
+    state.take_update(vec![testing::deny("new")]);
+    let commands = run(&mut state, now, never);
+    assert!(isolates(&commands[0], 2) && !commands.iter().any(|command| opens(command, 1)), "{commands:?}");
+    let expected = [("api", PodState::Enforced), ("api (uid old)", PodState::Enforced)];
+    assert_eq!(pod_states(&status(&state)), expected.into());
+    state.take_view(host(&[(11, "10.0.0.2")]));
+    assert_eq!(short(&run(&mut state, now, never))[0], "release 1");
+    assert_eq!(pod_states(&status(&state)), [("api", PodState::Enforced)].into());
+}
+
+/// A state that goes on after another, with what that one has left.
+fn restarted(former: &mut State, slots: Vec<FormerSlot>) -> State {
+    let enforced = former.take_enforced();
+    let left = Left { enforced, slots };
+    testing::state_after(8, left)
+}
+
+fn slot(slot: u32, ifindex: u32, address: &str) -> FormerSlot {
+    FormerSlot { slot, ifindex, addresses: vec![address.parse().unwrap()] }
+}
+
+#[test]
+fn a_pod_that_lost_its_object_stays_enforced_over_a_restart_of_the_agent() {
+    let now = Instant::now();
+    let mut former = state(8);
+    former.take_view(host(&[(10, "10.0.0.1")]));
+    former.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    run(&mut former, now, never);
+    for deleted_before in [true, false] {
+        if deleted_before {
+            former.take_update(vec![without_pod("api")]);
+            run(&mut former, now, never);
+            former.rebound = true;
+        }
+        let mut state = restarted(&mut former, vec![slot(1, 10, "10.0.0.1")]);
+        state.take_view(host(&[(10, "10.0.0.1")]));
+        state.take_update(vec![deny_all()]);
+        let commands = run(&mut state, now, never);
+        assert_eq!(short(&commands), ["identify 1 on 10", "apply", "attach 1", "finish takeover"]);
+        assert!(isolates(&commands[1], 1), "{commands:?}");
+        assert_eq!(state.not_ready(NOW), Vec::<String>::new());
+        state.take_view(host(&[]));
+        assert_eq!(short(&run(&mut state, now, never))[0], "release 1");
+        former = state;
+        former.rebound = true;
+        former.take_view(host(&[(10, "10.0.0.1")]));
+        former.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+        run(&mut former, now, never);
+        former.rebound = true;
+    }
+}
+
+#[test]
+fn nothing_that_is_enforced_loses_its_programs_when_the_file_of_bindings_is_lost() {
+    let now = Instant::now();
+    let slots = vec![slot(1, 10, "10.0.0.1"), slot(2, 11, "10.0.0.2")];
+    let mut state = testing::state_after(8, Left { enforced: None, slots });
+    // One pod has taken its address off its interface; the object of the other is gone.
+    let mut view = (*host(&[(10, "10.0.0.1"), (11, "10.0.0.2")])).clone();
+    let veth = view.veths.get_mut(&10).unwrap();
+    for addresses in [&mut veth.peer_addresses, &mut veth.interface_addresses, &mut veth.first_addresses] {
+        addresses.clear();
+    }
+    state.take_view(Arc::new(view));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    let commands = short(&run(&mut state, now, never));
+    let expected =
+        ["identify 1 on 10", "identify 2 on 11", "isolate 2", "attach 2", "apply", "attach 1", "finish takeover"];
+    assert_eq!(commands, expected);
+    assert_eq!(pod_states(&status(&state)), [("api", PodState::Enforced)].into());
+    state.take_update(vec![with_pod(pod("web", "10.0.0.2"))]);
+    assert_eq!(short(&run(&mut state, now, never)), ["identify 2 on 11", "apply", "attach 2"]);
+}
+
+#[test]
+fn an_interface_that_turns_out_to_be_another_pods_is_enforced_all_the_time() {
+    let now = Instant::now();
+    let mut state = state(8);
+    let labelled =
+        |name: &str, address: &str| Pod { labels: [("app".into(), name.into())].into(), ..pod(name, address) };
+    // The node was restarted: the statuses are from before, and the veth is web's.
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    let pods = [with_pod(labelled("api", "10.0.0.1")), with_pod(labelled("web", "10.0.0.2"))];
+    state.take_update([pods.to_vec(), vec![testing::deny("web")]].concat());
+    assert!(run(&mut state, now, never).iter().any(|command| opens(command, 1)), "api is open");
+    state.take_update(vec![with_pod(labelled("web", "10.0.0.1"))]);
+    let commands = run(&mut state, now, never);
+    assert_eq!(short(&commands), ["identify 1 on 10", "apply", "attach 1"]);
+    assert!(isolates(&commands[1], 1) && !opens(&commands[1], 1), "{commands:?}");
+    // Its status says that it is elsewhere: nobody knows whose the veth is now.
+    state.take_update(vec![with_pod(labelled("web", "10.0.0.9")), with_pod(labelled("api", "10.0.0.8"))]);
+    assert_eq!(short(&run(&mut state, now, never))[..2], ["identify 1 on 10", "isolate 1"]);
+    state.take_update(vec![with_pod(labelled("api", "10.0.0.1"))]);
+    let commands = run(&mut state, now, never);
+    assert_eq!(short(&commands), ["identify 1 on 10", "apply", "attach 1"]);
+    assert!(opens(&commands[1], 1), "{commands:?}");
+}
+
+#[test]
+fn a_terminating_pod_whose_interface_is_gone_is_no_peer_any_more() {
+    let now = Instant::now();
+    let mut state = state(8);
+    let terminating = || with_pod(Pod { terminating: true, ..pod("api", "10.0.0.1") });
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![terminating(), with_pod(pod("web", "10.0.0.2")), testing::allow_pods()]);
+    assert_eq!(peers(&run(&mut state, now, never)), ["+10.0.0.1", "+10.0.0.2"]);
+    state.take_view(host(&[(11, "10.0.0.2")]));
+    assert_eq!(peers(&run(&mut state, now, never)), ["-10.0.0.1"]);
+    state.take_update(vec![terminating()]);
+    assert_eq!(peers(&run(&mut state, now, never)), Vec::<String>::new());
+    assert_eq!(state.not_ready(NOW), Vec::<String>::new());
 }
 
 #[test]
@@ -160,7 +405,7 @@ fn what_could_not_be_applied_is_tried_again_from_there_before_anything_else_is_p
     let Some(Command::Apply { ops: planned }) = commands.last() else { panic!("{commands:?}") };
     assert_eq!(pod_states(&status(&state))["api"], PodState::Pending);
     assert_eq!(status(&state).apply.errors, 1);
-    assert!(state.not_ready().iter().any(|reason| reason.contains("refused")), "{:?}", state.not_ready());
+    assert!(state.not_ready(NOW).iter().any(|reason| reason.contains("refused")), "{:?}", state.not_ready(NOW));
 
     state.take_update(vec![with_pod(pod("web", "10.0.0.2"))]);
     assert_eq!(run(&mut state, now, never), [], "the wait is not over");
@@ -179,7 +424,7 @@ fn a_pod_that_goes_while_its_policies_wait_is_not_switched_any_more() {
     state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2")), deny_all()]);
     run(&mut state, now, |command| matches!(command, Command::Apply { .. }).then_some(0));
-    state.take_update(vec![without_pod("api")]);
+    state.take_view(host(&[(11, "10.0.0.2")]));
     let commands = run(&mut state, now + Duration::from_secs(1), never);
     assert_eq!(short(&commands)[0], "release 1");
     assert!(!commands.iter().any(|command| isolates(command, 1)), "{commands:?}");
@@ -195,23 +440,46 @@ fn an_interface_that_refuses_programs_holds_up_nobody_else() {
     run(&mut state, now, |command| (*command == Command::Attach { slot: 1 }).then_some(0));
     let states = pod_states(&status(&state)).into_values().collect::<Vec<_>>();
     assert_eq!(states, [PodState::Pending, PodState::Enforced]);
-    assert_eq!(state.not_ready(), ["pod shop/api is not enforced: refused"]);
+    assert_eq!(state.not_ready(NOW), ["pod shop/api is not enforced: refused"]);
     let later = state.deadline(now).unwrap();
     assert_eq!(short(&run(&mut state, later, never))[0], "attach 1");
-    assert_eq!(state.not_ready(), Vec::<String>::new());
+    assert_eq!(state.not_ready(NOW), Vec::<String>::new());
 }
 
 #[test]
-fn more_pods_than_slots_are_told_of_and_served_when_a_slot_is_free() {
+fn more_pods_than_slots_are_isolated_and_told_of_and_served_when_a_slot_is_free() {
     let now = Instant::now();
     let mut state = state(2);
     state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2"))]);
-    run(&mut state, now, never);
-    assert_eq!(state.not_ready(), ["pod shop/web: every slot for pods is taken"]);
-    state.take_update(vec![without_pod("api")]);
-    run(&mut state, now, never);
-    assert_eq!(pod_states(&status(&state)), [("web", PodState::Enforced)].into());
+    let commands = short(&run(&mut state, now, never));
+    assert_eq!(commands, ["identify 1 on 10", "confine 11", "apply", "attach 1", "finish takeover"]);
+    assert_eq!(state.not_ready(NOW), ["pod shop/web is isolated altogether: every slot for pods is taken"]);
+    assert_eq!(pod_states(&status(&state))["web"], PodState::Unfit);
+    assert_eq!(state.standing(11), Standing::Isolated);
+    // What it is isolated with is looked after.
+    let later = now + Duration::from_secs(1);
+    assert_eq!(short(&run(&mut state, later, never)), ["check 1", "check confined 11", "check pins"]);
+    state.take_view(host(&[(11, "10.0.0.2")]));
+    let commands = short(&run(&mut state, later, never));
+    assert_eq!(commands, ["release 1", "identify 1 on 11", "apply", "attach 1"]);
+    assert_eq!((pod_states(&status(&state))["web"], state.not_ready(NOW).len()), (PodState::Enforced, 1));
+}
+
+#[test]
+fn a_pod_without_a_slot_whose_interface_takes_no_programs_is_not_enforced_and_tried_again() {
+    let now = Instant::now();
+    let mut state = state(2);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2"))]);
+    run(&mut state, now, |command| matches!(command, Command::Confine { .. }).then_some(0));
+    assert_eq!(state.not_ready(NOW), ["pod shop/web is not enforced: every slot for pods is taken: refused"]);
+    assert_eq!(pod_states(&status(&state))["web"], PodState::Pending);
+    assert_eq!(state.standing(11), Standing::Pending("refused".to_owned()));
+    let later = state.deadline(now).unwrap();
+    assert_eq!(short(&run(&mut state, later, never))[0], "confine 11");
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    assert_eq!(short(&run(&mut state, later, never)), ["unconfine 11"]);
 }
 
 #[test]
@@ -231,7 +499,7 @@ fn policies_that_do_not_fit_isolate_their_pod_and_are_told_of() {
     let commands = run(&mut state, Instant::now(), never);
     assert!(commands.iter().any(|command| isolates(command, 1)), "{commands:?}");
     assert_eq!(pod_states(&status(&state))["api"], PodState::Unfit);
-    assert!(state.not_ready()[0].starts_with("pod shop/api is isolated altogether for ingress: table "));
+    assert!(state.not_ready(NOW)[0].starts_with("pod shop/api is isolated altogether for ingress: table "));
 }
 
 #[test]
@@ -272,7 +540,7 @@ fn what_is_put_back_is_counted_and_what_cannot_be_is_a_pod_that_is_not_enforced(
     assert!(status(&state).ready);
     let failed = Outcome::Failed { applied: 0, error: "no room".to_owned() };
     state.report(Command::Check(Check::Pod(1)), failed, now);
-    assert_eq!(state.not_ready(), ["pod shop/api is not enforced: no room"]);
+    assert_eq!(state.not_ready(NOW), ["pod shop/api is not enforced: no room"]);
     let later = state.deadline(now).unwrap();
     assert_eq!(short(&run(&mut state, later, never)), ["attach 1"]);
 }
@@ -285,11 +553,12 @@ fn what_is_enforced_is_to_be_remembered_once_for_each_change() {
     state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
     run(&mut state, now, never);
     let pod = PodRecord { namespace: "shop".to_owned(), name: "api".to_owned(), uid: "api".to_owned() };
-    let interface = Interface { pod, addresses: ["10.0.0.1".parse().unwrap()].into() };
-    let expected = Enforced { interfaces: [(10, interface)].into(), handed_over: vec![] };
+    let object = Some((&testing::pod("api", "10.0.0.1")).into());
+    let interface = Interface { pod, addresses: ["10.0.0.1".parse().unwrap()].into(), firm: false, object };
+    let expected = Enforced { interfaces: [(10, interface)].into(), ..Enforced::default() };
     assert_eq!(state.take_enforced(), Some(expected));
     assert_eq!(state.take_enforced(), None);
-    state.take_update(vec![without_pod("api")]);
+    state.take_view(host(&[]));
     run(&mut state, now, never);
     assert_eq!(state.take_enforced(), Some(Enforced::default()));
 }
@@ -382,7 +651,7 @@ fn a_pod_that_is_not_enforced_is_told_why() {
     assert_eq!(state.standing(10), Standing::Pending("refused".to_owned()));
     state.hand_over(handover(11, "web", "10.0.0.2"));
     run(&mut state, now, never);
-    assert_eq!(state.standing(11), Standing::Pending("every slot for pods is taken".to_owned()));
+    assert_eq!(state.standing(11), Standing::Isolated);
 }
 
 #[test]

@@ -20,6 +20,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(700);
 pub(crate) enum Check {
     /// The hooks of the pod in a slot.
     Pod(u32),
+    /// Those of a pod without a slot.
+    Confined(u32),
     /// Those of a device that is no pod's.
     Device(u32, Guard),
     /// What is pinned.
@@ -32,8 +34,9 @@ pub(super) struct Upkeep {
     started: Option<Instant>,
     takeover_done: bool,
     takeover_backoff: Backoff,
-    /// The slot, and the device, that were checked last in this round.
+    /// The slot, the interface without a slot, and the device that were checked last in this round.
     slot: u32,
+    confined: u32,
     device: u32,
     next_round: Option<Instant>,
 }
@@ -67,11 +70,16 @@ impl Upkeep {
             self.slot = slot;
             return Some(Check::Pod(slot));
         }
+        let mut confined = endpoints.waiting().filter(|it| it.confined && it.tenant.ifindex > self.confined);
+        if let Some(waiting) = confined.next() {
+            self.confined = waiting.tenant.ifindex;
+            return Some(Check::Confined(self.confined));
+        }
         if let Some((ifindex, guard)) = guards.next_check(self.device) {
             self.device = ifindex;
             return Some(Check::Device(ifindex, guard));
         }
-        (self.slot, self.device) = (0, 0);
+        (self.slot, self.confined, self.device) = (0, 0, 0);
         self.next_round = Some(now + CHECK_INTERVAL);
         Some(Check::Pins)
     }
