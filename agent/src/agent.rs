@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use hyper::Uri;
 use podgate_common::map::{self, capacity};
 use podgate_datapath::{Datapath, netlink};
 use podgate_policy::tables::Limits;
-use podgate_source::{Source, api, manifests};
+use podgate_source::{Location, Source, api, manifests};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,11 +21,11 @@ use crate::admin;
 use crate::cli::{AgentArgs, Attribution, Hook, JudgedAt, LiveConnections, UnknownPods};
 use crate::cni;
 use crate::engine::{
-    self, AttributionSettings, Config, Enforced, Granularity, Handle, Inputs, Left, Memory, Pulse, Room, ServiceRoom,
-    Services, State,
+    self, AttributionSettings, Config, Granularity, Handle, Inputs, Left, Memory, Pulse, Room, ServiceRoom, Services,
+    State,
 };
 use crate::flows::Feed;
-use crate::http;
+use crate::http::{self, Door};
 use crate::lock::Lock;
 use crate::metrics::Durations;
 
@@ -58,9 +57,8 @@ pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<()> {
 async fn serve(args: &AgentArgs, node: &str) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let metrics = TcpListener::bind(args.metrics_listen).await.with_context(|| {
-        format!("--metrics-listen: cannot listen on {}: choose another address or port", args.metrics_listen)
-    })?;
+    let metrics = listen("--metrics-listen", args.metrics_listen)?;
+    let health = listen("--health-listen", args.health_listen)?;
     // Before anything in the kernel is touched: it also tells whether another agent is at work.
     let socket = admin::Socket::bind(&args.socket)?;
     // A run of the CNI plugin that found no agent may still be at work on what this one is going to read.
@@ -68,7 +66,8 @@ async fn serve(args: &AgentArgs, node: &str) -> anyhow::Result<()> {
     let (engine, handle) = Engine::start(args, node).await?;
     let mut ended = engine.ended;
     tokio::select! {
-        () = http::serve(metrics, handle.clone()) => {}
+        () = http::serve(health, Door::Health, handle.clone()) => {}
+        () = http::serve(metrics, Door::Metrics(args.metrics_readers()), handle.clone()) => {}
         () = admin::serve(socket, handle) => {}
         () = keep_plugin(args) => {}
         _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "ending; enforcement goes on"),
@@ -77,6 +76,10 @@ async fn serve(args: &AgentArgs, node: &str) -> anyhow::Result<()> {
     }
     drop(engine.stop);
     engine.thread.join().map_err(|_| anyhow!("the engine panicked: see the message above, and report it"))?
+}
+
+fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    http::listen(address).with_context(|| format!("{flag}: cannot listen on {address}: choose another address or port"))
 }
 
 /// Keeps the CNI plugin in the network's list, where that is wanted; does not end.
@@ -103,7 +106,8 @@ impl Engine {
         let datapath = Datapath::load(&options(args))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), node, hook = ?datapath.hook(), "loaded");
         let source = open_source(args, node).await?;
-        let api_servers = api_servers(&source.status.borrow().source.clone()).await;
+        let location = source.status.borrow().source.clone();
+        let api_servers = api_servers(&location).await;
         let watcher = netlink::watch(netlink::Options { api_servers, ..netlink::Options::default() })?;
         if !watcher.hears_namespaces() {
             tracing::info!("without CAP_NET_BROADCAST addresses of new pods are looked for at intervals");
@@ -111,10 +115,11 @@ impl Engine {
         let memory = Memory::new(&args.bindings());
         let enforced = memory.recall().unwrap_or_else(|error| {
             tracing::warn!(%error, path = %args.bindings().display(), "cannot read what the former agent enforced");
-            Enforced::default()
+            None
         });
         let limits = limits(&args.table_entries());
-        let room = Room { limits, slots: datapath.last_slot() + 1, addresses: deferring(args) };
+        // The last one is for all who find no other.
+        let room = Room { limits, slots: datapath.last_slot(), addresses: deferring(args) };
         let state = State::new(config(args, node), room, Left { enforced, slots: datapath.former_slots() });
         let flows = Feed::new(node, args.flow_buffer as usize);
         let (inputs, handle, stop) = channels(source, &watcher, args.cni_pod_wait(), flows);
@@ -254,14 +259,10 @@ async fn open_source(args: &AgentArgs, node: &str) -> anyhow::Result<Source> {
     }
 }
 
-/// The addresses of the API server in a source's description; none for files, or if its name can't be resolved.
-async fn api_servers(source: &str) -> Vec<IpAddr> {
-    let uri = source.split_whitespace().find_map(|word| word.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some()));
-    let Some((host, port)) = uri.as_ref().and_then(|uri| Some((uri.host()?, uri.port_u16().unwrap_or(443)))) else {
-        return Vec::new();
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    match timeout(RESOLVE_TIMEOUT, lookup_host((host, port))).await {
+/// The addresses of the API server that a source reads; none for files, or if its name can't be resolved.
+async fn api_servers(location: &Location) -> Vec<IpAddr> {
+    let Location::Api { host, port, .. } = location else { return Vec::new() };
+    match timeout(RESOLVE_TIMEOUT, lookup_host((host.as_str(), *port))).await {
         Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
         Ok(Err(error)) => {
             tracing::warn!(host, %error, "cannot resolve the API server's name");
@@ -276,11 +277,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_api_server_is_found_in_the_description_of_its_source() {
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(api_servers("Kubernetes API https://10.0.0.1:6443").await, [address("10.0.0.1")]);
-        assert_eq!(api_servers("Kubernetes API https://[fd00::1]:443/").await, [address("fd00::1")]);
-        assert!(api_servers("directory /etc/podgate").await.is_empty());
+    async fn the_api_server_is_where_its_source_reads() {
+        let at = |host: &str| Location::Api { url: String::new(), host: host.to_owned(), port: 6443 };
+        for host in ["10.0.0.1", "fd00::1"] {
+            assert_eq!(api_servers(&at(host)).await, [host.parse::<IpAddr>().unwrap()]);
+        }
+        assert!(api_servers(&Location::Directory("/etc/podgate".into())).await.is_empty());
     }
 
     #[test]

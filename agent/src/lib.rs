@@ -24,4 +24,5 @@ mod http;
 mod lock;
 mod logging;
 mod metrics;
+mod private;
 mod status;

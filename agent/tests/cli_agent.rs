@@ -13,6 +13,7 @@ use tempfile::TempDir;
 fn start(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
     command.arg("agent").args(arguments).env_remove("NODE_NAME").env_remove("RUST_LOG");
+    command.args(["--health-listen", "127.0.0.1:0"]);
     command.arg("--manifests").arg(directory).arg("--socket").arg(directory.join("podgate.sock"));
     command.output().unwrap()
 }

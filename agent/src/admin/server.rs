@@ -13,15 +13,19 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 
 use super::protocol::{Answer, Command, FlowsQuery, MAX_REQUEST, Response, parse_request};
 use crate::engine::{HandedOverOutcome, Handle, now};
 use crate::flows::Line;
+use crate::private;
 
 /// Connections served at once; more wait for one to end.
 const CONNECTIONS: usize = 64;
+
+/// Of these, so many may follow flows, which has no end: the others are for status and the CNI plugin.
+const FOLLOWERS: usize = 32;
 
 /// A client has this long to send a request, and to take the response.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,15 +54,13 @@ impl Drop for SocketFile {
 }
 
 impl Socket {
-    /// Binds the socket, with its directory where that is missing, and replaces the file of an agent that is gone.
+    /// Binds the socket, with its directory where that is missing, for the agent's user alone, and replaces the file of an agent that is gone.
     ///
     /// # Errors
     /// When an agent listens there already, when the path is something else than a socket, or when it can't be made.
     pub(crate) fn bind(path: &Path) -> anyhow::Result<Self> {
         let context = || format!("--socket: cannot listen on {} (run as root, or choose another path)", path.display());
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).with_context(context)?;
-        }
+        private::directory_of(path).with_context(context)?;
         remove_stale(path)?;
         let socket = UnixSocket::new_stream().with_context(context)?;
         socket.bind(path).with_context(context)?;
@@ -93,11 +95,12 @@ pub(crate) fn remove_stale(path: &Path) -> anyhow::Result<()> {
 /// Serves until the task is dropped.
 pub(crate) async fn serve(socket: Socket, engine: Handle) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let followers = Arc::new(Semaphore::new(FOLLOWERS));
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         match socket.listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve_connection(stream, engine.clone(), permit));
+                tokio::spawn(serve_connection(stream, engine.clone(), Arc::clone(&followers), permit));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection on the admin socket");
@@ -107,14 +110,19 @@ pub(crate) async fn serve(socket: Socket, engine: Handle) {
     }
 }
 
-async fn serve_connection(stream: UnixStream, engine: Handle, _permit: OwnedSemaphorePermit) {
-    if let Err(error) = converse(stream, &engine).await {
+async fn serve_connection(
+    stream: UnixStream,
+    engine: Handle,
+    followers: Arc<Semaphore>,
+    _permit: OwnedSemaphorePermit,
+) {
+    if let Err(error) = converse(stream, &engine, &followers).await {
         tracing::debug!(%error, "connection on the admin socket ended early");
     }
 }
 
 /// Answers requests until the client ends, is silent for too long, or sends what is no request.
-async fn converse(stream: UnixStream, engine: &Handle) -> io::Result<()> {
+async fn converse(stream: UnixStream, engine: &Handle, followers: &Semaphore) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -125,7 +133,10 @@ async fn converse(stream: UnixStream, engine: &Handle) -> io::Result<()> {
             return Ok(());
         }
         let (response, goes_on) = match parse(&line) {
-            Ok(Command::Flows(query)) => (tell_flows(query, engine, &mut read, &mut write).await?, true),
+            Ok(Command::Flows(query)) => match may_follow(&query, followers) {
+                Ok(_permit) => (tell_flows(query, engine, &mut read, &mut write).await?, true),
+                Err(message) => (Answer::Error(message), true),
+            },
             Ok(command) => (carry_out(command, engine).await, true),
             Err(message) => (Answer::Error(message), false),
         };
@@ -140,6 +151,17 @@ async fn send(write: &mut OwnedWriteHalf, answer: Answer) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(&Response::new(answer))?;
     bytes.push(b'\n');
     timeout(CLIENT_TIMEOUT, write.write_all(&bytes)).await?
+}
+
+/// Lets one more follow flows, where that is what is asked for.
+///
+/// # Errors
+/// Too many do.
+fn may_follow<'f>(query: &FlowsQuery, followers: &'f Semaphore) -> Result<Option<SemaphorePermit<'f>>, String> {
+    if !query.follow {
+        return Ok(None);
+    }
+    followers.try_acquire().map(Some).map_err(|_| format!("{FOLLOWERS} others follow flows already: end one of them"))
 }
 
 /// Sends flows; returns what is to be sent behind them. One who follows them is told until they end or he hangs up, or says

@@ -12,6 +12,7 @@ use podgate_datapath::DEFAULT_BPFFS;
 use podgate_policy::model::ObjectKey;
 
 use crate::agent;
+use crate::http::Readers;
 use crate::logging;
 
 /// Enforce the policies of the pods on this node
@@ -33,9 +34,24 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_KUBECONFIG", value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
 
-    /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, env = "PODGATE_METRICS_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:9417")]
+    /// Where /metrics is served, with /healthz and /readyz; `[::]` is every address of both families, as far as the node has
+    /// them
+    #[arg(long, env = "PODGATE_METRICS_LISTEN", value_name = "ADDR:PORT", default_value = "[::]:9417")]
     pub(crate) metrics_listen: SocketAddr,
+
+    /// A file with the token that who reads /metrics must show as `Authorization: Bearer TOKEN`; it is read anew for each
+    /// request. Without it, and without --metrics-public, only the node itself reads
+    #[arg(long, env = "PODGATE_METRICS_TOKEN_FILE", value_name = "FILE", conflicts_with = "metrics_public")]
+    metrics_token_file: Option<PathBuf>,
+
+    /// Let whoever reaches the address of --metrics-listen read /metrics, pods included: these tell the names of pods and
+    /// policies of all namespaces, and how much they talk
+    #[arg(long, env = "PODGATE_METRICS_PUBLIC")]
+    metrics_public: bool,
+
+    /// Where /healthz and /readyz are served for probes: an address that no pod reaches
+    #[arg(long, env = "PODGATE_HEALTH_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:9419")]
+    pub(crate) health_listen: SocketAddr,
 
     /// The socket that `podgate status` talks to; only the agent's user may open it
     #[arg(long, env = "PODGATE_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
@@ -193,6 +209,15 @@ impl AgentArgs {
     /// The file in which the agent keeps which interfaces it enforces.
     pub(crate) fn bindings(&self) -> PathBuf {
         bindings(self.bindings.as_ref(), &self.socket)
+    }
+
+    /// Who may read the metrics.
+    pub(crate) fn metrics_readers(&self) -> Readers {
+        match &self.metrics_token_file {
+            Some(file) => Readers::Token(file.clone()),
+            None if self.metrics_public => Readers::Anyone,
+            None => Readers::Node,
+        }
     }
 
     /// How long a pod that the CNI plugin announces is waited for.

@@ -116,7 +116,7 @@ mod tests {
     fn commands_options_and_values_are_offered_where_they_may_stand() {
         let cases = [
             (&["ch"][..], &["check"][..], ":4"),
-            (&["cni", ""], &["install", "uninstall"], ":4"),
+            (&["cni", ""], &["install", "keep", "uninstall"], ":4"),
             (&["check", "--fail"], &["--fail-on"], ":4"),
             (&["check", "--fail-on", ""], &["error", "warning", "note", "none"], ":4"),
             (&["check", "-f", "dir", "-o", "s"], &["sarif"], ":4"),

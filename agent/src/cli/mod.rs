@@ -10,6 +10,7 @@ mod diff;
 mod explain;
 mod flows;
 mod input;
+mod install_seccomp;
 mod matrix;
 mod mount_bpffs;
 mod output;
@@ -35,6 +36,7 @@ use completions::{CompletionsArgs, ManArgs};
 use diff::DiffArgs;
 use explain::ExplainArgs;
 use flows::FlowsArgs;
+use install_seccomp::InstallSeccompArgs;
 use matrix::MatrixArgs;
 use mount_bpffs::MountBpffsArgs;
 use report::ReportArgs;
@@ -92,6 +94,7 @@ enum Command {
     Cleanup(CleanupArgs),
     Cni(CniArgs),
     MountBpffs(MountBpffsArgs),
+    InstallSeccomp(InstallSeccompArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -136,6 +139,7 @@ pub fn run() -> ExitCode {
         Command::Cleanup(args) => args.run(),
         Command::Cni(args) => args.run(),
         Command::MountBpffs(args) => args.run(),
+        Command::InstallSeccomp(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     };

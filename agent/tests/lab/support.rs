@@ -101,6 +101,17 @@ impl World {
 
     /// Writes a file of manifests and waits until it is in force, if the agent runs.
     pub(crate) fn write(&mut self, file: &str, manifests: &str) -> Result<()> {
+        self.put(file, manifests)?;
+        self.settle()
+    }
+
+    /// As [`World::declare`], but waits only until the agent knows: it need not be ready.
+    pub(crate) fn tell(&mut self, manifest: &PodManifest, pod: &Pod) -> Result<()> {
+        self.put(&file_of(pod), &manifest.json().to_string())?;
+        self.taken_in()
+    }
+
+    fn put(&mut self, file: &str, manifests: &str) -> Result<()> {
         let old = self.policies.get(file).copied().unwrap_or(0);
         let own = manifests.matches("NetworkPolicy").count();
         // The number of policies tells when the agent has taken a file in: there must always be another number of them,
@@ -108,8 +119,7 @@ impl World {
         let marks = if own + 1 == old { 2 } else { 1 };
         let marks: Vec<String> = (0..marks).map(|number| mark(file, number)).collect();
         self.policies.insert(file.to_owned(), own + marks.len());
-        self.manifests.write(file, format!("{manifests}\n---\n{}", marks.join("\n---\n")))?;
-        self.settle()
+        self.manifests.write(file, format!("{manifests}\n---\n{}", marks.join("\n---\n")))
     }
 
     /// Removes a file and waits until that is in force, if the agent runs.
@@ -121,12 +131,17 @@ impl World {
 
     /// Waits until the agent, if it runs, enforces every file that this has written.
     fn settle(&mut self) -> Result<()> {
+        self.taken_in()?;
+        self.agent.as_mut().map_or(Ok(()), RunningAgent::wait_ready)
+    }
+
+    /// Waits until the agent, if it runs, knows every file that this has written.
+    fn taken_in(&mut self) -> Result<()> {
         let expected = self.policies.values().sum::<usize>() as f64;
         let Some(agent) = &mut self.agent else { return Ok(()) };
         until("the agent has taken in what was written", || {
             Ok(agent.metrics()?.sum("podgate_policies", &[]) == expected)
-        })?;
-        agent.wait_ready()
+        })
     }
 
     /// Waits until the agent is not ready, for a reason with these words.
@@ -141,8 +156,9 @@ impl World {
     /// What `podgate status -o json` prints.
     pub(crate) fn status(&mut self) -> Result<Value> {
         let output = self.agent().podgate("status").args(["-o", "json"]).output().expect("the binary can be run");
-        assert!(output.status.success(), "podgate status: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(serde_json::from_slice(&output.stdout).expect("podgate status prints JSON"))
+        // Its exit status also says whether the agent is ready.
+        let message = String::from_utf8_lossy(&output.stderr);
+        Ok(serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("podgate status: {error}: {message}")))
     }
 
     /// The packets of a pod that were denied in a direction, by reason.

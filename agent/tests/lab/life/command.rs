@@ -19,6 +19,7 @@ fn refused(shop: &mut Shop, metrics: &str, socket: &str) -> String {
     let lab = shop.world.lab.directory().to_owned();
     let mut agent: Command = shop.world.node.command(env!("CARGO_BIN_EXE_podgate"));
     agent.args(["agent", "--node-name", "node-1", "--metrics-listen", metrics, "--socket", socket]);
+    agent.args(["--health-listen", "127.0.0.1:0"]);
     agent.arg("--manifests").arg(shop.world.manifests.path());
     agent.arg("--bindings").arg(lab.join("second.json")).arg("--bpffs").arg(lab.join("bpf/second"));
     let output = agent.output().expect("the binary can be run");

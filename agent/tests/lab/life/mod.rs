@@ -4,6 +4,7 @@ mod broken;
 mod cleanup;
 mod command;
 mod drift;
+mod identity;
 mod labels;
 mod outlive;
 mod pods;
