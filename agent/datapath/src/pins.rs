@@ -9,11 +9,14 @@
 //! DIR/filters/IFINDEX/                  an empty directory: the interface has our clsact filters
 //! ```
 
+mod owned;
+
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use podgate_common::{Direction, map};
@@ -40,8 +43,12 @@ pub(crate) struct Pins {
 
 impl Pins {
     /// Makes the directory, and the bpffs below it where there is none and the permissions allow.
+    ///
+    /// # Errors
+    /// Somebody else may change what is in it, among others.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         ensure_bpffs(root)?;
+        owned::secure(root)?;
         let pins = Self { root: root.to_path_buf(), set: 0 };
         pins.create_directories()?;
         let set = pins.sets()?.last().map_or(1, |last| last + 1);
@@ -55,11 +62,18 @@ impl Pins {
         directories.try_for_each(|directory| create_directory(&self.root.join(directory)))
     }
 
-    /// The directory, if it is there and on a bpffs.
+    /// The directory, if it is there, on a bpffs, and podgate's.
+    ///
+    /// # Errors
+    /// Somebody else may change what is in it, among others.
     pub(crate) fn existing(root: &Path) -> Result<Option<Self>, Error> {
         if !root.is_dir() || !is_bpffs(root) {
             return Ok(None);
         }
+        if owned::is_foreign(root)? {
+            return Ok(None);
+        }
+        owned::check(root)?;
         for directory in DIRECTORIES {
             create_directory(&root.join(directory))?;
         }
@@ -256,7 +270,8 @@ impl Pins {
 }
 
 fn create_directory(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(|source| Error::Pin { action: "create", path: path.to_path_buf(), source })
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.map_err(|source| Error::Pin { action: "create", path: path.to_path_buf(), source })
 }
 
 fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
