@@ -11,7 +11,7 @@ use super::folder::Folder;
 use super::watch::{DirectoryWatch, Signal};
 use crate::publish::{Closed, Publisher};
 use crate::source::Source;
-use crate::status::ErrorClass;
+use crate::status::{ErrorClass, Location};
 use crate::store::Store;
 
 /// The name of the directory among the resources of the status.
@@ -29,8 +29,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// A directory that is missing or goes away shows in the status as a failure; its objects stay until it is there again.
 #[must_use]
 pub fn spawn(directory: PathBuf) -> Source {
-    let name = format!("directory {}", directory.display());
-    let (publisher, updates, status) = Publisher::new(name, [RESOURCE]);
+    let (publisher, updates, status) = Publisher::new(Location::Directory(directory.clone()), [RESOURCE]);
     let task = Task { directory, folder: None, store: Store::default(), synced: false, failing: false, publisher };
     let task = tokio::spawn(async {
         if let Err(Closed) = task.run().await {
@@ -92,6 +91,7 @@ impl Task {
             None => (Folder::new(self.directory.clone()), Signal::All),
         };
         let busy = watch.busy().clone();
+        self.reading(Some(SystemTime::now()));
         let reading = spawn_blocking(move || {
             let result = match signal {
                 Signal::Files(files) => {
@@ -102,9 +102,18 @@ impl Task {
             };
             (folder, result)
         });
-        let (folder, result) = reading.await.map_err(io::Error::other)?;
+        let read = reading.await.map_err(io::Error::other);
+        self.reading(None);
+        let (folder, result) = read?;
         self.folder = Some(folder);
         result
+    }
+
+    /// Tells that files are being read, which a file system may never let end, or no longer.
+    fn reading(&self, since: Option<SystemTime>) {
+        self.publisher.status(|status| {
+            status.resources.entry(RESOURCE.to_owned()).or_default().reading_since = since;
+        });
     }
 
     async fn publish(&mut self) -> Result<(), Closed> {

@@ -1,21 +1,18 @@
 //! What one file holds.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
 
 use super::document::{Found, objects};
 use podgate_policy::model::Direction;
 
+use super::open::{self, Unreadable};
 use super::tree::Tree;
 use super::{Place, split, yaml};
 use crate::convert::{self, Converted, Issue, Outcome, Strings};
 use crate::object::Object;
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
 
-/// The largest file that is read.
-const MAX_BYTES: u64 = 16 << 20;
 /// So many objects of one file are read.
 const MAX_OBJECTS: usize = 50_000;
 /// So many problems of one file are named; one more says that there are others.
@@ -63,12 +60,15 @@ impl Item {
     }
 }
 
-/// Reads a file.
-pub(super) fn read(path: &Path, strings: &mut Strings) -> Content {
-    match text(path) {
+/// Reads a file; `None`: it is a directory.
+pub(super) fn read(path: &Path, strings: &mut Strings) -> Option<Content> {
+    Some(match text(path) {
         Ok(text) => parse(path, &text, strings),
-        Err(message) => Content { problems: vec![whole_file(path, message)], broken: true, ..Content::default() },
-    }
+        Err(Unreadable::Directory) => return None,
+        Err(Unreadable::Because(message)) => {
+            Content { problems: vec![whole_file(path, message)], broken: true, ..Content::default() }
+        }
+    })
 }
 
 /// Reads the text of a file.
@@ -87,19 +87,9 @@ fn whole_file(path: &Path, message: String) -> Problem {
     Problem { origin, object: None, field: None, kind: ProblemKind::File, message, effect: Effect::LeftOut }
 }
 
-/// The text of a file, or what is wrong with it. Nothing but regular files is opened: reading a pipe might never end.
-pub(super) fn text(path: &Path) -> Result<String, String> {
-    let metadata = fs::metadata(path).map_err(|error| format!("can't be read: {error}"))?;
-    if !metadata.is_file() {
-        return Err("not a regular file: expected a file of YAML or JSON".to_owned());
-    }
-    let mut bytes = vec![];
-    let file = File::open(path).map_err(|error| format!("can't be opened: {error}"))?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| format!("can't be read: {error}"))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("larger than {} MiB: expected smaller files", MAX_BYTES >> 20));
-    }
-    decode(bytes)
+/// The text of a file, or why there is none.
+pub(super) fn text(path: &Path) -> Result<String, Unreadable> {
+    open::bytes(path).and_then(|bytes| decode(bytes).map_err(Unreadable::Because))
 }
 
 fn decode(bytes: Vec<u8>) -> Result<String, String> {

@@ -50,12 +50,11 @@ impl Folder {
     pub(super) fn read(&mut self, name: &OsStr) {
         let path = self.directory.join(name);
         // A link that leads nowhere is a broken file: mounts swap what links lead to before they remove a link.
-        if path.symlink_metadata().is_err() || path.is_dir() {
-            self.files.remove(name);
-            return;
+        let content = path.symlink_metadata().is_ok().then(|| file::read(&path, &mut self.strings)).flatten();
+        match content {
+            Some(content) => self.take(name, path, content),
+            None => drop(self.files.remove(name)),
         }
-        let content = file::read(&path, &mut self.strings);
-        self.take(name, path, content);
     }
 
     fn take(&mut self, name: &OsStr, path: PathBuf, mut content: Content) {

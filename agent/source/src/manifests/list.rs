@@ -13,8 +13,8 @@ pub(super) fn names(directory: &Path) -> io::Result<Vec<OsString>> {
     let mut names = vec![];
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        // A directory may have any name; links are judged by what they lead to.
-        if is_manifest(&entry.file_name()) && !entry.path().is_dir() {
+        // A directory may have any name. Links are judged by what they lead to when they are read, which may never end.
+        if is_manifest(&entry.file_name()) && !entry.file_type()?.is_dir() {
             names.push(entry.file_name());
         }
         if names.len() > MAX_FILES {

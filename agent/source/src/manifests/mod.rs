@@ -17,6 +17,7 @@ mod file;
 mod folder;
 mod list;
 mod merge;
+mod open;
 mod split;
 mod tree;
 mod values;
@@ -75,8 +76,7 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
     let mut contents = vec![];
     for path in paths.iter().flat_map(|path| files(path, &mut problems)) {
         if seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
-            let content = file::read(&path, &mut strings);
-            contents.push((path, content));
+            contents.extend(file::read(&path, &mut strings).map(|content| (path, content)));
         }
     }
     Loaded::new(contents, problems)

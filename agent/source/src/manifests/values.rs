@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::open::Unreadable;
 use super::{file, split, yaml};
 
 /// A document of a file.
@@ -22,7 +23,7 @@ pub struct Document {
 /// # Errors
 /// What is wrong with the file, or with its first document that is not YAML.
 pub fn values(path: &Path) -> Result<Vec<Document>, String> {
-    let text = file::text(path)?;
+    let text = file::text(path).map_err(Unreadable::message)?;
     let mut documents = vec![];
     for (number, document) in (1..).zip(split::documents(&text)) {
         let tree = yaml::read(document.text, document.lines_before)?;

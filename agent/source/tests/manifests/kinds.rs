@@ -49,6 +49,7 @@ fn pod_keeps_what_policy_needs() {
         node: Some("n1".into()),
         host_network: true,
         phase: Phase::Active,
+        terminating: false,
         addresses: vec![ip("10.0.0.1"), ip("fd00::1")],
         ports: vec![port(Some("http"), Protocol::Tcp, 80, None), port(None, Protocol::Udp, 53, Some(5353))],
     };
