@@ -5,9 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::print;
-use crate::cni::{NAME, Places, Settings, WhenAgentDown};
+use crate::cni::{NAME, Places, Settings, WhenAgentDown, keep};
+use crate::logging::{self, LogFormat};
 
 /// Put the CNI plugin in its place, or take it away
 ///
@@ -26,8 +29,24 @@ enum Command {
     /// The network is that of the first file in the directory, as runtimes choose it; a file with a single plugin is
     /// replaced by one with a list. Doing it again changes what is to be changed.
     Install(InstallArgs),
+    /// Put the plugin's entry back into the network's list whenever somebody else writes that anew, until it is told to end
+    ///
+    /// It needs nothing but that directory, and does nothing where install was not run. `podgate agent --cni-conf-dir` does the
+    /// same for an agent that may write there.
+    Keep(KeepArgs),
     /// Remove what install has put there, and nothing else
     Uninstall(PlaceArgs),
+}
+
+#[derive(Args, Debug)]
+struct KeepArgs {
+    /// The runtime's directory of networks
+    #[arg(long, env = "PODGATE_CNI_CONF_DIR", value_name = "DIR", default_value = "/etc/cni/net.d")]
+    cni_conf_dir: PathBuf,
+
+    /// How log lines look
+    #[arg(long, env = "PODGATE_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
 }
 
 #[derive(Args, Debug)]
@@ -81,11 +100,29 @@ impl CniArgs {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let changes = match &self.command {
             Command::Install(args) => args.run()?,
+            Command::Keep(args) => return args.run(),
             Command::Uninstall(args) => args.places().uninstall()?,
         };
         let report = if changes.is_empty() { "nothing to do".to_owned() } else { changes.join("\n") };
         print(&(report + "\n"))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl KeepArgs {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        logging::init(self.log_format, None, false)?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            tracing::info!(path = %self.cni_conf_dir.display(), "keeping podgate-cni in the network's list");
+            tokio::select! {
+                () = keep(&self.cni_conf_dir) => {}
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 

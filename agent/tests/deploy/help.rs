@@ -22,7 +22,8 @@ pub(crate) fn defaults(command: &[&str]) -> BTreeMap<String, String> {
     let text = help(command);
     let paragraphs = text.split("[env: ").skip(1).filter_map(|rest| {
         let name = rest.split('=').next()?;
-        let default = rest.split_once("[default: ")?.1.split(']').next()?;
+        let told = rest.split_once("[default: ")?.1.split('\n').next()?;
+        let default = told.split("] [").next()?.trim_end_matches(']');
         Some((name.to_owned(), default.to_owned()))
     });
     paragraphs.collect()

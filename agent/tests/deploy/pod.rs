@@ -1,8 +1,11 @@
 //! What the pod may do, and how it lives.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use crate::OVERLAYS;
+use crate::help::defaults;
 use crate::render::{list, named, only, pod, render, render_with};
 
 /// The containers of the pod, in the order in which they run.
@@ -29,6 +32,9 @@ fn nothing_is_privileged_and_every_capability_is_named() {
         let agent = &named(&pod["containers"], "agent")["securityContext"];
         assert_eq!(*agent, security(&["BPF", "PERFMON", "NET_ADMIN", "NET_BROADCAST"]), "{overlay}");
         assert_eq!(named(&pod["initContainers"], "install-cni")["securityContext"], security(&["DAC_OVERRIDE"]));
+        let mut none = security(&[]);
+        none["capabilities"].as_object_mut().unwrap().remove("add");
+        assert_eq!(named(&pod["containers"], "keep-cni")["securityContext"], none, "{overlay}");
         let privileged = containers(pod).filter(|container| container["securityContext"]["privileged"] == true);
         let names: Vec<_> = privileged.map(|container| container["name"].as_str().unwrap()).collect();
         // What ends before the agent starts, where nobody else mounts the BPF file system.
@@ -43,10 +49,60 @@ fn the_pod_sees_of_the_host_its_network_and_four_directories() {
         let Some(objects) = render(overlay) else { return };
         let pod = pod(&objects);
         assert_eq!((&pod["hostNetwork"], pod.get("hostPID"), pod.get("hostIPC")), (&json!(true), None, None));
-        let paths: Vec<_> = list(&pod["volumes"]).iter().map(|volume| volume["hostPath"]["path"].as_str()).collect();
-        let expected = ["/sys/fs/bpf", "/run/podgate", "/opt/cni/bin", "/etc/cni/net.d"].map(Some);
-        assert_eq!(paths, expected, "{overlay}");
+        let paths: Vec<_> =
+            list(&pod["volumes"]).iter().filter_map(|volume| volume["hostPath"]["path"].as_str()).collect();
+        // What mounts the file system needs all of it.
+        let bpffs = if overlay == "overlays/kind" { "/sys/fs/bpf" } else { "/sys/fs/bpf/podgate" };
+        assert_eq!(paths, [bpffs, "/run/podgate", "/opt/cni/bin", "/etc/cni/net.d"], "{overlay}");
     }
+}
+
+/// The directories of the host that a container sees.
+fn mounts<'p>(pod: &'p Value, container: &'p Value) -> Vec<&'p str> {
+    let volumes = list(&container["volumeMounts"]).iter();
+    let volumes = volumes.map(|mount| named(&pod["volumes"], mount["name"].as_str().unwrap()));
+    volumes.filter_map(|volume| volume["hostPath"]["path"].as_str()).collect()
+}
+
+#[test]
+fn what_has_capabilities_writes_nothing_of_the_runtimes_and_who_writes_there_has_none() {
+    for overlay in ["base", "overlays/production"] {
+        let Some(objects) = render(overlay) else { return };
+        let pod = pod(&objects);
+        let of = |kind: &str, name: &str| mounts(pod, named(&pod[kind], name));
+        assert_eq!(of("containers", "agent"), ["/sys/fs/bpf/podgate", "/run/podgate"], "{overlay}");
+        assert_eq!(of("containers", "keep-cni"), ["/etc/cni/net.d"], "{overlay}");
+        assert_eq!(of("initContainers", "install-cni"), ["/opt/cni/bin", "/etc/cni/net.d"], "{overlay}");
+    }
+}
+
+/// Whoever keeps the listener for metrics busy does not make the kubelet restart the agent.
+#[test]
+fn probes_ask_a_listener_that_no_pod_reaches() {
+    for overlay in OVERLAYS {
+        let Some(objects) = render(overlay) else { return };
+        let agent = named(&pod(&objects)["containers"], "agent");
+        let listen: SocketAddr = defaults(&["agent"])["PODGATE_HEALTH_LISTEN"].parse().unwrap();
+        assert!(listen.ip().is_loopback());
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let asked = &agent[probe]["httpGet"];
+            assert_eq!((&asked["host"], &asked["port"]), (&json!("127.0.0.1"), &json!(listen.port())), "{probe}");
+        }
+    }
+}
+
+/// Without the Secret nobody reads: a pod of the node is no less a stranger than any other.
+#[test]
+fn in_production_prometheus_and_the_agent_share_a_token() {
+    let Some(objects) = render("overlays/production") else { return };
+    let credentials = &only(&objects, "PodMonitor")["spec"]["podMetricsEndpoints"][0]["authorization"]["credentials"];
+    let (pod, agent) = (pod(&objects), named(&pod(&objects)["containers"], "agent"));
+    let mount = list(&agent["volumeMounts"]).iter().find(|mount| mount["name"] == "metrics-token").unwrap();
+    let secret = &named(&pod["volumes"], "metrics-token")["secret"];
+    assert_eq!((&credentials["name"], &secret["optional"]), (&secret["secretName"], &json!(true)));
+    let file = format!("{}/{}", mount["mountPath"].as_str().unwrap(), credentials["key"].as_str().unwrap());
+    let settings = objects.iter().filter_map(|object| object["data"]["PODGATE_METRICS_TOKEN_FILE"].as_str());
+    assert_eq!(settings.collect::<Vec<_>>(), [file]);
 }
 
 #[test]
@@ -71,18 +127,26 @@ fn an_update_stops_few_agents_at_a_time_and_starts_none_beside_another() {
 }
 
 #[test]
-fn in_production_memory_is_requested_and_processor_time_is_not_limited() {
-    let Some(objects) = render("overlays/production") else { return };
-    for container in containers(pod(&objects)) {
-        let resources = &container["resources"];
-        assert!(resources["requests"]["memory"].is_string() && resources["requests"]["cpu"].is_string(), "{container}");
-        assert!(resources["limits"]["memory"].is_string() && resources["limits"].get("cpu").is_none(), "{container}");
+fn memory_is_requested_and_limited_and_processor_time_is_not_limited() {
+    for overlay in OVERLAYS {
+        let Some(objects) = render(overlay) else { return };
+        for container in containers(pod(&objects)) {
+            let (requests, limits) = (&container["resources"]["requests"], &container["resources"]["limits"]);
+            assert!(requests["memory"].is_string() && requests["cpu"].is_string(), "{container}");
+            assert!(limits["memory"].is_string() && limits.get("cpu").is_none(), "{container}");
+        }
     }
 }
 
 #[test]
 fn on_nodes_with_cri_o_there_is_no_profile_that_forbids_bpf() {
     let Some(objects) = render_with("overlays/production", &["components/crio"]) else { return };
-    let expected = json!({ "seccompProfile": { "type": "Unconfined" }, "seLinuxOptions": { "type": "spc_t" } });
-    assert_eq!(pod(&objects)["securityContext"], expected);
+    let pod = pod(&objects);
+    let expected = json!({ "seccompProfile": { "type": "RuntimeDefault" }, "seLinuxOptions": { "type": "spc_t" } });
+    assert_eq!(pod["securityContext"], expected);
+    let profile = &named(&pod["containers"], "agent")["securityContext"]["seccompProfile"];
+    assert_eq!(*profile, json!({ "type": "Localhost", "localhostProfile": "podgate-agent.json" }));
+    // Where the installer writes it and the kubelet looks for it.
+    let default = &defaults(&["install-seccomp"])["PODGATE_SECCOMP_DIR"];
+    assert_eq!(mounts(pod, named(&pod["initContainers"], "install-seccomp")), [default.as_str()]);
 }

@@ -39,7 +39,7 @@ fn a_change_of_settings_rolls_the_agents_over() {
         return;
     };
     assert_eq!(settings(&other)["PODGATE_SERVICES"], "source");
-    assert_eq!(settings(&other)["PODGATE_CNI_CONF_DIR"], settings(&base)["PODGATE_CNI_CONF_DIR"]);
+    assert_eq!(settings(&other)["PODGATE_LOG_FORMAT"], settings(&base)["PODGATE_LOG_FORMAT"]);
     assert_ne!(pod(&base)["containers"][0]["envFrom"], pod(&other)["containers"][0]["envFrom"]);
 }
 
@@ -51,11 +51,10 @@ fn what_the_agent_shares_with_the_plugin_has_the_same_path_in_the_pod_and_on_the
         let Some(objects) = render(overlay) else { return };
         let pod = pod(&objects);
         let (agent, install) = (named(&pod["containers"], "agent"), named(&pod["initContainers"], "install-cni"));
-        let conf = settings(&objects)["PODGATE_CNI_CONF_DIR"].as_str().unwrap();
+        let conf = install_defaults["PODGATE_CNI_CONF_DIR"].as_str();
         let wanted = [
             (agent, agent_defaults["PODGATE_SOCKET"].as_str()),
-            (agent, &agent_defaults["PODGATE_BPFFS"]),
-            (agent, conf),
+            (named(&pod["containers"], "keep-cni"), conf),
             (install, conf),
             (install, &install_defaults["PODGATE_CNI_BIN_DIR"]),
         ];
@@ -70,18 +69,35 @@ fn what_the_agent_shares_with_the_plugin_has_the_same_path_in_the_pod_and_on_the
     }
 }
 
+/// The container sees podgate's part of the BPF file system alone, which can't be mounted below /sys; the plugin, on the host,
+/// finds it at the default.
 #[test]
-fn probes_ask_where_the_agent_listens() {
+fn the_directory_of_pins_is_the_plugins_wherever_the_container_sees_it() {
+    let default = &defaults(&["agent"])["PODGATE_BPFFS"];
+    assert_eq!(*default, defaults(&["cleanup"])["PODGATE_BPFFS"]);
+    for overlay in OVERLAYS {
+        let Some(objects) = render(overlay) else { return };
+        assert!(settings(&objects).get("PODGATE_BPFFS").is_none(), "the installer would hand it to the plugin");
+        let (pod, agent) = (pod(&objects), named(&pod(&objects)["containers"], "agent"));
+        let seen = Path::new(named(&agent["env"], "PODGATE_BPFFS")["value"].as_str().unwrap());
+        let mount = named(&agent["volumeMounts"], "bpffs")["mountPath"].as_str().unwrap();
+        let host = Path::new(named(&pod["volumes"], "bpffs")["hostPath"]["path"].as_str().unwrap());
+        let rest = seen.strip_prefix(mount).unwrap();
+        let pins = if rest.as_os_str().is_empty() { host.to_owned() } else { host.join(rest) };
+        assert_eq!(pins, Path::new(default), "{overlay}");
+    }
+}
+
+#[test]
+fn probes_and_scrapes_ask_where_the_agent_listens() {
     let listen = &defaults(&["agent"])["PODGATE_METRICS_LISTEN"];
     let port: u64 = listen.rsplit_once(':').unwrap().1.parse().unwrap();
     for overlay in OVERLAYS {
         let Some(objects) = render(overlay) else { return };
         let agent = named(&pod(&objects)["containers"], "agent");
         assert_eq!(named(&agent["ports"], "metrics")["containerPort"], port);
-        let probe = |name: &str| (agent[name]["httpGet"]["path"].as_str(), agent[name]["httpGet"]["port"].as_str());
-        let probes = ["startupProbe", "livenessProbe", "readinessProbe"].map(probe);
-        let expected = ["/healthz", "/healthz", "/readyz"].map(|path| (Some(path), Some("metrics")));
-        assert_eq!(probes, expected, "{overlay}");
+        let probes = ["startupProbe", "livenessProbe", "readinessProbe"].map(|name| &agent[name]["httpGet"]["path"]);
+        assert_eq!(probes, ["/healthz", "/healthz", "/readyz"], "{overlay}");
     }
 }
 

@@ -75,9 +75,13 @@ impl Deployment<'_> {
                 "readonlyPaths": if privileged { json!([]) } else { json!(["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"]) },
             },
         });
-        let profile = &pod(self.objects)["securityContext"]["seccompProfile"]["type"];
-        if !privileged && profile == "RuntimeDefault" {
+        let profile = &pod(self.objects)["securityContext"]["seccompProfile"];
+        let profile = security.get("seccompProfile").unwrap_or(profile);
+        if !privileged && profile["type"] == "RuntimeDefault" {
             config["linux"]["seccomp"] = seccomp::of_containerd(&capabilities);
+        }
+        if let Some(name) = profile["localhostProfile"].as_str() {
+            config["linux"]["seccomp"] = seccomp::of_file(&self.host["/var/lib/kubelet/seccomp"].join(name));
         }
         config
     }
@@ -94,6 +98,9 @@ impl Deployment<'_> {
                 .map(|(key, value)| format!("{key}={}", value.as_str().unwrap()))
         });
         let own = list(&container["env"]).iter().map(|variable| {
+            if let Some(value) = variable["value"].as_str() {
+                return format!("{}={value}", variable["name"].as_str().unwrap());
+            }
             assert_eq!(
                 variable["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName",
                 "the only field that is known here"
@@ -123,7 +130,7 @@ impl Deployment<'_> {
 
     fn volume(&self, mount: &Value) -> Value {
         let volume = named(&pod(self.objects)["volumes"], mount["name"].as_str().unwrap());
-        let path = volume["hostPath"]["path"].as_str().unwrap();
+        let path = volume["hostPath"]["path"].as_str().or_else(|| volume["secret"]["secretName"].as_str()).unwrap();
         let host = self.host.get(path).unwrap_or_else(|| panic!("{path} is not on this node"));
         let propagation = match mount["mountPropagation"].as_str() {
             Some("Bidirectional") => "rshared",

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use self::bundle::{Deployment, capabilities};
 use self::container::{Container, image};
-use crate::render::{list, named, render, render_with};
+use crate::render::{list, render, render_with};
 use crate::support::{Questions, World, everything, policy};
 
 /// A network as a CNI leaves it.
@@ -48,7 +48,7 @@ impl Site {
                     ingress: [{from: [{podSelector: {matchLabels: {app: client}}}]}]";
         world.write("policies.yaml", &policy("shop", "serve-client", spec))?;
         let directory = world.lab.directory().join("host");
-        for path in ["run", "bin", "conf"] {
+        for path in ["run", "bin", "conf", "token", "seccomp"] {
             fs::create_dir_all(directory.join(path)).unwrap();
         }
         fs::set_permissions(directory.join("bin"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -66,13 +66,23 @@ impl Site {
             node: "node-1",
             host: BTreeMap::from([
                 ("/sys/fs/bpf", self.world.lab.bpffs().unwrap()),
+                ("/sys/fs/bpf/podgate", self.pins()),
                 ("/run/podgate", self.directory.join("run")),
                 ("/opt/cni/bin", self.directory.join("bin")),
                 ("/etc/cni/net.d", self.directory.join("conf")),
+                ("podgate-metrics", self.directory.join("token")),
+                ("/var/lib/kubelet/seccomp", self.directory.join("seccomp")),
             ]),
             environment: vec![format!("PODGATE_MANIFESTS={}", manifests.display())],
             extra: vec![manifests],
         }
+    }
+
+    /// The directory of pins, as the kubelet makes it.
+    fn pins(&self) -> PathBuf {
+        let pins = self.world.lab.bpffs().unwrap().join("podgate");
+        fs::create_dir_all(&pins).unwrap();
+        pins
     }
 
     /// Writes a bundle of a container.
@@ -97,10 +107,9 @@ impl Site {
 
     /// Asks as a probe of the manifest does.
     fn probe(&self, container: &Value, probe: &str) -> Result<Response> {
-        let port = &named(&container["ports"], container[probe]["httpGet"]["port"].as_str().unwrap())["containerPort"];
-        let port = u16::try_from(port.as_u64().unwrap()).unwrap();
-        let path = container[probe]["httpGet"]["path"].as_str().unwrap();
-        self.world.node.get(SocketAddr::new(self.world.node.ip4(), port), path)
+        let asked = &container[probe]["httpGet"];
+        let (host, port) = (asked["host"].as_str().unwrap(), u16::try_from(asked["port"].as_u64().unwrap()).unwrap());
+        self.world.node.get(SocketAddr::new(host.parse().unwrap(), port), asked["path"].as_str().unwrap())
     }
 
     /// Waits until every probe of the manifest succeeds; why the container ended, where it did before.
@@ -185,7 +194,12 @@ fn the_pod_as_rendered_installs_the_plugin_enforces_and_leaves_enforcement_behin
     assert_eq!(seen, [&capabilities, &capabilities, &capabilities, nothing, nothing, "1", "2"]);
     site.assert_enforced();
 
+    // Whoever has no token reads nothing, be it the node itself; without the Secret nobody has one.
+    let metrics = SocketAddr::new(site.world.node.ip4(), 9417);
+    assert_eq!(site.world.node.get(metrics, "/metrics")?.status, 401);
+
     // A CNI that writes its list anew loses the entry, and gets it back.
+    let _keeper = site.start(&deployment, deployment.container("keep-cni"));
     fs::write(site.path("conf/10-lab.conflist"), NETWORK).unwrap();
     crate::support::until("the entry is back", || Ok(chain(&site.path("conf/10-lab.conflist")).len() == 2))?;
 
@@ -245,9 +259,10 @@ fn under_the_profile_of_cri_o_the_agent_does_not_start_and_the_component_helps()
 
     let deployment = site.deployment(&component);
     let container = deployment.container("agent");
+    site.run(&deployment, deployment.container("install-seccomp"));
     let mut agent = site.start(&deployment, container);
     site.ready(&mut agent, container).unwrap();
-    assert_eq!(process(agent.pid(), "Seccomp"), "0");
+    assert_eq!(process(agent.pid(), "Seccomp"), "2");
     site.assert_enforced();
     Ok(())
 }
@@ -260,11 +275,11 @@ fn the_root_is_read_only_and_a_node_without_a_bpf_file_system_is_told_so() -> Re
     let mut deployment = site.deployment(&objects);
     let bare = site.path("bare");
     fs::create_dir(&bare).unwrap();
-    deployment.host.insert("/sys/fs/bpf", bare);
+    deployment.host.insert("/sys/fs/bpf/podgate", bare);
     let container = deployment.container("agent").clone();
     let mut agent = site.start(&deployment, &container);
     let error = site.ready(&mut agent, &container).unwrap_err();
-    assert!(error.contains("mount -t bpf bpf /sys/fs/bpf"), "{error}");
+    assert!(error.contains("is on no BPF file system"), "{error}");
     let mut elsewhere = container.clone();
     elsewhere["args"] = json!(["agent", "--socket", "/var/podgate.sock"]);
     let mut agent = site.start(&deployment, &elsewhere);

@@ -1,6 +1,7 @@
 //! The seccomp profile of a container runtime.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -36,6 +37,19 @@ pub(crate) fn of_cri_o(capabilities: &[String]) -> Value {
         "defaultErrnoRet": profile["defaultErrnoRet"],
         "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
         "syscalls": rules,
+    })
+}
+
+/// A profile in a file, as the kubelet hands it to the runtime.
+pub(crate) fn of_file(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let profile: Value = serde_json::from_str(&text).unwrap();
+    let architectures = list(&profile["archMap"]).iter().map(|entry| entry["architecture"].clone());
+    json!({
+        "defaultAction": profile["defaultAction"],
+        "defaultErrnoRet": profile["defaultErrnoRet"],
+        "architectures": architectures.collect::<Vec<_>>(),
+        "syscalls": profile["syscalls"],
     })
 }
 
