@@ -8,8 +8,10 @@ use podgate_policy::op::Op;
 /// A failure of the datapath.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel is too old.
-    #[error("the kernel is {found}, podgate needs Linux 6.1 or later: boot a newer kernel")]
+    /// The kernel lacks what podgate cannot do without.
+    #[error(
+        "the kernel, {found}, has no BPF ring buffers; podgate is tested on Linux 5.10 and later: boot a newer kernel"
+    )]
     KernelTooOld {
         /// The running kernel's release.
         found: String,

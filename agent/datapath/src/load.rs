@@ -15,7 +15,7 @@ use podgate_common::{Direction, Tag};
 use crate::kept::Kept;
 use crate::maps::{Descriptors, Maps};
 use crate::pins::Pins;
-use crate::{Error, Options, hz};
+use crate::{Error, Options, hz, preflight};
 
 /// The programs, compiled by this crate's build script.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
@@ -209,8 +209,14 @@ fn map_refused(name: String, error: &io::Error) -> Error {
 
 /// An error of bpf(2). The capabilities are there when this is asked, and bpf(2) has worked before.
 fn describe(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::EPERM) => format!("{error}: a security module forbids it, see the kernel's and the audit log"),
+    match (error.raw_os_error(), preflight::memlock()) {
+        (Some(libc::EPERM), Some(limit)) => format!(
+            "{error}: before Linux 5.11 maps count against the limit of locked memory, which is {limit} bytes: add \
+             CAP_SYS_RESOURCE, by which podgate lifts it, or have the container runtime lift it (LimitMEMLOCK=infinity)"
+        ),
+        (Some(libc::EPERM), None) => {
+            format!("{error}: a security module forbids it, see the kernel's and the audit log")
+        }
         _ => error.to_string(),
     }
 }

@@ -3,12 +3,9 @@
 use std::ffi::CStr;
 use std::io;
 
-use crate::{Error, forbidden, sys};
+use podgate_common::Direction;
 
-/// The oldest kernel that was tested.
-const OLDEST: (u32, u32) = (6, 1);
-/// The first kernel with TCX.
-const TCX: (u32, u32) = (6, 6);
+use crate::{Error, forbidden, sys};
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
@@ -17,20 +14,72 @@ const CAP_BPF: u32 = 39;
 /// CAP_SYS_ADMIN includes the first two, but not the last.
 const NEEDED: [(u32, &str); 3] = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON"), (CAP_NET_ADMIN, "CAP_NET_ADMIN")];
 
-/// Checks kernel and capabilities; returns whether the kernel has TCX.
+/// Checks kernel and capabilities; returns whether the kernel has TCX. Nothing is derived from the kernel's version:
+/// distributions carry features of newer kernels into older ones.
 pub(crate) fn check() -> Result<bool, Error> {
-    let release = kernel_release();
-    let version = parse_release(&release);
-    if version < OLDEST {
-        return Err(Error::KernelTooOld { found: release });
-    }
     let capabilities = effective_capabilities().map_err(|error| Error::MissingCapabilities(error.to_string()))?;
     let missing = missing(capabilities);
     if !missing.is_empty() {
         return Err(Error::MissingCapabilities(missing.join(", ")));
     }
+    if charges_memory_to_memlock() {
+        raise_memlock();
+    }
     try_bpf()?;
-    Ok(version >= TCX)
+    if !has_ring_buffers() {
+        return Err(Error::KernelTooOld { found: kernel_release() });
+    }
+    Ok(has_tcx())
+}
+
+/// Whether the kernel knows the hook, at the loopback interface, which every network namespace has.
+fn has_tcx() -> bool {
+    const LOOPBACK: u32 = 1;
+    sys::tcx_programs(LOOPBACK, Direction::Ingress).is_ok()
+}
+
+/// The newest thing that podgate cannot do without: since Linux 5.8. A map of another size than a power of two of pages
+/// would be refused everywhere.
+fn has_ring_buffers() -> bool {
+    const ENTRIES: u32 = 1 << 16;
+    let made = sys::map_create_sized(sys::MAP_TYPE_RINGBUF, sys::MapSize { key: 0, value: 0, entries: ENTRIES }, None);
+    made.err().and_then(|error| error.raw_os_error()) != Some(libc::EINVAL)
+}
+
+/// Whether maps and programs count against RLIMIT_MEMLOCK, as before Linux 5.11; later ones charge a memory cgroup. That
+/// release also brought the helper `bpf_ktime_get_coarse_ns`, by which it is told, as libbpf does
+/// (`probe_memcg_account`).
+fn charges_memory_to_memlock() -> bool {
+    /// `call bpf_ktime_get_coarse_ns`; `exit`
+    const ASKING: [u64; 2] = [0x0000_00a0_0000_0085, 0x95];
+    sys::classifier_load(&ASKING).is_err()
+}
+
+/// Lifts the limit, which takes CAP_SYS_RESOURCE, or else goes as far as is allowed. Where that is too little, the first map
+/// beyond it is refused, and [`memlock`] tells why.
+fn raise_memlock() {
+    let allowed = memlock_limit().rlim_max;
+    for most in [libc::RLIM_INFINITY, allowed] {
+        let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+        // SAFETY: the pointer is valid for the call, which only reads.
+        if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) } == 0 {
+            return;
+        }
+    }
+}
+
+fn memlock_limit() -> libc::rlimit {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is valid for the call, which fills the struct.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    limit
+}
+
+/// The limit of locked memory in bytes, where there is one and maps count against it: one reason for the kernel to refuse
+/// a map with EPERM.
+pub(crate) fn memlock() -> Option<u64> {
+    let limit = memlock_limit().rlim_cur;
+    (limit != libc::RLIM_INFINITY && charges_memory_to_memlock()).then_some(limit)
 }
 
 /// Makes the smallest of maps: what keeps the process from bpf(2) is told here, and not as an odd failure of whatever comes first.
@@ -53,12 +102,6 @@ fn kernel_release() -> String {
         CStr::from_ptr(name.release.as_ptr())
     };
     release.to_string_lossy().into_owned()
-}
-
-/// Major and minor number of a release; what can't be read counts as 0.
-fn parse_release(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// The thread's effective capabilities, bit by number.
@@ -87,12 +130,6 @@ fn missing(capabilities: u64) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases_of_distributions_are_understood() {
-        let releases = ["6.1.0-32-amd64", "6.18.44-fc-v669", "5.15.0", "6.6-rc1", "7", "weird"];
-        assert_eq!(releases.map(parse_release), [(6, 1), (6, 18), (5, 15), (6, 6), (7, 0), (0, 0)]);
-    }
 
     #[test]
     fn missing_capabilities_are_named() {

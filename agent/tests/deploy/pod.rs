@@ -76,6 +76,14 @@ fn what_has_capabilities_writes_nothing_of_the_runtimes_and_who_writes_there_has
     }
 }
 
+/// Before Linux 5.11 maps count against a limit that only this capability lifts.
+#[test]
+fn nodes_with_an_old_kernel_get_one_capability_more() {
+    let Some(objects) = render_with("base", &["components/memlock"]) else { return };
+    let agent = &named(&pod(&objects)["containers"], "agent")["securityContext"];
+    assert_eq!(*agent, security(&["BPF", "PERFMON", "NET_ADMIN", "NET_BROADCAST", "SYS_RESOURCE"]));
+}
+
 /// Whoever keeps the listener for metrics busy does not make the kubelet restart the agent.
 #[test]
 fn probes_ask_a_listener_that_no_pod_reaches() {

@@ -11,6 +11,8 @@ use super::{bpf, bpf_fd, object_info, raw};
 const MAP_CREATE: u32 = 0;
 const MAP_LOOKUP_ELEM: u32 = 1;
 const MAP_UPDATE_ELEM: u32 = 2;
+const MAP_DELETE_ELEM: u32 = 3;
+const MAP_GET_NEXT_KEY: u32 = 4;
 const MAP_LOOKUP_BATCH: u32 = 24;
 const MAP_LOOKUP_AND_DELETE_BATCH: u32 = 25;
 const MAP_UPDATE_BATCH: u32 = 26;
@@ -22,6 +24,8 @@ pub(crate) const MAP_TYPE_ARRAY: u32 = 2;
 pub(crate) const MAP_TYPE_PROG_ARRAY: u32 = 3;
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`
 pub(crate) const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+/// `BPF_MAP_TYPE_RINGBUF`
+pub(crate) const MAP_TYPE_RINGBUF: u32 = 27;
 
 /// How big a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,18 +73,24 @@ struct ElementAttr {
     flags: u64,
 }
 
+/// One command about one entry.
+fn element(command: u32, map: BorrowedFd<'_>, key: u64, value: u64, flags: u64) -> io::Result<()> {
+    bpf(command, &mut ElementAttr { map_fd: raw(map), pad: 0, key, value, flags }).map(drop)
+}
+
+/// Whether the kernel knows no batches for maps of this type: for arrays with a value per CPU and for tries it does since
+/// Linux 5.13 (`include/linux/errno.h`: ENOTSUPP, which libc does not know).
+fn has_no_batches(error: &io::Error) -> bool {
+    const ENOTSUPP: i32 = 524;
+    error.raw_os_error() == Some(ENOTSUPP)
+}
+
 /// Reads one entry of a map whose values are `V`; `None` where it has no such key.
 pub(crate) fn map_lookup<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
     let mut value = V::default();
-    let mut attr = ElementAttr {
-        map_fd: raw(map),
-        pad: 0,
-        key: std::ptr::from_ref(key) as u64,
-        value: std::ptr::from_mut(&mut value) as u64,
-        flags: 0,
-    };
-    match bpf(MAP_LOOKUP_ELEM, &mut attr) {
-        Ok(_) => Ok(Some(value)),
+    let (key, place) = (std::ptr::from_ref(key) as u64, std::ptr::from_mut(&mut value) as u64);
+    match element(MAP_LOOKUP_ELEM, map, key, place, 0) {
+        Ok(()) => Ok(Some(value)),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
@@ -88,14 +98,7 @@ pub(crate) fn map_lookup<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K)
 
 /// Writes one entry.
 pub(crate) fn map_update<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
-    let mut attr = ElementAttr {
-        map_fd: raw(map),
-        pad: 0,
-        key: std::ptr::from_ref(key) as u64,
-        value: std::ptr::from_ref(value) as u64,
-        flags: 0,
-    };
-    bpf(MAP_UPDATE_ELEM, &mut attr).map(drop)
+    element(MAP_UPDATE_ELEM, map, std::ptr::from_ref(key) as u64, std::ptr::from_ref(value) as u64, 0)
 }
 
 #[repr(C)]
@@ -137,14 +140,31 @@ pub(crate) fn map_update_batch<K: Pod, V: Pod>(
         map_fd: raw(map),
         ..BatchAttr::default()
     };
-    batch(MAP_UPDATE_BATCH, &mut attr)
+    match batch(MAP_UPDATE_BATCH, &mut attr) {
+        Err((_, error)) if has_no_batches(&error) => one_by_one(keys, |index, key| {
+            let values = values[index * (values.len() / keys.len())..].as_ptr() as u64;
+            element(MAP_UPDATE_ELEM, map, key, values, 0)
+        }),
+        outcome => outcome,
+    }
+}
+
+/// What a batch does, entry by entry.
+fn one_by_one<K>(keys: &[K], mut act: impl FnMut(usize, u64) -> io::Result<()>) -> Result<(), BatchError> {
+    let mut each = keys.iter().enumerate();
+    each.try_for_each(|(index, key)| act(index, std::ptr::from_ref(key) as u64).map_err(|error| (index, error)))
 }
 
 /// Removes many entries in order; ends early, with ENOENT, at one that is not there.
 pub(crate) fn map_delete_batch<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> Result<(), BatchError> {
     let mut attr =
         BatchAttr { keys: keys.as_ptr() as u64, count: keys.len() as u32, map_fd: raw(map), ..BatchAttr::default() };
-    batch(MAP_DELETE_BATCH, &mut attr)
+    match batch(MAP_DELETE_BATCH, &mut attr) {
+        Err((_, error)) if has_no_batches(&error) => {
+            one_by_one(keys, |_, key| element(MAP_DELETE_ELEM, map, key, 0, 0))
+        }
+        outcome => outcome,
+    }
 }
 
 /// Reads entries of an array, of one value per CPU or not, that follow one another. `values` has room for `count`.
@@ -170,6 +190,12 @@ pub(crate) fn array_lookup_batch<V: Pod>(
     match bpf(MAP_LOOKUP_BATCH, &mut attr) {
         // ENOENT: the array ended with, or before, the last entry asked for.
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) && attr.count == count => Ok(()),
+        Err(error) if has_no_batches(&error) => {
+            let per_key = values.len() / count as usize;
+            (first..).zip(values.chunks_exact_mut(per_key)).try_for_each(|(key, values)| {
+                element(MAP_LOOKUP_ELEM, map, std::ptr::from_ref(&key) as u64, values.as_mut_ptr() as u64, 0)
+            })
+        }
         other => other.map(drop),
     }
 }
@@ -219,8 +245,7 @@ pub(crate) fn hash_copy(
     const NOEXIST: u64 = 1;
     hash_chunks(from, Walk::Count, [key_size, value_size], |keys, values| {
         for (key, value) in keys.chunks_exact(key_size).zip(values.chunks_exact(value_size)) {
-            let (key, value) = (key.as_ptr() as u64, value.as_ptr() as u64);
-            match bpf(MAP_UPDATE_ELEM, &mut ElementAttr { map_fd: raw(to), pad: 0, key, value, flags: NOEXIST }) {
+            match element(MAP_UPDATE_ELEM, to, key.as_ptr() as u64, value.as_ptr() as u64, NOEXIST) {
                 Err(error) if error.raw_os_error() != Some(libc::EEXIST) => return Err(error),
                 _ => {}
             }
@@ -256,10 +281,32 @@ pub(crate) fn hash_keys<K: Pod>(
 ) -> io::Result<(Vec<K>, bool)> {
     let mut keys = Vec::<K>::with_capacity(CHUNK);
     let mut values = vec![0_u8; value_size * CHUNK];
-    let (count, over) = hash_chunk(map, Walk::Count, cursor, keys.as_mut_ptr().cast(), values.as_mut_ptr())?;
+    let chunk = hash_chunk(map, Walk::Count, cursor, keys.as_mut_ptr().cast(), values.as_mut_ptr());
+    let (count, over) = match chunk {
+        Err(error) if has_no_batches(&error) => return next_keys(map),
+        chunk => chunk?,
+    };
     // SAFETY: the kernel has written so many keys, no more than there is room for; every bit pattern is one.
     unsafe { keys.set_len(count) };
     Ok((keys, over))
+}
+
+/// All keys, one by one: what is written meanwhile may be missing, and the end comes after as many as there is room for,
+/// so that no writer keeps this going for ever.
+fn next_keys<K: Pod>(map: BorrowedFd<'_>) -> io::Result<(Vec<K>, bool)> {
+    let room = map_size(map)?.entries as usize;
+    let mut keys = Vec::<K>::new();
+    while keys.len() < room {
+        let before = keys.last().map_or(0, |key| std::ptr::from_ref(key) as u64);
+        let mut next = std::mem::MaybeUninit::<K>::uninit();
+        match element(MAP_GET_NEXT_KEY, map, before, next.as_mut_ptr() as u64, 0) {
+            // SAFETY: the kernel has written a key, of which every bit pattern is one.
+            Ok(()) => keys.push(unsafe { next.assume_init() }),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((keys, true))
 }
 
 /// How many entries of a hash are read at a time.
