@@ -29,6 +29,7 @@ pub(crate) fn render(status: &Status) -> String {
         push(&mut out, &format!("  ! {reason}"));
     }
     push(&mut out, &about(status));
+    older_kernel(status).into_iter().for_each(|line| push(&mut out, line));
     push(&mut out, &services(status));
     audited(status).into_iter().for_each(|line| push(&mut out, &line));
     repairs(status).into_iter().for_each(|line| push(&mut out, &line));
@@ -67,6 +68,13 @@ fn about(status: &Status) -> String {
         duration(status.uptime_seconds),
         if status.policies == 1 { "1 policy".to_owned() } else { format!("{} policies", status.policies) },
     )
+}
+
+/// What is different where the kernel has no TCX, or where the other kind of hook was asked for.
+fn older_kernel(status: &Status) -> Option<&'static str> {
+    let line =
+        "  clsact: another program's filter of preference 1, or its ingress qdisc, can keep podgate from being first";
+    (status.hook == "clsact").then_some(line)
 }
 
 /// The policies in audit mode, as far as they select pods of this node.
