@@ -34,7 +34,7 @@ pub(crate) enum Step {
     /// Network namespaces with real traffic; needs root
     Lab,
     /// The core cases on other kernels in an emulator; needs root
-    TestKernels,
+    TestKernels(kernels::Options),
 }
 
 /// In the order in which a mistake is found soonest.
@@ -47,7 +47,7 @@ const STEPS: [Step; 9] = [
     Step::Unit,
     Step::Kernel,
     Step::Lab,
-    Step::TestKernels,
+    Step::TestKernels(kernels::Options::SHORT),
 ];
 
 /// Sets the machine up and runs all checks, up to the first that fails.
@@ -76,7 +76,7 @@ pub(crate) fn bench() -> Result<()> {
 pub(crate) fn one(step: Step) -> Result<()> {
     match step {
         Step::Kernel | Step::Lab => setup::for_lab()?,
-        Step::TestKernels => setup::for_kernels()?,
+        Step::TestKernels(_) => setup::for_kernels()?,
         Step::Unit => setup::for_unit()?,
         Step::Lint | Step::Doc => setup::for_build()?,
         Step::Fmt | Step::Architecture | Step::Deny | Step::Advisories => {}
@@ -105,7 +105,7 @@ impl Step {
             Self::Unit => "unit",
             Self::Kernel => "kernel",
             Self::Lab => "lab",
-            Self::TestKernels => "test-kernels",
+            Self::TestKernels(_) => "test-kernels",
         }
     }
 
@@ -121,7 +121,7 @@ impl Step {
             Self::Unit => tests::run(Need::Nothing).and_then(|()| tests::documentation()),
             Self::Kernel => tests::run(Need::Kernel),
             Self::Lab => tests::run(Need::Namespaces),
-            Self::TestKernels => kernels::run(),
+            Self::TestKernels(options) => kernels::run(options),
         }
     }
 }

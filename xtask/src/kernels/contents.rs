@@ -6,14 +6,16 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use super::Programs;
 use super::archive::Archive;
 use super::guest;
 use super::image::Image;
+use super::{Programs, Tests};
 use crate::workspace::{find, shell};
 
 /// Programs that labs run.
 const TOOLS: [&str; 1] = ["ip"];
+/// Those that they look for where Debian has them.
+const PLUGINS: [&str; 3] = ["/usr/lib/cni/ptp", "/usr/lib/cni/bridge", "/usr/lib/cni/host-local"];
 
 /// The initramfs for a kernel.
 pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
@@ -29,7 +31,11 @@ pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
     let init = std::env::current_exe().context("find the path of this program")?;
     archive.file("init", &stripped(&shell, &init)?);
     add_libraries(&shell, &mut archive, &init)?;
-    for program in programs.tests.iter().chain([&programs.podgate]) {
+    for plugin in PLUGINS {
+        archive.file(plugin, &read(Path::new(plugin))?);
+        add_libraries(&shell, &mut archive, Path::new(plugin))?;
+    }
+    for program in programs.tests.iter().map(|tests| &tests.program).chain([&programs.podgate]) {
         archive.file(&program.to_string_lossy(), &stripped(&shell, program)?);
         add_libraries(&shell, &mut archive, program)?;
     }
@@ -38,7 +44,8 @@ pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
         archive.file(&format!("bin/{tool}"), &read(&path)?);
         add_libraries(&shell, &mut archive, &path)?;
     }
-    let tests: Vec<_> = programs.tests.iter().map(|test| test.to_string_lossy()).collect();
+    let line = |tests: &Tests| format!("{} {}", tests.program.display(), tests.names.join(" "));
+    let tests: Vec<String> = programs.tests.iter().map(line).collect();
     archive.file(guest::TESTS, tests.join("\n").as_bytes());
     Ok(archive.finish())
 }

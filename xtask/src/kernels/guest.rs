@@ -12,7 +12,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 /// The directory of modules, named in the order of loading.
 pub(crate) const MODULES: &str = "/modules";
-/// The file that lists the test programs.
+/// The file that lists the test programs, each with the names of its tests that are run, if not all are.
 pub(crate) const TESTS: &str = "/tests";
 /// What the console shows last when all went well.
 pub(crate) const ALL_PASSED: &str = "guest: all tests passed";
@@ -51,8 +51,10 @@ fn load(module: &Path) -> Result<()> {
 
 fn test() -> Result<()> {
     let programs = fs::read_to_string(TESTS).context("read the list of tests")?;
-    for program in programs.lines() {
-        let status = Command::new(program).arg("--test-threads=2").env("PATH", "/bin").status();
+    for line in programs.lines() {
+        let mut words = line.split_whitespace();
+        let program = words.next().context("the list of tests has an empty line")?;
+        let status = Command::new(program).args(words).arg("--test-threads=2").env("PATH", "/bin").status();
         let status = status.with_context(|| format!("run {program}"))?;
         ensure!(status.success(), "{program}: {status}");
     }

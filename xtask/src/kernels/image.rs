@@ -1,9 +1,10 @@
 //! Kernels from the distribution's packages, unpacked and never installed.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use xshell::cmd;
 
 use super::Series;
@@ -12,34 +13,49 @@ use crate::workspace::{shell, target};
 /// The modules that labs and podgate need; what they depend on is found out.
 const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
 
+/// Where packages have modules that don't have them in `lib`, which is a link to `usr/lib` where they are installed.
+const MODULES_OF_KERNELS: &str = "usr/lib/modules";
+
 /// An unpacked kernel package.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     directory: PathBuf,
+    kernel: PathBuf,
     release: String,
 }
 
 impl Image {
-    /// The newest of the series: unpacked before, or else fetched. None when the package lists have none.
-    pub(crate) fn find(series: &Series) -> Result<Option<Self>> {
+    /// The newest of the series: unpacked before, or else fetched.
+    pub(crate) fn find(series: &Series) -> Result<Self> {
         let directory = target().join("kernels").join(series.name);
         if let Some(image) = Self::unpacked(&directory) {
-            return Ok(Some(image));
+            return Ok(image);
         }
-        let Some(package) = newest(series.packages)? else { return Ok(None) };
-        fetch(&package, &directory)?;
-        let image = Self::unpacked(&directory).with_context(|| format!("{package} contains no kernel"))?;
+        fetch(series, &directory)?;
+        let image = Self::unpacked(&directory)
+            .with_context(|| format!("the packages of kernel {} contain no kernel", series.name))?;
         let (base, release) = (&image.directory, &image.release);
         let shell = shell()?;
         cmd!(shell, "depmod --basedir {base} {release}").run().context("list the dependencies of kernel modules")?;
-        Ok(Some(image))
+        Ok(image)
     }
 
+    /// A kernel is in `boot` with its release in its name, or beside its modules.
     fn unpacked(directory: &Path) -> Option<Self> {
-        let files = fs::read_dir(directory.join("boot")).ok()?;
-        let names = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned());
-        let release = names.into_iter().find_map(|name| Some(name.strip_prefix("vmlinuz-")?.to_owned()))?;
-        Some(Self { directory: directory.to_owned(), release })
+        let names = |below: &str| {
+            let files = fs::read_dir(directory.join(below)).into_iter().flatten().flatten();
+            files.map(|file| file.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let in_boot = |name: &String| Some((name.strip_prefix("vmlinuz-")?.to_owned(), format!("boot/{name}")));
+        let beside_modules = |release: &String| {
+            let kernel = format!("{MODULES_OF_KERNELS}/{release}/vmlinuz");
+            directory.join(&kernel).is_file().then(|| (release.clone(), kernel))
+        };
+        let (release, kernel) = names("boot")
+            .iter()
+            .find_map(in_boot)
+            .or_else(|| names(MODULES_OF_KERNELS).iter().find_map(beside_modules))?;
+        Some(Self { kernel: directory.join(kernel), directory: directory.to_owned(), release })
     }
 
     /// The version as `uname -r` shows it.
@@ -48,8 +64,8 @@ impl Image {
     }
 
     /// What the emulator boots.
-    pub(crate) fn kernel(&self) -> PathBuf {
-        self.directory.join(format!("boot/vmlinuz-{}", self.release))
+    pub(crate) fn kernel(&self) -> &Path {
+        &self.kernel
     }
 
     /// Where logs and archives of this kernel go.
@@ -75,32 +91,99 @@ impl Image {
     }
 }
 
-fn newest(pattern: &str) -> Result<Option<String>> {
+/// apt-get and apt-cache with package lists of their own: those of one release of Debian, which is not the machine's, and
+/// of which nothing is ever installed there.
+struct Lists {
+    options: Vec<String>,
+}
+
+impl Lists {
+    /// Fetches the lists of a release from where the machine has its own packages from.
+    fn fetch(suite: &str) -> Result<Self> {
+        let directory = target().join("kernels/lists").join(suite);
+        fs::create_dir_all(directory.join("partial")).context("make a directory for package lists")?;
+        let source = directory.join("source.list");
+        fs::write(&source, format!("deb {} {suite} main\n", mirror()?)).context("write a source of packages")?;
+        let options = [
+            format!("Dir::Etc::SourceList={}", source.display()),
+            "Dir::Etc::SourceParts=/dev/null".to_owned(),
+            format!("Dir::State::Lists={}", directory.display()),
+            "Dir::Cache::pkgcache=".to_owned(),
+            "Dir::Cache::srcpkgcache=".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+            // apt-get gives up root's rights, which a directory of root's does not welcome; the option keeps them.
+            "APT::Sandbox::User=root".to_owned(),
+        ];
+        let lists = Self { options: options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect() };
+        let shell = shell()?;
+        let options = &lists.options;
+        cmd!(shell, "apt-get update -qq {options...}").run().with_context(|| format!("fetch the lists of {suite}"))?;
+        Ok(lists)
+    }
+
+    /// The newest package whose name fits.
+    fn newest(&self, pattern: &str) -> Result<Option<String>> {
+        let shell = shell()?;
+        let options = &self.options;
+        let found = cmd!(shell, "apt-cache search --names-only {pattern} {options...}").quiet().read();
+        let found = found.context("search the package lists")?;
+        let names = found.lines().filter_map(|line| line.split_whitespace().next());
+        Ok(names.max_by_key(|name| numbers(name)).map(str::to_owned))
+    }
+
+    /// Downloads a package and unpacks it.
+    fn unpack(&self, package: &str, directory: &Path) -> Result<()> {
+        println!("fetching {package}");
+        let shell = shell()?;
+        let downloads = directory.join("download");
+        shell.create_dir(&downloads)?;
+        shell.change_dir(&downloads);
+        let options = &self.options;
+        let download = cmd!(shell, "apt-get download -q {options...} {package}").ignore_stdout();
+        download.run().with_context(|| format!("download {package}"))?;
+        for file in shell.read_dir(&downloads)? {
+            cmd!(shell, "dpkg-deb --extract {file} {directory}").run().with_context(|| format!("unpack {package}"))?;
+        }
+        shell.remove_path(&downloads).context("remove the downloaded package")
+    }
+}
+
+/// Where the machine has Debian's packages from.
+fn mirror() -> Result<String> {
     let shell = shell()?;
-    let found =
-        cmd!(shell, "apt-cache search --names-only {pattern}").quiet().read().context("search the package lists")?;
-    let names = found.lines().filter_map(|line| line.split_whitespace().next());
-    Ok(names.max_by_key(|name| numbers(name)).map(str::to_owned))
+    let format = "$(REPO_URI)";
+    let origin = ["Identifier: Packages", "Origin: Debian", "Label: Debian"];
+    let listed = cmd!(shell, "apt-get indextargets --format {format} {origin...}").quiet().read();
+    let listed =
+        listed.context("ask apt-get where packages come from: other kernels are those of Debian's packages")?;
+    let mirror = listed.lines().next().map(str::trim).filter(|line| !line.is_empty());
+    let mirror =
+        mirror.context("this machine has no packages from Debian, whose kernels are tried: run it on Debian")?;
+    Ok(mirror.to_owned())
+}
+
+/// Fetches a kernel and its modules.
+fn fetch(series: &Series, directory: &Path) -> Result<()> {
+    let lists = Lists::fetch(series.suite)?;
+    let (first, version) = (series.packages[0], series.version);
+    let newest = lists.newest(&format!("^{first}{version}$"))?;
+    let newest = newest.with_context(|| format!("{} has no kernel {}", series.suite, series.name))?;
+    let version = newest.trim_start_matches(first);
+    for package in series.packages {
+        lists.unpack(&format!("{package}{version}"), directory)?;
+    }
+    let modules = directory.join("lib");
+    if !modules.exists() {
+        ensure!(directory.join(MODULES_OF_KERNELS).is_dir(), "{newest} comes without modules");
+        symlink("usr/lib", modules).context("link lib to usr/lib")?;
+    }
+    Ok(())
 }
 
 /// The numbers in a name, so that 6.12.9 is older than 6.12.10.
 fn numbers(name: &str) -> Vec<u32> {
     name.split(|character: char| !character.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
-}
-
-fn fetch(package: &str, directory: &Path) -> Result<()> {
-    println!("fetching {package}");
-    let shell = shell()?;
-    let downloads = directory.join("download");
-    shell.create_dir(&downloads)?;
-    shell.change_dir(&downloads);
-    // `apt-get download` gives up root's rights, which a directory of root's does not welcome; the option keeps them.
-    let download = cmd!(shell, "apt-get download -q -o APT::Sandbox::User=root {package}");
-    download.ignore_stdout().run().with_context(|| format!("download {package}: try `apt-get update`"))?;
-    for file in shell.read_dir(&downloads)? {
-        cmd!(shell, "dpkg-deb --extract {file} {directory}").run().with_context(|| format!("unpack {package}"))?;
-    }
-    shell.remove_path(&downloads).context("remove the downloaded package")
 }
 
 fn uncompressed(path: &str) -> Result<Vec<u8>> {

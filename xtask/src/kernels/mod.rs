@@ -9,44 +9,126 @@ mod image;
 use std::path::PathBuf;
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use self::boot::Outcome;
 use self::image::Image;
 use crate::tests::{self, Built, Program};
 
-/// A kernel series, as podgate's documentation names it, and the pattern of its packages' names.
+/// A kernel series, as podgate's documentation names it, and where Debian has it.
 struct Series {
     name: &'static str,
-    packages: &'static str,
+    kernel: Kernel,
+    /// The release of Debian.
+    suite: &'static str,
+    /// How the names of the packages with kernel and modules begin.
+    packages: &'static [&'static str],
+    /// What follows in their names.
+    version: &'static str,
 }
 
-/// The oldest is the oldest that podgate claims to run on, without TCX; the other has TCX.
-const SERIES: [Series; 2] = [
-    Series { name: "6.1", packages: r"^linux-image-6\.1\.0-[0-9]+-amd64$" },
-    Series { name: "6.12", packages: r"^linux-image-6\.12\.[0-9]+(\+deb[0-9]+)?-amd64$" },
+/// From the oldest that podgate claims to run on to the newest that Debian has. The first two have no TCX. Linux 5.15,
+/// of Ubuntu 22.04, and 5.14, of RHEL 9, lie between two that are tried.
+const SERIES: [Series; 4] = [
+    Series {
+        name: "5.10",
+        kernel: Kernel::Oldest,
+        suite: "bullseye",
+        packages: &["linux-image-"],
+        version: r"5\.10\.0-[0-9]+-amd64",
+    },
+    Series {
+        name: "6.1",
+        kernel: Kernel::V6_1,
+        suite: "bookworm",
+        packages: &["linux-image-"],
+        version: r"6\.1\.0-[0-9]+-amd64",
+    },
+    Series {
+        name: "6.12",
+        kernel: Kernel::V6_12,
+        suite: "trixie",
+        packages: &["linux-image-"],
+        version: r"6\.12\.[0-9]+\+deb13-amd64",
+    },
+    Series {
+        name: "newest",
+        kernel: Kernel::Newest,
+        suite: "sid",
+        packages: &["linux-binary-", "linux-modules-"],
+        version: r"[0-9]+\.[0-9]+\.[0-9]+\+deb[0-9]+-amd64",
+    },
 ];
 
-/// The tests that run on every kernel. They use nothing but the podgate binary and `ip`.
-const TESTS: [(&str, &str); 2] = [("agent/lab", "routed"), ("agent", "core")];
+/// Which kernels to boot.
+#[derive(clap::Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// All of them, instead of the oldest and 6.12
+    #[arg(long, conflicts_with = "kernel")]
+    all: bool,
+    /// This one alone
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Option<Kernel>,
+}
 
-/// Boots each kernel that the distribution offers and runs the tests there.
-pub(crate) fn run() -> Result<()> {
-    let programs = Programs::choose(&tests::build()?)?;
-    let mut images = Vec::new();
-    for series in &SERIES {
-        match Image::find(series)? {
-            Some(image) => images.push((series.name, image)),
-            None => println!("skipped: the package lists offer no kernel {}", series.name),
-        }
+/// A kernel to boot.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernel {
+    /// The oldest that podgate runs on, without TCX
+    #[value(name = "5.10")]
+    Oldest,
+    /// Debian 12's, without TCX
+    #[value(name = "6.1")]
+    V6_1,
+    /// Debian 13's, with TCX
+    #[value(name = "6.12")]
+    V6_12,
+    /// The newest that Debian has, of its unstable release
+    Newest,
+}
+
+impl Options {
+    /// What is run with all other checks.
+    pub(crate) const SHORT: Self = Self { all: false, kernel: None };
+
+    fn choose(self) -> impl Iterator<Item = &'static Series> {
+        let is_chosen = move |series: &&Series| match self.kernel {
+            Some(kernel) => series.kernel == kernel,
+            None => self.all || matches!(series.kernel, Kernel::Oldest | Kernel::V6_12),
+        };
+        SERIES.iter().filter(is_chosen)
     }
-    ensure!(!images.is_empty(), "the package lists offer none of the kernels to test");
-    let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
-        let booted: Vec<_> = images.iter().map(|(_, image)| scope.spawn(|| boot::run(image, &programs))).collect();
-        booted.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("the boot panicked"))).collect()
-    });
-    for ((name, _), outcome) in images.iter().zip(outcomes) {
-        outcome.with_context(|| format!("kernel {name}"))?.print(name);
+}
+
+/// The tests that run on every kernel: by package and target, all, or those with one of these in their names. They use
+/// nothing but the podgate binary, `ip` and the plugins `ptp`, `bridge` and `host-local`.
+const TESTS: [(&str, &str, &[&str]); 3] = [
+    ("agent/lab", "routed", &[]),
+    ("agent", "core", &[]),
+    (
+        "agent",
+        "lab",
+        &[
+            "packets::fragments::",
+            "flows::flows_name_both_ends_the_policies_and_the_rule",
+            "cni::waits::a_pod_starts_when_it_is_known_and_enforced_and_the_result_is_the_one_before",
+        ],
+    ),
+];
+
+/// Boots kernels and runs the tests there, two kernels at a time: a guest keeps a processor busy.
+pub(crate) fn run(options: Options) -> Result<()> {
+    let programs = Programs::choose(&tests::build()?)?;
+    let images: Vec<(&str, Image)> =
+        options.choose().map(|series| Ok((series.name, Image::find(series)?))).collect::<Result<_>>()?;
+    for pair in images.chunks(2) {
+        let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
+            let booted: Vec<_> = pair.iter().map(|(_, image)| scope.spawn(|| boot::run(image, &programs))).collect();
+            booted.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("the boot panicked"))).collect()
+        });
+        for ((name, _), outcome) in pair.iter().zip(outcomes) {
+            outcome.with_context(|| format!("kernel {name}"))?.print(name);
+        }
     }
     Ok(())
 }
@@ -54,16 +136,24 @@ pub(crate) fn run() -> Result<()> {
 /// What goes into the guest, at the path where cargo built it.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
-    pub(crate) tests: Vec<PathBuf>,
+    pub(crate) tests: Vec<Tests>,
     pub(crate) podgate: PathBuf,
+}
+
+/// A test program, and the names of what is run of it; none: all.
+#[derive(Clone, Debug)]
+pub(crate) struct Tests {
+    pub(crate) program: PathBuf,
+    pub(crate) names: &'static [&'static str],
 }
 
 impl Programs {
     fn choose(built: &Built) -> Result<Self> {
-        let is_chosen = |program: &&Program| TESTS.contains(&(program.package.as_str(), program.target.as_str()));
-        let tests: Vec<PathBuf> =
-            built.programs.iter().filter(is_chosen).map(|program| program.executable.clone()).collect();
-        ensure!(tests.len() == TESTS.len(), "cargo built {tests:?} instead of {TESTS:?}");
-        Ok(Self { tests, podgate: built.podgate.clone() })
+        let choose = |&(package, target, names): &(&str, &str, &'static [&'static str])| {
+            let is_it = |program: &&Program| (program.package.as_str(), program.target.as_str()) == (package, target);
+            let program = built.programs.iter().find(is_it).map(|program| program.executable.clone());
+            Ok(Tests { program: program.with_context(|| format!("cargo did not build {target} of {package}"))?, names })
+        };
+        Ok(Self { tests: TESTS.iter().map(choose).collect::<Result<_>>()?, podgate: built.podgate.clone() })
     }
 }
