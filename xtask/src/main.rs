@@ -28,7 +28,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what building and testing need and is missing: Debian packages, library sources for eBPF, bpf-linker
+    /// Install what building and testing need and is missing, and say by what eBPF is built: packages, a compiler with
+    /// library sources, bpf-linker. For others than root: what building needs
     Setup,
     /// Run every check, as continuous integration does
     Test,
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::all(),
         Task::Test => steps::all(),
         Task::Bench => steps::bench(),
-        Task::Soak => setup::for_lab().and_then(|()| tests::soak()),
+        Task::Soak => setup::for_lab().and_then(|_| tests::soak()),
         Task::Demo { remove: true, .. } => demo::remove(),
         Task::Demo { keep, podgate, .. } => demo::run(podgate, keep),
         Task::Image(options) => image::run(&options),

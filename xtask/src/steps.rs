@@ -52,6 +52,7 @@ const STEPS: [Step; 9] = [
 
 /// Sets the machine up and runs all checks, up to the first that fails.
 pub(crate) fn all() -> Result<()> {
+    setup::need_root("some tests need network namespaces and eBPF")?;
     setup::all()?;
     let start = Instant::now();
     for step in STEPS {
@@ -75,10 +76,11 @@ pub(crate) fn bench() -> Result<()> {
 /// Runs one check.
 pub(crate) fn one(step: Step) -> Result<()> {
     match step {
-        Step::Kernel | Step::Lab => setup::for_lab()?,
-        Step::TestKernels(_) => setup::for_kernels()?,
-        Step::Unit => setup::for_unit()?,
-        Step::Lint | Step::Doc => setup::for_build()?,
+        Step::Kernel | Step::Lab => setup::for_lab().map(drop)?,
+        Step::TestKernels(_) => setup::for_kernels().map(drop)?,
+        Step::Unit => setup::for_unit().map(drop)?,
+        Step::Lint => setup::for_lint()?,
+        Step::Doc => setup::for_build().map(drop)?,
         Step::Fmt | Step::Architecture | Step::Deny | Step::Advisories => {}
     }
     timed(step)

@@ -23,9 +23,14 @@ pub(crate) fn shell() -> Result<Shell> {
     Ok(shell)
 }
 
-/// A call of cargo, with arguments separated by blanks, that builds the same as one by hand: without what the outer cargo told this program about its own
-/// package, which build scripts of some crates take for a change of theirs.
+/// A call of cargo, with arguments separated by blanks, that builds the same as one by hand.
 pub(crate) fn cargo<'a>(shell: &'a Shell, arguments: &str) -> Cmd<'a> {
+    as_by_hand(cmd!(shell, "cargo").args(arguments.split(' ')))
+}
+
+/// Without what the outer cargo told this program about its own package, which build scripts of some crates take for a
+/// change of theirs.
+pub(crate) fn as_by_hand(command: Cmd<'_>) -> Cmd<'_> {
     let told = |name: &str| {
         let exact = [
             "CARGO_MANIFEST_DIR",
@@ -37,7 +42,7 @@ pub(crate) fn cargo<'a>(shell: &'a Shell, arguments: &str) -> Cmd<'a> {
         name.starts_with("CARGO_PKG_") || exact.contains(&name)
     };
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| told(name));
-    names.fold(cmd!(shell, "cargo").args(arguments.split(' ')), |cargo, name| cargo.env_remove(name))
+    names.fold(command, |command, name| command.env_remove(name))
 }
 
 /// The path of a program, looked for where root finds it.

@@ -13,7 +13,7 @@ use crate::service::Transport;
 use crate::wiring::{Addresses, Subnets, Wiring};
 
 /// Where distributions and clusters keep plugins.
-const DIRECTORIES: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
+const DIRECTORIES: [&str; 3] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
 /// The bridge of the pods wired by `bridge`.
 pub(crate) const BRIDGE: &str = "cni0";
 

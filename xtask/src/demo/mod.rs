@@ -27,7 +27,8 @@ const EXPLAINED: usize = 5;
 
 /// Runs the demo; `keep` leaves the lab up in the end, as it is before the policies are removed.
 pub(crate) fn run(podgate: Option<PathBuf>, keep: bool) -> Result<()> {
-    setup::for_lab()?;
+    println!("demo: sets up, builds podgate, at first some ten minutes on two cores, and shows it for half a minute");
+    setup::for_demo()?;
     let podgate = podgate.map_or_else(build, Ok)?;
     let screen = Screen::new();
     screen.title("a node with the shop's pods, wired by the CNI plugins ptp and bridge and by routes");
@@ -66,6 +67,7 @@ pub(crate) fn remove() -> Result<()> {
 }
 
 fn build() -> Result<PathBuf> {
+    setup::for_build()?;
     let shell = shell()?;
     cargo(&shell, "build --locked --package podgate").run().context("build podgate")?;
     Ok(target().join("debug/podgate"))

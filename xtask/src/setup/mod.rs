@@ -1,5 +1,6 @@
-//! Installing what is missing. Nothing is missing most of the time, so looking is quick.
+//! Installing what a task needs and is missing. Nothing is missing most of the time, so looking is quick.
 
+mod apt;
 mod packages;
 mod rust;
 mod tools;
@@ -8,22 +9,41 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use podgate_toolchain::{Origin, Toolchain};
 use xshell::cmd;
 
 use crate::workspace::{self, shell};
 
+pub(crate) use rust::{cargo_deny, found as toolchain};
 pub(crate) use tools::path_with_tools;
 
-/// Everything.
+/// What `cargo xtask setup` installs: all that building and testing need, for other users than root what building needs.
+/// Says by what eBPF is built, and why.
 pub(crate) fn all() -> Result<()> {
-    for_kernels()
+    announce(&format!("on Linux, {}", std::env::consts::ARCH));
+    let toolchain = if is_root() { for_kernels()? } else { for_build()? };
+    announce(&rust::describe(&toolchain));
+    if !is_root() {
+        announce("podgate can be built; what demo and tests need beside that is installed where root runs this");
+    }
+    Ok(())
 }
 
 /// What building podgate needs.
-pub(crate) fn for_build() -> Result<()> {
+pub(crate) fn for_build() -> Result<Toolchain> {
     packages::install(packages::BUILD)?;
-    rust::library_sources()?;
-    rust::bpf_linker()
+    rust::toolchain()
+}
+
+/// What linting needs.
+pub(crate) fn for_lint() -> Result<()> {
+    let toolchain = for_build()?;
+    let there = toolchain.compiler.sysroot.join("bin/cargo-clippy").exists();
+    match toolchain.compiler.origin {
+        _ if there => Ok(()),
+        Origin::Distribution if is_root() && workspace::find("apt-get").is_some() => apt::install(&[packages::CLIPPY]),
+        _ => bail!("{} has no cargo-clippy: add the component or package clippy", toolchain.compiler.sysroot.display()),
+    }
 }
 
 /// What building the image needs beside Rust's standard library for its targets.
@@ -38,26 +58,42 @@ pub(crate) fn for_cluster() -> Result<()> {
 }
 
 /// What building podgate and the tests that need no special kernel need.
-pub(crate) fn for_unit() -> Result<()> {
-    for_build()?;
+pub(crate) fn for_unit() -> Result<Toolchain> {
+    let toolchain = for_build()?;
     packages::install(packages::MANIFESTS)?;
     packages::install(packages::SCHEMA)?;
-    tools::prometheus()
+    tools::prometheus()?;
+    Ok(toolchain)
+}
+
+/// What the demo needs beside a podgate.
+pub(crate) fn for_demo() -> Result<()> {
+    need_root("labs are made of network namespaces")?;
+    packages::install(packages::DEMO)?;
+    prepare_kernel()
 }
 
 /// What building podgate and running labs need.
-pub(crate) fn for_lab() -> Result<()> {
-    for_unit()?;
-    packages::install(packages::LAB)?;
+pub(crate) fn for_lab() -> Result<Toolchain> {
     need_root("labs are made of network namespaces")?;
-    mount_bpffs()?;
-    load_bridge_filter()
+    let toolchain = for_unit()?;
+    packages::install(packages::DEMO)?;
+    packages::install(packages::LAB)?;
+    prepare_kernel()?;
+    Ok(toolchain)
 }
 
 /// What building podgate and booting other kernels need.
-pub(crate) fn for_kernels() -> Result<()> {
-    for_lab()?;
-    packages::install(packages::KERNELS)
+pub(crate) fn for_kernels() -> Result<Toolchain> {
+    let toolchain = for_lab()?;
+    packages::install(packages::KERNELS)?;
+    Ok(toolchain)
+}
+
+/// What making the roots of fresh machines needs.
+pub(crate) fn for_fresh() -> Result<()> {
+    need_root("a fresh machine is a root of its own")?;
+    packages::install(packages::FRESH)
 }
 
 /// Says what is being done, as installing takes a while.
@@ -65,12 +101,21 @@ fn announce(what: &str) {
     println!("setup: {what}");
 }
 
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
 /// Fails for anybody else.
 pub(crate) fn need_root(why: &str) -> Result<()> {
-    if !nix::unistd::Uid::effective().is_root() {
+    if !is_root() {
         bail!("run this as root: {why}");
     }
     Ok(())
+}
+
+fn prepare_kernel() -> Result<()> {
+    mount_bpffs()?;
+    load_bridge_filter()
 }
 
 fn mount_bpffs() -> Result<()> {

@@ -1,128 +1,248 @@
-//! Debian and Ubuntu packages.
+//! What tasks use of the distribution: looked for by what it provides, installed where apt-get does it, else listed with
+//! the names that the distribution has for it.
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use xshell::{Shell, cmd};
+use xshell::cmd;
 
-use super::{announce, need_root};
+use super::{apt, is_root};
 use crate::workspace::{find, shell};
 
-/// A package, and a program or file by which its presence is seen.
+/// Something that a task uses, and the packages that provide it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Package {
-    name: &'static str,
-    shown_by: &'static str,
+    provides: Provides,
+    debian: &'static str,
+    fedora: &'static str,
+    arch: &'static str,
 }
 
-const fn package(name: &'static str, shown_by: &'static str) -> Package {
-    Package { name, shown_by }
+/// By which it is seen whether something is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Provides {
+    /// A program in the path of root.
+    Program(&'static str),
+    /// A file, in the first of these places that has it.
+    File(&'static [&'static str]),
+    /// A header that the C compiler finds.
+    Header(&'static str),
+    /// A module of the distribution's Python.
+    Python(&'static str),
+}
+
+use Provides::{File, Header, Program, Python};
+
+const fn package(provides: Provides, [debian, fedora, arch]: [&'static str; 3]) -> Package {
+    Package { provides, debian, fedora, arch }
 }
 
 /// For building.
-pub(crate) const BUILD: &[Package] = &[package("gcc", "cc"), package("libc6-dev", "/usr/include/stdlib.h")];
-
-/// A toolchain with library sources, of Debian.
-pub(crate) const DISTRO_RUST: &[Package] = &[
-    package("rustc-web", "/usr/bin/rustc"),
-    package("cargo-web", "/usr/bin/cargo"),
-    package("rust-web-src", "/usr/lib/rustlib/src/rust/library/core/Cargo.toml"),
-    package("rust-web-clippy", "/usr/bin/clippy-driver"),
+pub(crate) const BUILD: &[Package] = &[
+    package(Program("cc"), ["gcc", "gcc", "gcc"]),
+    package(Header("stdlib.h"), ["libc6-dev", "glibc-devel", "glibc"]),
 ];
 
-/// For labs and the demo, and for looking around in them.
+/// For the demo, and for looking around in it.
+pub(crate) const DEMO: &[Package] = &[
+    package(Program("ip"), ["iproute2", "iproute", "iproute2"]),
+    package(Program("tc"), ["iproute2", "iproute-tc", "iproute2"]),
+    package(
+        File(&["/usr/lib/cni/ptp", "/opt/cni/bin/ptp", "/usr/libexec/cni/ptp"]),
+        ["containernetworking-plugins", "containernetworking-plugins", "cni-plugins"],
+    ),
+    package(Program("dnsmasq"), ["dnsmasq-base", "dnsmasq", "dnsmasq"]),
+    package(Program("ping"), ["iputils-ping", "iputils", "iputils"]),
+    package(Program("nft"), ["nftables", "nftables", "nftables"]),
+    package(Program("conntrack"), ["conntrack", "conntrack-tools", "conntrack-tools"]),
+];
+
+/// For the other labs.
 pub(crate) const LAB: &[Package] = &[
-    package("iproute2", "ip"),
-    package("containernetworking-plugins", "/usr/lib/cni/ptp"),
-    package("dnsmasq-base", "dnsmasq"),
-    package("iputils-ping", "ping"),
-    package("nftables", "nft"),
-    package("iptables", "iptables"),
-    package("conntrack", "conntrack"),
-    package("runc", "runc"),
-    package("golang-github-containers-common", "/usr/share/containers/seccomp.json"),
+    package(Program("iptables"), ["iptables", "iptables-nft", "iptables"]),
+    package(Program("runc"), ["runc", "runc", "runc"]),
+    package(
+        File(&["/usr/share/containers/seccomp.json"]),
+        ["golang-github-containers-common", "containers-common", "containers-common"],
+    ),
 ];
 
 /// For looking at the manifests as they are applied.
-pub(crate) const MANIFESTS: &[Package] = &[package("kubernetes-client", "kubectl")];
+pub(crate) const MANIFESTS: &[Package] =
+    &[package(Program("kubectl"), ["kubernetes-client", "kubernetes-client", "kubectl"])];
 
 /// For comparing what the commands print with its schema.
 pub(crate) const SCHEMA: &[Package] =
-    &[package("python3-jsonschema", "/usr/lib/python3/dist-packages/jsonschema/__init__.py")];
+    &[package(Python("jsonschema"), ["python3-jsonschema", "python3-jsonschema", "python-jsonschema"])];
 
 /// For building the image: C for musl, and for the other processor.
 pub(crate) const IMAGE: &[Package] = &[
-    package("musl-tools", "musl-gcc"),
-    package("runc", "runc"),
-    package("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
-    package("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/include/stdlib.h"),
+    package(Program("musl-gcc"), ["musl-tools", "musl-gcc", "musl"]),
+    package(Program("runc"), ["runc", "runc", "runc"]),
+    package(
+        Program("aarch64-linux-gnu-gcc"),
+        ["gcc-aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"],
+    ),
+    package(
+        File(&["/usr/aarch64-linux-gnu/include/stdlib.h"]),
+        ["libc6-dev-arm64-cross", "glibc-devel-aarch64", "aarch64-linux-gnu-glibc"],
+    ),
 ];
 
 /// For booting other kernels.
 pub(crate) const KERNELS: &[Package] = &[
-    package("qemu-system-x86", "qemu-system-x86_64"),
-    package("kmod", "modprobe"),
-    package("xz-utils", "xz"),
-    package("binutils", "strip"),
+    package(Program("qemu-system-x86_64"), ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86"]),
+    package(Program("modprobe"), ["kmod", "kmod", "kmod"]),
+    package(Program("xz"), ["xz-utils", "xz", "xz"]),
+    package(Program("strip"), ["binutils", "binutils", "binutils"]),
 ];
 
-impl Package {
-    fn is_missing(&self) -> bool {
-        if self.shown_by.starts_with('/') { !Path::new(self.shown_by).exists() } else { find(self.shown_by).is_none() }
+/// For making the roots of fresh machines.
+pub(crate) const FRESH: &[Package] = &[
+    package(Program("debootstrap"), ["debootstrap", "debootstrap", "debootstrap"]),
+    package(Program("unshare"), ["util-linux", "util-linux", "util-linux"]),
+];
+
+/// A toolchain with library sources, in Debian's packages.
+pub(crate) const RUST: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+/// Clippy of the same.
+pub(crate) const CLIPPY: &str = "rust-web-clippy";
+
+impl Provides {
+    fn is_there(self) -> bool {
+        match self {
+            Program(name) => find(name).is_some(),
+            File(places) => places.iter().any(|place| Path::new(place).exists()),
+            Header(name) => runs("cc", &["-E", "-include", name, "-x", "c", "/dev/null"]),
+            Python(module) => runs("/usr/bin/python3", &["-c", &format!("import {module}")]),
+        }
+    }
+
+    /// How it is called where no package is known.
+    fn name(self) -> &'static str {
+        match self {
+            Program(name) | Header(name) | Python(name) => name,
+            File(places) => places[0],
+        }
     }
 }
 
-/// Installs those that are missing.
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    shell().is_ok_and(|shell| {
+        cmd!(shell, "{program} {arguments...}").quiet().ignore_stdout().ignore_stderr().run().is_ok()
+    })
+}
+
+/// What installs packages here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manager {
+    /// Debian's and Ubuntu's.
+    Apt,
+    /// Fedora's.
+    Dnf,
+    /// Arch's.
+    Pacman,
+    /// One that is not known.
+    Other,
+}
+
+impl Manager {
+    fn here() -> Self {
+        let known = [("apt-get", Self::Apt), ("dnf", Self::Dnf), ("pacman", Self::Pacman)];
+        known.into_iter().find(|(program, _)| find(program).is_some()).map_or(Self::Other, |(_, manager)| manager)
+    }
+
+    /// The names of what is missing, each once.
+    fn names(self, missing: &[Package]) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for package in missing {
+            let name = match self {
+                Self::Apt => package.debian,
+                Self::Dnf => package.fedora,
+                Self::Pacman => package.arch,
+                Self::Other => package.provides.name(),
+            };
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// What to do about what is missing, in one line, where this program does not do it.
+    fn advice(self, missing: &[Package]) -> String {
+        let names = self.names(missing).join(" ");
+        let things: Vec<&str> = missing.iter().map(|package| package.provides.name()).collect();
+        let things = things.join(", ");
+        match self {
+            Self::Apt => format!("missing: {things}; as root `apt-get install {names}`, and try again"),
+            Self::Dnf => format!("missing: {things}; as root `dnf install {names}`, and try again"),
+            Self::Pacman => format!("missing: {things}; as root `pacman -S {names}`, and try again"),
+            Self::Other => format!("missing: {things}; install what provides them, and try again"),
+        }
+    }
+}
+
+/// Installs what is missing.
 pub(crate) fn install(packages: &[Package]) -> Result<()> {
-    let missing: Vec<&str> =
-        packages.iter().filter(|package| package.is_missing()).map(|package| package.name).collect();
+    let missing: Vec<Package> = packages.iter().filter(|package| !package.provides.is_there()).copied().collect();
     if missing.is_empty() {
         return Ok(());
     }
-    install_by_name(&missing)
+    let manager = Manager::here();
+    if manager != Manager::Apt || !is_root() {
+        bail!(manager.advice(&missing));
+    }
+    apt::install(&manager.names(&missing))?;
+    match missing.iter().find(|package| !package.provides.is_there()) {
+        Some(package) => bail!("{} is installed, but {} is not there", package.debian, package.provides.name()),
+        None => Ok(()),
+    }
 }
 
-/// Installs packages, with lists of packages that may be old, or may have to be fetched first.
-fn install_by_name(names: &[&str]) -> Result<()> {
-    let list = names.join(" ");
-    if find("apt-get").is_none() {
-        bail!("install what these Debian packages contain, and try again: {list}");
-    }
-    need_root(&format!("these packages are missing: {list}"))?;
-    announce(&format!("installing {list}"));
-    let shell = shell()?;
-    shell.set_var("DEBIAN_FRONTEND", "noninteractive");
-    if apt_install(&shell, names) {
-        return Ok(());
-    }
-    update(&shell)?;
-    if apt_install(&shell, names) {
-        return Ok(());
-    }
-    bail!("apt-get can't install {list}: see above; install by hand what they contain, and try again")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn apt_install(shell: &Shell, names: &[&str]) -> bool {
-    cmd!(shell, "apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends {names...}").run().is_ok()
-}
+    #[test]
+    fn each_distribution_is_told_its_own_packages_once_each() {
+        let missing = [DEMO[0], DEMO[1], DEMO[2], SCHEMA[0]];
+        let things = "missing: ip, tc, /usr/lib/cni/ptp, jsonschema";
+        let cases = [
+            (
+                Manager::Apt,
+                "as root `apt-get install iproute2 containernetworking-plugins python3-jsonschema`, and try again",
+            ),
+            (
+                Manager::Dnf,
+                "as root `dnf install iproute iproute-tc containernetworking-plugins python3-jsonschema`, and try again",
+            ),
+            (Manager::Pacman, "as root `pacman -S iproute2 cni-plugins python-jsonschema`, and try again"),
+            (Manager::Other, "install what provides them, and try again"),
+        ];
+        for (manager, advice) in cases {
+            assert_eq!(manager.advice(&missing), format!("{things}; {advice}"));
+        }
+    }
 
-fn update(shell: &Shell) -> Result<()> {
-    announce("updating the package lists");
-    if cmd!(shell, "apt-get update -qq").run().is_err() {
-        announce("some package lists could not be updated; going on with what there is");
+    #[test]
+    fn things_are_looked_for_by_what_they_provide() {
+        let cases = [
+            (Program("sh"), true),
+            (Program("no-such-program"), false),
+            (File(&["/no/such/file", "/proc/self/status"]), true),
+            (File(&["/no/such/file"]), false),
+            (Header("stdlib.h"), true),
+            (Header("no-such-header.h"), false),
+            (Python("no_such_module"), false),
+        ];
+        assert_eq!(cases.map(|(provides, _)| provides.is_there()), cases.map(|(_, there)| there));
     }
-    Ok(())
-}
 
-/// Whether the distribution has a package.
-pub(crate) fn is_offered(name: &str) -> Result<bool> {
-    let Some(apt_cache) = find("apt-cache") else { return Ok(false) };
-    let shell = shell()?;
-    let offered = || cmd!(shell, "{apt_cache} show {name}").quiet().ignore_stderr().read().is_ok();
-    if offered() {
-        return Ok(true);
+    #[test]
+    fn the_demo_needs_nothing_that_only_tests_need() {
+        let only_tests = [SCHEMA, MANIFESTS, KERNELS, FRESH].concat();
+        assert!([BUILD, DEMO].concat().iter().all(|package| !only_tests.contains(package)));
+        assert!(BUILD.iter().all(|package| ["cc", "stdlib.h"].contains(&package.provides.name())));
     }
-    if nix::unistd::Uid::effective().is_root() {
-        update(&shell)?;
-    }
-    Ok(offered())
 }

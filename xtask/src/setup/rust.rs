@@ -1,56 +1,168 @@
-//! What compiles Rust to BPF: a toolchain with the sources of `core`, and bpf-linker.
+//! What compiles Rust to BPF, installed where it is missing: a compiler with the sources of `core`, bpf-linker for its LLVM.
 
-use anyhow::{Context, Result, bail};
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use podgate_toolchain::{Choice, Compiler, LinkerChoice, Machine, Origin, Toolchain, Version};
 use xshell::cmd;
 
-use super::{announce, packages};
-use crate::ebpf::{DISTRO, Toolchain};
-use crate::workspace::{cargo, find, shell};
+use super::{announce, apt, is_root, packages};
+use crate::workspace::{cargo, find, root, shell};
 
-const BPF_LINKER: &str = "0.10.3";
+/// cargo-deny, in a version that the workspace's compiler builds.
+const CARGO_DENY: &str = "0.20.2";
 
-/// Makes sure that some toolchain has the sources: the active one; else the distribution's, where it has them; else
-/// rustup adds them to the active one.
-pub(crate) fn library_sources() -> Result<()> {
-    if Toolchain::active_is_complete()? {
-        return Ok(());
-    }
-    if Toolchain::distro_is_installed() || packages::is_offered("rustc-web")? {
-        packages::install(packages::DISTRO_RUST)?;
-        return link();
-    }
-    announce("adding the library sources to the active toolchain");
-    let shell = shell()?;
-    let added = cmd!(shell, "rustup component add rust-src").run();
-    added.context("the eBPF programs need the library sources: `rustup component add rust-src` must succeed")
+/// The compiler in use.
+const ACTIVE: &str = "rustc";
+
+/// Makes sure that the eBPF programs can be built, and says by what.
+pub(crate) fn toolchain() -> Result<Toolchain> {
+    let compiler = compiler()?;
+    linker(&compiler)?;
+    found()
 }
 
-/// Gives the distribution's toolchain a name that `cargo +NAME` knows.
-fn link() -> Result<()> {
-    if find("rustup").is_none() {
-        return Ok(());
-    }
-    let shell = shell()?;
-    let toolchains = cmd!(shell, "rustup toolchain list").quiet().read().context("list rustup's toolchains")?;
-    if toolchains.lines().any(|line| line.split_whitespace().next() == Some(DISTRO)) {
-        return Ok(());
-    }
-    announce("linking the distribution's Rust as rustup's toolchain `distro`");
-    cmd!(shell, "rustup toolchain link {DISTRO} /usr").run().context("link the distribution's toolchain")
+/// What builds the eBPF programs, as the build script finds it.
+pub(crate) fn found() -> Result<Toolchain> {
+    Toolchain::find(Path::new(ACTIVE), root()).map_err(|missing| anyhow!(missing))
 }
 
-/// Installs bpf-linker where it is missing.
-pub(crate) fn bpf_linker() -> Result<()> {
-    if find("bpf-linker").is_some() {
-        return Ok(());
+/// In one line, what was chosen and why.
+pub(crate) fn describe(toolchain: &Toolchain) -> String {
+    let Toolchain { compiler, llvm, linker } = toolchain;
+    let why = match compiler.origin {
+        Origin::Active => "it has the library sources",
+        Origin::Distribution => "the distribution's, as the active one has no library sources or another LLVM",
+    };
+    format!(
+        "eBPF is built by Rust {} of {} ({why}), LLVM {} of {}, bpf-linker {} of {}",
+        compiler.version,
+        compiler.sysroot.display(),
+        compiler.llvm,
+        llvm.display(),
+        linker.version,
+        linker.path.display()
+    )
+}
+
+/// The compiler for the eBPF programs, installed or upgraded if none fits.
+fn compiler() -> Result<Compiler> {
+    let mut machine = Machine::look(Path::new(ACTIVE), root());
+    if let Choice::Use(compiler) = podgate_toolchain::choose(&machine) {
+        return Ok(compiler.clone());
     }
-    announce("installing bpf-linker, which takes about a minute");
+    if is_root() && find("apt-get").is_some() {
+        machine.offered = apt::offered(packages::RUST[0])?;
+    }
+    machine.can_add = find("rustup").is_some() && may_download(env::var("RUSTUP_AUTO_INSTALL").ok().as_deref());
+    let outcome = match podgate_toolchain::choose(&machine) {
+        Choice::Use(compiler) => return Ok(compiler.clone()),
+        Choice::InstallDistribution(version) => install_distribution(&machine, version),
+        Choice::AddSources(compiler) => add_sources(compiler),
+        Choice::Impossible => bail!(machine.missing()),
+    };
+    if let Err(error) = outcome {
+        announce(&format!("{error:#}"));
+    }
+    let machine = Machine::look(Path::new(ACTIVE), root());
+    match podgate_toolchain::choose(&machine) {
+        Choice::Use(compiler) => Ok(compiler.clone()),
+        _ => bail!(machine.missing()),
+    }
+}
+
+/// The distribution's, else rustup's sources: what is offered may not be installable beside what is there.
+fn install_distribution(machine: &Machine, version: Version) -> Result<()> {
+    announce(&format!("the distribution offers Rust {version} with library sources, which eBPF needs"));
+    let outcome = apt::install(&packages::RUST);
+    match (outcome, podgate_toolchain::choose(&Machine { offered: None, ..machine.clone() })) {
+        (Err(error), Choice::AddSources(compiler)) => {
+            announce(&format!("{error:#}"));
+            add_sources(compiler)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+fn add_sources(compiler: &Compiler) -> Result<()> {
+    announce(&format!("adding the library sources to Rust {}", compiler.version));
     let shell = shell()?;
-    cargo(&shell, &format!("install bpf-linker --version {BPF_LINKER} --locked"))
-        .run()
-        .context("install bpf-linker")?;
-    if find("bpf-linker").is_none() {
-        bail!("cargo installed bpf-linker into a directory that is not in PATH: add it, usually ~/.cargo/bin");
+    cmd!(shell, "rustup component add rust-src").run().context("rustup could not add the library sources")
+}
+
+/// `RUSTUP_AUTO_INSTALL=0` is how users say that nothing is to be downloaded unasked.
+fn may_download(auto_install: Option<&str>) -> bool {
+    auto_install != Some("0")
+}
+
+/// Installs bpf-linker beside what cargo builds, unless one of the version that fits the compiler's LLVM is there.
+fn linker(compiler: &Compiler) -> Result<()> {
+    let wanted = podgate_toolchain::linker_for(compiler.llvm).context("no bpf-linker is known for this LLVM")?;
+    let tools = podgate_toolchain::tools(root());
+    match podgate_toolchain::choose_linker(wanted, &podgate_toolchain::linkers(&tools)) {
+        LinkerChoice::Use(_) => Ok(()),
+        LinkerChoice::Install(why) => {
+            announce(&format!("installing bpf-linker {wanted}, which takes about a minute ({why})"));
+            install_tool("bpf-linker", &wanted.to_string())
+        }
     }
-    Ok(())
+}
+
+/// cargo-deny in the pinned version, installed where another or none is there.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    let own = podgate_toolchain::tools(root()).join("bin/cargo-deny");
+    let pinned = |path: &PathBuf| -> bool {
+        let said = shell().and_then(|shell| Ok(cmd!(shell, "{path} --version").quiet().ignore_stderr().read()?));
+        said.is_ok_and(|said| said.trim() == format!("cargo-deny {CARGO_DENY}"))
+    };
+    if let Some(found) = [Some(own.clone()), find("cargo-deny")].into_iter().flatten().find(pinned) {
+        return Ok(found);
+    }
+    announce(&format!("installing cargo-deny {CARGO_DENY}, which takes some minutes"));
+    install_tool("cargo-deny", CARGO_DENY)?;
+    Ok(own)
+}
+
+/// Builds a tool into a directory of this checkout's, so that the user's own stays as it is.
+fn install_tool(name: &str, version: &str) -> Result<()> {
+    let shell = shell()?;
+    let tools = podgate_toolchain::tools(root());
+    let install = cargo(&shell, &format!("install {name} --version {version} --locked --force --root"));
+    // Cargo's bar is shown; its warning that the directory is not in PATH says nothing that matters.
+    install.arg(&tools).run().with_context(|| format!("install {name} {version}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use podgate_toolchain::Linker;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_downloaded_for_who_forbids_it() {
+        let cases = [(None, true), (Some("1"), true), (Some("0"), false)];
+        assert_eq!(cases.map(|(value, _)| may_download(value)), cases.map(|(_, may)| may));
+    }
+
+    #[test]
+    fn what_was_chosen_is_said_in_one_line() {
+        let compiler = Compiler {
+            origin: Origin::Distribution,
+            sysroot: "/usr".into(),
+            version: Version::new(1, 96, 0),
+            llvm: Version::new(22, 1, 8),
+            has_sources: true,
+            library: Some("/usr/lib/libLLVM.so.22.1".into()),
+        };
+        let linker = Linker { path: "/tools/bpf-linker".into(), version: Version::new(0, 10, 3) };
+        let llvm = PathBuf::from("/usr/lib/libLLVM.so.22.1");
+        assert_eq!(
+            describe(&Toolchain { compiler, llvm, linker }),
+            "eBPF is built by Rust 1.96.0 of /usr (the distribution's, as the active one has no library sources or another \
+             LLVM), LLVM 22.1.8 of /usr/lib/libLLVM.so.22.1, bpf-linker 0.10.3 of /tools/bpf-linker"
+        );
+    }
 }

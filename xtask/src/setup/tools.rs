@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use super::announce;
+use super::{announce, apt};
 use crate::workspace::{find, shell, target};
 
 /// Where packages are unpacked.
@@ -21,15 +21,15 @@ pub(super) fn prometheus() -> Result<()> {
     if find("promtool").is_some() || directory.join("usr/bin/promtool").is_file() || find("apt-get").is_none() {
         return Ok(());
     }
+    // Brings old lists up to date.
+    apt::offered("prometheus")?;
     announce("unpacking prometheus");
     let shell = shell()?;
     shell.create_dir(&directory)?;
     shell.change_dir(&directory);
     // `apt-get download` gives up root's rights, which a directory of root's does not welcome; the option keeps them.
-    let download = || cmd!(shell, "apt-get download -q -o APT::Sandbox::User=root prometheus").ignore_stdout().run();
-    download()
-        .or_else(|_| cmd!(shell, "apt-get update -qq").run().and_then(|()| download()))
-        .context("download prometheus")?;
+    let download = cmd!(shell, "apt-get download -q -o APT::Sandbox::User=root prometheus");
+    download.run().context("download prometheus")?;
     for file in shell.read_dir(&directory)?.into_iter().filter(|file| file.extension().is_some_and(|it| it == "deb")) {
         cmd!(shell, "dpkg-deb --extract {file} {directory}").run().context("unpack prometheus")?;
         shell.remove_path(file)?;

@@ -1,0 +1,124 @@
+//! Debian's and Ubuntu's packages. The lists of a machine's image are months old, so they are brought up to date before
+//! the first use of a day, and again where what they offer is too old.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use podgate_toolchain::Version;
+use xshell::{Shell, cmd};
+
+use super::announce;
+use crate::workspace::{find, shell};
+
+/// Where apt-get keeps its lists.
+const LISTS: &str = "/var/lib/apt/lists";
+/// Younger lists are not brought up to date again.
+const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Installs packages, or brings those up to date that are there. Nothing is removed for them.
+pub(super) fn install(names: &[&str]) -> Result<()> {
+    let shell = shell()?;
+    shell.set_var("DEBIAN_FRONTEND", "noninteractive");
+    let list = names.join(" ");
+    let updated = refresh(&shell)?;
+    announce(&format!("installing {list}"));
+    let try_once =
+        || cmd!(shell, "apt-get install -y -q -o Dpkg::Use-Pty=0 --no-install-recommends --no-remove {names...}").run();
+    let outcome = match try_once() {
+        // Lists of yesterday may name packages that are gone today.
+        Err(_) if !updated => update(&shell).and_then(|()| Ok(try_once()?)),
+        outcome => outcome.map_err(Into::into),
+    };
+    outcome.with_context(|| format!("install {list}: see above; install by hand what they contain, and try again"))
+}
+
+/// The version of a package that would be installed now, out of lists that are up to date.
+pub(super) fn offered(name: &str) -> Result<Option<Version>> {
+    let Some(apt_cache) = find("apt-cache") else { return Ok(None) };
+    let shell = shell()?;
+    refresh(&shell)?;
+    let policy = cmd!(shell, "{apt_cache} policy {name}").env("LC_ALL", "C").quiet().ignore_stderr().read();
+    Ok(candidate(&policy.unwrap_or_default()))
+}
+
+/// The candidate that `apt-cache policy` prints.
+fn candidate(policy: &str) -> Option<Version> {
+    policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: ")).and_then(Version::parse)
+}
+
+/// Brings old lists up to date; whether it did.
+fn refresh(shell: &Shell) -> Result<bool> {
+    let lists = Path::new(LISTS);
+    let old = !has_lists(lists) || is_old(updated(lists), SystemTime::now());
+    if old {
+        update(shell)?;
+    }
+    Ok(old)
+}
+
+fn update(shell: &Shell) -> Result<()> {
+    announce("updating the package lists");
+    if cmd!(shell, "apt-get update -q").run().is_err() {
+        announce("some package lists could not be updated; going on with what there is");
+    }
+    Ok(())
+}
+
+/// When apt-get last updated its lists: each time it works in this directory, also if nothing is new.
+fn updated(lists: &Path) -> Option<SystemTime> {
+    fs::metadata(lists.join("partial")).and_then(|partial| partial.modified()).ok()
+}
+
+fn has_lists(lists: &Path) -> bool {
+    let entries = fs::read_dir(lists).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains("_Packages"))
+}
+
+/// Times in the future are those of a machine whose clock was wrong.
+fn is_old(updated: Option<SystemTime>, now: SystemTime) -> bool {
+    let age = updated.and_then(|updated| now.duration_since(updated).ok());
+    age.is_none_or(|age| age > FRESH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_brought_up_to_date_once_a_day() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+        let cases = [
+            (None, true),
+            (Some(now), false),
+            (Some(now - hours(23)), false),
+            (Some(now - hours(25)), true),
+            (Some(now - hours(24 * 90)), true),
+            (Some(now + hours(1)), true),
+        ];
+        assert_eq!(cases.map(|(updated, _)| is_old(updated, now)), cases.map(|(_, old)| old));
+    }
+
+    #[test]
+    fn an_image_without_lists_has_none() {
+        let directory = std::env::temp_dir().join(format!("podgate-lists-{}", std::process::id()));
+        fs::create_dir_all(directory.join("partial")).unwrap();
+        fs::write(directory.join("lock"), "").unwrap();
+        let empty = has_lists(&directory);
+        fs::write(directory.join("mirror_dists_stable_main_binary-amd64_Packages.lz4"), "").unwrap();
+        let filled = has_lists(&directory);
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!((empty, filled), (false, true));
+    }
+
+    #[test]
+    fn the_candidate_is_read_and_not_what_is_installed() {
+        let policy =
+            "rustc-web:\n  Installed: 1.85.0+dfsg3-1~deb12u3\n  Candidate: 1.96.0+dfsg1-1~deb12u2\n  Version table:\n";
+        assert_eq!(candidate(policy), Some(Version::new(1, 96, 0)));
+        assert_eq!(candidate("rustc-web:\n  Installed: (none)\n  Candidate: (none)\n"), None);
+        assert_eq!(candidate(""), None);
+    }
+}
