@@ -7,6 +7,7 @@ mod e2e;
 mod ebpf;
 mod image;
 mod kernels;
+mod report;
 mod setup;
 mod steps;
 mod tests;

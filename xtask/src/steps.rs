@@ -1,14 +1,13 @@
 //! The checks of which `cargo xtask test` is made. Each is a subcommand of its own, so that continuous integration can run
 //! them one by one.
 
-use std::time::Instant;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Subcommand;
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
+use crate::report::{Report, Verdict};
 use crate::tests::Need;
-use crate::workspace::{cargo, find, shell};
+use crate::workspace::{cargo, shell};
 use crate::{architecture, ebpf, kernels, setup, tests};
 
 /// A check.
@@ -22,10 +21,10 @@ pub(crate) enum Step {
     Doc,
     /// Check that the layers depend on each other as they should
     Architecture,
-    /// Check licences and origins of dependencies, where cargo-deny is installed
+    /// Check licences and origins of dependencies
     Deny,
-    /// Check dependencies for known vulnerabilities; needs cargo-deny and the network, and is not part of `test`, as what
-    /// it finds changes without a change here
+    /// Check dependencies for known vulnerabilities; needs the network, and is not part of `test`, as what it finds changes
+    /// without a change here
     Advisories,
     /// Unit and property tests: they need neither root nor a special kernel
     Unit,
@@ -50,25 +49,24 @@ const STEPS: [Step; 9] = [
     Step::TestKernels(kernels::Options::SHORT),
 ];
 
-/// Sets the machine up and runs all checks, up to the first that fails.
+/// Sets the machine up and runs all checks, up to the first that fails; says in the end how each went.
 pub(crate) fn all() -> Result<()> {
     setup::need_root("some tests need network namespaces and eBPF")?;
+    println!("test: {} checks, some 20 minutes on two cores, and as long again for building at first", STEPS.len());
     setup::all()?;
-    let start = Instant::now();
-    for step in STEPS {
-        timed(step)?;
-    }
-    println!("\nall checks passed in {:.0} s", start.elapsed().as_secs_f32());
-    Ok(())
+    let mut report = Report::default();
+    let outcome = STEPS.into_iter().try_for_each(|step| report.run(step.name(), || step.run()));
+    let rest = STEPS.iter().skip(report.steps.len()).map(|step| step.name());
+    println!("\n{report}{}", report.total(rest.collect()));
+    outcome
 }
 
 /// Measures what docs/performance.md reports.
 pub(crate) fn bench() -> Result<()> {
-    setup::for_build()?;
+    setup::for_lab()?;
     let shell = shell()?;
     cargo(&shell, "bench --locked --package podgate-datapath --bench program").run()?;
     cargo(&shell, "bench --locked --package podgate-policy --bench planner").run()?;
-    setup::for_lab()?;
     cargo(&shell, "bench --locked --package podgate --bench network").run()?;
     Ok(())
 }
@@ -83,16 +81,7 @@ pub(crate) fn one(step: Step) -> Result<()> {
         Step::Doc => setup::for_build().map(drop)?,
         Step::Fmt | Step::Architecture | Step::Deny | Step::Advisories => {}
     }
-    timed(step)
-}
-
-fn timed(step: Step) -> Result<()> {
-    let name = step.name();
-    println!("\n== {name}");
-    let start = Instant::now();
-    step.run().with_context(|| format!("{name} failed after {:.0} s", start.elapsed().as_secs_f32()))?;
-    println!("== {name}: passed in {:.0} s", start.elapsed().as_secs_f32());
-    Ok(())
+    Report::default().run(step.name(), || step.run())
 }
 
 impl Step {
@@ -111,20 +100,27 @@ impl Step {
         }
     }
 
-    fn run(self) -> Result<()> {
+    fn run(self) -> Result<Verdict> {
         let shell = shell()?;
         match self {
-            Self::Fmt => Ok(cargo(&shell, "fmt --all --check").run()?),
-            Self::Lint => lint(&shell),
-            Self::Doc => doc(&shell),
-            Self::Architecture => architecture::check(),
-            Self::Deny => deny(&shell),
-            Self::Advisories => Ok(cargo(&shell, "deny --locked check advisories").run()?),
-            Self::Unit => tests::run(Need::Nothing).and_then(|()| tests::documentation()),
-            Self::Kernel => tests::run(Need::Kernel),
-            Self::Lab => tests::run(Need::Namespaces),
-            Self::TestKernels(options) => kernels::run(options),
+            Self::Fmt => cargo(&shell, "fmt --all --check").run()?,
+            Self::Lint => lint(&shell)?,
+            Self::Doc => doc(&shell)?,
+            Self::Architecture => architecture::check()?,
+            Self::Deny => deny(&shell, &["bans", "licenses", "sources"])?,
+            Self::Advisories => deny(&shell, &["advisories"])?,
+            Self::Unit => tests::run(Need::Nothing).and_then(|()| tests::documentation())?,
+            Self::Kernel => tests::run(Need::Kernel)?,
+            Self::Lab => tests::run(Need::Namespaces)?,
+            Self::TestKernels(_) if std::env::consts::ARCH != "x86_64" => {
+                return Ok(Verdict::Skipped("the kernels to boot are of x86-64, and so would be the tests"));
+            }
+            Self::TestKernels(_) if !kernels::are_offered() => {
+                return Ok(Verdict::Skipped("this machine has no packages from Debian, whose kernels are tried"));
+            }
+            Self::TestKernels(options) => kernels::run(options)?,
         }
+        Ok(Verdict::Passed)
     }
 }
 
@@ -138,10 +134,7 @@ fn doc(shell: &Shell) -> Result<()> {
     Ok(cargo(shell, "doc --locked --workspace --no-deps").run()?)
 }
 
-fn deny(shell: &Shell) -> Result<()> {
-    if find("cargo-deny").is_none() {
-        println!("skipped: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
-        return Ok(());
-    }
-    Ok(cargo(shell, "deny --locked check bans licenses sources").run()?)
+fn deny(shell: &Shell, checks: &[&str]) -> Result<()> {
+    let cargo_deny = setup::cargo_deny()?;
+    Ok(cmd!(shell, "{cargo_deny} --locked check {checks...}").run()?)
 }

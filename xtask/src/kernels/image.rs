@@ -150,7 +150,7 @@ impl Lists {
 }
 
 /// Where the machine has Debian's packages from.
-fn mirror() -> Result<String> {
+pub(super) fn mirror() -> Result<String> {
     let shell = shell()?;
     let format = "$(REPO_URI)";
     let origin = ["Identifier: Packages", "Origin: Debian", "Label: Debian"];

@@ -116,6 +116,11 @@ const TESTS: [(&str, &str, &[&str]); 3] = [
     ),
 ];
 
+/// Whether the machine has packages from Debian, whose kernels these are.
+pub(crate) fn are_offered() -> bool {
+    image::mirror().is_ok()
+}
+
 /// Boots kernels and runs the tests there, two kernels at a time: a guest keeps a processor busy.
 pub(crate) fn run(options: Options) -> Result<()> {
     let programs = Programs::choose(&tests::build()?)?;
