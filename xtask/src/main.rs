@@ -5,6 +5,7 @@ mod ask;
 mod demo;
 mod e2e;
 mod ebpf;
+mod fresh;
 mod image;
 mod kernels;
 mod report;
@@ -50,6 +51,9 @@ enum Task {
         #[arg(long, conflicts_with = "keep")]
         remove: bool,
     },
+    /// Run the README's first command, a release build and the first command again on minimal Debians made with
+    /// debootstrap, which have rustup's toolchain, old package lists and misleading tools. Takes most of an hour each
+    TestFresh(fresh::Options),
     /// Build the container image, an OCI layout in a tar archive, for all processors; needs no Docker
     Image(image::Options),
     /// Try podgate on a cluster: one made with kind, or a given one
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Task::Soak => setup::for_lab().and_then(|_| tests::soak()),
         Task::Demo { remove: true, .. } => demo::remove(),
         Task::Demo { keep, podgate, .. } => demo::run(podgate, keep),
+        Task::TestFresh(options) => fresh::run(&options),
         Task::Image(options) => image::run(&options),
         Task::E2e(options) => e2e::run(&options),
         Task::Ask { target } => {
