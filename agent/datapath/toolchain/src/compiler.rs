@@ -86,13 +86,14 @@ fn library(sysroot: &Path, llvm: Version) -> Option<PathBuf> {
     directories.find_map(|directory| library_in(&directory, llvm.major))
 }
 
-/// The first one of a directory by name that is a library: beside it may be a linker script of a similar name.
+/// The first one of a directory that is a library, links followed: beside it may be a linker script of a similar name.
 fn library_in(directory: &Path, major: u32) -> Option<PathBuf> {
     let entries = fs::read_dir(directory).ok()?.flatten();
     let mut names: Vec<_> =
         entries.map(|entry| entry.file_name()).filter(|name| major_of(name) == Some(major)).collect();
     names.sort();
-    names.into_iter().map(|name| directory.join(name)).find(|path| is_library(path))
+    let path = names.into_iter().map(|name| directory.join(name)).find(|path| is_library(path))?;
+    path.canonicalize().ok()
 }
 
 /// The LLVM that a library is of, by its name: `libLLVM.so.22.1`, `libLLVM-15.so.1`, `libLLVM.so.22.1-rust-1.95.0-stable`.
@@ -142,7 +143,9 @@ mod tests {
         for name in ["libLLVM.so.19.1", "libLLVM.so.22.1", "libLLVM-15.so.1"] {
             fs::write(directory.join(name), b"\x7fELF and more").unwrap();
         }
-        fs::write(directory.join("libLLVM-22.so"), "INPUT(libLLVM.so.22.1)").unwrap();
+        fs::write(directory.join("libLLVM-22-rust.so"), "INPUT(libLLVM.so.22.1)").unwrap();
+        std::os::unix::fs::symlink("libLLVM.so.22.1", directory.join("libLLVM-22.so")).unwrap();
+        let directory = directory.canonicalize().unwrap();
         let found = [15, 19, 22, 23].map(|major| library_in(&directory, major));
         fs::remove_dir_all(&directory).unwrap();
         let path = |name: &str| Some(directory.join(name));

@@ -36,21 +36,14 @@ impl Toolchain {
     /// One line that says what is missing, in which version, and what to do.
     pub fn find(rustc: &Path, root: &Path) -> Result<Self, String> {
         let machine = Machine::look(rustc, root);
-        let compiler = match choose(&machine) {
-            Choice::Use(compiler) => compiler,
-            Choice::InstallDistribution(_) | Choice::AddSources(_) | Choice::Impossible => {
-                return Err(machine.missing());
-            }
-        };
-        let wanted = linker_for(compiler.llvm).ok_or_else(|| machine.missing())?;
+        let missing = || format!("{}; or run `cargo xtask setup`", machine.missing());
+        let Choice::Use(compiler) = choose(&machine) else { return Err(missing()) };
+        let (wanted, llvm) = linker_for(compiler.llvm).zip(compiler.library.clone()).ok_or_else(missing)?;
         match choose_linker(wanted, &linkers(&tools(root))) {
-            LinkerChoice::Use(linker) => {
-                let llvm = compiler.library.clone().ok_or_else(|| machine.missing())?;
-                Ok(Self { compiler: compiler.clone(), llvm, linker })
-            }
+            LinkerChoice::Use(linker) => Ok(Self { compiler: compiler.clone(), llvm, linker }),
             LinkerChoice::Install(why) => Err(format!(
-                "the eBPF programs need bpf-linker {wanted}, which fits LLVM {} of Rust {}; {why}: run `cargo xtask \
-                 setup`, or `cargo install bpf-linker --version {wanted} --locked`",
+                "the eBPF programs need bpf-linker {wanted}, which fits LLVM {} of Rust {}; {why}: `cargo install \
+                 bpf-linker --version {wanted} --locked`, or run `cargo xtask setup`",
                 compiler.llvm.major, compiler.version
             )),
         }

@@ -103,8 +103,7 @@ impl Machine {
         let reasons = if reasons.is_empty() { "no compiler runs".to_owned() } else { reasons.join("; ") };
         format!(
             "the eBPF programs need Rust {OLDEST} or later with LLVM 22 and the sources of the standard library; {reasons}: \
-             run `cargo xtask setup`, or `rustup component add rust-src`, or on Debian install rustc-web, cargo-web and \
-             rust-web-src"
+             `rustup component add rust-src`, or on Debian install rustc-web, cargo-web and rust-web-src"
         )
     }
 }
@@ -221,12 +220,12 @@ mod tests {
             Machine { active: active(95, 22, false), distribution: distribution(85, 19, true), ..Machine::default() };
         let said = [both.missing(), Machine { active: active(98, 23, true), ..Machine::default() }.missing()];
         let reasons = [
-            "; the active 1.95.0 has no sources; the distribution's 1.85.0 is too old: run",
-            "; the active 1.98.0 has LLVM 23, for which no bpf-linker is known: run",
+            "; the active 1.95.0 has no sources; the distribution's 1.85.0 is too old: `rustup",
+            "; the active 1.98.0 has LLVM 23, for which no bpf-linker is known: `rustup",
         ];
         for (said, reason) in said.iter().zip(reasons) {
             assert!(said.contains(reason) && !said.contains('\n'), "{said}");
         }
-        assert!(Machine::default().missing().contains("; no compiler runs: run"));
+        assert!(Machine::default().missing().contains("; no compiler runs: `rustup"));
     }
 }
