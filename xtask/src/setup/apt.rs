@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use podgate_toolchain::Version;
 use xshell::{Shell, cmd};
 
-use super::announce;
+use super::{announce, is_root};
 use crate::workspace::{find, shell};
 
 /// Where apt-get keeps its lists.
@@ -34,13 +34,26 @@ pub(super) fn install(names: &[&str]) -> Result<()> {
     outcome.with_context(|| format!("install {list}: see above; install by hand what they contain, and try again"))
 }
 
-/// The version of a package that would be installed now, out of lists that are up to date.
-pub(super) fn offered(name: &str) -> Result<Option<Version>> {
+/// The version of a package that would be installed now. Lists that offer less than what is wanted are brought up to date,
+/// however young they are: an update that was interrupted leaves young ones too.
+pub(super) fn offered(name: &str, wanted: Version) -> Result<Option<Version>> {
     let Some(apt_cache) = find("apt-cache") else { return Ok(None) };
     let shell = shell()?;
-    refresh(&shell)?;
-    let policy = cmd!(shell, "{apt_cache} policy {name}").env("LC_ALL", "C").quiet().ignore_stderr().read();
-    Ok(candidate(&policy.unwrap_or_default()))
+    let ask = || {
+        let policy = cmd!(shell, "{apt_cache} policy {name}").env("LC_ALL", "C").quiet().ignore_stderr().read();
+        candidate(&policy.unwrap_or_default())
+    };
+    let updated = refresh(&shell)?;
+    let offered = ask();
+    if !is_root() || !is_worth_another_update(updated, offered, wanted) {
+        return Ok(offered);
+    }
+    update(&shell)?;
+    Ok(ask())
+}
+
+fn is_worth_another_update(updated: bool, offered: Option<Version>, wanted: Version) -> bool {
+    !updated && offered.is_none_or(|offered| offered < wanted)
 }
 
 /// The candidate that `apt-cache policy` prints.
@@ -48,10 +61,10 @@ fn candidate(policy: &str) -> Option<Version> {
     policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: ")).and_then(Version::parse)
 }
 
-/// Brings old lists up to date; whether it did.
-fn refresh(shell: &Shell) -> Result<bool> {
+/// Brings old lists up to date, which root may; whether it did.
+pub(super) fn refresh(shell: &Shell) -> Result<bool> {
     let lists = Path::new(LISTS);
-    let old = !has_lists(lists) || is_old(updated(lists), SystemTime::now());
+    let old = is_root() && (!has_lists(lists) || is_old(updated(lists), SystemTime::now()));
     if old {
         update(shell)?;
     }
@@ -99,6 +112,22 @@ mod tests {
             (Some(now + hours(1)), true),
         ];
         assert_eq!(cases.map(|(updated, _)| is_old(updated, now)), cases.map(|(_, old)| old));
+    }
+
+    #[test]
+    fn young_lists_that_offer_too_little_are_brought_up_to_date_but_once() {
+        let wanted = Version::new(1, 95, 0);
+        let [old, new] = [85, 96].map(|minor| Some(Version::new(1, minor, 0)));
+        let cases = [
+            ((false, None), true),
+            ((false, old), true),
+            ((false, Some(wanted)), false),
+            ((false, new), false),
+            ((true, None), false),
+            ((true, old), false),
+        ];
+        let worth = cases.map(|((updated, offered), _)| is_worth_another_update(updated, offered, wanted));
+        assert_eq!(worth, cases.map(|(_, worth)| worth));
     }
 
     #[test]

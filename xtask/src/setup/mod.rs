@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use podgate_toolchain::{Origin, Toolchain};
 use xshell::cmd;
 
+use self::packages::Package;
 use crate::workspace::{self, shell};
 
 pub(crate) use rust::{cargo_deny, found as toolchain};
@@ -29,10 +30,15 @@ pub(crate) fn all() -> Result<()> {
     Ok(())
 }
 
+/// Installs packages, all in one call, and then what builds the eBPF programs.
+fn prepare(packages: &[&[Package]]) -> Result<Toolchain> {
+    packages::install(&packages.concat())?;
+    rust::toolchain()
+}
+
 /// What building podgate needs.
 pub(crate) fn for_build() -> Result<Toolchain> {
-    packages::install(packages::BUILD)?;
-    rust::toolchain()
+    prepare(&[packages::BUILD])
 }
 
 /// What linting needs.
@@ -48,8 +54,7 @@ pub(crate) fn for_lint() -> Result<()> {
 
 /// What building the image needs beside Rust's standard library for its targets.
 pub(crate) fn for_image() -> Result<()> {
-    for_build()?;
-    packages::install(packages::IMAGE)
+    prepare(&[packages::BUILD, packages::IMAGE]).map(drop)
 }
 
 /// What speaking to a cluster needs.
@@ -59,9 +64,7 @@ pub(crate) fn for_cluster() -> Result<()> {
 
 /// What building podgate and the tests that need no special kernel need.
 pub(crate) fn for_unit() -> Result<Toolchain> {
-    let toolchain = for_build()?;
-    packages::install(packages::MANIFESTS)?;
-    packages::install(packages::SCHEMA)?;
+    let toolchain = prepare(&[packages::BUILD, packages::MANIFESTS, packages::SCHEMA])?;
     tools::prometheus()?;
     Ok(toolchain)
 }
@@ -75,19 +78,21 @@ pub(crate) fn for_demo() -> Result<()> {
 
 /// What building podgate and running labs need.
 pub(crate) fn for_lab() -> Result<Toolchain> {
-    need_root("labs are made of network namespaces")?;
-    let toolchain = for_unit()?;
-    packages::install(packages::DEMO)?;
-    packages::install(packages::LAB)?;
-    prepare_kernel()?;
-    Ok(toolchain)
+    for_namespaces(&[])
 }
 
 /// What building podgate and booting other kernels need.
 pub(crate) fn for_kernels() -> Result<Toolchain> {
-    let toolchain = for_lab()?;
-    packages::install(packages::KERNELS)?;
-    Ok(toolchain)
+    for_namespaces(packages::KERNELS)
+}
+
+fn for_namespaces(more: &[Package]) -> Result<Toolchain> {
+    need_root("labs are made of network namespaces")?;
+    packages::install(
+        &[packages::BUILD, packages::MANIFESTS, packages::SCHEMA, packages::DEMO, packages::LAB, more].concat(),
+    )?;
+    prepare_kernel()?;
+    for_unit()
 }
 
 /// What making the roots of fresh machines needs.

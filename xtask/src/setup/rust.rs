@@ -53,7 +53,7 @@ fn compiler() -> Result<Compiler> {
         return Ok(compiler.clone());
     }
     if is_root() && find("apt-get").is_some() {
-        machine.offered = apt::offered(packages::RUST[0])?;
+        machine.offered = apt::offered(packages::RUST[0], podgate_toolchain::oldest())?;
     }
     machine.can_add = find("rustup").is_some() && may_download(env::var("RUSTUP_AUTO_INSTALL").ok().as_deref());
     let outcome = match podgate_toolchain::choose(&machine) {

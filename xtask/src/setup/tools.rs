@@ -21,10 +21,9 @@ pub(super) fn prometheus() -> Result<()> {
     if find("promtool").is_some() || directory.join("usr/bin/promtool").is_file() || find("apt-get").is_none() {
         return Ok(());
     }
-    // Brings old lists up to date.
-    apt::offered("prometheus")?;
-    announce("unpacking prometheus");
     let shell = shell()?;
+    apt::refresh(&shell)?;
+    announce("unpacking prometheus");
     shell.create_dir(&directory)?;
     shell.change_dir(&directory);
     // `apt-get download` gives up root's rights, which a directory of root's does not welcome; the option keeps them.
