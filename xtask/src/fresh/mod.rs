@@ -12,7 +12,7 @@ mod watch;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use self::machine::Machine;
@@ -121,9 +121,8 @@ impl Part {
         };
         println!("== {} on a fresh {}: {watched}", self.name(), machine.release().name());
         ensure!(watched.succeeded(), "the command failed");
-        for complaint in self.complaints(&watched) {
-            bail!("{complaint}");
-        }
+        let complaints = self.complaints(&watched);
+        ensure!(complaints.is_empty(), "{}", complaints.join("; "));
         if self == Self::Build {
             let podgate = root().join("target/release/podgate");
             ensure!(machine.run(&[&podgate.to_string_lossy(), "--version"])?.succeeded(), "podgate does not run");
