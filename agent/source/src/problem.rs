@@ -26,6 +26,14 @@ pub struct Problem {
     pub effect: Effect,
 }
 
+impl Problem {
+    /// Whether everything else can be judged all the same.
+    #[must_use]
+    pub fn is_passed_over(&self) -> bool {
+        self.kind == ProblemKind::PassedOver
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.origin)?;
@@ -80,19 +88,23 @@ impl Serialize for Origin {
 pub enum ProblemKind {
     /// A file can't be read: permissions, size, not text.
     File,
-    /// A document isn't YAML, repeats a key, or grows or nests beyond the limits.
+    /// A document isn't YAML, a NetworkPolicy repeats a key, or something grows or nests beyond the limits.
     Syntax,
-    /// A field is unknown or holds a value of another type.
+    /// A field holds a value of another type, or is unknown in a NetworkPolicy.
     Schema,
     /// A value isn't allowed there.
     Invalid,
     /// The object is defined twice.
     Duplicate,
+    /// Nothing that is enforced or judged depends on it, and kubectl passes over it too: a field that this version of podgate
+    /// doesn't know, the former value of a key given twice. In a NetworkPolicy neither is ever passed over.
+    PassedOver,
 }
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::File, Self::Syntax, Self::Schema, Self::Invalid, Self::Duplicate];
+    pub const ALL: [Self; 6] =
+        [Self::File, Self::Syntax, Self::Schema, Self::Invalid, Self::Duplicate, Self::PassedOver];
 
     /// In lower case, for labels of metrics.
     #[must_use]
@@ -103,6 +115,7 @@ impl ProblemKind {
             Self::Schema => "schema",
             Self::Invalid => "invalid",
             Self::Duplicate => "duplicate",
+            Self::PassedOver => "passed_over",
         }
     }
 }

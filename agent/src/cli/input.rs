@@ -54,7 +54,7 @@ impl Files {
     ///
     /// # Errors
     /// When anything in the files is invalid: each problem is a line on standard error, since a verdict from half of
-    /// the policies would mislead. When the cluster can't be read.
+    /// the policies would mislead. What is passed over is a line there too, and no error. When the cluster can't be read.
     pub(super) fn load(&self, progress: &Progress) -> anyhow::Result<Cluster> {
         sound(self.read(progress)?, progress)
     }
@@ -83,7 +83,11 @@ pub(super) fn read_files(paths: &[PathBuf], progress: &Progress) -> Loaded {
 
 /// The state of objects without a mistake, as [`Files::load`] asks for it.
 pub(super) fn sound(loaded: Loaded, progress: &Progress) -> anyhow::Result<Cluster> {
-    progress.aside(|| refuse(loaded.problems.iter()))?;
+    let (passed_over, wrong): (Vec<_>, Vec<_>) = loaded.problems.iter().partition(|problem| problem.is_passed_over());
+    progress.aside(|| {
+        passed_over.iter().for_each(|problem| eprintln!("warning: {}", line(problem)));
+        refuse(wrong.into_iter())
+    })?;
     Ok(loaded.cluster)
 }
 

@@ -64,6 +64,9 @@ impl MatrixArgs {
                 print_json_list(rows.iter().map(view).chain(services.iter().map(service_view)))?;
             }
         }
+        if rows.is_empty() && services.is_empty() {
+            eprintln!("warning: nothing was judged: there are no two pods, or no ports; add pods, or give --port");
+        }
         Ok(ExitCode::SUCCESS)
     }
 

@@ -91,6 +91,10 @@ fn component(package: &Value) -> Value {
     if let Some(license) = package["license"].as_str() {
         // "MIT/Apache-2.0" is cargo's old way of writing OR.
         component["licenses"] = json!([{ "expression": license.replace('/', " OR ") }]);
+    } else if let Some(file) = package["license_file"].as_str() {
+        // Named as cargo's convention has it, LICENSE-MIT; deny.toml says that the text is that licence.
+        let name = file.rsplit(['/', '-']).next().unwrap_or(file);
+        component["licenses"] = json!([{ "license": { "name": name } }]);
     }
     component
 }

@@ -13,7 +13,7 @@ use crate::object::Kind;
 /// What to do about fields that the API doesn't have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UnknownFields {
-    /// Report them: a typing error, or something newer that would change the meaning.
+    /// Report them: a typing error, or something newer, which in a policy would change the meaning.
     Report,
     /// Pass over them.
     Ignore,

@@ -45,7 +45,7 @@ pub(crate) const READ_ANNOTATIONS: [&str; 2] = [pod::MIRROR, meta::AUDIT];
 pub struct Raw<'a> {
     /// Its fields.
     pub value: &'a Value,
-    /// The paths of keys that were given twice; the value has the first.
+    /// The paths of keys that were given twice; the value has the last.
     pub repeated: &'a [String],
 }
 
@@ -89,7 +89,7 @@ pub(crate) enum Outcome {
 /// Where objects come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A file: a missing namespace is `default`, and an unknown field a mistake.
+    /// A file: a missing namespace is `default`, and an unknown field is reported.
     File,
     /// The API: nothing is missing, and outside NetworkPolicies fields newer than podgate are no mistake.
     Api,

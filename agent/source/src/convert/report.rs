@@ -56,7 +56,7 @@ impl Report {
 
     /// A field that isn't known.
     pub(super) fn unknown(&mut self, field: String, message: String) {
-        self.add(field, ProblemKind::Schema, message, self.unless_isolated(Effect::Used));
+        self.add(field, self.unless_passed_over(ProblemKind::Schema), message, self.unless_isolated(Effect::Used));
     }
 
     /// A kind or version other than the one that is meant.
@@ -66,8 +66,11 @@ impl Report {
 
     /// A key that is given twice.
     pub(super) fn repeated(&mut self, field: String) {
+        // Two objects without --- between them have those twice that say what they are.
+        let says_what_it_is = matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "metadata.name");
+        let kind = if says_what_it_is { ProblemKind::Syntax } else { self.unless_passed_over(ProblemKind::Syntax) };
         let message = "the key is given twice: keep one".to_owned();
-        self.add(field, ProblemKind::Syntax, message, self.unless_isolated(Effect::Used));
+        self.add(field, kind, message, self.unless_isolated(Effect::Used));
     }
 
     /// A value of a wrong type.
@@ -88,12 +91,17 @@ impl Report {
         if self.effect == Effect::Isolated { Effect::Isolated } else { effect }
     }
 
+    /// What is wrong in a NetworkPolicy and of no consequence elsewhere.
+    fn unless_passed_over(&self, kind: ProblemKind) -> ProblemKind {
+        if self.effect == Effect::Isolated { kind } else { ProblemKind::PassedOver }
+    }
+
     fn add(&mut self, field: String, kind: ProblemKind, message: String, effect: Effect) {
         if self.unreadable.iter().any(|unreadable| unreadable.starts_with(&field) || field.starts_with(unreadable)) {
             return;
         }
         if self.issues.len() == Self::MAX_ISSUES {
-            self.surplus += 1;
+            self.surplus += usize::from(kind != ProblemKind::PassedOver);
             return;
         }
         self.issues.push(Issue { field: (!field.is_empty()).then_some(field), kind, message, effect });

@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Changes are heard from the kernel (inotify), and those that come together are handed on together. A file is read when
 /// its writer has closed it, or when it is moved into place, which is the better way to change it; the swap that mounted ConfigMaps
 /// do is understood. What a link leads to elsewhere is not watched. A file that is left without any object keeps its last
-/// good version; removing the file removes its objects.
+/// good version, as a broken one does; removing the file removes its objects.
 ///
 /// A directory that is missing or goes away shows in the status as a failure; its objects stay until it is there again.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::tree::Tree;
+use super::tree::{ITEMS, Tree};
 use crate::convert::{Raw, push_index, quote};
 use crate::object::Kind;
 use crate::problem::ProblemKind;
@@ -13,8 +13,26 @@ pub(super) enum Found {
     Known(Kind, Tree),
     /// An object of another kind.
     Foreign(String),
-    /// Something that is no object: field, kind of mistake, message.
-    NoObject(Option<String>, ProblemKind, String),
+    /// Something that is no object.
+    NoObject(NoObject),
+}
+
+/// Something that is no object.
+pub(super) struct NoObject {
+    /// The field that is wrong, if one is meant.
+    pub(super) field: Option<String>,
+    /// What sort of mistake it is.
+    pub(super) kind: ProblemKind,
+    /// What is wrong and what is expected.
+    pub(super) message: String,
+    /// Whether it may be what is left of an object.
+    pub(super) doubtful: bool,
+}
+
+impl NoObject {
+    fn new(field: Option<&str>, kind: ProblemKind, message: &str) -> Self {
+        Self { field: field.map(str::to_owned), kind, message: message.to_owned(), doubtful: true }
+    }
 }
 
 impl Tree {
@@ -23,10 +41,12 @@ impl Tree {
     }
 }
 
-/// The objects of a document, lists taken apart.
+/// The objects of a document, lists taken apart. A document that is null has none, as for kubectl.
 pub(super) fn objects(tree: Tree) -> Vec<Found> {
     let mut found = vec![];
-    collect(tree, None, &mut found);
+    if !tree.value.is_null() {
+        collect(tree, None, &mut found);
+    }
     found
 }
 
@@ -34,8 +54,10 @@ pub(super) fn objects(tree: Tree) -> Vec<Found> {
 /// that of the document, which is limited.
 fn collect(mut tree: Tree, item_kind: Option<(&str, &str)>, found: &mut Vec<Found>) {
     let Some(fields) = tree.value.as_object_mut() else {
-        let message = "no Kubernetes object: expected a mapping with apiVersion, kind and metadata".to_owned();
-        found.push(Found::NoObject(None, ProblemKind::Syntax, message));
+        let message = "no Kubernetes object: expected a mapping with apiVersion, kind and metadata";
+        // A list is nothing that an object is damaged to; a word may be the rest of one.
+        let doubtful = !tree.value.is_array();
+        found.push(Found::NoObject(NoObject { doubtful, ..NoObject::new(None, ProblemKind::Syntax, message) }));
         return;
     };
     if let Some((kind, api_version)) = item_kind {
@@ -44,13 +66,14 @@ fn collect(mut tree: Tree, item_kind: Option<(&str, &str)>, found: &mut Vec<Foun
     }
     let Some(kind) = fields.get("kind").and_then(Value::as_str).filter(|kind| !kind.is_empty()).map(str::to_owned)
     else {
-        let message = "missing: expected the object's kind, such as NetworkPolicy".to_owned();
-        found.push(Found::NoObject(Some("kind".to_owned()), ProblemKind::Schema, message));
+        let doubtful = ["apiVersion", "kind", "metadata", "spec"].into_iter().any(|field| fields.contains_key(field));
+        let message = "missing: expected the object's kind, such as NetworkPolicy";
+        found.push(Found::NoObject(NoObject { doubtful, ..NoObject::new(Some("kind"), ProblemKind::Schema, message) }));
         return;
     };
     // The conversion compares it with the right one, and names it if it differs.
     let api_version = fields.entry("apiVersion").or_insert_with(|| "".into()).as_str().unwrap_or_default().to_owned();
-    match (kind.strip_suffix("List"), fields.contains_key("items"), recognise(&kind, &api_version)) {
+    match (kind.strip_suffix("List"), fields.contains_key(ITEMS), recognise(&kind, &api_version)) {
         (_, _, Some(known)) => found.push(Found::Known(known, tree)),
         (Some(item_kind), true, None) => collect_items(tree, (item_kind, &api_version), found),
         _ => found.push(Found::Foreign(format!("{} {}", quote(&api_version), quote(&kind)))),
@@ -58,23 +81,27 @@ fn collect(mut tree: Tree, item_kind: Option<(&str, &str)>, found: &mut Vec<Foun
 }
 
 fn collect_items(mut tree: Tree, item_kind: (&str, &str), found: &mut Vec<Found>) {
-    let Value::Array(items) = tree.value["items"].take() else {
-        let message = "not a list: expected a list of objects".to_owned();
-        found.push(Found::NoObject(Some("items".to_owned()), ProblemKind::Schema, message));
-        return;
+    let items = match tree.value[ITEMS].take() {
+        Value::Array(items) => items,
+        Value::Null => vec![],
+        _ => {
+            let message = "not a list: expected a list of objects";
+            found.push(Found::NoObject(NoObject::new(Some(ITEMS), ProblemKind::Schema, message)));
+            return;
+        }
     };
     // A plain List says nothing of its items.
     let item_kind = Some(item_kind).filter(|(kind, _)| !kind.is_empty());
     for (index, value) in items.into_iter().enumerate() {
-        let mut prefix = "items".to_owned();
+        let mut prefix = ITEMS.to_owned();
         push_index(&mut prefix, index);
         prefix.push('.');
         let repeated = tree.repeated.iter().filter_map(|path| path.strip_prefix(&prefix)).map(str::to_owned).collect();
         collect(Tree { value, repeated }, item_kind, found);
     }
-    if tree.repeated.iter().any(|path| path == "items") {
-        let message = "the key is given twice: keep one".to_owned();
-        found.push(Found::NoObject(Some("items".to_owned()), ProblemKind::Syntax, message));
+    if tree.repeated.iter().any(|path| path == ITEMS) {
+        let message = "the key is given twice: keep one";
+        found.push(Found::NoObject(NoObject::new(Some(ITEMS), ProblemKind::Syntax, message)));
     }
 }
 
@@ -99,7 +126,7 @@ mod tests {
         let name = |found| match found {
             Found::Known(kind, tree) => format!("{kind} {}", tree.value["metadata"]["name"].as_str().unwrap_or("?")),
             Found::Foreign(name) => format!("foreign {name}"),
-            Found::NoObject(field, ..) => format!("none {}", field.unwrap_or_default()),
+            Found::NoObject(found) => format!("none {}", found.field.unwrap_or_default()),
         };
         objects(Tree { value, repeated: vec![] }).into_iter().map(name).collect()
     }
@@ -111,6 +138,25 @@ mod tests {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [pod("a"), pod("b"), inner, 7, {}]});
         assert_eq!(kinds(list), ["Pod a", "Pod b", "Pod c", "none ", "none kind"]);
         assert_eq!(kinds(json!({"apiVersion": "v1", "kind": "List", "items": {}})), ["none items"]);
+    }
+
+    #[test]
+    fn what_may_be_the_rest_of_an_object_is_doubtful_and_what_is_plainly_none_is_not() {
+        let doubtful = |value| match objects(Tree { value, repeated: vec![] }).pop() {
+            Some(Found::NoObject(found)) => Some(found.doubtful),
+            Some(Found::Known(..) | Found::Foreign(_)) | None => None,
+        };
+        for (value, expected) in [
+            (json!(null), None),
+            (json!({"replicas": 2}), Some(false)),
+            (json!({}), Some(false)),
+            (json!([{"op": "add"}]), Some(false)),
+            (json!("apiVersio"), Some(true)),
+            (json!({"apiVersion": "networking.k8s.io/v1", "spec": {}}), Some(true)),
+            (json!({"kind": "", "metadata": {}}), Some(true)),
+        ] {
+            assert_eq!(doubtful(value.clone()), expected, "{value}");
+        }
     }
 
     #[test]

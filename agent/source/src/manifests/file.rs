@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::document::{Found, objects};
 use podgate_policy::model::Direction;
 
+use super::document::{Found, NoObject, objects};
 use super::open::{self, Unreadable};
 use super::tree::Tree;
-use super::{Place, split, yaml};
+use super::{Place, json, split, yaml};
 use crate::convert::{self, Converted, Issue, Outcome, Strings};
 use crate::object::Object;
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
 
 /// So many objects of one file are read.
-const MAX_OBJECTS: usize = 50_000;
+const MAX_OBJECTS: usize = 200_000;
 /// So many problems of one file are named; one more says that there are others.
 const MAX_PROBLEMS: usize = 1000;
+/// The same for what is passed over: a field newer than podgate is in every object of its kind.
+const MAX_PASSED_OVER: usize = 100;
 
 /// What one file holds.
 #[derive(Debug, Default)]
@@ -25,8 +27,8 @@ pub(super) struct Content {
     pub(super) items: Vec<Item>,
     /// What is wrong with it.
     pub(super) problems: Vec<Problem>,
-    /// Whether an earlier version without this flaw is to be preferred.
-    pub(super) broken: bool,
+    /// Whether part of it could not be read, so that an object that is missing may have been in that part.
+    pub(super) incomplete: bool,
     /// The line on which the content of each YAML document begins, by its number; both counted from 1.
     pub(super) lines: BTreeMap<usize, u64>,
     /// How many objects there were, of whatever kind and condition.
@@ -36,8 +38,18 @@ pub(super) struct Content {
 impl Content {
     /// Whether there was nothing in the file but comments.
     pub(super) fn is_empty(&self) -> bool {
-        !self.broken && self.objects == 0
+        !self.incomplete && self.objects == 0
     }
+}
+
+/// Where reading a document began, to go back to if it can't be read to its end.
+#[derive(Clone, Copy)]
+struct Mark {
+    items: usize,
+    problems: usize,
+    objects: usize,
+    surplus: usize,
+    passed_over: usize,
 }
 
 /// One object and where it was.
@@ -47,6 +59,8 @@ pub(super) struct Item {
     pub(super) document: usize,
     /// The object.
     pub(super) object: Object,
+    /// Whether it stands in for one that can't be read as its author meant it.
+    pub(super) stand_in: bool,
     /// Whether it is what was written: no stand-in, and nothing of it left out.
     pub(super) sound: bool,
     /// Directions in which the object is a policy with rules, but which its `policyTypes` leaves out.
@@ -66,19 +80,16 @@ pub(super) fn read(path: &Path, strings: &mut Strings) -> Option<Content> {
         Ok(text) => parse(path, &text, strings),
         Err(Unreadable::Directory) => return None,
         Err(Unreadable::Because(message)) => {
-            Content { problems: vec![whole_file(path, message)], broken: true, ..Content::default() }
+            Content { problems: vec![whole_file(path, message)], incomplete: true, ..Content::default() }
         }
     })
 }
 
 /// Reads the text of a file.
 pub(super) fn parse(path: &Path, text: &str, strings: &mut Strings) -> Content {
-    let mut parser = Parser { path, strings, content: Content::default(), surplus: 0 };
-    if path.extension().is_some_and(|extension| extension == "json") {
-        parser.json(text);
-    } else {
-        parser.yaml(text);
-    }
+    let content = Content::default();
+    let mut parser = Parser { path, strings, content, documents: 0, surplus: 0, passed_over: 0, is_full: false };
+    parser.read(text);
     parser.finish()
 }
 
@@ -106,43 +117,117 @@ struct Parser<'a> {
     path: &'a Path,
     strings: &'a mut Strings,
     content: Content,
+    /// The number of documents so far.
+    documents: usize,
+    /// Problems that are only counted.
     surplus: usize,
+    /// How many times something was passed over.
+    passed_over: usize,
+    /// Whether there were more objects than are read.
+    is_full: bool,
 }
 
 impl Parser<'_> {
-    fn yaml(&mut self, text: &str) {
-        for (number, document) in (1..).zip(split::documents(text)) {
+    /// Reads the documents as kubectl does: whatever the file is called, JSON where a document begins with a brace and can be
+    /// read so, YAML otherwise.
+    fn read(&mut self, text: &str) {
+        for document in split::documents(text) {
             if !self.has_room() {
                 break;
             }
-            self.content.lines.insert(number, document.first_line());
-            self.document(number, yaml::read(document.text, document.lines_before));
+            let line = document.first_line();
+            let wrong_json = match document.text_as_json() {
+                Some((text, lines_before)) => match self.json(text, lines_before, line) {
+                    Ok(()) => continue,
+                    Err(wrong) => Some(wrong),
+                },
+                None => None,
+            };
+            let number = self.next_document(line);
+            let mark = self.mark();
+            let tree = yaml::read(document.text, document.lines_before, Some(&mut |tree| self.objects(number, tree)));
+            let tree = tree.map_err(|wrong| wrong_json.filter(|_| self.is_json()).unwrap_or(wrong));
+            self.document(number, mark, tree);
         }
     }
 
-    fn json(&mut self, text: &str) {
-        for (number, tree) in (1..).zip(serde_json::Deserializer::from_str(text).into_iter()) {
-            if !self.has_room() {
-                break;
+    /// Reads documents of JSON, one behind the other; an error if not even the first is one.
+    fn json(&mut self, text: &str, lines_before: u64, line: u64) -> Result<(), String> {
+        let mut values = json::Values::new(text, lines_before);
+        let mut number = None;
+        while self.has_room() {
+            let mark = self.mark();
+            let next = number.map_or(self.documents + 1, |number: usize| number + 1);
+            let Some(tree) = values.next(Some(&mut |tree| self.objects(next, tree))) else { break };
+            match (tree, number) {
+                (Err(wrong), None) => {
+                    self.go_back(mark);
+                    return Err(wrong);
+                }
+                (tree, number_before) => {
+                    let is_read = tree.is_ok();
+                    self.documents = next;
+                    if number_before.is_none() {
+                        self.content.lines.insert(next, line);
+                    }
+                    self.document(next, mark, tree);
+                    number = Some(next);
+                    if !is_read {
+                        break;
+                    }
+                }
             }
-            self.document(number, tree.map_err(|error| error.to_string()));
         }
+        Ok(())
+    }
+
+    fn is_json(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "json")
+    }
+
+    fn next_document(&mut self, line: u64) -> usize {
+        self.documents += 1;
+        self.content.lines.insert(self.documents, line);
+        self.documents
     }
 
     fn has_room(&mut self) -> bool {
         let room = self.content.objects < MAX_OBJECTS;
-        if !room {
-            self.content.broken = true;
+        if !room && !self.is_full {
+            (self.is_full, self.content.incomplete) = (true, true);
             self.problem(whole_file(self.path, format!("more than {MAX_OBJECTS} objects: expected smaller files")));
         }
         room
     }
 
-    fn document(&mut self, number: usize, tree: Result<Tree, String>) {
-        let tree = match tree {
-            Ok(tree) => tree,
-            Err(message) => return self.no_object(number, None, ProblemKind::Syntax, message),
-        };
+    fn mark(&self) -> Mark {
+        Mark {
+            items: self.content.items.len(),
+            problems: self.content.problems.len(),
+            objects: self.content.objects,
+            surplus: self.surplus,
+            passed_over: self.passed_over,
+        }
+    }
+
+    /// Forgets what a document has given so far.
+    fn go_back(&mut self, mark: Mark) {
+        self.content.items.truncate(mark.items);
+        self.content.problems.truncate(mark.problems);
+        (self.content.objects, self.surplus, self.passed_over) = (mark.objects, mark.surplus, mark.passed_over);
+    }
+
+    fn document(&mut self, number: usize, mark: Mark, tree: Result<Tree, String>) {
+        match tree {
+            Ok(tree) => self.objects(number, tree),
+            Err(message) => {
+                self.go_back(mark);
+                self.no_object(number, NoObject { field: None, kind: ProblemKind::Syntax, message, doubtful: true });
+            }
+        }
+    }
+
+    fn objects(&mut self, number: usize, tree: Tree) {
         for found in objects(tree) {
             self.content.objects += 1;
             match found {
@@ -155,22 +240,31 @@ impl Parser<'_> {
                 Found::Foreign(name) => {
                     tracing::debug!(path = %self.path.display(), document = number, name, "kind that podgate does not read");
                 }
-                Found::NoObject(field, kind, message) => self.no_object(number, field, kind, message),
+                Found::NoObject(wrong) => self.no_object(number, wrong),
             }
         }
     }
 
-    fn no_object(&mut self, document: usize, field: Option<String>, kind: ProblemKind, message: String) {
-        self.content.broken = true;
+    fn no_object(&mut self, document: usize, wrong: NoObject) {
+        let NoObject { field, kind, message, doubtful } = wrong;
+        self.content.incomplete |= doubtful;
         let origin = self.origin(document);
         self.problem(Problem { origin, object: None, field, kind, message, effect: Effect::LeftOut });
     }
 
     fn object(&mut self, document: usize, converted: Converted, ineffective: Vec<Direction>) {
         let Converted { name, outcome, issues } = converted;
-        self.content.broken |= !matches!(outcome, Outcome::Good(_));
-        if let Outcome::Good(object) | Outcome::StandIn(object) = outcome {
-            self.content.items.push(Item { document, object, sound: issues.is_empty(), ineffective });
+        let sound = issues.iter().all(|issue| issue.kind == ProblemKind::PassedOver);
+        match outcome {
+            Outcome::Good(object) => {
+                self.content.items.push(Item { document, object, stand_in: false, sound, ineffective });
+            }
+            Outcome::StandIn(object) => {
+                // Which object is meant is not known then.
+                self.content.incomplete |= issues.iter().any(|issue| is_of_its_name(issue.field.as_deref()));
+                self.content.items.push(Item { document, object, stand_in: true, sound: false, ineffective });
+            }
+            Outcome::Nothing => self.content.incomplete = true,
         }
         for Issue { field, kind, message, effect } in issues {
             let origin = self.origin(document);
@@ -183,7 +277,12 @@ impl Parser<'_> {
     }
 
     fn problem(&mut self, problem: Problem) {
-        if self.content.problems.len() < MAX_PROBLEMS {
+        if problem.is_passed_over() {
+            self.passed_over += 1;
+            if self.passed_over <= MAX_PASSED_OVER {
+                self.content.problems.push(problem);
+            }
+        } else if self.content.problems.len() < MAX_PROBLEMS + MAX_PASSED_OVER.min(self.passed_over) {
             self.content.problems.push(problem);
         } else {
             self.surplus += 1;
@@ -194,6 +293,16 @@ impl Parser<'_> {
         if self.surplus > 0 {
             self.content.problems.push(whole_file(self.path, format!("{} more problems", self.surplus)));
         }
+        if self.passed_over > MAX_PASSED_OVER {
+            let message = format!("{} more times something is passed over", self.passed_over - MAX_PASSED_OVER);
+            let problem = whole_file(self.path, message);
+            self.content.problems.push(Problem { kind: ProblemKind::PassedOver, effect: Effect::Used, ..problem });
+        }
         self.content
     }
+}
+
+/// Whether a field is one of those that say which object this is.
+fn is_of_its_name(field: Option<&str>) -> bool {
+    matches!(field, None | Some("apiVersion" | "kind" | "metadata" | "metadata.name" | "metadata.namespace"))
 }

@@ -25,8 +25,8 @@ pub(super) struct Folder {
 #[derive(Debug)]
 struct Version {
     path: PathBuf,
+    /// The last good version of each object.
     items: Vec<Item>,
-    whole: bool,
     /// What is wrong with the file now.
     problems: Vec<Problem>,
 }
@@ -58,21 +58,14 @@ impl Folder {
     }
 
     fn take(&mut self, name: &OsStr, path: PathBuf, mut content: Content) {
-        if let Some(known) = self.files.get_mut(name)
-            && known.whole
-            && (content.broken || (content.is_empty() && !known.items.is_empty()))
-        {
-            if content.is_empty() {
-                content.problems.push(emptied(&path));
-            }
-            content.problems.iter_mut().for_each(|problem| problem.effect = Effect::LastGoodKept);
-            self.met.extend_from_slice(&content.problems);
-            known.problems = content.problems;
-            return;
+        let known = self.files.remove(name).map(|version| version.items).unwrap_or_default();
+        if content.is_empty() && !known.is_empty() {
+            content.incomplete = true;
+            content.problems.push(emptied(&path));
         }
+        let items = last_good(known, &mut content);
         self.met.extend_from_slice(&content.problems);
-        let Content { items, problems, broken, .. } = content;
-        self.files.insert(name.to_owned(), Version { path, items, whole: !broken, problems });
+        self.files.insert(name.to_owned(), Version { path, items, problems: content.problems });
     }
 
     /// The objects in force, and everything that is wrong now, sorted.
@@ -88,6 +81,35 @@ impl Folder {
     pub(super) fn take_met(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.met)
     }
+}
+
+/// The objects of a file's new content, with what was known before of those that it can't tell: an object that is broken now
+/// keeps its last good version, and where something can't be read at all, so does every object that is missing.
+///
+/// Each object for itself, as `kubectl apply` would change a cluster: a document that is broken keeps no other from being
+/// read.
+fn last_good(known: Vec<Item>, content: &mut Content) -> Vec<Item> {
+    let now: BTreeMap<_, _> = content.items.iter().map(|item| (item.object.reference(), item.stand_in)).collect();
+    let is_kept = |item: &Item| match now.get(&item.object.reference()) {
+        Some(stand_in) => *stand_in && !item.stand_in,
+        None => content.incomplete,
+    };
+    let kept: Vec<_> = known.into_iter().filter(is_kept).collect();
+    let references: BTreeSet<_> = kept.iter().map(|item| item.object.reference()).collect();
+    let names: BTreeSet<_> = references.iter().map(ToString::to_string).collect();
+    let mut items = std::mem::take(&mut content.items);
+    items.retain(|item| !references.contains(&item.object.reference()));
+    items.extend(kept);
+    for problem in &mut content.problems {
+        let is_kept = match &problem.object {
+            Some(object) => names.contains(object),
+            None => content.incomplete && !references.is_empty(),
+        };
+        if is_kept && !problem.is_passed_over() {
+            problem.effect = Effect::LastGoodKept;
+        }
+    }
+    items
 }
 
 /// A file that loses all its text was cut off more likely than meant so.

@@ -1,23 +1,25 @@
 //! Files of Kubernetes YAML or JSON as a source.
 //!
 //! As `kubectl apply -f DIRECTORY` does, a directory's own `*.yaml`, `*.yml` and `*.json` files are read, not those of
-//! directories in it; hidden files are passed over. A file may hold several documents and `List`s; kinds that podgate doesn't read
-//! are skipped. What kubectl's strict validation and the API server refuse is refused here: unknown fields and repeated keys
-//! included, since a rule with `form:` instead of `from:` would be open to everyone.
+//! directories in it; hidden files are passed over. A file may hold several documents and `List`s. YAML and JSON mean what they
+//! mean to kubectl. Kinds that podgate doesn't read and documents that are null are skipped; fields that it doesn't know are
+//! reported and passed over. Not in a NetworkPolicy: there unknown fields and repeated keys are refused, since a rule with
+//! `form:` instead of `from:` would be open to everyone.
 //!
-//! **A broken file keeps its last good version.** A file is broken if it can't be read, if one of its documents is not YAML or
-//! no object, or if one of its NetworkPolicies is invalid. Then everything it said when it was last whole stays in force. A file
-//! that was never whole counts as far as it goes: its good documents are used, and a policy without rules stands in for each
-//! invalid NetworkPolicy whose namespace can be read. A pod's or another object's bad item alone (an address, a port) is left out
-//! and doesn't break the file.
+//! **What is broken keeps its last good version**, each object for itself. An invalid NetworkPolicy stays in force as it was
+//! last read; where it never was, a policy without rules stands in for it if its namespace can be read. Where a file or a
+//! document can't be read at all, every object that was in the file and is missing now stays as it was. The others change.
+//! A pod's or another object's bad item alone (an address, a port) is left out.
 
 mod directory;
 mod document;
 mod file;
 mod folder;
+mod json;
 mod list;
 mod merge;
 mod open;
+mod scalar;
 mod split;
 mod tree;
 mod values;
@@ -123,6 +125,8 @@ impl Loaded {
     pub(crate) fn without_places(mut self) -> Self {
         self.places.clear();
         self.lines.clear();
+        // A server newer than podgate has fields that podgate doesn't know, in every object.
+        self.problems.retain(|problem| !problem.is_passed_over());
         self.problems.iter_mut().for_each(|problem| problem.origin = Origin::Api);
         self
     }

@@ -5,18 +5,25 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fstatfs, statfs};
 
 /// The largest file that is read.
-const MAX_BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// How long the reading of a file may take. Longer takes one on a network's file system whose server is gone.
 const DEADLINE: Duration = Duration::from_secs(3);
+
+/// A file of which so many bytes more are there when the time is over is given it again: a large one on a slow disk.
+const PROGRESS: u64 = 1 << 20;
+
+/// How long reading may take at all.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// The same while others don't end: many files of one dead server are not waited for one after the other.
 const SHORT_DEADLINE: Duration = Duration::from_millis(200);
@@ -75,16 +82,18 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
 /// Reads a file in a thread of its own, which is left behind if it does not end; until it does the file is not read again.
 fn within(
     path: &Path,
-    read: impl FnOnce(&Path) -> Result<Vec<u8>, Unreadable> + Send + 'static,
+    read: impl FnOnce(&Path, &AtomicU64) -> Result<Vec<u8>, Unreadable> + Send + 'static,
 ) -> Result<Vec<u8>, Unreadable> {
     let others = unending(|paths| if paths.contains(path) { None } else { Some(paths.len()) });
     let Some(others) = others else { return Err(too_long()) };
     let deadline = if others < MANY { DEADLINE } else { SHORT_DEADLINE };
     let (sender, receiver) = sync_channel(1);
     let owned = path.to_owned();
+    let progress = Arc::new(AtomicU64::new(0));
+    let done = progress.clone();
     unending(|paths| paths.insert(path.to_owned()));
     let spawned = thread::Builder::new().name("manifest".to_owned()).spawn(move || {
-        let result = read(&owned);
+        let result = read(&owned, &done);
         unending(|paths| paths.remove(&owned));
         // Whoever asked may have given up.
         drop(sender.send(result));
@@ -93,12 +102,22 @@ fn within(
         unending(|paths| paths.remove(path));
         return Err(Unreadable::Because(format!("can't be read: {error}")));
     }
-    match receiver.recv_timeout(deadline) {
-        Ok(result) => result,
-        Err(RecvTimeoutError::Timeout) => Err(too_long()),
-        Err(RecvTimeoutError::Disconnected) => {
-            unending(|paths| paths.remove(path));
-            Err(Unreadable::Because("can't be read: its reader ended early".to_owned()))
+    let begun = Instant::now();
+    let mut before = 0;
+    loop {
+        match receiver.recv_timeout(deadline) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Timeout) => {
+                let now = progress.load(Ordering::Relaxed);
+                if now - before < PROGRESS || begun.elapsed() >= LONGEST {
+                    return Err(too_long());
+                }
+                before = now;
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                unending(|paths| paths.remove(path));
+                return Err(Unreadable::Because("can't be read: its reader ended early".to_owned()));
+            }
         }
     }
 }
@@ -111,7 +130,7 @@ fn too_long() -> Unreadable {
     Unreadable::Because(format!("can't be read within {} seconds: expected a file of a disk", DEADLINE.as_secs()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Unreadable> {
+fn read(path: &Path, progress: &AtomicU64) -> Result<Vec<u8>, Unreadable> {
     let failed = |what: &'static str| move |error: io::Error| Unreadable::Because(format!("can't be {what}: {error}"));
     // Looked at before it is opened, since opening a device may do something, and after that, since it may be another by then.
     expect_file(&fs::metadata(path).map_err(failed("read"))?)?;
@@ -120,19 +139,24 @@ fn read(path: &Path) -> Result<Vec<u8>, Unreadable> {
     let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path).map_err(failed("opened"))?;
     expect_file(&file.metadata().map_err(failed("read"))?)?;
     expect_disk(fstatfs(&file).map_err(io::Error::from).map_err(failed("read"))?.f_type)?;
-    contents(file)
+    contents(file, progress)
         .map_err(failed("read"))?
         .ok_or_else(|| Unreadable::Because(format!("larger than {} MiB: expected smaller files", MAX_BYTES >> 20)))
 }
 
-/// What an open file holds; `None`: too much.
-fn contents(file: File) -> io::Result<Option<Vec<u8>>> {
+/// What an open file holds; `None`: too much. Tells how many bytes it has so far.
+fn contents(mut file: File, progress: &AtomicU64) -> io::Result<Option<Vec<u8>>> {
     if file.metadata()?.len() > MAX_BYTES {
         return Ok(None);
     }
     let mut bytes = vec![];
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= MAX_BYTES).then_some(bytes))
+    while (&mut file).take(PROGRESS).read_to_end(&mut bytes)? > 0 {
+        progress.store(bytes.len() as u64, Ordering::Relaxed);
+        if bytes.len() as u64 > MAX_BYTES {
+            return Ok(None);
+        }
+    }
+    Ok(Some(bytes))
 }
 
 fn expect_file(found: &Metadata) -> Result<(), Unreadable> {
@@ -161,7 +185,6 @@ fn expect_disk(kind: impl TryInto<u64>) -> Result<(), Unreadable> {
 mod tests {
     use std::os::unix::fs::symlink;
     use std::sync::mpsc::channel;
-    use std::time::Instant;
 
     use tempfile::TempDir;
 
@@ -218,7 +241,18 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("sparse.yaml");
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
-        assert_eq!(because(bytes(&path)), "larger than 16 MiB: expected smaller files");
+        assert_eq!(because(bytes(&path)), "larger than 256 MiB: expected smaller files");
+    }
+
+    #[test]
+    fn a_large_file_of_a_slow_disk_is_waited_for_as_long_as_it_goes_on() {
+        let slow = |_: &Path, progress: &AtomicU64| {
+            thread::sleep(DEADLINE / 2);
+            progress.store(PROGRESS, Ordering::Relaxed);
+            thread::sleep(DEADLINE);
+            Ok(vec![3])
+        };
+        assert_eq!(within(Path::new("/slow/a.yaml"), slow), Ok(vec![3]));
     }
 
     #[test]
@@ -226,7 +260,7 @@ mod tests {
         let path = Path::new("/unending/a.yaml");
         let (end, ended) = channel::<()>();
         let start = Instant::now();
-        let hanging = move |_: &Path| {
+        let hanging = move |_: &Path, _: &AtomicU64| {
             let _ = ended.recv();
             Ok(vec![])
         };
@@ -234,13 +268,13 @@ mod tests {
         assert_eq!(because(within(path, hanging)), expected);
         assert!(start.elapsed() >= DEADLINE);
         let again = Instant::now();
-        assert_eq!(because(within(path, |_| Ok(vec![]))), expected);
+        assert_eq!(because(within(path, |_, _| Ok(vec![]))), expected);
         assert!(again.elapsed() < DEADLINE);
-        assert_eq!(within(Path::new("/unending/b.yaml"), |_| Ok(vec![1])), Ok(vec![1]), "others are read");
+        assert_eq!(within(Path::new("/unending/b.yaml"), |_, _| Ok(vec![1])), Ok(vec![1]), "others are read");
         drop(end);
         while unending(|paths| paths.contains(path)) {
             thread::yield_now();
         }
-        assert_eq!(within(path, |_| Ok(vec![2])), Ok(vec![2]));
+        assert_eq!(within(path, |_, _| Ok(vec![2])), Ok(vec![2]));
     }
 }

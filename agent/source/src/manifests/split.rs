@@ -52,6 +52,16 @@ impl Document<'_> {
         let within = (1..).zip(self.text.lines()).find(|(_, line)| is_content(line)).map_or(1, |(number, _)| number);
         self.lines_before + within
     }
+
+    /// Its text behind `---` and empty lines if it begins with a brace, so that it may be JSON, and the lines of the file
+    /// before that.
+    pub(super) fn text_as_json(&self) -> Option<(&str, u64)> {
+        let marked = is_mark(self.text.split_inclusive('\n').next().unwrap_or_default(), "---");
+        let text = if marked { &self.text["---".len()..] } else { self.text };
+        let text = text.trim_start();
+        let before = &self.text[..self.text.len() - text.len()];
+        text.starts_with('{').then(|| (text, self.lines_before + before.matches('\n').count() as u64))
+    }
 }
 
 fn has_content(text: &str) -> bool {
@@ -90,6 +100,14 @@ mod tests {
     fn content_begins_behind_marks_and_comments() {
         let lines = |text| documents(text).map(|document| document.first_line()).collect::<Vec<_>>();
         assert_eq!(lines("# licence\n\na: 1\n---\n# two\nb: 2\n--- {c: 3}\n"), [3, 6, 7]);
+    }
+
+    #[test]
+    fn what_begins_with_a_brace_may_be_json() {
+        let as_json = |text| documents(text).map(|it| it.text_as_json().map(|(text, lines)| (text.to_owned(), lines)));
+        let found: Vec<_> = as_json("# a\n---\n\n {\"b\": 1}\n---\nc: 1\n--- {d: 1}\n").collect();
+        let expected = [Some(("{\"b\": 1}\n".to_owned(), 3)), None, Some(("{d: 1}\n".to_owned(), 6))];
+        assert_eq!(found, expected);
     }
 
     #[test]

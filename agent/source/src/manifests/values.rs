@@ -12,7 +12,7 @@ use super::{file, split, yaml};
 pub struct Document {
     /// Its number, counted from 1.
     pub number: usize,
-    /// Its value; of a key given twice, the first.
+    /// Its value; of a key given twice, the last.
     pub value: Value,
     /// The paths of keys that are given twice.
     pub repeated: Vec<String>,
@@ -26,7 +26,7 @@ pub fn values(path: &Path) -> Result<Vec<Document>, String> {
     let text = file::text(path).map_err(Unreadable::message)?;
     let mut documents = vec![];
     for (number, document) in (1..).zip(split::documents(&text)) {
-        let tree = yaml::read(document.text, document.lines_before)?;
+        let tree = yaml::read(document.text, document.lines_before, None)?;
         documents.push(Document { number, value: tree.value, repeated: tree.repeated });
     }
     Ok(documents)

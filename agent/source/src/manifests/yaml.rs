@@ -1,51 +1,195 @@
-//! One YAML document, within limits.
+//! One YAML document as kubectl reads it, within limits.
 
-use serde_saphyr::options::DuplicateKeyPolicy;
-use serde_saphyr::{Options, SnippetMode};
+use std::collections::BTreeMap;
+use std::io::BufReader;
 
-use super::tree::Tree;
+use libyaml_safer::{Encoding, Error, EventData, Parser, ScalarStyle};
+use serde_json::Value;
+
+use super::scalar;
+use super::tree::{Builder, Memory, Take, Tree};
+
+/// Nodes that aliases may add to a document: what kubectl's parser grants a small one.
+const MAX_REPLAYED: usize = 400_000;
+/// Lists and mappings in each other. The objects that podgate reads need fewer than 20, schemas in custom resource definitions
+/// more.
+const MAX_DEPTH: usize = 256;
 
 /// Reads one document that begins after `lines_before` lines of its file. The error says what is wrong and where.
 ///
-/// The limits leave room for every real manifest and keep memory and time in proportion to the text: anchors can't expand to
-/// more than [`MAX_REPLAYED`] nodes, and nothing nests deeper than [`MAX_DEPTH`].
-pub(super) fn read(text: &str, lines_before: u64) -> Result<Tree, String> {
-    serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
-        error.render_with_options(serde_saphyr::render_options! {
-            snippets: SnippetMode::Off,
-            line_offset: lines_before,
-        })
-    })
+/// The parser is a port of libyaml, as kubectl's is. The limits leave room for every real manifest and keep memory and time in
+/// proportion to the text: aliases can't expand to more than [`MAX_REPLAYED`] nodes, and nothing nests deeper than [`MAX_DEPTH`].
+pub(super) fn read(text: &str, lines_before: u64, take: Option<Take<'_>>) -> Result<Tree, String> {
+    let mut parser = Parser::new();
+    // All of a text at once would be decoded at once.
+    parser.set_input(BufReader::new(text.as_bytes()));
+    parser.set_encoding(Encoding::Utf8);
+    let mut composer = Composer::new(Builder::new(Memory::for_text(text.len()), take));
+    loop {
+        let event = parser.parse().map_err(|error| told(&error, text, lines_before))?;
+        if event.data == EventData::StreamEnd {
+            return Ok(composer.builder.finish());
+        }
+        let line = event.start_mark.line + 1 + lines_before;
+        composer.event(event.data).map_err(|wrong| format!("line {line}: {wrong}"))?;
+    }
 }
 
-/// Nodes that anchors may add to a document.
-const MAX_REPLAYED: usize = 100_000;
-/// Lists and mappings in each other. The objects that podgate reads need fewer than 20.
-const MAX_DEPTH: usize = 64;
-/// Nodes in a document: what 16 MiB of Kubernetes objects have, with room.
-const MAX_NODES: usize = 2_000_000;
+/// An error with the line of the file.
+fn told(error: &Error, text: &str, lines_before: u64) -> String {
+    let Some(mark) = error.problem_mark() else {
+        let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{85}') || !c.is_control();
+        let line = text.lines().position(|line| !line.chars().all(allowed)).map(|line| line as u64 + 1 + lines_before);
+        return line.map_or_else(|| error.problem().to_owned(), |line| format!("line {line}: {}", error.problem()));
+    };
+    let mut told = format!("line {} column {}: {}", mark.line + 1 + lines_before, mark.column + 1, error.problem());
+    if let (Some(context), Some(mark)) = (error.context(), error.context_mark()) {
+        told.push_str(&format!(" {context} from line {} on", mark.line + 1 + lines_before));
+    }
+    told
+}
 
-fn options() -> Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: MAX_DEPTH,
-            flow_nesting_limit: MAX_DEPTH,
-            max_nodes: MAX_NODES,
-            max_events: 2 * MAX_NODES,
-        },
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: MAX_REPLAYED,
-        },
-        // Told with their paths by `Tree`.
-        duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        // Buffered comments have a limit of their own, which a commented-out rule would reach.
-        emit_comments: false,
-        // 010 is 8 to kubectl's parser and 10 to others, 1_000 a number to one and text to the other: as text they are no ports
-        // to anybody.
-        leading_zero_numbers_as_strings: true,
-        underscored_numbers_as_strings: true,
-        reject_unsupported_tags: true,
-        with_snippet: false,
+/// Makes values of the parser's events.
+struct Composer<'a> {
+    builder: Builder<'a>,
+    /// The anchors of the collections that are open, the outermost first.
+    open: Vec<Option<String>>,
+    /// What anchors stand for; `None`: for something that is not complete.
+    anchors: BTreeMap<String, Option<Value>>,
+    /// How many nodes aliases have added.
+    replayed: usize,
+    /// Whether the value that comes next is merged into its mapping.
+    merging: Vec<bool>,
+}
+
+impl<'a> Composer<'a> {
+    fn new(builder: Builder<'a>) -> Self {
+        Self { builder, open: vec![], anchors: BTreeMap::new(), replayed: 0, merging: vec![false] }
+    }
+
+    fn event(&mut self, event: EventData) -> Result<(), String> {
+        match event {
+            EventData::StreamStart { .. } | EventData::StreamEnd | EventData::DocumentEnd { .. } => Ok(()),
+            EventData::DocumentStart { .. } if self.builder.is_complete() => {
+                Err("more than one document: expected --- on a line of its own between them".to_owned())
+            }
+            EventData::DocumentStart { .. } => Ok(()),
+            EventData::Alias { anchor } => self.alias(&anchor),
+            EventData::Scalar { anchor, tag, value, style, .. } => {
+                self.scalar(anchor, tag.as_deref(), value, style == ScalarStyle::Plain)
+            }
+            EventData::SequenceStart { anchor, .. } => {
+                self.begin(anchor, |builder, is_anchored| builder.begin_list(is_anchored))
+            }
+            EventData::MappingStart { anchor, .. } => self.begin(anchor, |builder, _| builder.begin_mapping()),
+            EventData::SequenceEnd | EventData::MappingEnd => self.end(),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        anchor: Option<String>,
+        begin: impl FnOnce(&mut Builder<'a>, bool) -> Result<(), String>,
+    ) -> Result<(), String> {
+        if self.builder.depth() >= MAX_DEPTH {
+            return Err(format!("more than {MAX_DEPTH} lists and mappings in each other: expected fewer"));
+        }
+        if self.builder.wants_key() && self.merging.last() == Some(&false) {
+            return Err("a key that is a list or a mapping: expected text".to_owned());
+        }
+        begin(&mut self.builder, anchor.is_some())?;
+        if let Some(anchor) = &anchor {
+            self.anchors.insert(anchor.clone(), None);
+        }
+        self.open.push(anchor);
+        self.merging.push(false);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        let anchor = self.open.pop().flatten();
+        self.merging.pop();
+        let Some((value, ended)) = self.builder.end() else { return Ok(()) };
+        // One within it of the same name stands.
+        if let Some(anchor) = anchor
+            && self.anchors.get(&anchor) == Some(&None)
+        {
+            self.builder.memory.spend_value(&value)?;
+            self.anchors.insert(anchor, Some(value.clone()));
+        }
+        if self.is_merged() {
+            return self.builder.merge(value);
+        }
+        self.builder.put(value, ended);
+        Ok(())
+    }
+
+    fn scalar(&mut self, anchor: Option<String>, tag: Option<&str>, text: String, plain: bool) -> Result<(), String> {
+        if self.is_key() && scalar::merges(&text, tag, plain) {
+            self.set_merging(true);
+            return Ok(());
+        }
+        let value = scalar::value(text, tag, plain)?;
+        if let Some(anchor) = anchor {
+            self.builder.memory.spend_value(&value)?;
+            self.anchors.insert(anchor, Some(value.clone()));
+        }
+        self.put(value)
+    }
+
+    fn alias(&mut self, anchor: &str) -> Result<(), String> {
+        let value = match self.anchors.get(anchor) {
+            None => return Err(format!("the alias *{anchor} stands for no anchor before it")),
+            Some(None) => return Err(format!("the anchor &{anchor} contains itself: expected no recursive alias")),
+            Some(Some(value)) => value,
+        };
+        self.replayed += nodes(value, MAX_REPLAYED);
+        if self.replayed > MAX_REPLAYED {
+            return Err(format!("alias *{anchor}: more than {MAX_REPLAYED} nodes by aliases: expected fewer"));
+        }
+        self.builder.memory.spend_value(value)?;
+        let value = value.clone();
+        self.put(value)
+    }
+
+    /// Puts a value that is not built from parts.
+    fn put(&mut self, value: Value) -> Result<(), String> {
+        if self.is_merged() {
+            return self.builder.merge(value);
+        }
+        if self.is_key() {
+            self.builder.key(scalar::key(value)?);
+            return Ok(());
+        }
+        self.builder.scalar(value)
+    }
+
+    /// Whether a key comes next, and not what is merged.
+    fn is_key(&self) -> bool {
+        self.builder.wants_key() && self.merging.last() == Some(&false)
+    }
+
+    /// Whether what is complete now is merged; asked once.
+    fn is_merged(&mut self) -> bool {
+        let merged = self.merging.last() == Some(&true);
+        self.set_merging(false);
+        merged
+    }
+
+    fn set_merging(&mut self, merging: bool) {
+        if let Some(last) = self.merging.last_mut() {
+            *last = merging;
+        }
+    }
+}
+
+/// How many nodes a value has, counted up to a limit.
+fn nodes(value: &Value, limit: usize) -> usize {
+    let within = |count: usize, value: &Value| if count > limit { count } else { count + nodes(value, limit - count) };
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+        Value::Array(items) => items.iter().fold(1, within),
+        Value::Object(fields) => fields.values().fold(1, within),
     }
 }
 
@@ -55,38 +199,62 @@ mod tests {
 
     use super::*;
 
-    fn value(text: &str) -> serde_json::Value {
-        read(text, 0).expect(text).value
+    fn value(text: &str) -> Value {
+        read(text, 0, None).expect(text).value
     }
 
     #[test]
     fn scalars_have_the_types_that_kubectl_gives_them() {
         assert_eq!(
-            value("{a: 80, b: '80', c: http, d: true, e: on, f: ~, g: , h: 2001-01-01, i: \"x\\ty\"}"),
+            value(
+                "{a: 80, b: '80', c: http, d: true, e: on, f: ~, g: , h: 2001-01-01, i: \"x\\ty\", j: 57e4321, k: 010}"
+            ),
             json!({
                 "a": 80, "b": "80", "c": "http", "d": true, "e": true, "f": null, "g": null, "h": "2001-01-01", "i": "x\ty",
+                "j": "57e4321", "k": 8,
             })
         );
     }
 
     #[test]
-    fn numbers_that_parsers_read_differently_are_text() {
-        assert_eq!(value("[010, 1_000]"), json!(["010", "1_000"]));
+    fn text_may_be_indented_and_broken_as_kubectl_takes_it() {
+        assert_eq!(
+            value("a:\n  b: '[\n    {\"c\": 1}\n  ]'\nd: \"one;\ntwo\"\n"),
+            json!({"a": {"b": "[ {\"c\": 1} ]"}, "d": "one; two"})
+        );
+        assert_eq!(value("a: [\n\t\"b\",\n\t\"c\"\n]\nd: {\n\te: f\n}\n"), json!({"a": ["b", "c"], "d": {"e": "f"}}));
+        assert_eq!(value("a:\tb\t\nc: 'd\n\te'\n"), json!({"a": "b", "c": "d e"}));
+        assert_eq!(value("a: [\nb\n]\nc: {\nd: e\n}\n"), json!({"a": ["b"], "c": {"d": "e"}}));
+    }
+
+    #[test]
+    fn keys_become_text() {
+        assert_eq!(value("{1: a, on: b, ? c : d, 'e': f}"), json!({"1": "a", "true": "b", "c": "d", "e": "f"}));
+        for text in ["{~: a}", "{[a]: b}", "? {a: b}\n: c\n"] {
+            assert!(read(text, 0, None).unwrap_err().contains("a key that is"), "{text}");
+        }
     }
 
     #[test]
     fn anchors_and_merge_keys_are_expanded() {
         assert_eq!(
-            value("a: &a {app: web}\nb: *a\nc: {<<: *a, tier: front}\n"),
-            json!({"a": {"app": "web"}, "b": {"app": "web"}, "c": {"app": "web", "tier": "front"}})
+            value("a: &a {app: web}\nb: *a\nc: {<<: *a, tier: front}\nd: &d x\n*d : [*d]\n"),
+            json!({"a": {"app": "web"}, "b": {"app": "web"}, "c": {"app": "web", "tier": "front"}, "d": "x", "x": ["x"]})
         );
+        assert_eq!(
+            value("{<<: [{a: 1}, {a: 2, b: 3}], c: {<<: {d: 1}, d: 2}}"),
+            json!({"a": 1, "b": 3, "c": {"d": 2}})
+        );
+        assert_eq!(value("{a: 1, <<: {a: 2}, '<<': 3}"), json!({"a": 2, "<<": 3}));
+        assert_eq!(read("{<<: {a: 1}, a: 2}", 0, None).unwrap().repeated, Vec::<String>::new());
+        assert!(read("<<: a\n", 0, None).is_err());
     }
 
     #[test]
-    fn keys_given_twice_are_told_with_their_paths() {
-        let tree = read("spec:\n  ingress:\n  - from: [1]\n    from: [2]\n  ingress: []\n", 0).expect("YAML");
+    fn of_a_key_given_twice_the_last_counts_and_its_path_is_told() {
+        let tree = read("spec:\n  ingress:\n  - from: [1]\n    from: [2]\n  ingress: []\n", 0, None).expect("YAML");
         assert_eq!(tree.repeated, ["spec.ingress[0].from", "spec.ingress"]);
-        assert_eq!(tree.value, json!({"spec": {"ingress": [{"from": [1]}]}}));
+        assert_eq!(tree.value, json!({"spec": {"ingress": []}}));
     }
 
     #[test]
@@ -95,8 +263,24 @@ mod tests {
     }
 
     #[test]
+    fn objects_of_a_list_that_say_what_they_are_are_taken_one_by_one() {
+        let text = "items:\n- {apiVersion: v1, kind: Pod, a: 1, a: 2}\n- {metadata: {}}\n- &a {apiVersion: v1, kind: Pod}\n- *a\n";
+        let mut taken = vec![];
+        let rest = read(text, 0, Some(&mut |tree| taken.push(tree))).expect("YAML");
+        let pod = json!({"apiVersion": "v1", "kind": "Pod"});
+        assert_eq!(rest, Tree { value: json!({"items": [{"metadata": {}}]}), repeated: vec![] });
+        let values: Vec<_> = taken.iter().map(|tree| tree.value.clone()).collect();
+        assert_eq!(values, [json!({"apiVersion": "v1", "kind": "Pod", "a": 2}), pod.clone(), pod]);
+        assert_eq!(taken[0].repeated, ["a"]);
+    }
+
+    #[test]
     fn errors_name_the_line_of_the_file() {
-        let error = read("a: [\n", 40).expect_err("no YAML");
-        assert!(error.contains("line 4"), "{error}");
+        for (text, line) in
+            [("a: [\n", "line 4"), ("a: b: c\n", "line 41"), ("a: *b\n", "line 41"), ("a: \u{1}\n", "line 41")]
+        {
+            let error = read(text, 40, None).expect_err("no YAML");
+            assert!(error.contains(line), "{error}");
+        }
     }
 }

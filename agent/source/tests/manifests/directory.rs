@@ -150,20 +150,25 @@ async fn broken_file_keeps_its_last_good_version_and_is_named() {
     let kept = "the last good version stays in force";
     for (broken, problem) in [
         ("a: [".to_owned(), "net.yaml, document 1: ".to_owned()),
+        ("apiVersio".to_owned(), "net.yaml, document 1: no Kubernetes object".to_owned()),
         (
-            format!("{}{}", policy("{ingress: [{ports: [{port: 0}]}]}"), pod("new")),
+            format!("{}{}", policy("{ingress: [{ports: [{port: 0}]}]}"), pod("a")),
             format!(
                 "net.yaml, document 1: NetworkPolicy shop/p: spec.ingress[0].ports[0].port: 0 is not a port: expected 1 to 65535; {kept}"
             ),
         ),
         (
-            format!("{}---\n{}", pod("new"), policy("{ingress: [{form: []}]}")),
+            format!("{}---\n{}", pod("a"), policy("{ingress: [{form: []}]}")),
             format!(
                 "net.yaml, document 2: NetworkPolicy shop/p: spec.ingress[0].form: unknown field: expected one of from, ports; {kept}"
             ),
         ),
         ("\0".to_owned(), format!("net.yaml: binary or UTF-16: expected YAML or JSON in UTF-8; {kept}")),
         (String::new(), format!("net.yaml: empty: expected its objects; remove the file to remove them; {kept}")),
+        (
+            "---\nnull\n".to_owned(),
+            format!("net.yaml: empty: expected its objects; remove the file to remove them; {kept}"),
+        ),
     ] {
         let met: u64 = watched.source.status.borrow().problems_met.values().sum();
         watched.write("net.yaml", &broken);
@@ -178,6 +183,62 @@ async fn broken_file_keeps_its_last_good_version_and_is_named() {
     watched.until(|cluster| cluster.policies != before.policies).await;
     assert_eq!(watched.pods(), ["o"]);
     assert!(watched.problems(0).await.is_empty());
+}
+
+/// A policy `shop/p` that allows everything or nothing.
+fn switch(open: bool) -> String {
+    policy(if open { "{ingress: [{}]}" } else { "{policyTypes: [Ingress]}" })
+}
+
+fn is_open(cluster: &Cluster) -> bool {
+    cluster.policies[&ObjectKey::new("shop", "p")].ingress != Isolation::Restricted(vec![])
+}
+
+#[tokio::test]
+async fn a_document_that_is_foreign_or_broken_keeps_no_policy_of_its_file_from_changing() {
+    for (name, extra, problems, keeps) in [
+        ("null", "null\n", 0, false),
+        (
+            "text over lines",
+            "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nspec:\n  config: '{\n  }'\n",
+            0,
+            false,
+        ),
+        ("a mapping", "foo: bar\n", 1, false),
+        ("a list", "- op: add\n", 1, false),
+        ("a field to come", "{apiVersion: v1, kind: Pod, metadata: {name: n}, spec: {fieldToCome: 1}}\n", 1, false),
+        ("a key given twice", "{apiVersion: v1, kind: Pod, metadata: {name: n}, spec: {}, spec: {}}\n", 1, false),
+        ("no YAML", "{{ template }}: [\n", 1, true),
+        ("no kind", "{apiVersion: v1, metadata: {name: n}}\n", 1, true),
+        ("no name", "{apiVersion: v1, kind: Pod, metadata: {}}\n", 1, true),
+    ] {
+        let open = format!("{}{}", switch(true), pod("a"));
+        let mut watched = Watched::with(&[("net.yaml", &open)]).await;
+        assert!(is_open(&watched.cluster), "{name}");
+        watched.write("net.yaml", &format!("{}---\n{extra}", switch(false)));
+        watched.until(|cluster| !is_open(cluster)).await;
+        watched.status(|status| status.problem_count == problems).await;
+        assert_eq!(
+            watched.pods().contains(&"a".to_owned()),
+            keeps,
+            "{name}: what is missing may be the broken document"
+        );
+        watched.write("net.yaml", &switch(false));
+        watched.problems(0).await;
+        watched.until(|cluster| cluster.pods.is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_invalid_policy_is_kept_as_it_was_while_others_of_its_file_change() {
+    let other = |open| switch(open).replace("name: p", "name: q");
+    let mut watched = Watched::with(&[("net.yaml", &format!("{}---\n{}", switch(false), other(true)))]).await;
+    let key = ObjectKey::new("shop", "q");
+    let before = watched.cluster.policies[&key].clone();
+    watched.write("net.yaml", &format!("{}---\n{}", switch(true), other(true).replace("ingress:", "ingres:")));
+    watched.until(is_open).await;
+    assert_eq!(watched.cluster.policies[&key], before);
+    assert_eq!(watched.problems(1).await.len(), 1);
 }
 
 #[tokio::test]
@@ -214,7 +275,7 @@ async fn file_that_was_never_good_counts_as_far_as_it_goes() {
     // What stands in for a broken policy is no good version to keep.
     watched.write(
         "net.yaml",
-        &format!("{}{}", pod("c"), policy("{podSelector: {matchLabels: {app: web}}, ingress: [null]}")),
+        &format!("{}---\n{}", pod("c"), policy("{podSelector: {matchLabels: {app: web}}, ingress: [null]}")),
     );
     watched.until(has("c")).await;
     assert_eq!(watched.pods(), ["c"]);

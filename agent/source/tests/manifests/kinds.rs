@@ -351,11 +351,11 @@ fn json_is_read_like_yaml() {
     let text = "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\n\t\"metadata\":{\"name\":\"a\"}}\n\
                 {\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"b\",\"name\":\"c\"}} {\"kind\"";
     let loaded = manifests::parse(Path::new("pods.json"), text);
-    assert_eq!(loaded.cluster.pods.keys().map(ToString::to_string).collect::<Vec<_>>(), ["default/a", "default/b"]);
+    assert_eq!(loaded.cluster.pods.keys().map(ToString::to_string).collect::<Vec<_>>(), ["default/a", "default/c"]);
     assert_eq!(
         loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "pods.json, document 2: Pod default/b: metadata.name: the key is given twice: keep one; the rest of the object counts",
+            "pods.json, document 2: Pod default/c: metadata.name: the key is given twice: keep one; the rest of the object counts",
             "pods.json, document 3: EOF while parsing an object at line 3 column 75; left out",
         ]
     );

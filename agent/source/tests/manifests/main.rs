@@ -1,5 +1,6 @@
 //! Manifests: what is accepted, what is refused with which words, and what a directory of them becomes.
 
+mod as_kubectl;
 mod directory;
 mod examples;
 mod hostile;

@@ -135,16 +135,6 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         r#""80" is not a valid port name: expected at most 15 lower case letters, digits and single '-' between them, at least one letter"#,
     ),
     (
-        "{ingress: [{ports: [{port: 010}]}]}",
-        "spec.ingress[0].ports[0].port",
-        r#""010" is not a valid port name: expected at most 15 lower case letters, digits and single '-' between them, at least one letter"#,
-    ),
-    (
-        "{ingress: [{ports: [{port: 1_000}]}]}",
-        "spec.ingress[0].ports[0].port",
-        r#""1_000" is not a valid port name: expected at most 15 lower case letters, digits and single '-' between them, at least one letter"#,
-    ),
-    (
         "{ingress: [{ports: [{port: ''}]}]}",
         "spec.ingress[0].ports[0].port",
         r#""" is not a valid port name: expected at most 15 lower case letters, digits and single '-' between them, at least one letter"#,

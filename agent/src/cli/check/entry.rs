@@ -76,7 +76,7 @@ fn of_problem(loaded: &Loaded, problem: &Problem) -> Entry {
         object: problem.object.clone(),
         field: problem.field.clone(),
         rule: mistake(problem).name(),
-        severity: Severity::Error,
+        severity: mistake(problem).severity(),
         why,
         instead,
         order: 0,
@@ -92,7 +92,7 @@ fn parts(message: &str) -> (String, Option<String>) {
     }
 }
 
-/// The sorts of mistakes that make an object invalid.
+/// The sorts of mistakes in files: those that make an object invalid, and what is passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mistake {
     File,
@@ -101,11 +101,12 @@ pub(super) enum Mistake {
     Value,
     Except,
     Duplicate,
+    PassedOver,
 }
 
 impl Mistake {
-    pub(super) const ALL: [Self; 6] =
-        [Self::File, Self::Syntax, Self::Schema, Self::Value, Self::Except, Self::Duplicate];
+    pub(super) const ALL: [Self; 7] =
+        [Self::File, Self::Syntax, Self::Schema, Self::Value, Self::Except, Self::Duplicate, Self::PassedOver];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -115,17 +116,26 @@ impl Mistake {
             Self::Value => "invalid-value",
             Self::Except => "invalid-except",
             Self::Duplicate => "duplicate-object",
+            Self::PassedOver => "passed-over",
+        }
+    }
+
+    const fn severity(self) -> Severity {
+        match self {
+            Self::PassedOver => Severity::Note,
+            Self::File | Self::Syntax | Self::Schema | Self::Value | Self::Except | Self::Duplicate => Severity::Error,
         }
     }
 
     pub(super) const fn about(self) -> &'static str {
         match self {
             Self::File => "A file can't be read as a whole.",
-            Self::Syntax => "A document is not YAML or JSON, or gives a key twice.",
-            Self::Schema => "A field is unknown, or its value has another type.",
+            Self::Syntax => "A document is not YAML or JSON, or a policy gives a key twice.",
+            Self::Schema => "The value of a field has another type, or a policy has an unknown field.",
             Self::Value => "The API server would not accept the value.",
             Self::Except => "An exception of an ipBlock is no smaller part of its cidr.",
             Self::Duplicate => "The object is defined twice.",
+            Self::PassedOver => "A field is unknown or given twice outside a policy: passed over, as kubectl does.",
         }
     }
 }
@@ -139,12 +149,13 @@ fn mistake(problem: &Problem) -> Mistake {
         ProblemKind::Invalid if problem.field.as_ref().is_some_and(of_except) => Mistake::Except,
         ProblemKind::Invalid => Mistake::Value,
         ProblemKind::Duplicate => Mistake::Duplicate,
+        ProblemKind::PassedOver => Mistake::PassedOver,
     }
 }
 
 /// Every rule with what it is about and how bad its findings are at worst.
 pub(super) fn rules() -> impl Iterator<Item = (&'static str, &'static str, Severity)> {
-    let mistakes = Mistake::ALL.into_iter().map(|it| (it.name(), it.about(), Severity::Error));
+    let mistakes = Mistake::ALL.into_iter().map(|it| (it.name(), it.about(), it.severity()));
     mistakes.chain(Rule::ALL.into_iter().map(|rule| {
         let severity = if rule == Rule::RulesWithoutType { Severity::Error } else { Severity::Warning };
         (rule.name(), rule.about(), severity)
