@@ -7,7 +7,7 @@ use std::slice;
 use anyhow::bail;
 use clap::Args;
 use podgate_policy::cluster::Cluster;
-use podgate_policy::diff::{Cause, Change, Diff, End, Move, diff_telling, render};
+use podgate_policy::diff::{Cause, Change, Diff, End, Move, NotCompared, diff_telling, not_compared, render};
 use podgate_policy::model::ObjectKey;
 use serde::Serialize;
 
@@ -18,11 +18,14 @@ use super::progress::Progress;
 /// Exit status when something opens or closes.
 const DIFFERENT: u8 = 1;
 
+/// Exit status when there was nothing to compare.
+const NOTHING_COMPARED: u8 = 3;
+
 /// Tell which connections open or close between two sets of objects
 ///
 /// Two sets of files, or a cluster as it is and one set of files. Both sets hold everything: namespaces, pods and policies. Compared are all pairs of pods, and pods with the addresses
 /// outside that ipBlocks of either set tell apart. Exit status: 0 nothing opens or closes, 1 something does, 2 when the input
-/// is invalid.
+/// is invalid, 3 when nothing was compared: there are no pods, no ports, or none that the policies that differ select.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
     /// A file of Kubernetes YAML or a directory of such files: first the old state, then the new one. Given once, the old
@@ -47,6 +50,7 @@ struct View {
     changes: Vec<ChangeView>,
     pods_added: Vec<String>,
     pods_removed: Vec<String>,
+    not_compared: Option<String>,
 }
 
 /// A connection that opens or closes. An end that is no pod is a block, which stands for its addresses outside the cluster.
@@ -68,11 +72,17 @@ impl DiffArgs {
         let (old, new) = self.read(&progress)?;
         let diff = diff_telling(&old, &new, &self.ports.choice(), &mut progress.judging_pairs());
         drop(progress);
-        match self.output {
-            Format::Text => print(&render(&diff, &old, &new))?,
-            Format::Json => print_json(&view(&diff))?,
+        let not_compared = not_compared(&old, &new, &self.ports.choice(), &diff);
+        match (self.output, &not_compared) {
+            (Format::Text, Some(why)) => eprintln!("podgate: {why}"),
+            (Format::Text, None) => print(&render(&diff, &old, &new))?,
+            (Format::Json, _) => print_json(&view(&diff, not_compared.as_ref()))?,
         }
-        Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+        Ok(match (diff.is_empty(), not_compared) {
+            (_, Some(_)) => ExitCode::from(NOTHING_COMPARED),
+            (true, None) => ExitCode::SUCCESS,
+            (false, None) => ExitCode::from(DIFFERENT),
+        })
     }
 
     /// The old state and the new one.
@@ -86,12 +96,13 @@ impl DiffArgs {
     }
 }
 
-fn view(diff: &Diff) -> View {
+fn view(diff: &Diff, not_compared: Option<&NotCompared>) -> View {
     let names = |pods: &std::collections::BTreeSet<ObjectKey>| pods.iter().map(ToString::to_string).collect();
     View {
         changes: diff.changes.iter().map(change).collect(),
         pods_added: names(&diff.added),
         pods_removed: names(&diff.removed),
+        not_compared: not_compared.map(ToString::to_string),
     }
 }
 

@@ -35,7 +35,7 @@ fn the_json_has_each_pair() {
         podgate(states.path(), &["diff", "-f", "new.yaml", "-f", "old.yaml", "--port", "TCP/22", "-o", "json"]);
     let change = json!({"change": "opens", "because": "policy", "from": "shop/web", "to": "shop/api", "outside": null,
         "protocol": "TCP", "port": 22});
-    let expected = json!({"changes": [change], "pods_added": [], "pods_removed": []});
+    let expected = json!({"changes": [change], "pods_added": [], "pods_removed": [], "not_compared": null});
     assert_eq!((output.status.code(), parsed(&output)), (Some(1), expected));
 }
 
@@ -50,5 +50,36 @@ fn a_single_state_is_compared_with_a_cluster_and_three_with_nothing() {
         let output = podgate(states.path(), &[&["diff"], arguments].concat());
         assert_eq!(result(&output), (Some(2), String::new()));
         assert!(stderr(&output).contains(complaint), "{output:?}");
+    }
+}
+
+#[test]
+fn where_nothing_can_be_compared_that_is_said_and_ends_in_3() {
+    let workload = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: api, namespace: shop}\n";
+    let closed = policy("api", "{podSelector: {matchLabels: {app: api}}}");
+    let elsewhere = |spec: &str| policy("none", spec);
+    let portless = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop, labels: {app: api}}\n";
+    for (old, new, why) in [
+        (workload.to_owned() + &closed, workload.to_owned() + &api_serves_web(), "there are no pods in either state"),
+        (workload.to_owned(), workload.to_owned(), "there are no pods in either state"),
+        (
+            SHOP.to_owned() + &elsewhere("{podSelector: {matchLabels: {app: none}}}"),
+            SHOP.to_owned() + &elsewhere("{podSelector: {matchLabels: {app: none}}, ingress: [{}]}"),
+            "no pod of either state is selected by the policies that differ: shop/none",
+        ),
+        (
+            portless.to_owned() + &closed,
+            portless.to_owned() + &api_serves_web(),
+            "no pod names a container port; give --port",
+        ),
+    ] {
+        let states = directory(&[("old.yaml", &old), ("new.yaml", &new)]);
+        let output = podgate(states.path(), &["diff", "-f", "old.yaml", "-f", "new.yaml"]);
+        assert_eq!(result(&output), (Some(3), String::new()), "{why}");
+        assert!(stderr(&output).starts_with(&format!("podgate: nothing was compared: {why}")), "{output:?}");
+        let output = podgate(states.path(), &["diff", "-f", "old.yaml", "-f", "new.yaml", "-o", "json"]);
+        let said = parsed(&output);
+        assert_eq!((output.status.code(), said["changes"].as_array().map(Vec::len)), (Some(3), Some(0)));
+        assert!(said["not_compared"].as_str().unwrap().contains(why), "{said}");
     }
 }

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 pub use render::render;
 
 use crate::cluster::Cluster;
+use crate::explain::listed;
 use crate::matrix::{PortChoice, Row, matrix_telling};
 use crate::model::{ObjectKey, Pod, Protocol};
 
@@ -98,6 +99,67 @@ impl fmt::Display for End {
             Self::Outside(block) => block.fmt(f),
         }
     }
+}
+
+/// Why nothing that opens or closes was found although something may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotCompared {
+    /// There are no pods in either state: workloads alone run nothing.
+    NoPods,
+    /// No pod names a container port, and no ports were asked for.
+    NoPorts,
+    /// The policies that differ, these, select no pod of either state.
+    NothingSelected(BTreeSet<ObjectKey>),
+}
+
+impl fmt::Display for NotCompared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nothing was compared: ")?;
+        match self {
+            Self::NoPods => f.write_str(
+                "there are no pods in either state, and workloads such as Deployments stand for none; add the pods, as \
+                 kubectl get pods -A -o yaml gives them",
+            ),
+            Self::NoPorts => f.write_str("no pod names a container port; give --port"),
+            Self::NothingSelected(policies) => {
+                let policies: Vec<_> = policies.iter().map(ObjectKey::to_string).collect();
+                write!(f, "no pod of either state is selected by the policies that differ: {}", listed(&policies))
+            }
+        }
+    }
+}
+
+/// Why a diff without changes says nothing; `None`: it has changes, or states with nothing that could open or close are the
+/// same.
+#[must_use]
+pub fn not_compared(old: &Cluster, new: &Cluster, choice: &PortChoice, diff: &Diff) -> Option<NotCompared> {
+    if !diff.is_empty() {
+        return None;
+    }
+    if pods(old).is_empty() && pods(new).is_empty() {
+        return Some(NotCompared::NoPods);
+    }
+    let differing: BTreeSet<_> = differing_policies(old, new).collect();
+    if differing.is_empty() {
+        return None;
+    }
+    if !differing.iter().any(|key| selects(old, key) || selects(new, key)) {
+        return Some(NotCompared::NothingSelected(differing.into_iter().cloned().collect()));
+    }
+    ports(old, new, choice).values().all(BTreeSet::is_empty).then_some(NotCompared::NoPorts)
+}
+
+/// The policies that are other than before, new or gone.
+fn differing_policies<'c>(old: &'c Cluster, new: &'c Cluster) -> impl Iterator<Item = &'c ObjectKey> {
+    let all = old.policies.keys().chain(new.policies.keys());
+    all.filter(move |key| old.policies.get(*key) != new.policies.get(*key))
+}
+
+/// Whether a policy selects a pod of the pod network.
+fn selects(cluster: &Cluster, key: &ObjectKey) -> bool {
+    let Some(policy) = cluster.policies.get(key) else { return false };
+    let selected = |pod: &Pod| pod.key.namespace == key.namespace && policy.pod_selector.matches(&pod.labels);
+    cluster.pods.values().any(|pod| pod.is_networked() && selected(pod))
 }
 
 /// Compares two states on the given ports. Of container ports, those of both states count.
