@@ -27,10 +27,18 @@ pub(super) fn link_first(program: BorrowedFd<'_>, ifindex: u32, direction: Direc
     };
     match attempt().map_err(|error| failed(ifindex, direction, "linking", &error))? {
         (link, Standing::First) => Ok(link),
-        (_, Standing::Behind | Standing::Absent) => Err(Error::Attach {
+        (_, Standing::Behind) => Err(Error::Attach {
             ifindex,
             reason: format!(
                 "another TCX program keeps putting itself before podgate's at the {} hook: order it after podgate's",
+                hook_name(direction)
+            ),
+        }),
+        // Nobody else's doing: interfaces go with their pods.
+        (_, Standing::Absent) => Err(Error::Attach {
+            ifindex,
+            reason: format!(
+                "the interface went away, or into another network namespace, while its {} hook was linked",
                 hook_name(direction)
             ),
         }),

@@ -126,7 +126,12 @@ fn services(status: &Status) -> String {
         let _ = write!(line, "; {} of Services DENIED for want of room", plural(services.frontends_denied, "port"));
     }
     if services.untagged > 0 {
-        let _ = write!(line, "; {} CAME WITHOUT THEIR TAG: another program clears it", services.untagged);
+        let _ = write!(
+            line,
+            "; {} came without their tag, judged by where they came from: the agent or a pod's sandbox was replaced, or, if the \
+             number grows, another program clears it",
+            services.untagged
+        );
     }
     if services.left_out > 0 {
         let _ = write!(line, "; NO ROOM for {} more addresses", services.left_out);

@@ -82,7 +82,8 @@ fn one_line_tells_what_is_judged_at_the_exit_and_what_is_in_the_way_of_it() {
                     5 allowed, 0 denied";
     assert_eq!(line(&status), expected);
     (status.services.untagged, status.services.left_out) = (2, 3);
-    let more = "; 2 CAME WITHOUT THEIR TAG: another program clears it; NO ROOM for 3 more addresses";
+    let more = "; 2 came without their tag, judged by where they came from: the agent or a pod's sandbox was replaced, \
+                or, if the number grows, another program clears it; NO ROOM for 3 more addresses";
     assert_eq!(line(&status), format!("{expected}{more}"));
 }
 
