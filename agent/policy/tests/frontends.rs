@@ -55,8 +55,8 @@ fn service_is_reached_at_all_its_cluster_external_and_load_balancer_addresses() 
 }
 
 #[test]
-fn headless_and_external_services_are_reached_at_no_address_of_theirs() {
-    for form in [ServiceForm::Headless, ServiceForm::ExternalName] {
+fn headless_and_external_services_and_those_of_other_proxies_are_reached_at_no_address_of_theirs() {
+    for form in [ServiceForm::Headless, ServiceForm::ExternalName, ServiceForm::OtherProxy] {
         let service = Service { form, external_ips: ips(&["192.0.2.9"]), ..service(&["10.96.0.1"]) };
         assert_eq!(frontends(&[service]), ips(&[]), "{form:?}");
     }
@@ -70,6 +70,12 @@ fn addresses_that_no_other_host_can_have_never_get_in() {
         ..service(&[])
     };
     assert_eq!(frontends(&[service]), ips(&["192.0.2.1"]));
+}
+
+#[test]
+fn addresses_of_a_family_without_a_cluster_ip_are_not_served() {
+    let service = Service { external_ips: ips(&["192.0.2.9", "2001:db8::9"]), ..service(&["10.96.0.1"]) };
+    assert_eq!(frontends(&[service]), ips(&["10.96.0.1", "192.0.2.9"]));
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn change_of_anything_but_addresses_is_none() {
 /// A Service with few addresses among few, so that several share one and one has the same twice.
 fn any_service() -> impl Strategy<Value = Service> {
     let list = || subsequence(ips(&["10.0.0.1", "10.0.0.2", "fd00::1", "127.0.0.1"]), 0..3);
-    let form = select(vec![ServiceForm::Virtual, ServiceForm::Virtual, ServiceForm::Headless]);
+    let form = select(vec![ServiceForm::Virtual, ServiceForm::Virtual, ServiceForm::Headless, ServiceForm::OtherProxy]);
     (form, list(), list(), list()).prop_map(|(form, cluster_ips, external_ips, load_balancer_ips)| Service {
         form,
         cluster_ips,
@@ -111,8 +117,14 @@ fn any_service() -> impl Strategy<Value = Service> {
 /// The addresses as the API's documentation has them, from all Services at once.
 fn from_scratch<'s>(services: impl Iterator<Item = &'s Service>) -> Vec<IpAddr> {
     let virtual_ones = services.filter(|service| service.form == ServiceForm::Virtual);
-    let lists = virtual_ones.flat_map(|it| [&it.cluster_ips, &it.external_ips, &it.load_balancer_ips]);
-    let all: BTreeSet<_> = lists.flatten().copied().filter(|address| !address.is_loopback()).collect();
+    let all: BTreeSet<_> = virtual_ones
+        .flat_map(|it| {
+            let lists = [&it.cluster_ips, &it.external_ips, &it.load_balancer_ips];
+            let has =
+                |is_ipv4: bool| it.cluster_ips.is_empty() || it.cluster_ips.iter().any(|own| own.is_ipv4() == is_ipv4);
+            lists.into_iter().flatten().copied().filter(move |address| !address.is_loopback() && has(address.is_ipv4()))
+        })
+        .collect();
     all.into_iter().collect()
 }
 

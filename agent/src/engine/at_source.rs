@@ -58,6 +58,11 @@ pub(super) struct AtSource {
     held: Held<Frontend, Lead>,
     /// The addresses that the host serves itself.
     own: BTreeSet<IpAddr>,
+    /// Addresses of frontends of which nobody can say here where they lead: several Services have the same port of them, or
+    /// they are pods' too.
+    doubtful: BTreeSet<IpAddr>,
+    /// Whether addresses of frontends may be pods', or no pods' any more.
+    pods_differ: bool,
     refused: Vec<Refused>,
     /// Addresses of frontends that the table of frontends has no room for.
     short: BTreeSet<IpAddr>,
@@ -74,6 +79,8 @@ impl AtSource {
             namespaces: BTreeSet::new(),
             held: Held::default(),
             own: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
+            pods_differ: false,
             refused: Vec::new(),
             short: BTreeSet::new(),
         }
@@ -90,14 +97,21 @@ impl AtSource {
         self.services.extend(service);
     }
 
-    /// Notes that a pod is new, changed or gone.
-    pub(super) fn touch_pod(&mut self, key: &ObjectKey) {
+    /// Notes that a pod is new, changed or gone, which has or had these addresses.
+    pub(super) fn touch_pod<'p>(&mut self, key: &ObjectKey, addresses: impl IntoIterator<Item = &'p IpAddr>) {
         self.namespaces.insert(key.namespace.clone());
+        self.pods_differ |= addresses.into_iter().any(|address| self.leads.has(*address));
     }
 
-    /// Takes in what was touched, and which addresses the host serves itself; tells whether [`Self::egress`] may differ.
-    pub(super) fn update(&mut self, cluster: &Cluster, own: BTreeSet<IpAddr>) -> bool {
-        let mut differs = self.own != own;
+    /// Takes in what was touched, which addresses the host serves itself and which are pods'; tells whether [`Self::egress`] may
+    /// differ.
+    pub(super) fn update(
+        &mut self,
+        cluster: &Cluster,
+        own: BTreeSet<IpAddr>,
+        is_pods: impl Fn(IpAddr) -> bool,
+    ) -> bool {
+        let mut differs = self.own != own || std::mem::take(&mut self.pods_differ);
         self.own = own;
         for namespace in std::mem::take(&mut self.namespaces) {
             self.services.extend(without_slices(cluster, &namespace));
@@ -109,17 +123,21 @@ impl AtSource {
         if !differs {
             return false;
         }
-        let former = std::mem::take(&mut self.short);
+        let mut doubtful = self.leads.contested();
+        doubtful.extend(self.leads.iter().map(|(frontend, _)| frontend.address).filter(|address| is_pods(*address)));
+        let former = (std::mem::take(&mut self.short), std::mem::replace(&mut self.doubtful, doubtful));
         let wanted = self.fitting();
         self.held.want(&wanted);
-        former != self.short
+        former.0 != self.short || former.1 != self.doubtful
     }
 
-    /// The frontends that there is room for. Those of addresses that the host serves itself are left to the exit hook.
+    /// The frontends that there is room for. Those of addresses that the host serves itself are left to the exit hook, and so
+    /// are doubtful ones: what was allowed here would pass wherever it goes.
     fn fitting(&mut self) -> BTreeMap<Frontend, Lead> {
         let mut free = [self.room; 2];
         let (mut wanted, mut refused) = (BTreeMap::new(), Vec::new());
-        for (frontend, services) in self.leads.iter().filter(|(frontend, _)| !self.own.contains(&frontend.address)) {
+        let is_left = |address: IpAddr| self.own.contains(&address) || self.doubtful.contains(&address);
+        for (frontend, services) in self.leads.iter().filter(|(frontend, _)| !is_left(frontend.address)) {
             let free = &mut free[usize::from(frontend.address.is_ipv6())];
             let backends = self.leads.backends(frontend);
             let fits = fit(free, backends.len());
@@ -140,7 +158,11 @@ impl AtSource {
 
     /// Where egress to a Service's address is judged.
     pub(super) fn egress(&self, address: IpAddr) -> ServiceEgress {
-        if self.short.contains(&address) { ServiceEgress::SourceShort } else { ServiceEgress::Source }
+        match address {
+            _ if self.doubtful.contains(&address) => ServiceEgress::Exit,
+            _ if self.short.contains(&address) => ServiceEgress::SourceShort,
+            _ => ServiceEgress::Source,
+        }
     }
 
     /// What to change now.

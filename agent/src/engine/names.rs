@@ -1,4 +1,4 @@
-//! Who has an address: for people who read about flows. No verdict depends on it.
+//! Who has an address: for people who read about flows, and to know which addresses of Services are pods' too.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use podgate_policy::model::{ObjectKey, Phase, Pod};
-use podgate_policy::services::{Node, Service};
+use podgate_policy::services::{Node, Service, ServiceForm};
 
 use crate::flows::Kind;
 
@@ -81,6 +81,11 @@ impl Names {
         }
     }
 
+    /// Whether a pod of the pod network has an address.
+    pub(super) fn is_pods(&self, address: IpAddr) -> bool {
+        self.pods.contains_key(&address)
+    }
+
     /// Who has an address: the pod or Service as namespace/name, or the node.
     pub(super) fn find(&self, address: IpAddr) -> Option<(Kind, String)> {
         let pod = self.pods.get(&address).map(|pod| (Kind::Pod, pod.to_string()));
@@ -91,8 +96,11 @@ impl Names {
     }
 }
 
+/// The addresses that a Service gives its name to. Of those that it claims, kube-proxy serves none for some Services.
 fn addresses(service: &Service) -> impl Iterator<Item = &IpAddr> {
-    service.cluster_ips.iter().chain(&service.external_ips).chain(&service.load_balancer_ips)
+    let served = service.form == ServiceForm::Virtual;
+    let claimed = service.external_ips.iter().chain(&service.load_balancer_ips).filter(move |_| served);
+    service.cluster_ips.iter().chain(claimed)
 }
 
 #[cfg(test)]

@@ -298,7 +298,8 @@ impl State {
         self.reattribute |= was_local || is_local;
         self.changes.pods.insert(key.clone());
         if let Some(at_source) = &mut self.at_source {
-            at_source.touch_pod(key);
+            let former = self.cluster.pods.get(key).map(|old| &**old);
+            at_source.touch_pod(key, former.into_iter().chain(pod).flat_map(|pod| &pod.addresses));
             self.relead = true;
         }
     }
@@ -409,7 +410,7 @@ impl State {
             let services = self.frontends.addresses().map(|address| (address, ServiceEgress::Exit));
             return self.deferral.update(view, services);
         };
-        redefer |= at_source.update(&self.cluster, served_by_host(view));
+        redefer |= at_source.update(&self.cluster, served_by_host(view), |address| self.names.is_pods(address));
         if !redefer {
             return;
         }

@@ -8,6 +8,7 @@ mod fits;
 mod incidents;
 mod install;
 mod progress;
+mod reading;
 mod report;
 mod sarif;
 mod schema;

@@ -8,6 +8,7 @@ use crate::check::known::{Known, all_rules};
 use crate::check::{Field, Finding, Part, Rule, Severity};
 use crate::explain::listed;
 use crate::model::{Direction, IpBlock, Peer, Peers, Policy};
+use crate::services::ServiceForm;
 
 /// A block of at most so many bits of host part is made of the pods in it; a larger one may be meant for more than these.
 const POD_BITS: u8 = 8;
@@ -52,7 +53,8 @@ fn of_pods(known: &Known<'_>, block: &IpBlock) -> Option<(String, String)> {
 
 fn of_services(known: &Known<'_>, direction: Direction, block: &IpBlock) -> Option<(String, String)> {
     let has = |addresses: &[IpAddr]| addresses.iter().any(|&address| block.contains(address));
-    let services = known.cluster.services.values().filter(|service| has(&service.cluster_ips));
+    let served = known.cluster.services.values().filter(|service| service.form == ServiceForm::Virtual);
+    let services = served.filter(|service| has(&service.cluster_ips));
     let services: Vec<_> = services.map(|service| service.key.to_string()).collect();
     if services.is_empty() || host_bits(&block.cidr) > SERVICE_BITS || !pods(known, block).is_empty() {
         return None;

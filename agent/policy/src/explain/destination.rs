@@ -10,7 +10,7 @@ use crate::explain::forward::Route;
 use crate::explain::side::Side;
 use crate::explain::{Asked, Destination, Entry, EntryPort, ExplainError, Note, Unknown, Way};
 use crate::model::{ContainerPort, ObjectKey, Pod};
-use crate::services::{Backend, Service, ServiceForm, ServicePort, Through};
+use crate::services::{Backend, Service, ServiceForm, ServicePort, Through, frontend_addresses};
 
 /// What a destination is.
 pub(super) enum Target<'c> {
@@ -43,6 +43,7 @@ fn named_service<'c>(cluster: &'c Cluster, key: &ObjectKey, asked: &Asked) -> Re
     let service = cluster.services.get(key).ok_or_else(|| ExplainError::NoSuchService(key.clone()))?;
     let way = match service.form {
         ServiceForm::ExternalName => return Err(ExplainError::ExternalName(key.clone())),
+        ServiceForm::OtherProxy => return Err(ExplainError::OtherProxy(key.clone())),
         ServiceForm::Virtual => Way::ClusterIps(service.cluster_ips.clone()),
         ServiceForm::Headless => Way::Backends,
     };
@@ -59,20 +60,22 @@ fn named_service<'c>(cluster: &'c Cluster, key: &ObjectKey, asked: &Asked) -> Re
     Ok(Target::Forwarded(Route::service(service, way, port.map(entry_port), through)))
 }
 
-/// An address is a Service's before it is anybody else's: kube-proxy rewrites it first.
+/// An address is a Service's before it is anybody else's: kube-proxy rewrites it first. Where several Services have the port,
+/// that with the address as its ClusterIP is asked about.
 fn at_address<'c>(
     cluster: &'c Cluster,
     from: &Side<'_>,
     address: &'c IpAddr,
     asked: &Asked,
 ) -> Result<Target<'c>, ExplainError> {
-    let virtual_ones = cluster.services.values().filter(|service| service.form == ServiceForm::Virtual);
-    let here: Vec<_> = virtual_ones.filter_map(|service| Some((&**service, way(service, *address)?))).collect();
-    for (service, way) in &here {
-        if let Some(port) = port_of(service, asked) {
-            let route = Route::service(service, way.clone(), Some(entry_port(port)), Through::Port(port));
-            return Ok(Target::Forwarded(route));
-        }
+    let mut here: Vec<_> =
+        cluster.services.values().filter_map(|service| Some((&**service, way(service, *address)?))).collect();
+    here.sort_by_key(|(_, way)| !matches!(way, Way::ClusterIps(_)));
+    let mut with_port = here.iter().filter_map(|(service, way)| Some((*service, way, port_of(service, asked)?)));
+    if let Some((service, way, port)) = with_port.next() {
+        let others = with_port.map(|(service, ..)| service.key.clone()).collect();
+        let route = Route::service(service, way.clone(), Some(entry_port(port)), Through::Port(port));
+        return Ok(Target::Forwarded(route.contested_by(others)));
     }
     match here.iter().find(|(_, way)| matches!(way, Way::ClusterIps(_))) {
         Some((service, _)) => Err(no_such_port(service, asked)),
@@ -83,6 +86,7 @@ fn at_address<'c>(
 /// By what a Service is reached at an address.
 fn way(service: &Service, address: IpAddr) -> Option<Way> {
     match address {
+        _ if !frontend_addresses(service).contains(&address) => None,
         _ if service.cluster_ips.contains(&address) => Some(Way::ClusterIps(vec![address])),
         _ if service.external_ips.contains(&address) => Some(Way::ExternalIp(address)),
         _ if service.load_balancer_ips.contains(&address) => Some(Way::LoadBalancerIp(address)),
@@ -134,7 +138,8 @@ fn at_node<'c>(
 fn node_port<'c>(cluster: &'c Cluster, address: IpAddr, node: &Arc<str>, asked: &Asked) -> Option<Route<'c>> {
     let Asked::Number(protocol, number) = asked else { return None };
     let is_asked = |port: &&ServicePort| port.protocol == *protocol && port.node_port == Some(*number);
-    let virtual_ones = cluster.services.values().filter(|service| service.form == ServiceForm::Virtual);
+    let here = |service: &&Arc<Service>| service.form == ServiceForm::Virtual && service.has_family_of(address);
+    let virtual_ones = cluster.services.values().filter(here);
     let (service, port) =
         virtual_ones.map(|service| &**service).find_map(|it| Some((it, it.ports.iter().find(is_asked)?)))?;
     let way = Way::NodePort { address, node: node.clone(), port: *number };

@@ -20,6 +20,8 @@ pub enum ExplainError {
     Ambiguous(ObjectKey),
     /// The Service is another name for something that only DNS knows.
     ExternalName(ObjectKey),
+    /// kube-proxy leaves the Service to another program, and only that knows where it leads.
+    OtherProxy(ObjectKey),
     /// The Service does not have the port, so nothing rewrites what is sent there.
     NoSuchServicePort {
         /// The Service.
@@ -119,6 +121,11 @@ impl fmt::Display for ExplainError {
             Self::ExternalName(service) => write!(
                 f,
                 "Service {service} is only another DNS name (type ExternalName): ask for the address that the name has"
+            ),
+            Self::OtherProxy(service) => write!(
+                f,
+                "Service {service} is left to another program than kube-proxy (label service.kubernetes.io/service-proxy-name \
+                 or service.kubernetes.io/headless): where it leads is not known; ask for its address, or for the pods"
             ),
             Self::NoSuchServicePort { service, asked, ports } => no_such_port(f, service, asked, ports),
             Self::NoBackends { to, why } => {

@@ -12,12 +12,15 @@ use crate::explain::side::Side;
 use crate::explain::{
     Entry, EntryPort, ExplainError, Explanation, Forwarded, Lack, Note, Participant, Path, ServiceEntry, Unknown, Way,
 };
+use crate::model::ObjectKey;
 use crate::services::{Backend, Service, Through, TrafficPolicy, Within, backends, has_slices};
 
 /// What is asked for, and what it leads to.
 pub(super) struct Route<'c> {
     pub(super) entry: Entry,
     leads: Leads<'c>,
+    /// Other Services with the same address and port.
+    contested_by: Vec<ObjectKey>,
 }
 
 enum Leads<'c> {
@@ -38,11 +41,20 @@ enum Seen {
 impl<'c> Route<'c> {
     pub(super) fn service(service: &'c Service, way: Way, port: Option<EntryPort>, through: Through<'c>) -> Self {
         let entry = ServiceEntry { service: service.key.clone(), way: way.clone(), port };
-        Self { entry: Entry::Service(entry), leads: Leads::ToBackends { service, way, through } }
+        Self {
+            entry: Entry::Service(entry),
+            leads: Leads::ToBackends { service, way, through },
+            contested_by: Vec::new(),
+        }
     }
 
     pub(super) fn host_port(entry: Entry, pod: Vec<Backend>) -> Self {
-        Self { entry, leads: Leads::ToPod(pod) }
+        Self { entry, leads: Leads::ToPod(pod), contested_by: Vec::new() }
+    }
+
+    /// The same where these Services have the same address and port.
+    pub(super) fn contested_by(self, others: Vec<ObjectKey>) -> Self {
+        Self { contested_by: others, ..self }
     }
 
     /// The backends that clients like `from` are led to, of the families that they use.
@@ -95,7 +107,9 @@ pub(super) fn answer(cluster: &Cluster, from: &Side<'_>, route: &Route<'_>) -> R
         Seen::Node { node, .. } if explanations.iter().any(is_rewritten) => Some(Note::SourceRewritten(node)),
         _ => None,
     };
-    let notes = route.derived(cluster).into_iter().chain(own_ports).chain(rewritten).collect();
+    let contested = Some(&route.contested_by).filter(|others| !others.is_empty());
+    let contested = contested.map(|others| Note::Contested(others.clone()));
+    let notes = route.derived(cluster).into_iter().chain(own_ports).chain(rewritten).chain(contested).collect();
     Ok(Forwarded { from: from.participant.clone(), entry: route.entry.clone(), backends: explanations, notes })
 }
 

@@ -162,6 +162,8 @@ pub enum Note {
     SourceRewritten(Arc<str>),
     /// There is no EndpointSlice of this Service: its backends are the pods that it selects.
     Derived(ObjectKey),
+    /// These Services have the same address and port. kube-proxy may choose any of them; then the backends are theirs.
+    Contested(Vec<ObjectKey>),
 }
 
 /// Who one end of a query turned out to be.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::cluster::Cluster;
 use crate::evaluate::{Party, SharedAddress, Traffic};
 use crate::model::{ContainerPort, ObjectKey, Phase, Pod};
-use crate::services::{AddressFamily, EndpointPort, EndpointSlice, Service, ServicePort, TargetPort};
+use crate::services::{AddressFamily, EndpointPort, EndpointSlice, Service, ServiceForm, ServicePort, TargetPort};
 
 /// One end of connections to a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub enum Within<'n> {
 ///
 /// They are chosen as kube-proxy chooses them (`CategorizeEndpoints`, for each address family by itself): the ready ones; where
 /// there is none, those that still answer while they terminate. Hints about zones are not heeded, so what they keep apart counts.
+///
+/// EndpointSlices that kube-proxy leaves out count for headless Services alone, which DNS serves.
 ///
 /// A Service with a selector but without any EndpointSlice comes from files that nobody derives endpoints from: the pods it
 /// selects are its endpoints as the endpoint slice controller would have them, each taken for ready.
@@ -149,7 +151,10 @@ fn candidates<'c>(cluster: &'c Cluster, service: &Service) -> Vec<Candidate<'c>>
     if slices.is_empty() {
         return selected(cluster, service).flat_map(of_pod).collect();
     }
-    slices.into_iter().filter(|slice| slice.family != AddressFamily::Fqdn).flat_map(of_slice).collect()
+    let counts = |slice: &&EndpointSlice| {
+        slice.family != AddressFamily::Fqdn && (!slice.left_out || service.form == ServiceForm::Headless)
+    };
+    slices.into_iter().filter(counts).flat_map(of_slice).collect()
 }
 
 /// Whether anybody has said what the endpoints of a Service are.

@@ -54,13 +54,14 @@ impl Frontends {
 }
 
 /// The addresses at which clients reach a Service itself. kube-proxy serves none for headless and ExternalName Services
-/// (`proxyutil.ShouldSkipService`), whatever else they say.
+/// (`proxyutil.ShouldSkipService`), whatever else they say, and leaves some to other programs.
 pub(crate) fn frontends(service: &Service) -> BTreeSet<IpAddr> {
     match service.form {
-        ServiceForm::Headless | ServiceForm::ExternalName => BTreeSet::new(),
+        ServiceForm::Headless | ServiceForm::ExternalName | ServiceForm::OtherProxy => BTreeSet::new(),
         ServiceForm::Virtual => {
             let lists = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
-            lists.into_iter().flatten().copied().filter(|&address| is_unicast(address)).collect()
+            let served = |address: &IpAddr| is_unicast(*address) && service.has_family_of(*address);
+            lists.into_iter().flatten().copied().filter(served).collect()
         }
     }
 }

@@ -60,7 +60,7 @@ fn behind(
 }
 
 /// Where the ports of all Services lead. Several Services may have the same frontend (`externalIPs`, a shared load
-/// balancer): whichever kube-proxy chooses, the backends of all of them are behind it.
+/// balancer): kube-proxy chooses one of them, and no order says which.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leads {
     by_service: BTreeMap<ObjectKey, Ends>,
@@ -97,6 +97,20 @@ impl Leads {
     /// Every frontend that leads somewhere, in order, with its Services.
     pub fn iter(&self) -> impl Iterator<Item = (Frontend, &BTreeSet<ObjectKey>)> {
         self.by_frontend.iter().map(|(&frontend, services)| (frontend, services))
+    }
+
+    /// Whether some port of an address leads somewhere.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        let first = Frontend { address, protocol: Protocol::ALL[0], port: 0 };
+        self.by_frontend.range(first..).next().is_some_and(|(frontend, _)| frontend.address == address)
+    }
+
+    /// The addresses with a port that several Services have.
+    #[must_use]
+    pub fn contested(&self) -> BTreeSet<IpAddr> {
+        let contested = self.by_frontend.iter().filter(|(_, services)| services.len() > 1);
+        contested.map(|(frontend, _)| frontend.address).collect()
     }
 
     /// The backends behind a frontend, of all its Services, sorted.

@@ -18,7 +18,8 @@ pub struct Service {
     pub cluster_ips: Vec<IpAddr>,
     /// `spec.externalIPs`.
     pub external_ips: Vec<IpAddr>,
-    /// The addresses in `status.loadBalancer.ingress`.
+    /// The addresses in `status.loadBalancer.ingress` that kube-proxy serves: those whose `ipMode` is not `Proxy`, which are
+    /// reached at the load balancer itself.
     pub load_balancer_ips: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
@@ -31,12 +32,13 @@ pub struct Service {
 }
 
 impl Service {
-    /// Whether clients that use its ClusterIPs can be led to an address: kube-proxy never changes the family. In files that
-    /// leave the ClusterIPs out, every family counts.
+    /// Whether clients can reach it in the family of an address, or can be led to that: kube-proxy never changes the family,
+    /// and serves none in which the Service has no ClusterIP (`proxyutil.GetClusterIPByFamily`). In files that leave the
+    /// ClusterIPs out, every family counts.
     #[must_use]
-    pub fn has_family_of(&self, backend: IpAddr) -> bool {
+    pub fn has_family_of(&self, address: IpAddr) -> bool {
         let mut families = self.cluster_ips.iter().map(IpAddr::is_ipv4);
-        self.cluster_ips.is_empty() || families.any(|is_ipv4| is_ipv4 == backend.is_ipv4())
+        self.cluster_ips.is_empty() || families.any(|is_ipv4| is_ipv4 == address.is_ipv4())
     }
 
     /// The port of this name and protocol.
@@ -71,6 +73,10 @@ pub enum ServiceForm {
     Headless,
     /// By another DNS name.
     ExternalName,
+    /// As another program than kube-proxy has it: kube-proxy leaves out Services with the label
+    /// `service.kubernetes.io/service-proxy-name` or `service.kubernetes.io/headless` (`cmd/kube-proxy/app/server.go`). Their
+    /// addresses are addresses like any other.
+    OtherProxy,
 }
 
 /// A port of a Service.
@@ -110,6 +116,9 @@ pub struct EndpointSlice {
     pub endpoints: Vec<Endpoint>,
     /// The ports that all of them have.
     pub ports: Vec<EndpointPort>,
+    /// Whether kube-proxy leaves it out for one of the labels for which it leaves out Services ([`ServiceForm::OtherProxy`]).
+    /// The controller gives it to those of headless Services.
+    pub left_out: bool,
 }
 
 /// What the addresses of an EndpointSlice are.

@@ -98,6 +98,14 @@ fn slices_of_other_services_namespaces_and_dns_names_add_no_backends() {
 }
 
 #[test]
+fn slices_that_kube_proxy_leaves_out_add_no_backends() {
+    let left_out =
+        EndpointSlice { left_out: true, ..slice("shop/api", 1, &[("http", Tcp, 8080)], vec![endpoint("10.0.0.2")]) };
+    assert_eq!(all(&listed(vec![endpoint("10.0.0.1")]).slice(left_out.clone())), ["10.0.0.1 TCP/8080"]);
+    assert_eq!(all(&World::default().service(api()).slice(left_out)), [""; 0]);
+}
+
+#[test]
 fn backends_of_a_node_are_chosen_among_its_endpoints_alone() {
     let on = |node: &str, endpoint: Endpoint| Endpoint { node: Some(node.into()), ..endpoint };
     let world = listed(vec![

@@ -1,13 +1,13 @@
 //! Services by other ways than their ClusterIPs, and ports of nodes.
 
-use podgate_policy::explain::{Answer, Asked, Note, Outcome};
+use podgate_policy::explain::{Answer, Asked, Entry, Note, Outcome};
 use podgate_policy::model::Protocol;
-use podgate_policy::services::{Service, TrafficPolicy};
+use podgate_policy::services::{Service, ServiceForm, TrafficPolicy};
 
 use crate::explain::number;
 use crate::service_world::{ip, ips, leads, service};
 use crate::services::{api, ask, forwarded, front_reaches, on_node, shop, verdicts};
-use crate::world::{World, block, egress, host_on, ingress, matching, one, peers, pods, ports, serving};
+use crate::world::{World, block, egress, host_on, ingress, key, matching, one, peers, pods, ports, serving};
 
 use Protocol::{Tcp, Udp};
 
@@ -117,4 +117,36 @@ fn address_of_two_services_is_the_one_with_the_port() {
     let world = shop().service(other);
     assert_eq!(verdicts(&world, "shop/api-1", "192.0.2.9", number(443)), ["+ shop/front 10.0.0.1 TCP/8443"]);
     assert_eq!(verdicts(&world, "shop/api-1", "192.0.2.9", number(80)).len(), 2);
+}
+
+#[test]
+fn what_kube_proxy_leaves_to_others_is_the_address_it_is() {
+    let left = Service { form: ServiceForm::OtherProxy, external_ips: ips("192.0.2.9"), ..api() };
+    let world = shop().service(left);
+    for (to, port) in [("192.0.2.9", 80), ("10.96.0.1", 80), ("192.168.0.1", 30080)] {
+        let answer = ask(&world, "shop/front", to, number(port));
+        assert!(matches!(answer, Ok(Answer::Direct(_))), "{to}: {answer:?}");
+    }
+    let named = ask(&world, "shop/front", "shop/api", number(80)).unwrap_err().to_string();
+    assert!(named.contains("is left to another program than kube-proxy"), "{named}");
+}
+
+#[test]
+fn of_several_services_at_an_address_its_own_is_asked_about_and_the_others_are_named() {
+    let claims = Service {
+        external_ips: ips("10.96.0.1"),
+        ..service("a/claims", "app=none", "10.96.0.9", vec![leads("http", Tcp, 80, 80)])
+    };
+    let forwarded = forwarded(&shop().service(claims), "shop/front", "10.96.0.1", number(80));
+    let Entry::Service(entry) = &forwarded.entry else { panic!("{:?}", forwarded.entry) };
+    assert_eq!(entry.service, key("shop/api"));
+    assert!(forwarded.notes.contains(&Note::Contested(vec![key("a/claims")])), "{:?}", forwarded.notes);
+}
+
+#[test]
+fn an_external_address_of_a_family_without_a_cluster_ip_is_the_address_it_is() {
+    let only_v4 = Service { cluster_ips: ips("10.96.0.1"), external_ips: ips("192.0.2.9,2001:db8::9"), ..api() };
+    let world = shop().service(only_v4);
+    assert!(matches!(ask(&world, "fd00::1", "2001:db8::9", number(80)), Ok(Answer::Direct(_))));
+    assert!(matches!(ask(&world, "shop/front", "192.0.2.9", number(80)), Ok(Answer::Forwarded(_))));
 }

@@ -97,6 +97,7 @@ pub(crate) fn slice(
         family: if is_ipv6 { AddressFamily::Ipv6 } else { AddressFamily::Ipv4 },
         endpoints,
         ports: ports.iter().map(port).collect(),
+        left_out: false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{self as core, ServiceSpec};
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use podgate_policy::model::{Labels, ObjectKey};
 use podgate_policy::services::{
@@ -21,7 +22,7 @@ pub(super) fn service(from: &core::Service, scope: &mut Scope<'_>) -> Service {
     let at_ports = path.field("ports");
     Service {
         key: meta::namespaced(&from.metadata, scope),
-        form: form(spec),
+        form: form(from, spec),
         cluster_ips: cluster_ips(spec, scope),
         external_ips: addresses(spec.external_ips.as_deref(), &path.field("externalIPs"), scope),
         load_balancer_ips: load_balancer_ips(from, scope),
@@ -32,10 +33,19 @@ pub(super) fn service(from: &core::Service, scope: &mut Scope<'_>) -> Service {
     }
 }
 
-fn form(spec: &ServiceSpec) -> ServiceForm {
+/// The labels for which kube-proxy leaves out Services and EndpointSlices, whatever their values: the one says that another
+/// program serves them (`LabelServiceProxyName`), the other that a Service is headless (`IsHeadlessService`).
+const LEFT_OUT: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
+
+fn is_left_out(meta: &ObjectMeta) -> bool {
+    meta.labels.as_ref().is_some_and(|labels| LEFT_OUT.iter().any(|key| labels.contains_key(*key)))
+}
+
+fn form(from: &core::Service, spec: &ServiceSpec) -> ServiceForm {
     match (spec.type_.as_deref(), spec.cluster_ip.as_deref()) {
         (Some("ExternalName"), _) => ServiceForm::ExternalName,
         (_, Some("None")) => ServiceForm::Headless,
+        _ if is_left_out(&from.metadata) => ServiceForm::OtherProxy,
         _ => ServiceForm::Virtual,
     }
 }
@@ -61,7 +71,10 @@ fn load_balancer_ips(from: &core::Service, scope: &mut Scope<'_>) -> Vec<IpAddr>
     let path = path.field("loadBalancer");
     let path = path.field("ingress");
     let entries = from.status.iter().flat_map(|status| &status.load_balancer).flat_map(|balancer| &balancer.ingress);
-    let addresses = entries.flatten().enumerate().filter_map(|(index, entry)| {
+    // kube-proxy serves those in mode VIP (`service.go`, `newBaseServiceInfo`), which is the default.
+    let served =
+        |(_, entry): &(usize, &core::LoadBalancerIngress)| entry.ip_mode.as_deref().is_none_or(|it| it == "VIP");
+    let addresses = entries.flatten().enumerate().filter(served).filter_map(|(index, entry)| {
         scope.check(&path.index(index).field("ip"), syntax::address(entry.ip.as_deref()?))
     });
     addresses.collect()
@@ -118,6 +131,7 @@ pub(super) fn endpoint_slice(from: &discovery::EndpointSlice, scope: &mut Scope<
         ports: (from.ports.iter().flatten().enumerate())
             .filter_map(|(index, from)| endpoint_port(from, &at_ports.index(index), scope))
             .collect(),
+        left_out: is_left_out(&from.metadata),
         key,
     }
 }

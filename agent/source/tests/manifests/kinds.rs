@@ -284,6 +284,36 @@ fn headless_and_external_services_have_no_addresses() {
 }
 
 #[test]
+fn services_and_slices_that_kube_proxy_leaves_out_are_known_by_their_labels() {
+    let labelled = |label: &str| {
+        let meta = format!("{{name: s, labels: {{kubernetes.io/service-name: s, {label}}}}}");
+        let loaded = sound(&format!(
+            "{{apiVersion: v1, kind: Service, metadata: {meta}, spec: {{clusterIP: 10.96.0.1}}}}\n---\n\
+             {{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {meta}, addressType: IPv4, endpoints: []}}\n"
+        ));
+        let key = ObjectKey::new("default", "s");
+        (loaded.cluster.services[&key].form, loaded.cluster.endpoint_slices[&key].left_out)
+    };
+    for label in ["service.kubernetes.io/service-proxy-name: mine", "service.kubernetes.io/headless: ''"] {
+        assert_eq!(labelled(label), (ServiceForm::OtherProxy, true), "{label}");
+    }
+    for label in ["app: web", "service.kubernetes.io/service-proxy: mine"] {
+        assert_eq!(labelled(label), (ServiceForm::Virtual, false), "{label}");
+    }
+}
+
+#[test]
+fn addresses_at_which_the_load_balancer_itself_is_reached_are_not_the_services() {
+    let ingress =
+        "[{ip: 192.0.2.1}, {ip: 192.0.2.2, ipMode: VIP}, {ip: 192.0.2.3, ipMode: Proxy}, {hostname: a.example}]";
+    let loaded = sound(&format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: s}}, status: {{loadBalancer: {{ingress: {ingress}}}}}}}"
+    ));
+    let service = &loaded.cluster.services[&ObjectKey::new("default", "s")];
+    assert_eq!(service.load_balancer_ips, [ip("192.0.2.1"), ip("192.0.2.2")]);
+}
+
+#[test]
 fn endpoint_slice_keeps_its_endpoints() {
     let text = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1, namespace: shop, \
                 labels: {kubernetes.io/service-name: web}}, addressType: IPv4, endpoints: [\
@@ -317,6 +347,7 @@ fn endpoint_slice_keeps_its_endpoints() {
             EndpointPort { name: Some("http".into()), protocol: Protocol::Tcp, port: Some(8080) },
             EndpointPort { name: None, protocol: Protocol::Udp, port: None },
         ],
+        left_out: false,
     };
     let loaded = parse(text);
     assert_eq!(*loaded.cluster.endpoint_slices[&key], expected);

@@ -58,6 +58,7 @@ fn slice(service: &str, addresses: impl IntoIterator<Item = IpAddr>) -> Endpoint
         family: AddressFamily::Ipv4,
         endpoints: addresses.into_iter().map(endpoint).collect(),
         ports: vec![EndpointPort { name: None, protocol: Protocol::Tcp, port: Some(8080) }],
+        left_out: false,
     }
 }
 
@@ -86,16 +87,23 @@ impl World {
     fn pod(&mut self, name: &str, app: &str, at: &str) {
         let labels = Labels::from([("app".into(), app.into())]);
         let pod = podgate_policy::model::Pod { labels, ..pod(name, at) };
-        self.at_source.touch_pod(&pod.key);
+        self.at_source.touch_pod(&pod.key, &pod.addresses);
         self.cluster.pods.insert(pod.key.clone(), pod.into());
     }
 
     /// What is to change, all of which is then done.
     fn settle(&mut self, own: &[&str]) -> LeadChanges {
-        self.at_source.update(&self.cluster, own.iter().map(|text| address(text)).collect());
+        self.update(own);
         let changes = self.at_source.next(Instant::now()).unwrap_or_default();
         self.at_source.done(changes.clone());
         changes
+    }
+
+    fn update(&mut self, own: &[&str]) -> bool {
+        let pods = self.cluster.pods.values();
+        let of_pods: BTreeSet<IpAddr> = pods.flat_map(|pod| pod.addresses.iter().copied()).collect();
+        let own = own.iter().map(|text| address(text)).collect();
+        self.at_source.update(&self.cluster, own, |address| of_pods.contains(&address))
     }
 
     fn refusals(&self) -> Vec<(Frontend, Refusal)> {
@@ -172,13 +180,66 @@ fn a_frontend_whose_change_failed_is_changed_again_though_it_is_to_be_as_before(
     world.slice(slice("web", many(1)));
     world.settle(&[]);
     world.slice(slice("web", many(2)));
-    world.at_source.update(&world.cluster, BTreeSet::new());
+    world.update(&[]);
     let now = Instant::now();
     drop(world.at_source.next(now).unwrap());
     world.at_source.failed(now);
     assert_eq!(world.at_source.next(now), None, "not at once");
     world.slice(slice("web", many(1)));
-    world.at_source.update(&world.cluster, BTreeSet::new());
+    world.update(&[]);
     let again = world.at_source.next(world.at_source.deadline(now).unwrap());
     assert_eq!(again, Some([(frontend("10.96.0.1:80"), to(&["10.0.0.1:8080"]))].into()));
+}
+
+#[test]
+fn an_address_with_a_port_of_several_services_is_left_to_the_exit() {
+    let mut world = World::new(8, 8);
+    world.service(service("shop", &["10.96.0.1"]));
+    world.slice(slice("shop", many(1)));
+    let alone = [(frontend("10.96.0.1:80"), to(&["10.0.0.1:8080"]))];
+    assert_eq!(world.settle(&[]), alone.clone().into());
+    let claimed = address("10.96.0.1");
+    world.service(Service { external_ips: vec![claimed], ..service("other", &["10.96.0.2"]) });
+    world.slice(slice("other", [address("10.0.0.9")]));
+    assert!(world.update(&[]), "it is judged elsewhere");
+    let changes = [(frontend("10.96.0.1:80"), None), (frontend("10.96.0.2:80"), to(&["10.0.0.9:8080"]))];
+    assert_eq!(world.settle(&[]), changes.into());
+    assert_eq!(world.at_source.egress(claimed), ServiceEgress::Exit);
+    assert_eq!(world.at_source.egress(address("10.96.0.2")), ServiceEgress::Source);
+    world.service(service("other", &["10.96.0.2"]));
+    assert!(world.update(&[]));
+    assert_eq!(world.settle(&[]), alone.into());
+    assert_eq!(world.at_source.egress(claimed), ServiceEgress::Source);
+}
+
+#[test]
+fn a_pods_address_that_a_service_claims_is_left_to_the_exit() {
+    let mut world = World::new(8, 8);
+    let claimed = address("10.0.0.7");
+    world.service(Service { external_ips: vec![claimed], ..service("web", &["10.96.0.1"]) });
+    world.slice(slice("web", many(1)));
+    world.settle(&[]);
+    assert_eq!(world.at_source.egress(claimed), ServiceEgress::Source);
+    world.pod("other", "other", "10.0.0.7");
+    assert!(world.update(&[]), "it is judged elsewhere");
+    assert_eq!(world.settle(&[]), [(frontend("10.0.0.7:80"), None)].into());
+    assert_eq!(world.at_source.egress(claimed), ServiceEgress::Exit);
+    let gone = ObjectKey::new("shop", "other");
+    world.cluster.pods.retain(|_, pod| !pod.addresses.contains(&claimed));
+    world.at_source.touch_pod(&gone, &[claimed]);
+    assert!(world.update(&[]));
+    assert_eq!(world.at_source.egress(claimed), ServiceEgress::Source);
+}
+
+#[test]
+fn a_service_that_kube_proxy_leaves_to_others_leads_nowhere() {
+    let mut world = World::new(8, 8);
+    let service = Service { external_ips: vec![address("192.0.2.9")], ..service("web", &["10.96.0.1"]) };
+    world.slice(slice("web", many(1)));
+    world.service(Service { form: ServiceForm::OtherProxy, ..service.clone() });
+    assert_eq!(world.settle(&[]), [].into());
+    world.service(service);
+    assert_eq!(world.settle(&[]).len(), 2);
+    world.slice(EndpointSlice { left_out: true, ..slice("web", many(1)) });
+    assert_eq!(world.settle(&[]).into_values().collect::<Vec<_>>(), [None, None]);
 }

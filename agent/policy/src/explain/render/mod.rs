@@ -69,6 +69,15 @@ impl fmt::Display for Note {
                 "there is no EndpointSlice of Service {service}: taken for its backends are the pods with its labels, \
                  ready or not"
             ),
+            Self::Contested(others) => {
+                let others: Vec<_> = others.iter().map(|service| format!("Service {service}")).collect();
+                write!(
+                    f,
+                    "{} has the same address and port: kube-proxy leads to the backends of one of them, and nothing says \
+                     which; packets are judged by the backend that they reach",
+                    listed(&others)
+                )
+            }
             Self::SharedAddress(SharedAddress { address, pods }) => {
                 let pods: Vec<_> = pods.iter().map(ObjectKey::to_string).collect();
                 let pods = listed(&pods);
