@@ -41,18 +41,20 @@ impl Tree {
     }
 }
 
-/// The objects of a document, lists taken apart. A document that is null has none, as for kubectl.
+/// The objects of a document, lists taken apart. A document that is null has none, as for kubectl; in a list null stands for
+/// an object that was taken before.
 pub(super) fn objects(tree: Tree) -> Vec<Found> {
     let mut found = vec![];
-    if !tree.value.is_null() {
-        collect(tree, None, &mut found);
-    }
+    collect(tree, None, &mut found);
     found
 }
 
 /// `item_kind` is what the items of the surrounding list are where they don't say it themselves. The depth of lists in lists is
 /// that of the document, which is limited.
 fn collect(mut tree: Tree, item_kind: Option<(&str, &str)>, found: &mut Vec<Found>) {
+    if tree.value.is_null() {
+        return;
+    }
     let Some(fields) = tree.value.as_object_mut() else {
         let message = "no Kubernetes object: expected a mapping with apiVersion, kind and metadata";
         // A list is nothing that an object is damaged to; a word may be the rest of one.
@@ -135,7 +137,7 @@ mod tests {
     fn lists_are_taken_apart() {
         let pod = |name| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
         let inner = json!({"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "c"}}]});
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": [pod("a"), pod("b"), inner, 7, {}]});
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [pod("a"), null, pod("b"), inner, 7, {}]});
         assert_eq!(kinds(list), ["Pod a", "Pod b", "Pod c", "none ", "none kind"]);
         assert_eq!(kinds(json!({"apiVersion": "v1", "kind": "List", "items": {}})), ["none items"]);
     }

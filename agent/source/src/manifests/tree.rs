@@ -1,5 +1,7 @@
 //! Values of documents, with the keys that were given twice, and how much memory they take.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::convert::{push_field, push_index};
@@ -18,7 +20,8 @@ impl Tree {
     const MAX_REPEATED: usize = 20;
 }
 
-/// Takes an object of a list as soon as it is read, so that the whole list need not fit into memory.
+/// Takes an object of a list as soon as it is read, so that the whole list need not fit into memory. What is left of it in the
+/// list is null.
 pub(super) type Take<'a> = &'a mut dyn FnMut(Tree);
 
 /// The list of a document whose objects are taken one by one.
@@ -114,7 +117,7 @@ enum Content {
         /// The key whose value comes next.
         key: Option<String>,
         /// Keys that only a merged mapping has given.
-        merged: std::collections::BTreeSet<String>,
+        merged: BTreeSet<String>,
     },
 }
 
@@ -161,7 +164,7 @@ impl<'a> Builder<'a> {
     pub(super) fn begin_mapping(&mut self) -> Result<(), String> {
         let before = self.before();
         self.memory.spend_mapping()?;
-        let content = Content::Mapping { fields: Map::new(), key: None, merged: Default::default() };
+        let content = Content::Mapping { fields: Map::new(), key: None, merged: BTreeSet::new() };
         self.open.push(Collection { content, before, taken: false });
         Ok(())
     }
@@ -193,13 +196,18 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts a value where it belongs: into the innermost collection.
-    pub(super) fn put(&mut self, value: Value, Ended(before): Ended) {
+    pub(super) fn put(&mut self, mut value: Value, Ended(before): Ended) {
+        if matches!(self.open.last(), Some(Collection { taken: true, .. })) {
+            self.name(&mut value);
+        }
         match self.open.last_mut() {
             None => self.root = Some(value),
             Some(Collection { content: Content::List { items, next }, taken, .. }) => {
                 let index = *next;
                 *next += 1;
                 if *taken && names_itself(&value) {
+                    // The others keep their numbers.
+                    items.push(Value::Null);
                     self.hand_on(value, index, before);
                 } else {
                     items.push(value);
@@ -252,13 +260,24 @@ impl<'a> Builder<'a> {
         Before { memory: self.memory.used, repeated: self.repeated.len() }
     }
 
+    /// Gives an object of the list the kind that it leaves out, where the list has said it by now.
+    fn name(&self, item: &mut Value) {
+        let Some(Collection { content: Content::Mapping { fields: list, .. }, .. }) = self.open.first() else { return };
+        let text = |field: &str| list.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let kind = text("kind").and_then(|kind| kind.strip_suffix("List")).filter(|kind| !kind.is_empty());
+        if let (Some(kind), Some(version), Some(item)) = (kind, text("apiVersion"), item.as_object_mut()) {
+            item.entry("kind").or_insert_with(|| kind.into());
+            item.entry("apiVersion").or_insert_with(|| version.into());
+        }
+    }
+
     fn hand_on(&mut self, value: Value, index: usize, before: Before) {
         let mut prefix = ITEMS.to_owned();
         push_index(&mut prefix, index);
         prefix.push('.');
         let repeated = self.repeated.split_off(before.repeated.min(self.repeated.len()));
         let repeated = repeated.iter().filter_map(|path| path.strip_prefix(&prefix)).map(str::to_owned).collect();
-        self.memory.used = before.memory;
+        self.memory.used = before.memory + size_of::<Value>();
         if let Some(take) = &mut self.take {
             take(Tree { value, repeated });
         }

@@ -268,10 +268,22 @@ mod tests {
         let mut taken = vec![];
         let rest = read(text, 0, Some(&mut |tree| taken.push(tree))).expect("YAML");
         let pod = json!({"apiVersion": "v1", "kind": "Pod"});
-        assert_eq!(rest, Tree { value: json!({"items": [{"metadata": {}}]}), repeated: vec![] });
+        assert_eq!(rest, Tree { value: json!({"items": [null, {"metadata": {}}, null, null]}), repeated: vec![] });
         let values: Vec<_> = taken.iter().map(|tree| tree.value.clone()).collect();
         assert_eq!(values, [json!({"apiVersion": "v1", "kind": "Pod", "a": 2}), pod.clone(), pod]);
         assert_eq!(taken[0].repeated, ["a"]);
+    }
+
+    #[test]
+    fn objects_of_a_list_that_has_said_their_kind_are_taken_one_by_one_too() {
+        let text = "kind: PodList\napiVersion: v1\nitems:\n- {a: 1}\n- {kind: Node}\n- 7\n";
+        let mut taken = vec![];
+        let rest = read(text, 0, Some(&mut |tree| taken.push(tree.value))).expect("YAML");
+        assert_eq!(rest.value["items"], json!([null, null, 7]));
+        assert_eq!(
+            taken,
+            [json!({"apiVersion": "v1", "kind": "Pod", "a": 1}), json!({"apiVersion": "v1", "kind": "Node"})]
+        );
     }
 
     #[test]

@@ -151,6 +151,12 @@ fn objects_of_a_list_have_its_kind_where_they_have_none() {
     for text in [text, sorted] {
         assert_eq!(sound(text).cluster.pods.len(), 2, "{text}");
     }
+    // What is given twice is known by its number in the list.
+    let twice = sorted
+        .replace("- metadata: {name: a}\n", "")
+        .replace("kind: PodList", "- metadata: {name: a}\n  spec: {}\n  spec: {}\nkind: PodList");
+    let fields: Vec<_> = parse(&twice).problems.into_iter().filter_map(|problem| problem.field).collect();
+    assert_eq!(fields, ["spec"]);
 }
 
 #[test]
