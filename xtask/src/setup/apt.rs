@@ -37,19 +37,27 @@ pub(super) fn install(names: &[&str]) -> Result<()> {
 /// The version of a package that would be installed now. Lists that offer less than what is wanted are brought up to date,
 /// however young they are: an update that was interrupted leaves young ones too.
 pub(super) fn offered(name: &str, wanted: Version) -> Result<Option<Version>> {
-    let Some(apt_cache) = find("apt-cache") else { return Ok(None) };
     let shell = shell()?;
-    let ask = || {
-        let policy = cmd!(shell, "{apt_cache} policy {name}").env("LC_ALL", "C").quiet().ignore_stderr().read();
-        candidate(&policy.unwrap_or_default())
-    };
     let updated = refresh(&shell)?;
-    let offered = ask();
+    let offered = policy(&shell, name);
     if !is_root() || !is_worth_another_update(updated, offered, wanted) {
         return Ok(offered);
     }
     update(&shell)?;
-    Ok(ask())
+    Ok(policy(&shell, name))
+}
+
+/// Those of the packages that the distribution has.
+pub(super) fn known<'a>(names: &[&'a str]) -> Result<Vec<&'a str>> {
+    let shell = shell()?;
+    refresh(&shell)?;
+    Ok(names.iter().copied().filter(|name| policy(&shell, name).is_some()).collect())
+}
+
+fn policy(shell: &Shell, name: &str) -> Option<Version> {
+    let apt_cache = find("apt-cache")?;
+    let policy = cmd!(shell, "{apt_cache} policy {name}").env("LC_ALL", "C").quiet().ignore_stderr().read();
+    candidate(&policy.unwrap_or_default())
 }
 
 fn is_worth_another_update(updated: bool, offered: Option<Version>, wanted: Version) -> bool {
@@ -62,7 +70,7 @@ fn candidate(policy: &str) -> Option<Version> {
 }
 
 /// Brings old lists up to date, which root may; whether it did.
-pub(super) fn refresh(shell: &Shell) -> Result<bool> {
+fn refresh(shell: &Shell) -> Result<bool> {
     let lists = Path::new(LISTS);
     let old = is_root() && (!has_lists(lists) || is_old(updated(lists), SystemTime::now()));
     if old {

@@ -103,7 +103,7 @@ fn linker(compiler: &Compiler) -> Result<()> {
     match podgate_toolchain::choose_linker(wanted, &podgate_toolchain::linkers(&tools)) {
         LinkerChoice::Use(_) => Ok(()),
         LinkerChoice::Install(why) => {
-            announce(&format!("installing bpf-linker {wanted}, which takes about a minute ({why})"));
+            announce(&format!("installing bpf-linker {wanted}, which takes a few minutes ({why})"));
             install_tool("bpf-linker", &wanted.to_string())
         }
     }

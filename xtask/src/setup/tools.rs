@@ -21,13 +21,14 @@ pub(super) fn prometheus() -> Result<()> {
     if find("promtool").is_some() || directory.join("usr/bin/promtool").is_file() || find("apt-get").is_none() {
         return Ok(());
     }
-    let shell = shell()?;
-    apt::refresh(&shell)?;
+    // From Debian 13 on promtool is a package of its own.
+    let packages = apt::known(&["prometheus", "promtool"])?;
     announce("unpacking prometheus");
+    let shell = shell()?;
     shell.create_dir(&directory)?;
     shell.change_dir(&directory);
     // `apt-get download` gives up root's rights, which a directory of root's does not welcome; the option keeps them.
-    let download = cmd!(shell, "apt-get download -q -o APT::Sandbox::User=root prometheus");
+    let download = cmd!(shell, "apt-get download -q -o APT::Sandbox::User=root {packages...}");
     download.run().context("download prometheus")?;
     for file in shell.read_dir(&directory)?.into_iter().filter(|file| file.extension().is_some_and(|it| it == "deb")) {
         cmd!(shell, "dpkg-deb --extract {file} {directory}").run().context("unpack prometheus")?;
