@@ -26,7 +26,7 @@ fn results_point_at_file_line_object_and_rule() {
     let run = &log["runs"][0];
     let expected = json!({
         "ruleId": "label-typo",
-        "ruleIndex": 8,
+        "ruleIndex": 9,
         "level": "warning",
         "message": {"text": "no pod of namespace shop has the label app=wbe. Instead: did you mean app=web?"},
         "locations": [{

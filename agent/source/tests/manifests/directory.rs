@@ -206,10 +206,10 @@ async fn a_document_that_is_foreign_or_broken_keeps_no_policy_of_its_file_from_c
         ),
         ("a mapping", "foo: bar\n", 1, false),
         ("a list", "- op: add\n", 1, false),
-        ("a field to come", "{apiVersion: v1, kind: Pod, metadata: {name: n}, spec: {fieldToCome: 1}}\n", 1, false),
-        ("a key given twice", "{apiVersion: v1, kind: Pod, metadata: {name: n}, spec: {}, spec: {}}\n", 1, false),
+        ("a field to come", "{apiVersion: v1, kind: Pod, metadata: {name: other}, spec: {fieldToCome: 1}}\n", 1, false),
+        ("a key given twice", "{apiVersion: v1, kind: Pod, metadata: {name: other}, spec: {}, spec: {}}\n", 1, false),
         ("no YAML", "{{ template }}: [\n", 1, true),
-        ("no kind", "{apiVersion: v1, metadata: {name: n}}\n", 1, true),
+        ("no kind", "{apiVersion: v1, metadata: {name: other}}\n", 1, true),
         ("no name", "{apiVersion: v1, kind: Pod, metadata: {}}\n", 1, true),
     ] {
         let open = format!("{}{}", switch(true), pod("a"));
