@@ -28,6 +28,11 @@ impl Tag {
     /// programs of both, whose slots differ.
     pub const SETS: u32 = 16;
 
+    /// The tag of a packet that came in by a device that is no pod's: from another host, or another network namespace.
+    /// It outlasts what makes a packet's interface unknown: the kernel copies the tag where it cuts a packet in pieces or
+    /// puts one together, but not always where it came in (`ip6_copy_metadata` of Linux).
+    pub const FOREIGN: Self = Self(Self::JUDGED | Self::SLOT);
+
     const fn new(fate: u16, set: u32, slot: u32) -> Self {
         Self(fate | (set as u16) << Self::SET_SHIFT & Self::SET | (slot as u16 + 1) & Self::SLOT)
     }
@@ -86,6 +91,13 @@ impl Tag {
     #[inline(always)]
     pub const fn is_present(self) -> bool {
         self.0 != 0
+    }
+
+    /// Whether no pod of this host sent the packet: [`Self::FOREIGN`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_foreign(self) -> bool {
+        self.0 == Self::FOREIGN.0
     }
 
     /// Whether nothing is left to be judged.

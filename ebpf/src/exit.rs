@@ -11,23 +11,24 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
-    Addr4, Addr6, Direction, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, exits, place, protocol, state,
+    Addr4, Addr6, Direction, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, deferring, exits, place, protocol,
+    state,
 };
 
 use crate::events;
 use crate::family::Family;
 use crate::flow::{self, Scene, Table};
 use crate::maps;
-use crate::packet::{BARE, Frame, Packet};
+use crate::packet::{self, BARE, Frame, Packet};
 use crate::parse::ethertype;
 use crate::program::{self, Endpoint, NoScene};
 use crate::rules::tcp;
-use crate::verdict::is_isolated;
+use crate::verdict::{self, is_isolated};
 
 /// Where a packet comes from that is about to enter a pod.
 ///
-/// Made by arithmetic rather than by branches, so that the verifier follows all origins at once: with a branch it would
-/// look at the whole judgement once for each.
+/// Made by arithmetic and by functions of their own rather than by branches, so that the verifier follows all origins at
+/// once: with a branch it would look at the whole judgement once for each.
 #[derive(Clone, Copy)]
 pub(crate) struct Origin(u32);
 
@@ -37,10 +38,13 @@ impl Origin {
     const NODE: u32 = 1;
     const ITSELF: u32 = 2;
 
-    /// A process of this node, if no interface brought the packet.
+    /// This node, if no interface brought the packet and the packet itself does not say otherwise.
     #[inline(always)]
-    fn by_interface(ifindex: u32) -> Self {
-        Self(Self::NODE * is_zero(ifindex))
+    fn by_interface(packet: &Packet<'_>, ifindex: u32) -> Self {
+        if ifindex != 0 {
+            return Self::ELSEWHERE;
+        }
+        Self(podgate_made_here(packet.context()) & Self::NODE)
     }
 
     /// The pod itself, if the packet was sent from the slot that it is about to enter.
@@ -77,7 +81,7 @@ pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Option<Origin> {
     if !tag.is_present() {
         let ifindex = packet.ingress_ifindex();
         return match lost_tag(packet, ifindex) {
-            None => Some(Origin::by_interface(ifindex)),
+            None => Some(Origin::by_interface(packet, ifindex)),
             Some(tag) => arrive_tagged(packet, slot, tag),
         };
     }
@@ -95,6 +99,27 @@ pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Option<Origin> {
             None
         }
     }
+}
+
+/// Whether this node made a packet that no interface brought: it has a socket, of whatever process, or a source address of
+/// this host. Else the kernel has made a new packet of one that came from elsewhere, and forgotten where: fragments of IPv6
+/// that it had put together, SYN proxies, NAT64. A global function: see `events::podgate_report`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_made_here(context: *mut __sk_buff) -> u32 {
+    let packet = Frame::new(context);
+    if packet.has_socket() {
+        return 1;
+    }
+    const L3: u32 = packet::ETHERNET;
+    let said = match packet.ethertype() {
+        ethertype::IPV4 => packet.load::<[u32; 1]>(L3 + 12).map(|[source]| verdict::podgate_deferring4(source)),
+        ethertype::IPV6 => packet
+            .load::<[u32; 4]>(L3 + 8)
+            .map(|[first, second, third, fourth]| verdict::podgate_deferring6(first, second, third, fourth)),
+        _ => None,
+    };
+    said.unwrap_or(0) & deferring::HOST
 }
 
 /// Drops a deferred packet that a program of another start has tagged, and that came by no pod's interface: whose it is
@@ -186,11 +211,12 @@ pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Takes off the tag of another host's pod: a packet keeps it on its way into another network namespace. Where there is
-/// none, what stands in `tc_classid` is left over from the driver, and would be the tag behind a TCX program that says OK.
+/// Says of a packet that it comes from elsewhere. It may bear a tag of another host's pod, which it keeps on its way into
+/// another network namespace; and what stands in `tc_classid` may be left over from the driver, and would be the tag behind
+/// a TCX program that says OK.
 #[inline(always)]
 pub fn enter(ctx: &TcContext) -> i32 {
-    Frame::new(ctx.skb.skb).clear_tag();
+    Frame::new(ctx.skb.skb).set_tag(Tag::FOREIGN);
     TC_ACT_UNSPEC
 }
 

@@ -78,6 +78,14 @@ mod imp {
             unsafe { (*self.skb).ingress_ifindex }
         }
 
+        /// Whether it has a socket, which it has from a process of this host and loses where it is taken in.
+        #[inline(always)]
+        pub fn has_socket(&self) -> bool {
+            // SAFETY: see `length`; a pointer in either case, of which nothing is read.
+            let socket = unsafe { (&raw const (*self.skb).__bindgen_anon_2.sk).read_volatile() };
+            !socket.is_null()
+        }
+
         /// What kind of packet the link layer says it is, an EtherType.
         #[inline(always)]
         pub fn ethertype(&self) -> u16 {
