@@ -114,6 +114,8 @@ pub mod state {
     pub const FIN_REMOTE: u32 = 1 << 4;
     /// Either end has sent a RST.
     pub const RESET: u32 = 1 << 5;
+    /// Opened from an address of this host: what the pod sends in it is an [answer](crate::Tag::answer).
+    pub const BY_HOST: u32 = 1 << 6;
 }
 
 /// A flow that was allowed.

@@ -141,6 +141,8 @@ pub mod constant {
     pub const SHARE4: &str = "SHARE4";
     /// The same for IPv6 (u32).
     pub const SHARE6: &str = "SHARE6";
+    /// Where `struct sk_buff` of the running kernel has its field `_nfct`, in bytes (u32); 0: unknown.
+    pub const CONNTRACK: &str = "CONNTRACK";
     /// 1: the programs log every verdict through aya-log (u32). 0: the kernel's verifier removes that code.
     pub const TRACE: &str = "TRACE";
 }

@@ -10,15 +10,17 @@
 pub struct Tag(u16);
 
 impl Tag {
-    const FATE: u16 = 3 << 14;
+    const FATE: u16 = 7 << 13;
     /// Judged at the source, or at an exit hook: it goes on.
-    const JUDGED: u16 = 0 << 14;
+    const JUDGED: u16 = 0 << 13;
     /// To be judged.
-    const DEFERRED: u16 = 1 << 14;
+    const DEFERRED: u16 = 1 << 13;
     /// To be judged; its flow is established as far as the source knows.
-    const ESTABLISHED: u16 = 2 << 14;
+    const ESTABLISHED: u16 = 2 << 13;
     /// For this host itself, or the pod itself: goes nowhere else.
-    const INWARD: u16 = 3 << 14;
+    const INWARD: u16 = 3 << 13;
+    /// An answer, if connection tracking says so; else to be judged.
+    const ANSWER: u16 = 4 << 13;
 
     const SET: u16 = (Self::SETS as u16 - 1) << Self::SET_SHIFT;
     const SET_SHIFT: u32 = 10;
@@ -26,7 +28,7 @@ impl Tag {
 
     /// How many sets of tables are told apart: while one start of the agent takes over from another, packets meet
     /// programs of both, whose slots differ.
-    pub const SETS: u32 = 16;
+    pub const SETS: u32 = 8;
 
     /// The tag of a packet that came in by a device that is no pod's: from another host, or another network namespace.
     /// It outlasts what makes a packet's interface unknown: the kernel copies the tag where it cuts a packet in pieces or
@@ -56,6 +58,14 @@ impl Tag {
     #[inline(always)]
     pub const fn inward(set: u32, slot: u32) -> Self {
         Self::new(Self::INWARD, set, slot)
+    }
+
+    /// The tag of a packet of a flow that an address of this host opened. It answers whoever asked from that address, or
+    /// behind it; where nobody has asked, the address leads to a Service's backends like any other of its packets.
+    #[must_use]
+    #[inline(always)]
+    pub const fn answer(set: u32, slot: u32) -> Self {
+        Self::new(Self::ANSWER, set, slot)
     }
 
     /// The tag in a packet's `tc_index`.
@@ -112,6 +122,13 @@ impl Tag {
     #[inline(always)]
     pub const fn is_established(self) -> bool {
         self.0 & Self::FATE == Self::ESTABLISHED
+    }
+
+    /// Whether the packet is an answer if connection tracking says so.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_answer(self) -> bool {
+        self.0 & Self::FATE == Self::ANSWER
     }
 
     /// Whether the packet may reach nothing but this host and its own pod.

@@ -123,17 +123,20 @@ fn a_holder_tells_protocols_places_slots_and_other_addresses_apart() {
 #[test]
 fn a_tag_tells_whose_the_packet_is_and_what_is_left_to_do() {
     let told = |tag: Tag| {
-        let fate = [tag.is_present(), tag.is_judged(), tag.is_established(), tag.is_inward()];
+        let fate = [tag.is_present(), tag.is_judged(), tag.is_established(), tag.is_inward(), tag.is_answer()];
         (tag.set(), tag.slot(), fate)
     };
     for (set, slot) in [(0, 0), (0, 1), (Tag::SETS - 1, 0), (Tag::SETS - 1, map::ENDPOINTS - 1)] {
-        assert_eq!(told(Tag::judged(set, slot)), (set, slot, [true, true, false, false]));
-        assert_eq!(told(Tag::deferred(set, slot, false)), (set, slot, [true, false, false, false]));
-        assert_eq!(told(Tag::deferred(set, slot, true)), (set, slot, [true, false, true, false]));
-        assert_eq!(told(Tag::inward(set, slot)), (set, slot, [true, false, false, true]));
+        assert_eq!(told(Tag::judged(set, slot)), (set, slot, [true, true, false, false, false]));
+        assert_eq!(told(Tag::deferred(set, slot, false)), (set, slot, [true, false, false, false, false]));
+        assert_eq!(told(Tag::deferred(set, slot, true)), (set, slot, [true, false, true, false, false]));
+        assert_eq!(told(Tag::inward(set, slot)), (set, slot, [true, false, false, true, false]));
+        assert_eq!(told(Tag::answer(set, slot)), (set, slot, [true, false, false, false, true]));
         assert_eq!(Tag::from_raw(Tag::inward(set, slot).raw()), Tag::inward(set, slot));
     }
     assert_eq!(Tag::judged(Tag::SETS, 1), Tag::judged(0, 1));
+    let foreign = told(Tag::FOREIGN);
+    assert_eq!((foreign.1 < map::ENDPOINTS, foreign.2), (false, [true, true, false, false, false]));
     let none = Tag::from_raw(0);
     assert_eq!((none.is_present(), none.slot() < map::ENDPOINTS), (false, false));
 }

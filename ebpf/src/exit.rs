@@ -243,6 +243,11 @@ fn settle<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag) -> u32 {
         Some(word) => (tag.slot(), word, judge(packet, tag, word)),
         None => (0, SlotWord::default(), Reason::Internal),
     };
+    if tag.is_answer() && reason == Reason::Established {
+        // As it was counted at the pod's hook.
+        events::count_exit(exits::ALLOWED);
+        return 0;
+    }
     events::count(packet, slot, Direction::Egress, reason);
     if reason.is_reported() {
         events::report(packet, slot, word.generation(), Direction::Egress, reason);
@@ -267,6 +272,9 @@ fn judge<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag, word: SlotWord) -> Re
     if tag.is_inward() {
         return Reason::Cut;
     }
+    if tag.is_answer() && is_reply(packet) {
+        return Reason::Established;
+    }
     let endpoint = Endpoint {
         slot: tag.slot(),
         generation: word.generation(),
@@ -281,6 +289,13 @@ fn judge<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag, word: SlotWord) -> Re
         _ => Reason::NotIp,
     };
     if reason.matters_only_if_isolated() { program::if_isolated(reason, config, Direction::Egress) } else { reason }
+}
+
+/// Whether connection tracking says that a packet answers, as far as the loader has found out where it says so.
+#[inline(always)]
+fn is_reply<const L3: u32>(packet: &Packet<'_, L3>) -> bool {
+    let at = maps::CONNTRACK.load();
+    at != 0 && packet.is_reply(at)
 }
 
 /// What happens to an IP packet. A function of its own for the sake of the stack, as its like in `program`.

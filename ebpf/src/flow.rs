@@ -104,11 +104,27 @@ impl<F: Family> Scene<'_, F> {
 
     /// The reason of a packet whose flow was allowed.
     #[inline(always)]
-    fn established(&self, rule: u32, table: Table) -> Reason {
-        match rule {
-            VERDICT_DEFERRED => self.passed(rule, table == Table::Lasting),
-            _ => Reason::Established,
+    fn established(&self, flow: &Flow, table: Table) -> Reason {
+        if flow.rule == VERDICT_DEFERRED {
+            return self.passed(flow.rule, table == Table::Lasting);
         }
+        self.answers(flow.state & state::BY_HOST);
+        Reason::Established
+    }
+
+    /// Has the exit hook see whether a packet that leaves the pod is an answer, unless this is 0.
+    #[inline(always)]
+    fn answers(&self, by_host: u32) {
+        if by_host != 0 && self.direction == Direction::Egress {
+            self.packet.set_tag(Tag::answer(maps::SET.load(), F::slot(&self.key)));
+        }
+    }
+
+    /// What is said of the address of the other end that opened a flow, bits of [`deferring`]: whatever asked from there,
+    /// what the pod sends to it may go elsewhere. 0 where that matters to nobody.
+    #[inline(always)]
+    fn opener(&self, opened: Direction) -> u32 {
+        if opened == Direction::Ingress && self.defers() { F::remote(&self.key).deferring() } else { 0 }
     }
 
     pub(crate) fn keeps(&self) -> bool {
@@ -146,7 +162,7 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
             touch(scene, flow, direction);
             return match direction {
                 Direction::Ingress => Reason::Established,
-                Direction::Egress => scene.established(flow.rule, Table::Lasting),
+                Direction::Egress => scene.established(flow, Table::Lasting),
             };
         }
         if scene.is_usable(flow) {
@@ -184,7 +200,7 @@ fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
 fn pending<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
     if !rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags) {
         touch(scene, flow, scene.direction);
-        return scene.established(flow.rule, Table::Pending);
+        return scene.established(flow, Table::Pending);
     }
     promote(scene, *flow)
 }
@@ -197,7 +213,7 @@ pub(crate) fn promote<F: Family>(scene: &Scene<'_, F>, flow: Flow) -> Reason {
     if F::flows().insert(&scene.key, &promoted, 0).is_ok() {
         shares::strike(scene, &flow);
     }
-    scene.established(flow.rule, Table::Lasting)
+    scene.established(&flow, Table::Lasting)
 }
 
 impl<F: Family> Scene<'_, F> {
@@ -235,16 +251,37 @@ pub(crate) fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Dir
 /// end ends here too.
 #[inline(never)]
 pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Reason {
+    let opener = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
+    if is_service(opener) {
+        // What the pod asks there must find its own entry.
+        forget(F::flows(), &scene.key);
+        return in_own_direction(scene);
+    }
     match scene.verdict_again(flow) {
-        Ok(rule) => renew(scene, flow, rule, table),
+        Ok(rule) => renew(scene, flow, rule, opener, table),
         Err(Reason::NoRule) if scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) => {
             touch(scene, flow, scene.direction);
+            scene.answers(opener);
             Reason::Kept
         }
         Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,
         Err(Reason::NoRule) => in_own_direction(scene),
         Err(reason) => reason,
     }
+}
+
+/// Whether the end that opened a flow is a Service and no address of this host, by [`Scene::opener`]: a Service asks
+/// nothing, so whatever comes from it answers, and licenses nothing. Where it does not belong to a flow that the pod opened,
+/// that flow's entry is gone.
+#[inline(always)]
+const fn is_service(opener: u32) -> bool {
+    opener != 0 && opener & deferring::HOST == 0
+}
+
+/// The state of a flow that this end opened, by [`Scene::opener`].
+#[inline(always)]
+const fn by_host(opener: u32) -> u32 {
+    if opener & deferring::HOST == 0 { 0 } else { state::BY_HOST }
 }
 
 impl<F: Family> Scene<'_, F> {
@@ -268,13 +305,14 @@ impl<F: Family> Scene<'_, F> {
 /// Stamps a flow that is still allowed. The whole entry is written anew, because the element may meanwhile be another
 /// flow's, which must not get our stamp.
 #[inline(always)]
-fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, table: Table) -> Reason {
+fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, opener: u32, table: Table) -> Reason {
     let promoted = rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags);
-    let renewed = scene.flow(scene.next_state(flow.state), rule);
+    let flow_state = flow.state & !state::BY_HOST | by_host(opener);
+    let renewed = scene.flow(scene.next_state(flow_state), rule);
     if table == Table::Pending && !promoted {
-        return store(F::pending(), scene, &renewed, renewed_as(scene, flow, rule, Table::Pending));
+        return store(F::pending(), scene, &renewed, renewed_as(scene, flow.rule, &renewed, Table::Pending));
     }
-    let reason = store(F::flows(), scene, &renewed, renewed_as(scene, flow, rule, Table::Lasting));
+    let reason = store(F::flows(), scene, &renewed, renewed_as(scene, flow.rule, &renewed, Table::Lasting));
     if table == Table::Pending {
         shares::strike(scene, &renewed);
     }
@@ -284,11 +322,9 @@ fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, table: Table) 
 /// The reason of a packet whose flow was judged again and goes on. The first that policies in audit mode would end counts as
 /// that.
 #[inline(always)]
-fn renewed_as<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, table: Table) -> Reason {
-    if rule == VERDICT_AUDITED && flow.rule != VERDICT_AUDITED {
-        return Reason::CutAudited;
-    }
-    scene.established(rule, table)
+fn renewed_as<F: Family>(scene: &Scene<'_, F>, former: u32, renewed: &Flow, table: Table) -> Reason {
+    let reason = scene.established(renewed, table);
+    if renewed.rule == VERDICT_AUDITED && former != VERDICT_AUDITED { Reason::CutAudited } else { reason }
 }
 
 /// Writes a flow's entry; without one its later packets would be dropped, so a failure is this packet's drop.
@@ -302,18 +338,25 @@ pub(crate) fn store<F: Family>(
     if table.insert(&scene.key, flow, 0).is_err() { Reason::FlowTable } else { reason }
 }
 
+/// The state of a flow that a process of this node has opened.
+const OF_NODE: u32 = state::NODE | state::BY_HOST;
+
 /// A packet that opens a TCP connection: always judged in its own direction, whatever flow has its key. Denied, it
 /// leaves that flow alone.
 #[inline(never)]
 pub(crate) fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
     if scene.from_node != 0 {
         forget(F::flows(), &scene.key);
-        return store(F::pending(), scene, &scene.opened(state::NODE, VERDICT_NONE), Reason::Node);
+        return store(F::pending(), scene, &scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
     }
     match scene.verdict(scene.direction) {
         Ok(rule) => {
+            let opener = scene.opener(scene.direction);
+            if is_service(opener) {
+                return scene.passed(rule, false);
+            }
             forget(F::flows(), &scene.key);
-            shares::record(scene, &scene.opened(0, rule), scene.passed(rule, false))
+            shares::record(scene, &scene.opened(by_host(opener), rule), scene.passed(rule, false))
         }
         Err(reason) => reason,
     }
@@ -364,11 +407,16 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
         Err(Reason::NoRule) => return not_picked_up(scene, opened),
         Err(reason) => return reason,
     };
-    let mut flow_state = rules::opening_state(opened);
+    let opener = if by_node { deferring::HOST } else { scene.opener(opened) };
+    if is_service(opener) {
+        return without_entry(scene);
+    }
+    let mut flow_state = rules::opening_state(opened) | by_host(opener);
     if by_node {
         flow_state |= state::NODE;
     }
     let reason = if by_node { Reason::Node } else { scene.passed(rule, !half_open) };
+    scene.answers(opener);
     if half_open {
         let flow = scene.flow(scene.next_state(flow_state), rule);
         return shares::record(scene, &flow, reason);
@@ -382,6 +430,7 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
 #[inline(always)]
 fn not_picked_up<F: Family>(scene: &Scene<'_, F>, opened: Direction) -> Reason {
     if scene.keeps() {
+        scene.answers(scene.opener(opened));
         return Reason::Kept;
     }
     let by_host = opened == Direction::Ingress && F::remote(&scene.key).deferring() & deferring::HOST != 0;
@@ -410,10 +459,16 @@ pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
         return without_entry(scene);
     }
     if scene.from_node != 0 {
-        return store(F::pending(), scene, &scene.opened(state::NODE, VERDICT_NONE), Reason::Node);
+        return store(F::pending(), scene, &scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
     }
     match scene.verdict(scene.direction) {
-        Ok(rule) => shares::record(scene, &scene.opened(0, rule), scene.passed(rule, false)),
+        Ok(rule) => {
+            let opener = scene.opener(scene.direction);
+            if is_service(opener) {
+                return scene.passed(rule, false);
+            }
+            shares::record(scene, &scene.opened(by_host(opener), rule), scene.passed(rule, false))
+        }
         Err(reason) => reason,
     }
 }

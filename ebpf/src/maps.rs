@@ -31,6 +31,9 @@ pub(crate) static SHARE4: Global<u32> = Global::new(0);
 /// A pod's share of half-open IPv6 flows; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static SHARE6: Global<u32> = Global::new(0);
+/// Where a packet has its connection of connection tracking, in bytes; 0: unknown. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static CONNTRACK: Global<u32> = Global::new(0);
 /// Whether verdicts are logged; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static TRACE: Global<u32> = Global::new(0);

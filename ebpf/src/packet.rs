@@ -29,7 +29,7 @@ mod imp {
     use core::marker::PhantomData;
 
     use aya_ebpf::bindings::__sk_buff;
-    use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_skb_pull_data};
+    use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skb_load_bytes, bpf_skb_pull_data};
     use podgate_common::Tag;
 
     use super::{ETHERNET, Wire};
@@ -84,6 +84,23 @@ mod imp {
             // SAFETY: see `length`; a pointer in either case, of which nothing is read.
             let socket = unsafe { (&raw const (*self.skb).__bindgen_anon_2.sk).read_volatile() };
             !socket.is_null()
+        }
+
+        /// Whether connection tracking says that it goes against the direction in which its connection was opened. `at`:
+        /// where `struct sk_buff` has `_nfct`: the connection's address, and in the lowest three bits what the packet is
+        /// to it (`enum ip_conntrack_info` of the kernel's uapi).
+        #[inline(always)]
+        pub fn is_reply(&self, at: u32) -> bool {
+            const INFO: u64 = 7;
+            const ESTABLISHED_REPLY: u64 = 3;
+            const RELATED_REPLY: u64 = 4;
+            let mut word = 0_u64;
+            // SAFETY: the context is the kernel's own `struct sk_buff`, of which the helper copies one field.
+            let status = unsafe {
+                let field = self.skb.cast::<u8>().add(at as usize);
+                bpf_probe_read_kernel((&raw mut word).cast(), size_of::<u64>() as u32, field.cast())
+            };
+            status == 0 && word > INFO && matches!(word & INFO, ESTABLISHED_REPLY | RELATED_REPLY)
         }
 
         /// What kind of packet the link layer says it is, an EtherType.

@@ -36,6 +36,7 @@ mod attach;
 mod audit;
 pub mod binding;
 mod cleanup;
+mod conntrack;
 mod datapath;
 mod deferring;
 mod error;

@@ -15,7 +15,7 @@ use podgate_common::{Direction, Tag};
 use crate::kept::Kept;
 use crate::maps::{Descriptors, Maps};
 use crate::pins::Pins;
-use crate::{Error, Options, hz, preflight};
+use crate::{Error, Options, conntrack, hz, preflight};
 
 /// The programs, compiled by this crate's build script.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
@@ -173,7 +173,7 @@ fn load_object(
 ) -> Result<Ebpf, Error> {
     let (hz, trace) = (hz::of_this_kernel(), u32::from(options.trace));
     let [share4, share6] = [map::PENDING4, map::PENDING6].map(|name| (capacities[name] / map::PENDING_SHARES).max(1));
-    let set = set(pins);
+    let (set, conntrack) = (set(pins), conntrack::field().unwrap_or(0));
     let mut loader = EbpfLoader::new();
     loader
         .override_global(constant::HZ, &hz, true)
@@ -182,6 +182,7 @@ fn load_object(
         .override_global(constant::SET, &set, true)
         .override_global(constant::SHARE4, &share4, true)
         .override_global(constant::SHARE6, &share6, true)
+        .override_global(constant::CONNTRACK, &conntrack, true)
         .override_global(constant::TRACE, &trace, true);
     for (&name, &entries) in capacities {
         loader.map_max_entries(name, entries);
