@@ -21,7 +21,8 @@ use crate::flow::{self, Scene, Table};
 use crate::maps;
 use crate::packet::{self, BARE, Frame, Packet};
 use crate::parse::ethertype;
-use crate::program::{self, Endpoint, NoScene};
+use crate::program::{self, Endpoint, IcmpError, NoScene};
+use crate::related;
 use crate::rules::tcp;
 use crate::verdict::{self, is_isolated};
 
@@ -284,8 +285,10 @@ fn judge<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag, word: SlotWord) -> Re
     };
     packet.linearise();
     let reason = match packet.ethertype() {
-        ethertype::IPV4 => ip::<Addr4, L3>(packet, &endpoint, tag.is_established()),
-        ethertype::IPV6 => ip::<Addr6, L3>(packet, &endpoint, tag.is_established()),
+        ethertype::IPV4 => ip::<Addr4, L3>(packet, &endpoint, tag.is_established())
+            .unwrap_or_else(|IcmpError| related::judge_at_exit::<Addr4, L3>(packet, &endpoint)),
+        ethertype::IPV6 => ip::<Addr6, L3>(packet, &endpoint, tag.is_established())
+            .unwrap_or_else(|IcmpError| related::judge_at_exit::<Addr6, L3>(packet, &endpoint)),
         _ => Reason::NotIp,
     };
     if reason.matters_only_if_isolated() { program::if_isolated(reason, config, Direction::Egress) } else { reason }
@@ -300,14 +303,17 @@ fn is_reply<const L3: u32>(packet: &Packet<'_, L3>) -> bool {
 
 /// What happens to an IP packet. A function of its own for the sake of the stack, as its like in `program`.
 #[inline(never)]
-fn ip<F: Family, const L3: u32>(packet: &Packet<'_, L3>, endpoint: &Endpoint<'_>, established: bool) -> Reason {
+fn ip<F: Family, const L3: u32>(
+    packet: &Packet<'_, L3>,
+    endpoint: &Endpoint<'_>,
+    established: bool,
+) -> Result<Reason, IcmpError> {
     let mut scene = MaybeUninit::uninit();
     match read::<F, L3>(packet, endpoint, &mut scene) {
-        Err(NoScene::Fate(reason)) => reason,
-        // The pod's own hook always judges those itself.
-        Err(NoScene::IcmpError) => Reason::Related,
+        Err(NoScene::Fate(reason)) => Ok(reason),
+        Err(NoScene::IcmpError) => Err(IcmpError),
         // SAFETY: `read` has filled it in.
-        Ok(()) => by_flow(unsafe { scene.assume_init_ref() }, established),
+        Ok(()) => Ok(by_flow(unsafe { scene.assume_init_ref() }, established)),
     }
 }
 

@@ -473,20 +473,33 @@ pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
     }
 }
 
-/// Whether a flow was allowed and still is, for an ICMP error about one of its packets. Changes nothing.
+/// What happens to an ICMP error about a packet of this flow: it goes on if the flow was allowed and still is, and as far as
+/// its packets do. Changes nothing.
 #[inline(never)]
-pub(crate) fn is_allowed<F: Family>(scene: &Scene<'_, F>) -> bool {
-    let tables = [F::flows(), F::pending()];
-    for table in tables {
+pub(crate) fn related<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    for table in [F::flows(), F::pending()] {
         if let Some(flow) = table.get_ptr_mut(&scene.key) {
             // SAFETY: as in `judge`.
             let flow = unsafe { &*flow };
             if scene.is_usable(flow) {
-                return flow.stamp == scene.stamp
-                    || scene.verdict_again(flow).is_ok()
-                    || scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch());
+                return related_to(scene, flow);
             }
         }
     }
-    false
+    Reason::IcmpUnrelated
+}
+
+#[inline(always)]
+fn related_to<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
+    let rule = if flow.stamp == scene.stamp { Ok(flow.rule) } else { scene.verdict_again(flow) };
+    let is_kept = scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch());
+    if rule.is_err() && !is_kept {
+        return Reason::IcmpUnrelated;
+    }
+    if scene.direction == Direction::Egress && matches!(rule, Ok(VERDICT_DEFERRED)) {
+        return scene.passed(VERDICT_DEFERRED, false);
+    }
+    let opened_by_host = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
+    scene.answers(opened_by_host);
+    Reason::Related
 }

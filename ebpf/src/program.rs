@@ -185,7 +185,7 @@ const fn direction(out: bool) -> Direction {
 }
 
 /// The packet is an error about another packet, which decides.
-struct IcmpError;
+pub(crate) struct IcmpError;
 
 /// Why a packet has no scene to be judged in.
 #[derive(Clone, Copy)]

@@ -5,21 +5,25 @@ use podgate_common::{Direction, NetPort, Reason, Stamp, place};
 use crate::family::Family;
 use crate::flow::{self, Scene};
 use crate::maps;
-use crate::packet::Packet;
+use crate::packet::{self, Frame, Packet};
 use crate::parse::{self, Headers};
 use crate::program::{self, Endpoint};
 
-/// What happens to an ICMP error. Reads the packet anew: errors are rare, and the stack of the BPF machine is small.
+/// What happens to an ICMP error at a pod's hook. Reads the packet anew: errors are rare, and the stack of the BPF machine is
+/// small.
 #[inline(never)]
 pub(crate) fn judge<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
     if endpoint.direction == Direction::Egress && is_spoofed::<F>(packet, endpoint) {
         return Reason::Spoofed;
     }
-    match is_related::<F>(packet, endpoint) {
-        Ok(true) => Reason::Related,
-        Ok(false) => Reason::IcmpUnrelated,
-        Err(reason) => reason,
-    }
+    by_flow::<F, { packet::ETHERNET }>(packet, endpoint, place::POD).unwrap_or_else(|reason| reason)
+}
+
+/// What happens at an exit hook to one that was left to it: address translation has changed it as it does the packets of the
+/// flow that it is about, which must be known here.
+#[inline(never)]
+pub(crate) fn judge_at_exit<F: Family, const L3: u32>(packet: &Packet<'_, L3>, endpoint: &Endpoint<'_>) -> Reason {
+    by_flow::<F, L3>(packet, endpoint, place::EXIT).unwrap_or_else(|reason| reason)
 }
 
 /// Whether it leaves the pod with a source address that is not the pod's. A function of its own, so that the addresses are
@@ -30,10 +34,16 @@ fn is_spoofed<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> bool {
 }
 
 #[inline(always)]
-fn is_related<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Result<bool, Reason> {
+fn by_flow<F: Family, const L3: u32>(
+    packet: &Packet<'_, L3>,
+    endpoint: &Endpoint<'_>,
+    place: u8,
+) -> Result<Reason, Reason> {
     let error = F::headers(packet)?;
-    let about = F::embedded(packet, &error)?;
-    let transport = parse::embedded_transport(packet, &about.headers)?;
+    // What is read of the packet in it stands at offsets from the error's own headers, wherever those begin.
+    let frame = Frame::new(packet.context());
+    let about = F::embedded(&frame, &error)?;
+    let transport = parse::embedded_transport(&frame, &about.headers)?;
     // An error that enters the pod is about a packet that left it, and the reverse.
     let (direction, local, remote) = match endpoint.direction {
         Direction::Ingress => (Direction::Egress, about.source, about.destination),
@@ -41,24 +51,25 @@ fn is_related<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Result
     };
     if endpoint.direction == Direction::Egress && F::ends(packet)?.1 != remote {
         // An error goes to the sender of the packet that it is about; any other address would be a way round policy.
-        return Ok(false);
+        return Err(Reason::IcmpUnrelated);
     }
     let ports = (transport.local_port(direction), transport.remote_port(direction));
-    Ok(flow::is_allowed::<F>(&scene(packet, endpoint, &about.headers, (local, remote), ports)))
+    Ok(flow::related::<F>(&scene(&frame, endpoint, &about.headers, (local, remote), ports, place)))
 }
 
 #[inline(always)]
 fn scene<'a, F: Family>(
-    packet: &Packet<'a>,
+    packet: &Frame<'a>,
     endpoint: &Endpoint<'a>,
     about: &Headers,
     (local, remote): (F, F),
     ports: (NetPort, NetPort),
+    place: u8,
 ) -> Scene<'a, F> {
     Scene::<F> {
         packet: *packet,
         config: endpoint.config,
-        key: F::flow_key(remote, ports, local.holder(endpoint, about.protocol, place::POD)),
+        key: F::flow_key(remote, ports, local.holder(endpoint, about.protocol, place)),
         stamp: Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())),
         now: flow::jiffies(),
         direction: endpoint.direction,
@@ -66,6 +77,6 @@ fn scene<'a, F: Family>(
         tcp_flags: 0,
         from_node: 0,
         opens_flow: false,
-        at_exit: false,
+        at_exit: place == place::EXIT,
     }
 }
