@@ -123,6 +123,10 @@ pub mod program {
     pub const EXIT_BARE: &str = "podgate_exit_bare";
     /// Attached to the TC ingress hook of the devices that are no pod's: takes off tags that are not this host's.
     pub const ENTRY: &str = "podgate_entry";
+    /// The same for the devices of tunnels, by which what pods sent to this host may come out: its tag is kept.
+    pub const INNER: &str = "podgate_inner";
+    /// The same for those without link-layer headers.
+    pub const INNER_BARE: &str = "podgate_inner_bare";
     /// Never attached: returns the lower half of jiffies, for calibrating HZ by BPF_PROG_TEST_RUN.
     pub const JIFFIES: &str = "podgate_jiffies";
 }

@@ -11,8 +11,8 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
-    Addr4, Addr6, Direction, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, deferring, exits, place, protocol,
-    state,
+    Addr4, Addr6, Direction, EndpointConfig, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, deferring, exits,
+    place, protocol, state,
 };
 
 use crate::events;
@@ -24,7 +24,7 @@ use crate::parse::ethertype;
 use crate::program::{self, Endpoint, IcmpError, NoScene};
 use crate::related;
 use crate::rules::tcp;
-use crate::verdict::{self, is_isolated};
+use crate::verdict::{self, is_enforced, is_isolated};
 
 /// Where a packet comes from that is about to enter a pod.
 ///
@@ -219,6 +219,58 @@ pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
 pub fn enter(ctx: &TcContext) -> i32 {
     Frame::new(ctx.skb.skb).set_tag(Tag::FOREIGN);
     TC_ACT_UNSPEC
+}
+
+/// Says whose a packet is that comes out of a tunnel which ends on this host. The packet around it may be a pod's, which was
+/// let go to this host: then the one in it is that pod's, from an address of the pod, and is to be judged yet.
+#[inline(always)]
+pub fn emerge<const L3: u32>(ctx: &TcContext) -> i32 {
+    let packet = Packet::<'_, L3>::new(ctx.skb.skb);
+    let tag = packet.tag();
+    if !tag.is_present() || tag.is_foreign() {
+        packet.set_tag(Tag::FOREIGN);
+        return TC_ACT_UNSPEC;
+    }
+    let word = maps::slot_word(tag.slot()).filter(|_| tag.set() == maps::SET.load());
+    let Some(word) = word.map(SlotWord::from_raw) else {
+        refuse_stranger(&packet);
+        return TC_ACT_SHOT;
+    };
+    if let Some(reason) = unwrapped(&packet, word) {
+        events::count(&packet, tag.slot(), Direction::Egress, reason);
+        events::report(&packet, tag.slot(), word.generation(), Direction::Egress, reason);
+        if reason.verdict() == Verdict::Denied {
+            events::count_exit(exits::DENIED);
+            return TC_ACT_SHOT;
+        }
+    }
+    if !tag.is_inward() {
+        packet.set_tag(Tag::deferred(maps::SET.load(), tag.slot(), false));
+    }
+    TC_ACT_UNSPEC
+}
+
+/// Why a packet that was in a pod's should not go on; `None`: the exit hook decides.
+#[inline(always)]
+fn unwrapped<const L3: u32>(packet: &Packet<'_, L3>, word: SlotWord) -> Option<Reason> {
+    if word.config() == 0 {
+        return None;
+    }
+    let Some(config) = maps::CONFIGS.get(word.config()) else { return Some(Reason::Internal) };
+    packet.linearise();
+    let reason = match packet.ethertype() {
+        ethertype::IPV4 if is_own::<Addr4, L3>(packet, config) => return None,
+        ethertype::IPV6 if is_own::<Addr6, L3>(packet, config) => return None,
+        ethertype::IPV4 | ethertype::IPV6 => Reason::Spoofed,
+        _ => Reason::NotIp,
+    };
+    Some(if is_enforced(config) { reason } else { reason.audited() })
+}
+
+/// Whether the source of a packet is the pod's, or any if the pod routes for others.
+#[inline(always)]
+fn is_own<F: Family, const L3: u32>(packet: &Packet<'_, L3>, config: &EndpointConfig) -> bool {
+    F::ends(packet).is_ok_and(|(source, _)| !source.is_unspecified() && !program::is_spoofed(config, source, false))
 }
 
 /// Judges a packet by the policies of the pod that its tag names, and counts it; 0: it goes on. A global function: see

@@ -39,6 +39,18 @@ mod object {
         exit::enter(&ctx)
     }
 
+    /// The same of a device whose packets were in others that may be of this host's pods.
+    #[classifier]
+    pub(crate) fn podgate_inner(ctx: TcContext) -> i32 {
+        exit::emerge::<{ packet::ETHERNET }>(&ctx)
+    }
+
+    /// The same of such a device without link-layer headers.
+    #[classifier]
+    pub(crate) fn podgate_inner_bare(ctx: TcContext) -> i32 {
+        exit::emerge::<{ packet::BARE }>(&ctx)
+    }
+
     /// Never attached: test-run by the agent to calibrate HZ.
     #[classifier]
     pub(crate) fn podgate_jiffies(_ctx: TcContext) -> i32 {

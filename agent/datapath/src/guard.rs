@@ -14,14 +14,24 @@ pub enum LinkLayer {
     Bare,
 }
 
+/// Whose packets come in by a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arrivals {
+    /// Those of other hosts, or of other network namespaces: tags that they bring along are not this host's.
+    Foreign,
+    /// Those that were in other packets, which may be a pod's: the device is that of a tunnel.
+    Inner(LinkLayer),
+    /// Those of pods too, on their way through the host: a bridge, or what is based on one. Tags stay as they are.
+    Passing,
+}
+
 /// What to do at a device that is no pod's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Guard {
     /// How its packets begin, if what pods send by it is to be judged.
     pub exit: Option<LinkLayer>,
-    /// Whether tags are to be taken off what comes in by it. Not by a bridge, or what is based on one: what pods send
-    /// comes by there too.
-    pub entry: bool,
+    /// Whose the packets are that come in by it.
+    pub arrivals: Arrivals,
 }
 
 impl Datapath {
@@ -31,13 +41,18 @@ impl Datapath {
     /// # Errors
     /// The device is gone, takes no programs, or something of another program is in the way.
     pub fn guard(&mut self, ifindex: u32, guard: Guard) -> Result<bool, Error> {
-        let slot = if guard.entry { 0 } else { InterfaceSlot::BRIDGE };
+        let slot = if guard.arrivals == Arrivals::Passing { InterfaceSlot::BRIDGE } else { 0 };
         self.enter_interface(ifindex, slot)?;
         let exit = guard.exit.map(|layer| match layer {
             LinkLayer::Ethernet => Classifier::Exit,
             LinkLayer::Bare => Classifier::ExitBare,
         });
-        let entry = guard.entry.then_some(Classifier::Entry);
+        let entry = match guard.arrivals {
+            Arrivals::Foreign => Some(Classifier::Entry),
+            Arrivals::Inner(LinkLayer::Ethernet) => Some(Classifier::Inner),
+            Arrivals::Inner(LinkLayer::Bare) => Some(Classifier::InnerBare),
+            Arrivals::Passing => None,
+        };
         self.hang(ifindex, exit.into_iter().chain(entry))
     }
 

@@ -69,7 +69,7 @@ pub use datapath::{Datapath, FormerSlot};
 pub use deferring::{Deferring, ServiceEgress};
 pub use error::{ApplyError, Error};
 pub use frontends::{Backends, Lead};
-pub use guard::{Guard, LinkLayer};
+pub use guard::{Arrivals, Guard, LinkLayer};
 pub use hz::boot_time;
 pub use identity::Identity;
 pub use offline::{Given, Offline};

@@ -58,11 +58,16 @@ pub(crate) enum Classifier {
     ExitBare,
     /// [`program::ENTRY`]
     Entry,
+    /// [`program::INNER`]
+    Inner,
+    /// [`program::INNER_BARE`]
+    InnerBare,
 }
 
 impl Classifier {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::Ingress, Self::Egress, Self::Exit, Self::ExitBare, Self::Entry];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Ingress, Self::Egress, Self::Exit, Self::ExitBare, Self::Entry, Self::Inner, Self::InnerBare];
 
     /// The program that judges a direction at a pod's interface.
     pub(crate) const fn of_pod(direction: Direction) -> Self {
@@ -80,6 +85,8 @@ impl Classifier {
             Self::Exit => program::EXIT,
             Self::ExitBare => program::EXIT_BARE,
             Self::Entry => program::ENTRY,
+            Self::Inner => program::INNER,
+            Self::InnerBare => program::INNER_BARE,
         }
     }
 
@@ -87,7 +94,7 @@ impl Classifier {
     pub(crate) const fn direction(self) -> Direction {
         match self {
             Self::Ingress | Self::Exit | Self::ExitBare => Direction::Ingress,
-            Self::Egress | Self::Entry => Direction::Egress,
+            Self::Egress | Self::Entry | Self::Inner | Self::InnerBare => Direction::Egress,
         }
     }
 }
@@ -97,7 +104,7 @@ pub(crate) struct Programs {
     /// Also holds the maps under the descriptors by which its instructions name them.
     object: Ebpf,
     /// In the order of [`Classifier::ALL`].
-    loaded: [OwnedFd; 5],
+    loaded: [OwnedFd; 7],
 }
 
 /// Loads everything. Maps that all starts share are those that are pinned, or are pinned now.
@@ -118,10 +125,10 @@ pub(crate) fn load(
     Ok(Loaded { maps, programs: Programs { object, loaded }, events, messages })
 }
 
-fn load_all(object: &mut Ebpf) -> Result<[OwnedFd; 5], Error> {
-    let [ingress, egress, exit, exit_bare, entry] =
+fn load_all(object: &mut Ebpf) -> Result<[OwnedFd; 7], Error> {
+    let [ingress, egress, exit, exit_bare, entry, inner, inner_bare] =
         Classifier::ALL.map(|classifier| load_program(object, classifier.name()));
-    Ok([ingress?, egress?, exit?, exit_bare?, entry?])
+    Ok([ingress?, egress?, exit?, exit_bare?, entry?, inner?, inner_bare?])
 }
 
 impl Programs {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use podgate_datapath::netlink::{Device, HostView};
-use podgate_datapath::{Guard, LinkLayer};
+use podgate_datapath::{Arrivals, Guard, LinkLayer};
 
 use super::backoff::Backoff;
 
@@ -102,19 +102,52 @@ impl Guards {
 
 /// What is to be done at each device of the host, were none a pod's.
 fn wanted(view: &HostView) -> BTreeMap<u32, Guard> {
-    let veths = view.veths.keys().map(|&ifindex| (ifindex, Guard { exit: Some(LinkLayer::Ethernet), entry: true }));
+    let veth = Guard { exit: Some(LinkLayer::Ethernet), arrivals: Arrivals::Foreign };
+    let veths = view.veths.keys().map(|&ifindex| (ifindex, veth));
     let devices = view.devices.values().filter(|device| !device.loopback);
     veths.chain(devices.map(|device| (device.ifindex, guard(view, device)))).collect()
 }
 
 /// Packets that cross a bridge leave it by its ports, and what came in by a port is still on its way at the bridge: so a
-/// bridge has no hooks, and what is based on one does not take tags off.
+/// bridge has no hooks, and what is based on one leaves tags alone.
 fn guard(view: &HostView, device: &Device) -> Guard {
     if is_bridge(device) {
-        return Guard { exit: None, entry: false };
+        return Guard { exit: None, arrivals: Arrivals::Passing };
     }
     let layer = if device.ethernet { LinkLayer::Ethernet } else { LinkLayer::Bare };
-    Guard { exit: Some(layer), entry: !is_on_bridge(view, device) }
+    let arrivals = if may_be_tunnel(device) {
+        Arrivals::Inner(layer)
+    } else if is_on_bridge(view, device) {
+        Arrivals::Passing
+    } else {
+        Arrivals::Foreign
+    };
+    Guard { exit: Some(layer), arrivals }
+}
+
+/// Kinds of devices (IFLA_INFO_KIND) that take packets out of others, which come to this host's own addresses. Those that
+/// prove who made them, by a key that pods don't have (WireGuard, IPsec), are not among them.
+const TUNNELS: [&str; 14] = [
+    "amt",
+    "bareudp",
+    "erspan",
+    "geneve",
+    "gre",
+    "gretap",
+    "gtp",
+    "ip6erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6tnl",
+    "ipip",
+    "sit",
+    "vxlan",
+];
+
+/// Whether a device takes packets out of others. What has no kind is hardware, whose packets have no tag to keep, or an L2TP
+/// tunnel.
+fn may_be_tunnel(device: &Device) -> bool {
+    device.kind.as_deref().is_none_or(|kind| TUNNELS.contains(&kind))
 }
 
 fn is_bridge(device: &Device) -> bool {
@@ -133,7 +166,8 @@ fn is_on_bridge(view: &HostView, device: &Device) -> bool {
 mod tests {
     use super::*;
 
-    const ETHERNET: Guard = Guard { exit: Some(LinkLayer::Ethernet), entry: true };
+    /// What a device without a kind has.
+    const ETHERNET: Guard = Guard { exit: Some(LinkLayer::Ethernet), arrivals: Arrivals::Inner(LinkLayer::Ethernet) };
 
     fn device(ifindex: u32, kind: Option<&str>) -> Device {
         Device {
@@ -159,21 +193,34 @@ mod tests {
         let tunnel = Device { ethernet: false, ..device(4, Some("ipip")) };
         let on_bridge = Device { lower: Some(3), ..device(5, Some("vlan")) };
         let on_that = Device { lower: Some(5), ..device(6, Some("macvlan")) };
-        let view = view([loopback, device(2, None), device(3, Some("bridge")), tunnel, on_bridge, on_that]);
+        let view = view([loopback, device(2, Some("bond")), device(3, Some("bridge")), tunnel, on_bridge, on_that]);
+        let ethernet = |arrivals| Guard { arrivals, ..ETHERNET };
         let expected = [
-            (2, ETHERNET),
-            (3, Guard { exit: None, entry: false }),
-            (4, Guard { exit: Some(LinkLayer::Bare), entry: true }),
-            (5, Guard { entry: false, ..ETHERNET }),
-            (6, Guard { entry: false, ..ETHERNET }),
+            (2, ethernet(Arrivals::Foreign)),
+            (3, Guard { exit: None, arrivals: Arrivals::Passing }),
+            (4, Guard { exit: Some(LinkLayer::Bare), arrivals: Arrivals::Inner(LinkLayer::Bare) }),
+            (5, ethernet(Arrivals::Passing)),
+            (6, ethernet(Arrivals::Passing)),
         ];
         assert_eq!(wanted(&view), expected.into());
     }
 
     #[test]
+    fn what_comes_out_of_a_tunnel_may_be_a_pods_whatever_the_device_is_called_and_based_on() {
+        let kinds = [None, Some("vxlan"), Some("geneve"), Some("gretap"), Some("vlan"), Some("wireguard")];
+        let devices = (2..).zip(kinds).map(|(ifindex, kind)| Device { lower: Some(9), ..device(ifindex, kind) });
+        let view = view(devices.chain([device(9, Some("bridge"))]));
+        let inner = [2, 3, 4, 5].map(|ifindex| (ifindex, ETHERNET));
+        let passing = Guard { arrivals: Arrivals::Passing, ..ETHERNET };
+        let others = [(6, passing), (7, passing), (9, Guard { exit: None, ..passing })];
+        assert_eq!(wanted(&view), inner.into_iter().chain(others).collect());
+    }
+
+    #[test]
     fn devices_that_refer_to_each_other_end_the_search() {
         let circular = |ifindex, lower| Device { lower: Some(lower), ..device(ifindex, Some("vlan")) };
-        assert_eq!(wanted(&view([circular(2, 3), circular(3, 2)])), [(2, ETHERNET), (3, ETHERNET)].into());
+        let foreign = Guard { arrivals: Arrivals::Foreign, ..ETHERNET };
+        assert_eq!(wanted(&view([circular(2, 3), circular(3, 2)])), [(2, foreign), (3, foreign)].into());
     }
 
     #[test]

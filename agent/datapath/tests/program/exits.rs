@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use podgate_common::{Direction, Reason, Tag};
-use podgate_datapath::{Deferring, Exits, Guard, Identity, ServiceEgress, TestContext};
+use podgate_datapath::{Arrivals, Deferring, Exits, Guard, Identity, ServiceEgress, TestContext};
 
 use crate::frames::{ACK, SYN, SYN_ACK, echo_request, fragments, icmp, sctp, tcp, udp};
 use crate::rig::{ELSEWHERE, Ends, FAMILIES, Rig, SLOT, Side, identity};
@@ -280,7 +280,9 @@ fn a_packet_that_lost_its_tag_is_judged_by_the_interface_that_it_came_from() {
 fn a_packet_that_lost_its_tag_behind_a_bridge_is_judged_by_the_address_that_it_came_from() {
     let mut rig = Rig::new(Side::Open, Side::Web);
     let bridge = ELSEWHERE + 2;
-    rig.datapath.guard(bridge, Guard { exit: None, entry: false }).expect("a place for another interface");
+    rig.datapath
+        .guard(bridge, Guard { exit: None, arrivals: Arrivals::Passing })
+        .expect("a place for another interface");
     let by_bridge = TestContext { ingress_ifindex: bridge, ..TestContext::default() };
     for Ends { pod, friend, stranger } in FAMILIES {
         let exit =

@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 use podgate_common::{Counter, Direction, Reason, Tag, Verdict};
 use podgate_datapath::{
-    CounterKey, Datapath, Guard, Hook, Identity, LinkLayer, Options, Tagged, TestContext, test_run,
+    Arrivals, CounterKey, Datapath, Guard, Hook, Identity, LinkLayer, Options, Tagged, TestContext, test_run,
 };
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
@@ -135,7 +135,7 @@ impl Rig {
         rig.datapath.attach(SLOT).expect("loopback takes programs");
         ip(&format!("link add uplink index {ELSEWHERE} type veth peer name wire"));
         rig.datapath
-            .guard(ELSEWHERE, Guard { exit: Some(LinkLayer::Ethernet), entry: true })
+            .guard(ELSEWHERE, Guard { exit: Some(LinkLayer::Ethernet), arrivals: Arrivals::Foreign })
             .expect("a veth takes programs");
         rig
     }
