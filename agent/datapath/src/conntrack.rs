@@ -46,7 +46,7 @@ const STRUCT: usize = 4;
 
 /// The offset in bytes of a field of a structure, not of one that is in it.
 fn offset(btf: &[u8], structure: &str, field: &str) -> Option<u32> {
-    const MAGIC: u32 = 0xeb9f;
+    const MAGIC: usize = 0xeb9f;
     if word(btf, 0)? & 0xffff != MAGIC {
         return None;
     }

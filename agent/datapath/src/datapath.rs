@@ -127,6 +127,12 @@ impl Datapath {
         self.programs.get(Classifier::Exit)
     }
 
+    /// The program that says whose the packets are that come out of a tunnel, for test runs and measurements.
+    #[must_use]
+    pub fn inner_program(&self) -> BorrowedFd<'_> {
+        self.programs.get(Classifier::Inner)
+    }
+
     /// The last slot. All that find no slot of their own share it, isolated in both directions; see [`Self::confine`]. Endpoints
     /// have those from 1 to the one before it.
     #[must_use]

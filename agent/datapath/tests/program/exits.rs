@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use etherparse::EtherType;
 use podgate_common::{Direction, Reason, Tag};
 use podgate_datapath::{Arrivals, Deferring, Exits, Guard, Identity, ServiceEgress, TestContext};
 
-use crate::frames::{ACK, SYN, SYN_ACK, echo_request, fragments, icmp, sctp, tcp, udp};
+use crate::frames::{ACK, SYN, SYN_ACK, echo_request, fragments, icmp, of_type, sctp, tcp, udp};
 use crate::rig::{ELSEWHERE, Ends, FAMILIES, Rig, SLOT, Side, identity};
 
 const SERVICE: Option<Deferring> = Some(Deferring { host: false, service: Some(ServiceEgress::Exit) });
@@ -252,15 +253,125 @@ fn what_may_go_to_the_host_only_goes_nowhere_else() {
     }
 }
 
+/// "Port unreachable", as the pod would send it about a datagram that came from this end to its port 4000.
+fn unreachable(pod: IpAddr, about: (IpAddr, u16)) -> Vec<u8> {
+    let (kind, code) = if pod.is_ipv4() { (3, 3) } else { (1, 4) };
+    icmp(pod, about.0, kind, code, &[&[0; 4], &udp(about, (pod, 4000))[14..]].concat())
+}
+
 #[test]
-fn icmp_errors_are_never_left_to_the_exit_hook() {
+fn icmp_errors_about_no_known_flow_are_not_left_to_the_exit_hook() {
     let mut rig = Rig::new(Side::Open, Side::Deny);
     for Ends { pod, stranger, .. } in FAMILIES {
         defer(&mut rig, stranger, HOST);
-        let about = udp((stranger, 53), (pod, 4000));
-        let kind = if pod.is_ipv4() { (3, 3) } else { (1, 4) };
-        let error = icmp(pod, stranger, kind.0, kind.1, &[&[0; 4], &about[14..]].concat());
-        assert_eq!(rig.egress(&error), Reason::IcmpUnrelated);
+        assert_eq!(rig.egress(&unreachable(pod, (stranger, 53))), Reason::IcmpUnrelated);
+    }
+}
+
+#[test]
+fn icmp_errors_about_a_flow_to_a_service_reach_only_what_the_exit_hook_has_let_the_flow_reach() {
+    let mut rig = Rig::new(Side::Open, Side::Web);
+    for Ends { pod, friend, stranger } in FAMILIES {
+        rig.switch(Side::Open, Side::Web);
+        defer(&mut rig, stranger, SERVICE);
+        let at_exit = |rig: &Rig, backend| exit(rig, &unreachable(pod, (backend, 53)), FIRST);
+        assert_eq!(rig.egress(&udp((pod, 4000), (stranger, 53))), Reason::Deferred);
+        assert_eq!(rig.egress(&unreachable(pod, (stranger, 53))), Reason::Deferred);
+        assert_eq!(at_exit(&rig, friend), Reason::IcmpUnrelated, "nothing has gone there");
+        assert_eq!(exit(&rig, &udp((pod, 4000), (friend, 53)), FIRST), Reason::Rule);
+        assert_eq!(exit(&rig, &udp((pod, 4000), (stranger, 53)), FIRST), Reason::NoRule);
+        assert_eq!([friend, stranger].map(|to| at_exit(&rig, to)), [Reason::Related, Reason::IcmpUnrelated]);
+        rig.switch(Side::Open, Side::Deny);
+        assert_eq!(at_exit(&rig, friend), Reason::IcmpUnrelated, "policy no longer allows it");
+        assert_eq!(rig.ingress(&unreachable_from(stranger, pod)), Reason::Related, "what the Service sends back");
+        defer(&mut rig, stranger, None);
+    }
+}
+
+/// "Port unreachable" about what the pod has sent from its port 4000 to port 53 of this address.
+fn unreachable_from(remote: IpAddr, pod: IpAddr) -> Vec<u8> {
+    let (kind, code) = if pod.is_ipv4() { (3, 3) } else { (1, 4) };
+    icmp(remote, pod, kind, code, &[&[0; 4], &udp((pod, 4000), (remote, 53))[14..]].concat())
+}
+
+#[test]
+fn what_a_service_sends_to_a_pod_that_has_not_asked_lets_the_pod_send_nothing_there() {
+    let mut rig = Rig::new(Side::Open, Side::Deny);
+    for Ends { pod, friend, .. } in FAMILIES {
+        defer(&mut rig, friend, SERVICE);
+        let there_and_back = [
+            (tcp((friend, 80), (pod, 4000), SYN_ACK), tcp((pod, 4000), (friend, 80), SYN)),
+            (udp((friend, 53), (pod, 4000)), udp((pod, 4000), (friend, 53))),
+            (sctp((friend, 9), (pod, 4000)), sctp((pod, 4000), (friend, 9))),
+        ];
+        for (from_service, to_service) in there_and_back {
+            assert_eq!(rig.ingress(&from_service), Reason::DirectionNotIsolated);
+            assert_eq!(rig.egress(&to_service), Reason::Deferred);
+            assert_eq!(rig.ingress(&from_service), Reason::Established, "now the pod has asked");
+        }
+        assert_eq!(rig.ingress(&tcp((friend, 81), (pod, 4000), SYN)), Reason::DirectionNotIsolated);
+        assert_eq!(rig.egress(&tcp((pod, 4000), (friend, 81), ACK)), Reason::Deferred, "a Service opens nothing");
+    }
+}
+
+#[test]
+fn what_asked_a_pod_before_it_became_a_service_is_sent_nothing_for_that() {
+    let mut rig = Rig::new(Side::Open, Side::Deny);
+    for Ends { pod, friend, .. } in FAMILIES {
+        let (asked, answer) = (udp((friend, 53), (pod, 4000)), udp((pod, 4000), (friend, 53)));
+        assert_eq!(rig.ingress(&asked), Reason::DirectionNotIsolated);
+        assert_eq!(rig.egress(&answer), Reason::Established);
+        defer(&mut rig, friend, SERVICE);
+        assert_eq!(rig.egress(&answer), Reason::Deferred);
+        assert_eq!(rig.egress(&answer), Reason::Deferred);
+        assert_eq!(rig.ingress(&asked), Reason::Established);
+    }
+}
+
+#[test]
+fn what_answers_an_address_of_the_host_is_judged_by_where_it_goes_if_nobody_has_asked() {
+    let mut rig = Rig::new(Side::All, Side::Web);
+    for Ends { pod, friend, stranger } in FAMILIES {
+        defer(&mut rig, stranger, HOST);
+        assert_eq!(rig.ingress(&udp((stranger, 53), (pod, 4000))), Reason::Rule);
+        assert_eq!(rig.egress(&udp((pod, 4000), (stranger, 53))), Reason::Established, "the host may be who asked");
+        // Connection tracking knows nothing of packets of test runs.
+        let answer = Tag::answer(0, SLOT);
+        assert_eq!(exit(&rig, &udp((pod, 4000), (stranger, 53)), answer), Reason::NoRule);
+        assert_eq!(exit(&rig, &tcp((pod, 4000), (stranger, 80), ACK), answer), Reason::NoRule);
+        assert_eq!(exit(&rig, &udp((pod, 4000), (friend, 53)), answer), Reason::Rule);
+        assert_eq!(exit(&rig, &unreachable(pod, (stranger, 53)), answer), Reason::IcmpUnrelated);
+    }
+}
+
+#[test]
+fn a_packet_from_elsewhere_is_not_the_nodes_own_though_the_kernel_has_made_it_anew() {
+    let mut rig = Rig::new(Side::Web, Side::Open);
+    for Ends { pod, friend, stranger } in FAMILIES {
+        // Not even from an address of the host.
+        defer(&mut rig, stranger, HOST);
+        let from = |from| rig.ingress_made_anew(&udp((from, 4000), (pod, 53)), Tag::FOREIGN);
+        assert_eq!(from(stranger), [(Direction::Ingress, Reason::NoRule)]);
+        assert_eq!(from(friend), [(Direction::Ingress, Reason::Rule)]);
+        assert_eq!(rig.exit(&udp((stranger, 4000), (friend, 53)), Tag::FOREIGN), [], "it may go through the host");
+    }
+}
+
+#[test]
+fn what_comes_out_of_a_tunnel_by_a_pods_packet_must_be_from_the_pod_itself() {
+    let mut rig = Rig::new(Side::Open, Side::Deny);
+    for Ends { pod, friend, stranger } in FAMILIES {
+        rig.switch(Side::Open, Side::Deny);
+        let inner = |rig: &Rig, from, tag| rig.inner(&udp((from, 4000), (stranger, 53)), tag);
+        for tag in [Tag::judged(0, SLOT), FIRST, KNOWN, Tag::inward(0, SLOT), Tag::answer(0, SLOT)] {
+            assert_eq!(inner(&rig, pod, tag), [], "it is judged at the exit");
+            assert_eq!(inner(&rig, friend, tag), [(Direction::Egress, Reason::Spoofed)]);
+        }
+        assert_eq!(inner(&rig, friend, Tag::FOREIGN), [], "no pod of this node sent it");
+        assert_eq!(inner(&rig, friend, Tag::deferred(1, SLOT, false)), [(Direction::Egress, Reason::NoEndpoint)]);
+        assert_eq!(rig.inner(&of_type(EtherType::ARP, &[0; 28]), FIRST), [(Direction::Egress, Reason::NotIp)]);
+        rig.switch(Side::Open, Side::Open);
+        assert_eq!(inner(&rig, friend, Tag::judged(0, SLOT)), [], "nobody looks at an open pod's addresses");
     }
 }
 

@@ -209,10 +209,31 @@ impl Rig {
         self.run_tagged(self.datapath.exit_program(), frame, tag)
     }
 
+    /// What happens to a frame with a tag that comes out of a tunnel.
+    pub(crate) fn inner(&self, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
+        self.run_tagged(self.datapath.inner_program(), frame, tag)
+    }
+
+    /// What happens to a frame with a tag that enters the pod, and that the kernel has made anew.
+    pub(crate) fn ingress_made_anew(&self, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
+        let context = TestContext::default();
+        self.run_tagged_by(self.datapath.program(Direction::Ingress), frame, tag, &context)
+    }
+
     fn run_tagged(&self, program: BorrowedFd<'_>, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
-        let tagged = Tagged::new(program, tag).expect("the kernel takes a small program");
         let context = TestContext { ingress_ifindex: ELSEWHERE, ..TestContext::default() };
-        self.run_program(tagged.program(), frame, &context)
+        self.run_tagged_by(program, frame, tag, &context)
+    }
+
+    fn run_tagged_by(
+        &self,
+        program: BorrowedFd<'_>,
+        frame: &[u8],
+        tag: Tag,
+        context: &TestContext,
+    ) -> Vec<(Direction, Reason)> {
+        let tagged = Tagged::new(program, tag).expect("the kernel takes a small program");
+        self.run_program(tagged.program(), frame, context)
     }
 
     /// Runs a program and finds the one counter that moved.
