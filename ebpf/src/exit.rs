@@ -17,7 +17,7 @@ use podgate_common::{
 
 use crate::events;
 use crate::family::Family;
-use crate::flow::{self, Scene, Table};
+use crate::flow::{self, AsNew, Scene, Table};
 use crate::maps;
 use crate::packet::{self, BARE, Frame, Packet};
 use crate::parse::ethertype;
@@ -399,7 +399,7 @@ fn by_flow<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
 #[inline(always)]
 fn known<F: Family>(scene: &Scene<'_, F>, found: &Flow, table: Table, established: bool) -> Reason {
     if found.stamp != scene.stamp {
-        return flow::outdated(scene, found, table);
+        return flow::outdated(scene, found, table).unwrap_or_else(|AsNew| flow::in_own_direction(scene));
     }
     if established && table == Table::Pending {
         return flow::promote(scene, Flow { state: found.state | state::ANSWERED, ..*found });

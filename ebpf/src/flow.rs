@@ -166,11 +166,14 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
             };
         }
         if scene.is_usable(flow) {
-            return outdated(scene, flow, Table::Lasting);
+            return outdated(scene, flow, Table::Lasting).unwrap_or_else(|AsNew| in_own_direction(scene));
         }
     }
     not_lasting(scene)
 }
+
+/// A packet's flow says nothing about it: it is judged as if there were none.
+pub(crate) struct AsNew;
 
 /// Which table a flow stands in.
 #[derive(Clone, Copy, PartialEq)]
@@ -187,12 +190,12 @@ fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
         let flow = unsafe { &*flow };
         if scene.is_usable(flow) {
             if flow.stamp != scene.stamp {
-                return outdated(scene, flow, Table::Pending);
+                return outdated(scene, flow, Table::Pending).unwrap_or_else(|AsNew| in_own_direction(scene));
             }
             return pending(scene, flow);
         }
     }
-    miss(scene)
+    miss(scene).unwrap_or_else(|AsNew| in_own_direction(scene))
 }
 
 /// A packet of a pending flow that is current.
@@ -250,23 +253,23 @@ pub(crate) fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Dir
 /// the direction in which the flow was opened. Denied, the entry stays as it is, so that every later packet of either
 /// end ends here too.
 #[inline(never)]
-pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Reason {
+pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Result<Reason, AsNew> {
     let opener = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
     if is_service(opener) {
         // What the pod asks there must find its own entry.
         forget(F::flows(), &scene.key);
-        return in_own_direction(scene);
+        return Err(AsNew);
     }
     match scene.verdict_again(flow) {
-        Ok(rule) => renew(scene, flow, rule, opener, table),
+        Ok(rule) => Ok(renew(scene, flow, rule, opener, table)),
         Err(Reason::NoRule) if scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) => {
             touch(scene, flow, scene.direction);
             scene.answers(opener);
-            Reason::Kept
+            Ok(Reason::Kept)
         }
-        Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,
-        Err(Reason::NoRule) => in_own_direction(scene),
-        Err(reason) => reason,
+        Err(Reason::NoRule) if scene.protocol == protocol::TCP => Ok(Reason::Cut),
+        Err(Reason::NoRule) => Err(AsNew),
+        Err(reason) => Ok(reason),
     }
 }
 
@@ -378,12 +381,12 @@ impl<F: Family> Scene<'_, F> {
 
 /// A packet of no known flow that does not open a TCP connection.
 #[inline(never)]
-fn miss<F: Family>(scene: &Scene<'_, F>) -> Reason {
+fn miss<F: Family>(scene: &Scene<'_, F>) -> Result<Reason, AsNew> {
     if scene.protocol == protocol::TCP {
-        return match sockets::tcp(scene) {
+        return Ok(match sockets::tcp(scene) {
             Connection::None => without_entry(scene),
             Connection::Known { opened, half_open } => pick_up(scene, opened, half_open),
-        };
+        });
     }
     if scene.protocol == protocol::UDP
         && scene.direction == Direction::Ingress
@@ -392,9 +395,9 @@ fn miss<F: Family>(scene: &Scene<'_, F>) -> Reason {
         && sockets::is_connected_udp(scene)
     {
         let flow = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
-        return store(F::flows(), scene, &flow, scene.passed(rule, true));
+        return Ok(store(F::flows(), scene, &flow, scene.passed(rule, true)));
     }
-    in_own_direction(scene)
+    Err(AsNew)
 }
 
 /// A packet of a connection that the pod's kernel knows and we don't: opened before the pod was isolated, evicted or
@@ -402,38 +405,37 @@ fn miss<F: Family>(scene: &Scene<'_, F>) -> Reason {
 #[inline(always)]
 fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) -> Reason {
     let by_node = scene.from_node != 0 && opened == Direction::Ingress;
-    let rule = match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(opened) } {
-        Ok(rule) => rule,
-        Err(Reason::NoRule) => return not_picked_up(scene, opened),
-        Err(reason) => return reason,
-    };
     let opener = if by_node { deferring::HOST } else { scene.opener(opened) };
     if is_service(opener) {
         return without_entry(scene);
     }
-    let mut flow_state = rules::opening_state(opened) | by_host(opener);
-    if by_node {
-        flow_state |= state::NODE;
-    }
-    let reason = if by_node { Reason::Node } else { scene.passed(rule, !half_open) };
+    // If it goes on at all.
     scene.answers(opener);
-    if half_open {
-        let flow = scene.flow(scene.next_state(flow_state), rule);
-        return shares::record(scene, &flow, reason);
-    }
-    let flow = scene.flow(scene.next_state(flow_state | state::ANSWERED), rule);
-    store(F::flows(), scene, &flow, reason)
+    // One word to keep on the stack until policy has answered.
+    let known = rules::opening_state(opened)
+        | by_host(opener)
+        | if by_node { state::NODE } else { 0 }
+        | if half_open { 0 } else { state::ANSWERED };
+    let rule = match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(opened) } {
+        Ok(rule) => rule,
+        Err(Reason::NoRule) => return not_picked_up(scene, known),
+        Err(reason) => return reason,
+    };
+    let answered = known & state::ANSWERED != 0;
+    let reason = if known & state::NODE != 0 { Reason::Node } else { scene.passed(rule, answered) };
+    let flow = scene.flow(scene.next_state(known), rule);
+    if answered { store(F::flows(), scene, &flow, reason) } else { shares::record(scene, &flow, reason) }
 }
 
 /// A packet of a connection that policy no longer allows. Where an address of this host opened it, nobody can tell here
 /// whether that was a process of the host or somebody behind it: so it may reach the host, and nobody behind it.
 #[inline(always)]
-fn not_picked_up<F: Family>(scene: &Scene<'_, F>, opened: Direction) -> Reason {
+fn not_picked_up<F: Family>(scene: &Scene<'_, F>, known: u32) -> Reason {
     if scene.keeps() {
-        scene.answers(scene.opener(opened));
         return Reason::Kept;
     }
-    let by_host = opened == Direction::Ingress && F::remote(&scene.key).deferring() & deferring::HOST != 0;
+    let opened_here = known & state::OPENED_EGRESS != 0;
+    let by_host = !opened_here && F::remote(&scene.key).deferring() & deferring::HOST != 0;
     if by_host && scene.direction == Direction::Egress {
         return scene.deferred(Tag::inward(maps::SET.load(), F::slot(&scene.key)));
     }

@@ -37,9 +37,6 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
     let Some(slot) = maps::slot_of(packet.ifindex()).filter(|&slot| slot != 0 && slot != InterfaceSlot::BRIDGE) else {
         return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
     };
-    let Some(word) = maps::slot_word(slot).map(SlotWord::from_raw) else {
-        return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
-    };
     let origin = match direction {
         Direction::Ingress => exit::arrive(&packet, slot),
         Direction::Egress => {
@@ -49,6 +46,9 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
         }
     };
     let Some(origin) = origin else { return TC_ACT_SHOT };
+    let Some(word) = maps::slot_word(slot).map(SlotWord::from_raw) else {
+        return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
+    };
     let reason = judge(&packet, slot, word, direction, origin);
     finish(ctx, &packet, slot, word.generation(), direction, reason)
 }

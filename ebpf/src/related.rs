@@ -1,12 +1,14 @@
 //! ICMP errors: the flow of the packet that they are about decides.
 
-use podgate_common::{Direction, NetPort, Reason, Stamp, place};
+use core::mem::MaybeUninit;
+
+use podgate_common::{Direction, Reason, Stamp, place};
 
 use crate::family::Family;
 use crate::flow::{self, Scene};
 use crate::maps;
 use crate::packet::{self, Frame, Packet};
-use crate::parse::{self, Headers};
+use crate::parse;
 use crate::program::{self, Endpoint};
 
 /// What happens to an ICMP error at a pod's hook. Reads the packet anew: errors are rare, and the stack of the BPF machine is
@@ -16,14 +18,14 @@ pub(crate) fn judge<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> 
     if endpoint.direction == Direction::Egress && is_spoofed::<F>(packet, endpoint) {
         return Reason::Spoofed;
     }
-    by_flow::<F, { packet::ETHERNET }>(packet, endpoint, place::POD).unwrap_or_else(|reason| reason)
+    by_flow::<F, { packet::ETHERNET }>(packet, endpoint, place::POD)
 }
 
 /// What happens at an exit hook to one that was left to it: address translation has changed it as it does the packets of the
 /// flow that it is about, which must be known here.
 #[inline(never)]
 pub(crate) fn judge_at_exit<F: Family, const L3: u32>(packet: &Packet<'_, L3>, endpoint: &Endpoint<'_>) -> Reason {
-    by_flow::<F, L3>(packet, endpoint, place::EXIT).unwrap_or_else(|reason| reason)
+    by_flow::<F, L3>(packet, endpoint, place::EXIT)
 }
 
 /// Whether it leaves the pod with a source address that is not the pod's. A function of its own, so that the addresses are
@@ -34,11 +36,24 @@ fn is_spoofed<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> bool {
 }
 
 #[inline(always)]
-fn by_flow<F: Family, const L3: u32>(
-    packet: &Packet<'_, L3>,
-    endpoint: &Endpoint<'_>,
+fn by_flow<F: Family, const L3: u32>(packet: &Packet<'_, L3>, endpoint: &Endpoint<'_>, place: u8) -> Reason {
+    let mut scene = MaybeUninit::uninit();
+    match read::<F, L3>(packet, endpoint, place, &mut scene) {
+        // SAFETY: `read` has filled it in.
+        Ok(()) => flow::related(unsafe { scene.assume_init_ref() }),
+        Err(reason) => reason,
+    }
+}
+
+/// Reads what the error is about and fills in the scene, in place. A function of its own, so that what it takes to read is off
+/// the stack afterwards.
+#[inline(never)]
+fn read<'a, F: Family, const L3: u32>(
+    packet: &Packet<'a, L3>,
+    endpoint: &Endpoint<'a>,
     place: u8,
-) -> Result<Reason, Reason> {
+    scene: &mut MaybeUninit<Scene<'a, F>>,
+) -> Result<(), Reason> {
     let error = F::headers(packet)?;
     // What is read of the packet in it stands at offsets from the error's own headers, wherever those begin.
     let frame = Frame::new(packet.context());
@@ -54,29 +69,24 @@ fn by_flow<F: Family, const L3: u32>(
         return Err(Reason::IcmpUnrelated);
     }
     let ports = (transport.local_port(direction), transport.remote_port(direction));
-    Ok(flow::related::<F>(&scene(&frame, endpoint, &about.headers, (local, remote), ports, place)))
-}
-
-#[inline(always)]
-fn scene<'a, F: Family>(
-    packet: &Frame<'a>,
-    endpoint: &Endpoint<'a>,
-    about: &Headers,
-    (local, remote): (F, F),
-    ports: (NetPort, NetPort),
-    place: u8,
-) -> Scene<'a, F> {
-    Scene::<F> {
-        packet: *packet,
-        config: endpoint.config,
-        key: F::flow_key(remote, ports, local.holder(endpoint, about.protocol, place)),
-        stamp: Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())),
-        now: flow::jiffies(),
-        direction: endpoint.direction,
-        protocol: about.protocol,
-        tcp_flags: 0,
-        from_node: 0,
-        opens_flow: false,
-        at_exit: place == place::EXIT,
+    let scene = scene.as_mut_ptr();
+    // SAFETY: fields of a live place, all of them, one by one: as in `program::read_at`.
+    unsafe {
+        (&raw mut (*scene).packet).write(frame);
+        (&raw mut (*scene).config).write(endpoint.config);
+        (&raw mut (*scene).key).write(F::flow_key(
+            remote,
+            ports,
+            local.holder(endpoint, about.headers.protocol, place),
+        ));
+        (&raw mut (*scene).stamp).write(Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())));
+        (&raw mut (*scene).now).write(flow::jiffies());
+        (&raw mut (*scene).direction).write(endpoint.direction);
+        (&raw mut (*scene).protocol).write(about.headers.protocol);
+        (&raw mut (*scene).tcp_flags).write(0);
+        (&raw mut (*scene).from_node).write(0);
+        (&raw mut (*scene).opens_flow).write(false);
+        (&raw mut (*scene).at_exit).write(place == place::EXIT);
     }
+    Ok(())
 }
