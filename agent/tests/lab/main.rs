@@ -5,6 +5,7 @@ mod cni;
 mod connections;
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 mod deployed;
+mod evidence;
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #[path = "../offline/fits.rs"]
 mod fits;

@@ -49,7 +49,7 @@ impl Pair {
 }
 
 /// An IP header without extensions; the builder fills in lengths, checksums and the protocol.
-fn ip_header(from: IpAddr, to: IpAddr) -> IpHeaders {
+pub(crate) fn ip_header(from: IpAddr, to: IpAddr) -> IpHeaders {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let header = Ipv4Header::new(0, 64, IpNumber(0), from.octets(), to.octets()).expect("it has no payload");

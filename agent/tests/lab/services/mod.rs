@@ -3,6 +3,7 @@
 mod at_source;
 mod bulk;
 mod dns;
+mod evidence;
 mod itself;
 mod large;
 mod live;
