@@ -20,7 +20,7 @@ use crate::family::Family;
 use crate::flow::{self, AsNew, Scene, Table};
 use crate::maps;
 use crate::packet::{self, BARE, Frame, Packet};
-use crate::parse::ethertype;
+use crate::parse::{Headers, ethertype};
 use crate::program::{self, Endpoint, IcmpError, NoScene};
 use crate::related;
 use crate::rules::tcp;
@@ -258,19 +258,26 @@ fn unwrapped<const L3: u32>(packet: &Packet<'_, L3>, word: SlotWord) -> Option<R
     }
     let Some(config) = maps::CONFIGS.get(word.config()) else { return Some(Reason::Internal) };
     packet.linearise();
-    let reason = match packet.ethertype() {
-        ethertype::IPV4 if is_own::<Addr4, L3>(packet, config) => return None,
-        ethertype::IPV6 if is_own::<Addr6, L3>(packet, config) => return None,
-        ethertype::IPV4 | ethertype::IPV6 => Reason::Spoofed,
-        _ => Reason::NotIp,
+    let is_own = match packet.ethertype() {
+        ethertype::IPV4 => is_own::<Addr4, L3>(packet, config),
+        ethertype::IPV6 => is_own::<Addr6, L3>(packet, config),
+        _ => false,
     };
-    Some(if is_enforced(config) { reason } else { reason.audited() })
+    if is_own {
+        return None;
+    }
+    Some(if is_enforced(config) { Reason::Spoofed } else { Reason::Spoofed.audited() })
 }
 
-/// Whether the source of a packet is the pod's, or any if the pod routes for others.
+/// Whether a packet is from an address of the pod, or any if the pod routes for others. What finds neighbours is not: the pod
+/// is no neighbour of those beyond the tunnel. Like no other it has this hop limit (RFC 4861).
 #[inline(always)]
 fn is_own<F: Family, const L3: u32>(packet: &Packet<'_, L3>, config: &EndpointConfig) -> bool {
-    F::ends(packet).is_ok_and(|(source, _)| !source.is_unspecified() && !program::is_spoofed(config, source, false))
+    const BY_NEIGHBOUR: u8 = 255;
+    let finds_neighbours = |headers: Headers| headers.protocol == protocol::ICMPV6 && headers.hop_limit == BY_NEIGHBOUR;
+    F::headers(packet).is_ok_and(|headers| !finds_neighbours(headers))
+        && F::ends(packet)
+            .is_ok_and(|(source, _)| !source.is_unspecified() && !program::is_spoofed(config, source, false))
 }
 
 /// Judges a packet by the policies of the pod that its tag names, and counts it; 0: it goes on. A global function: see

@@ -369,7 +369,11 @@ fn what_comes_out_of_a_tunnel_by_a_pods_packet_must_be_from_the_pod_itself() {
         }
         assert_eq!(inner(&rig, friend, Tag::FOREIGN), [], "no pod of this node sent it");
         assert_eq!(inner(&rig, friend, Tag::deferred(1, SLOT, false)), [(Direction::Egress, Reason::NoEndpoint)]);
-        assert_eq!(rig.inner(&of_type(EtherType::ARP, &[0; 28]), FIRST), [(Direction::Egress, Reason::NotIp)]);
+        let mut neighbour = icmp(pod, stranger, 136, 0, &[0; 20]);
+        neighbour[if pod.is_ipv4() { 22 } else { 21 }] = 255;
+        let said = if pod.is_ipv4() { vec![] } else { vec![(Direction::Egress, Reason::Spoofed)] };
+        assert_eq!(rig.inner(&neighbour, FIRST), said, "the pod is nobody's neighbour there");
+        assert_eq!(rig.inner(&of_type(EtherType::ARP, &[0; 28]), FIRST), [(Direction::Egress, Reason::Spoofed)]);
         rig.switch(Side::Open, Side::Open);
         assert_eq!(inner(&rig, friend, Tag::judged(0, SLOT)), [], "nobody looks at an open pod's addresses");
     }
