@@ -138,6 +138,43 @@ pub struct Resident {
     pub reserved: [u32; 4],
 }
 
+/// A key of [`crate::map::OWN_ADDRESSES`]: an address that a pod may speak for among its neighbours.
+///
+/// Those are the pod's IPv4 and IPv6 address and the IPv6 link-local addresses on its interface, which are no identity:
+/// another pod may have the same ones on another link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct OwnAddressKey {
+    /// The pod's slot.
+    pub slot: u32,
+    /// The address; IPv4's is mapped to IPv6 (RFC 4291, section 2.5.5.2). `::` stands for every address: the pod routes.
+    pub address: Addr6,
+}
+
+impl OwnAddressKey {
+    /// The key of an IPv4 address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn v4(slot: u32, address: Addr4) -> Self {
+        const MAPPED: u32 = 0xffff_u32.to_be();
+        Self { slot, address: Addr6::from_words([0, 0, MAPPED, u32::from_ne_bytes(address.octets())]) }
+    }
+
+    /// The key of an IPv6 address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn v6(slot: u32, address: Addr6) -> Self {
+        Self { slot, address }
+    }
+
+    /// The key that makes every address the pod's own.
+    #[must_use]
+    #[inline(always)]
+    pub const fn every(slot: u32) -> Self {
+        Self { slot, address: Addr6::from_words([0; 4]) }
+    }
+}
+
 /// A value of [`crate::map::COUNTERS`], one per CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

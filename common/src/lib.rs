@@ -17,7 +17,7 @@ mod service;
 mod tag;
 
 pub use address::{Addr4, Addr6, Block4, Block6, EPOCHS, NetPort, epoch_index4, epoch_index6};
-pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, Resident, SlotWord, flags};
+pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, OwnAddressKey, Resident, SlotWord, flags};
 pub use event::{FlowEvent, lost};
 pub use flow::{
     Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Holder, Share, Stamp, place, share_index,
@@ -101,6 +101,7 @@ shared! {
     InterfaceSlot: 8, align 8;
     EndpointConfig: 64, align 4;
     Resident: 48, align 4;
+    OwnAddressKey: 20, align 4;
     Counter: 16, align 8;
     FlowKey4: 12, align 4;
     FlowKey6: 24, align 4;

@@ -24,6 +24,9 @@ pub const ENDPOINTS: u32 = 512;
 /// A pod may fill this part of [`PENDING4`], and of [`PENDING6`], with flows opened in one direction.
 pub const PENDING_SHARES: u32 = 8;
 
+/// Entries of [`OWN_ADDRESSES`] for each pod.
+pub const OWN_ADDRESSES_OF_A_POD: u32 = 8;
+
 maps! {
     /// Array by ifindex modulo its size, a power of two → [`crate::InterfaceSlot`].
     INTERFACES = 4096;
@@ -72,6 +75,8 @@ maps! {
     ORIGINS4 = super::ENDPOINTS;
     /// Hash: [`crate::Addr6`] → slot (u32), likewise.
     ORIGINS6 = super::ENDPOINTS;
+    /// Hash: [`crate::OwnAddressKey`] → 1 (u32): the addresses that a pod may speak for among its neighbours.
+    OWN_ADDRESSES = super::ENDPOINTS * super::OWN_ADDRESSES_OF_A_POD;
     /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], flows that both ends have spoken in.
     FLOWS4 = 65_536;
     /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.

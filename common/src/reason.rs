@@ -135,6 +135,12 @@ reasons! {
     FragmentTinyAudited = 31, WouldDeny, "fragment_tiny";
     /// [`Self::IcmpUnrelated`], in audit mode.
     IcmpUnrelatedAudited = 32, WouldDeny, "icmp_unrelated";
+
+    /// ARP or neighbour discovery in which a pod speaks for an address that is not its own. Dropped at every pod, isolated
+    /// or not: a neighbour that believes it sends others' packets there.
+    NeighbourSpoofed = 33, Denied, "neighbour_spoofed";
+    /// A router advertisement or redirect that a pod sends to another pod. Dropped at every pod, isolated or not.
+    RogueRouter = 34, Denied, "rogue_router";
 }
 
 impl Reason {

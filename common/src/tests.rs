@@ -98,6 +98,9 @@ fn keys_have_the_layout_the_kernel_compares() {
     let row =
         RowPortKey { row: u32::from_ne_bytes([1, 2, 3, 4]), port_class: u16::from_ne_bytes([5, 6]), protocol: 17 };
     assert_eq!(bytes(&row)[..6], [1, 2, 3, 4, 5, 6]);
+    let own = OwnAddressKey::v4(u32::from_ne_bytes([1, 2, 3, 4]), Addr4::from_octets([10, 0, 0, 2]));
+    let mapped = [1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 2];
+    assert_eq!(bytes(&own), mapped);
     assert_eq!(std::mem::offset_of!(EndpointConfig, address4), 28);
     assert_eq!(std::mem::offset_of!(EndpointConfig, address6), 32);
     assert_eq!(std::mem::offset_of!(FlowEvent, rule), 64);

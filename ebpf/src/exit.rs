@@ -19,6 +19,7 @@ use crate::events;
 use crate::family::Family;
 use crate::flow::{self, AsNew, Scene, Table};
 use crate::maps;
+use crate::neighbours;
 use crate::packet::{self, BARE, Frame, Packet};
 use crate::parse::{Headers, ethertype};
 use crate::program::{self, Endpoint, IcmpError, NoScene};
@@ -346,6 +347,7 @@ fn judge<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag, word: SlotWord) -> Re
     let reason = match packet.ethertype() {
         ethertype::IPV4 => ip::<Addr4, L3>(packet, &endpoint, tag.is_established())
             .unwrap_or_else(|IcmpError| related::judge_at_exit::<Addr4, L3>(packet, &endpoint)),
+        ethertype::IPV6 if L3 != BARE && neighbours::is_discovery_at_exit(packet.context()) => Reason::Discovery,
         ethertype::IPV6 => ip::<Addr6, L3>(packet, &endpoint, tag.is_established())
             .unwrap_or_else(|IcmpError| related::judge_at_exit::<Addr6, L3>(packet, &endpoint)),
         _ => Reason::NotIp,

@@ -3,15 +3,15 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
 use podgate_common::{
-    Addr4, Addr6, BackendKey, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts,
-    Frontend, FrontendKey4, FrontendKey6, Holder, NetPort, Reason, epoch_index4, epoch_index6,
+    Addr4, Addr6, BackendKey, Direction, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6,
+    FragmentPorts, Frontend, FrontendKey4, FrontendKey6, Holder, NetPort, Reason, epoch_index4, epoch_index6,
 };
 
 use crate::maps;
 use crate::packet::Packet;
 use crate::parse::{self, Embedded, FragmentId, Headers};
 use crate::program::Endpoint;
-use crate::{service, verdict};
+use crate::{neighbours, service, verdict};
 
 /// One of the two families, by its address type.
 pub(crate) trait Family: Copy + PartialEq + 'static {
@@ -38,8 +38,11 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn epoch_index(self) -> u32;
     /// Whose a flow is that has this address as the pod's.
     fn holder(self, endpoint: &Endpoint<'_>, protocol: u8, place: u8) -> Holder;
-    /// The class of an address, by [`verdict`].
-    fn class(&self) -> u32;
+    /// The class of the other end of a flow that was opened in a direction, by [`verdict`].
+    fn class(&self, opened: Direction) -> u32;
+    /// Whether this address stands for a node on a link rather than for one address of a network, so that the blocks of
+    /// policies say nothing of who has it.
+    fn is_beyond_blocks(self, opened: u32) -> bool;
     /// Why egress to this address is judged at the exit hook, bits of [`podgate_common::deferring`]; 0: it is not.
     fn deferring(&self) -> u32;
     /// This address as four words in network byte order; IPv4's is the first.
@@ -57,6 +60,8 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn is_unspecified(self) -> bool;
     /// Whether a pod's DHCP client may send from this address before it has one of its own.
     fn is_dhcp_source(self) -> bool;
+    /// Whether this is a link-local address of the pod in a slot.
+    fn is_link_local_of(self, slot: u32) -> bool;
     /// The IP headers of a packet of this family.
     fn headers<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason>;
     /// What a fragment of this family has in common with the others of its packet.
@@ -83,14 +88,27 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
 }
 
 #[inline(always)]
-fn class4(address: Addr4) -> u32 {
-    verdict::podgate_class4(u32::from_ne_bytes(address.octets()))
+fn class4(address: Addr4, opened: Direction) -> u32 {
+    verdict::podgate_class4(u32::from_ne_bytes(address.octets()), opened as u32)
 }
 
 #[inline(always)]
-fn class6(address: Addr6) -> u32 {
+fn class6(address: Addr6, opened: Direction) -> u32 {
     let [first, second, third, fourth] = address.words();
-    verdict::podgate_class6(first, second, third, fourth)
+    verdict::podgate_class6(first, second, third, fourth, opened as u32)
+}
+
+/// As a source, IPv4 link-local addresses (169.254.0.0/16, RFC 3927) too. As destinations they are where clouds serve
+/// metadata, of which policies speak.
+#[inline(always)]
+const fn beyond_blocks4(address: Addr4, opened: u32) -> bool {
+    let [first, second, _, _] = address.octets();
+    address.is_unspecified() || opened == Direction::Ingress as u32 && first == 169 && second == 254
+}
+
+#[inline(always)]
+const fn beyond_blocks6(address: Addr6, _: u32) -> bool {
+    address.is_unspecified() || address.is_link_local()
 }
 
 #[inline(always)]
@@ -102,6 +120,18 @@ fn deferring4(address: Addr4) -> u32 {
 fn deferring6(address: Addr6) -> u32 {
     let [first, second, third, fourth] = address.words();
     verdict::podgate_deferring6(first, second, third, fourth)
+}
+
+/// IPv4 link-local addresses (RFC 3927) are no pod's.
+#[inline(always)]
+const fn link_local4(_: Addr4, _: u32) -> bool {
+    false
+}
+
+#[inline(always)]
+fn link_local6(address: Addr6, slot: u32) -> bool {
+    let [first, second, third, fourth] = address.words();
+    address.is_link_local() && neighbours::podgate_own6(slot, first, second, third, fourth) != 0
 }
 
 #[inline(always)]
@@ -127,7 +157,7 @@ macro_rules! family {
     ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $header:path, $epoch:ident,
      $flows:ident, $pending:ident, $share:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $fragment_id:ident, $ends:ident, $embedded:ident,
      $class:expr, $deferring:expr, $in_words:expr, $elsewhere:path, $backend_allowed:path, $frontend:path, $backends:ident, $origins:ident,
-     $dhcp:expr) => {
+     $link_local:path, $beyond_blocks:path) => {
         impl Family for $address {
             type FlowKey = $flow_key;
             type FragmentKey = $fragment_key;
@@ -203,8 +233,13 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn class(&self) -> u32 {
-                $class(*self)
+            fn class(&self, opened: Direction) -> u32 {
+                $class(*self, opened)
+            }
+
+            #[inline(always)]
+            fn is_beyond_blocks(self, opened: u32) -> bool {
+                $beyond_blocks(self, opened)
             }
 
             #[inline(always)]
@@ -253,7 +288,12 @@ macro_rules! family {
 
             #[inline(always)]
             fn is_dhcp_source(self) -> bool {
-                $dhcp(self)
+                $bits == 32 && <$address>::is_unspecified(self)
+            }
+
+            #[inline(always)]
+            fn is_link_local_of(self, slot: u32) -> bool {
+                $link_local(self, slot)
             }
 
             #[inline(always)]
@@ -310,7 +350,8 @@ family!(
     frontend4,
     BACKENDS4,
     ORIGINS4,
-    Addr4::is_unspecified
+    link_local4,
+    beyond_blocks4
 );
 family!(
     Addr6,
@@ -338,5 +379,6 @@ family!(
     frontend6,
     BACKENDS6,
     ORIGINS6,
-    Addr6::is_link_local
+    link_local6,
+    beyond_blocks6
 );

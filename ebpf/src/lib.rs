@@ -1,15 +1,15 @@
 //! podgate's TC programs.
 //!
 //! ```text
-//! program ──► endpoint (slot, configuration) ──► parse ──► source check ──► fragments ──► flow ──► verdict
-//!    └──► count, sample an event                              ICMP errors ──► related ──┘      └──► sockets (pick-up)
+//! program ──► neighbours ──► endpoint (slot, configuration) ──► parse ──► source check ──► fragments ──► flow ──► verdict
+//!    └──► count, sample an event                                          ICMP errors ──► related ──┘      └──► sockets
 //! ```
 //!
 //! What leaves a pod for an address that defers is judged at the exit hooks, which stand before every other pod and at
 //! every other device: see `exit`.
 //!
 //! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only `program` turns it into an
-//! action. [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests run; what needs maps
+//! action. [`discovery`], [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests run; what needs maps
 //! and helpers exists in the BPF build alone.
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(
@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod discovery;
 pub mod packet;
 pub mod parse;
 pub mod rules;
@@ -34,6 +35,8 @@ mod family;
 mod flow;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod neighbours;
 #[cfg(target_arch = "bpf")]
 pub mod program;
 #[cfg(target_arch = "bpf")]

@@ -7,8 +7,8 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHas
 use podgate_common::map::capacity;
 use podgate_common::{
     Addr4, Addr6, Backend4, Backend6, BackendKey, ClassRowKey, Counter, EndpointConfig, Flow, FlowKey4, FlowKey6,
-    FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6, InterfaceSlot, PortClasses, Row,
-    RowPortKey, Share,
+    FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6, InterfaceSlot, OwnAddressKey,
+    PortClasses, Row, RowPortKey, Share,
 };
 
 use crate::service::Asked;
@@ -94,6 +94,10 @@ pub(crate) static ASKED: PerCpuArray<Asked> = PerCpuArray::with_max_entries(capa
 pub(crate) static ORIGINS4: HashMap<Addr4, u32> = HashMap::with_max_entries(capacity::ORIGINS4, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static ORIGINS6: HashMap<Addr6, u32> = HashMap::with_max_entries(capacity::ORIGINS6, BPF_F_NO_PREALLOC);
+
+#[map]
+pub(crate) static OWN_ADDRESSES: HashMap<OwnAddressKey, u32> =
+    HashMap::with_max_entries(capacity::OWN_ADDRESSES, BPF_F_NO_PREALLOC);
 
 #[map]
 pub(crate) static FLOWS4: LruHashMap<FlowKey4, Flow> = LruHashMap::with_max_entries(capacity::FLOWS4, 0);

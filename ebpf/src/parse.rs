@@ -54,8 +54,6 @@ pub struct FragmentId {
 pub struct Headers {
     /// The protocol behind all extension headers.
     pub protocol: u8,
-    /// Time to live or hop limit.
-    pub hop_limit: u8,
     /// Where the transport header begins.
     pub l4: u32,
     /// Where the packet ends.
@@ -77,8 +75,6 @@ pub enum Kind {
     Portless,
     /// An ICMP error about another packet.
     IcmpError,
-    /// IPv6 neighbour discovery or multicast listener discovery that may pass in this direction.
-    Discovery,
 }
 
 /// What the transport header says.
@@ -128,14 +124,14 @@ pub fn ipv4<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
     let [first, second, third] = packet.read::<[u32; 3]>(L3 as usize).ok_or(Reason::Malformed)?;
     let [version_ihl, _tos, length_high, length_low] = first.to_ne_bytes();
     let [_, _, offset_high, offset_low] = second.to_ne_bytes();
-    let [hop_limit, protocol, _, _] = third.to_ne_bytes();
+    let [_, protocol, _, _] = third.to_ne_bytes();
     let header = u32::from(version_ihl & 0xf) * 4;
     let end = end_of_packet(packet, u32::from(u16::from_be_bytes([length_high, length_low])), L3);
     if version_ihl >> 4 != 4 || header < 20 || L3 + header > end || end > packet.length() || protocol == 0 {
         return Err(Reason::Malformed);
     }
     let fragment = fragment4(u16::from_be_bytes([offset_high, offset_low]), protocol)?;
-    Ok(Headers { protocol, hop_limit, l4: L3 + header, end, fragment })
+    Ok(Headers { protocol, l4: L3 + header, end, fragment })
 }
 
 /// What an IPv4 fragment has in common with the others.
@@ -176,7 +172,7 @@ fn end_of_packet<const L3: u32>(packet: &Packet<'_, L3>, length: u32, from: u32)
 #[inline(always)]
 pub fn ipv6<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
     let [first, second] = packet.read::<[u32; 2]>(L3 as usize).ok_or(Reason::Malformed)?;
-    let [length_high, length_low, next_header, hop_limit] = second.to_ne_bytes();
+    let [length_high, length_low, next_header, _] = second.to_ne_bytes();
     let end = end_of_packet(packet, u32::from(u16::from_be_bytes([length_high, length_low])), L3 + HEADER6);
     if first.to_ne_bytes()[0] >> 4 != 6 || end > packet.length() {
         return Err(Reason::Malformed);
@@ -185,7 +181,7 @@ pub fn ipv6<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
     if is_extension(next_header) {
         walk = follow_extensions(packet, next_header, L3 + HEADER6, end)?;
     }
-    Ok(Headers { protocol: walk.protocol, hop_limit, l4: walk.l4, end, fragment: walk.fragment() })
+    Ok(Headers { protocol: walk.protocol, l4: walk.l4, end, fragment: walk.fragment() })
 }
 
 /// What an IPv6 fragment has in common with the others.
@@ -288,7 +284,10 @@ impl Walked {
     }
 }
 
-const fn is_extension(next_header: u8) -> bool {
+/// Whether an extension header that is followed has this number.
+#[must_use]
+#[inline(always)]
+pub const fn is_extension(next_header: u8) -> bool {
     use extension::*;
     matches!(next_header, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
 }
@@ -380,7 +379,7 @@ const fn fragment6(field: u16, next_header: u8) -> Result<u8, Reason> {
 }
 
 /// Reads the transport header of a packet that is whole or a first fragment into `transport`. `header` is the length of
-/// the fixed IP header, behind which it mostly begins.
+/// the family's fixed IP header, [`HEADER4`] or [`HEADER6`], behind which it mostly begins.
 ///
 /// Fills in a place instead of returning a value, as do the functions below: the compiler packs small fields of a
 /// `Result` into words and takes them apart again, which costs more than all the rest of parsing.
@@ -388,7 +387,6 @@ const fn fragment6(field: u16, next_header: u8) -> Result<u8, Reason> {
 pub fn read_transport<const L3: u32>(
     packet: &Packet<'_, L3>,
     headers: &Headers,
-    direction: Direction,
     header: u32,
     transport: &mut Transport,
 ) -> Result<(), Reason> {
@@ -397,7 +395,10 @@ pub fn read_transport<const L3: u32>(
     let needed = match headers.protocol {
         protocol::TCP => 20,
         protocol::SCTP => 12,
-        protocol::UDP | protocol::ICMP | protocol::ICMPV6 => 8,
+        protocol::UDP => 8,
+        // Each family has its own; in the other the number means nothing.
+        protocol::ICMP if header == HEADER4 => 8,
+        protocol::ICMPV6 if header == HEADER6 => 8,
         _ => {
             transport.kind = Kind::Portless;
             return Ok(());
@@ -417,7 +418,7 @@ pub fn read_transport<const L3: u32>(
     if !bytes.is_present() {
         bytes = Bytes::load(packet, headers.l4, headers.protocol);
     }
-    if bytes.is_present() && interpret(bytes, headers, direction, room, transport) { Ok(()) } else { Err(truncated) }
+    if bytes.is_present() && interpret(bytes, headers, room, transport) { Ok(()) } else { Err(truncated) }
 }
 
 /// What is needed of a transport header, in one word, so that it crosses a function call of the BPF machine: the first
@@ -492,7 +493,7 @@ extern "C" fn podgate_load_transport(context: *mut aya_ebpf::bindings::__sk_buff
 
 /// Fills in what the bytes say; false: they contradict the IP header.
 #[inline(always)]
-fn interpret(bytes: Bytes, headers: &Headers, direction: Direction, room: u32, transport: &mut Transport) -> bool {
+fn interpret(bytes: Bytes, headers: &Headers, room: u32, transport: &mut Transport) -> bool {
     let third = u32::from(u16::from_be(bytes.third()));
     transport.kind = Kind::Ports;
     transport.source = NetPort::from_network(bytes.first());
@@ -510,21 +511,17 @@ fn interpret(bytes: Bytes, headers: &Headers, direction: Direction, room: u32, t
         }
         protocol::SCTP => true,
         _ => {
-            interpret_icmp(bytes, headers, direction, transport);
+            interpret_icmp(bytes, headers.protocol, transport);
             true
         }
     }
 }
 
-/// Fills in what an ICMP message is. The protocol number alone tells the families apart.
+/// Fills in what an ICMP message of its family is.
 #[inline(always)]
-fn interpret_icmp(bytes: Bytes, headers: &Headers, direction: Direction, transport: &mut Transport) {
+fn interpret_icmp(bytes: Bytes, protocol: u8, transport: &mut Transport) {
     let [icmp_type, _code] = bytes.first().to_ne_bytes();
-    transport.kind = if headers.protocol == protocol::ICMP {
-        icmp4_kind(icmp_type)
-    } else {
-        icmp6_kind(icmp_type, direction, headers.hop_limit, headers.fragment == Fragment::Whole)
-    };
+    transport.kind = if protocol == protocol::ICMP { icmp4_kind(icmp_type) } else { icmp6_kind(icmp_type) };
     let is_echo = matches!(transport.kind, Kind::EchoRequest | Kind::EchoReply);
     let id = NetPort::from_network(if is_echo { bytes.third() } else { 0 });
     transport.source = id;
@@ -542,20 +539,13 @@ const fn icmp4_kind(icmp_type: u8) -> Kind {
     }
 }
 
-/// ICMPv6 types: 1 to 4 errors, 128 and 129 echo, 130 to 132 and 143 MLD, 133 to 137 neighbour discovery, of which
-/// router solicitations only leave a pod, router advertisements and redirects only enter it. Discovery is accepted
-/// with hop limit 255 only, so from the link (RFC 4861), and never in fragments (RFC 6980).
+/// ICMPv6 types: 1 to 4 errors, 128 and 129 echo. Discovery is told by [`crate::discovery`], before any of this is read.
 #[inline(always)]
-const fn icmp6_kind(icmp_type: u8, direction: Direction, hop_limit: u8, whole: bool) -> Kind {
-    let on_link = hop_limit == 255 && whole;
+const fn icmp6_kind(icmp_type: u8) -> Kind {
     match icmp_type {
         1..=4 => Kind::IcmpError,
         128 => Kind::EchoRequest,
         129 => Kind::EchoReply,
-        130..=132 | 143 if whole => Kind::Discovery,
-        135 | 136 if on_link => Kind::Discovery,
-        133 if on_link && matches!(direction, Direction::Egress) => Kind::Discovery,
-        134 | 137 if on_link && matches!(direction, Direction::Ingress) => Kind::Discovery,
         _ => Kind::Portless,
     }
 }

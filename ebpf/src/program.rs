@@ -14,6 +14,7 @@ use crate::exit::{self, Origin};
 use crate::family::Family;
 use crate::flow::{self, Scene};
 use crate::maps;
+use crate::neighbours;
 use crate::packet::{self, Frame, Packet};
 use crate::parse::{self, Fragment, Headers, Kind, Transport, ethertype};
 use crate::related;
@@ -37,6 +38,14 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
     let Some(slot) = maps::slot_of(packet.ifindex()).filter(|&slot| slot != 0 && slot != InterfaceSlot::BRIDGE) else {
         return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
     };
+    if let Some(reason) = neighbours::judge(&packet, slot, direction) {
+        let Some(word) = maps::slot_word(slot).map(SlotWord::from_raw) else {
+            return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
+        };
+        let is_open = word.config() == 0 && reason == Reason::Discovery;
+        let reason = if is_open { Reason::NotIsolated } else { reason };
+        return finish(ctx, &packet, slot, word.generation(), direction, reason);
+    }
     let origin = match direction {
         Direction::Ingress => exit::arrive(&packet, slot),
         Direction::Egress => {
@@ -145,7 +154,6 @@ fn frame(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
             Direction::Egress => ip6::<EGRESS>(packet, endpoint),
         }
         .unwrap_or_else(|IcmpError| related::judge::<Addr6>(packet, endpoint)),
-        ethertype::ARP => Reason::Discovery,
         ethertype::VLAN | ethertype::QINQ => Reason::Vlan,
         _ => Reason::NotIp,
     }
@@ -225,17 +233,15 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     let headers = F::headers(packet)?;
     let mut ports = Ports::NONE;
     read_ports::<F, L3>(packet, endpoint, &headers, direction, &mut ports)?;
-    match ports.kind {
-        Kind::Discovery => return Err(NoScene::Fate(Reason::Discovery)),
-        Kind::IcmpError => return Err(NoScene::IcmpError),
-        _ => {}
+    if ports.kind == Kind::IcmpError {
+        return Err(NoScene::IcmpError);
     }
     let (source, destination) = F::ends(packet)?;
     let (local, remote) = match direction {
         Direction::Ingress => (destination, source),
         Direction::Egress => (source, destination),
     };
-    if direction == Direction::Egress && place == place::POD && is_spoofed(endpoint.config, local, ports.are_dhcpv6()) {
+    if direction == Direction::Egress && place == place::POD && is_spoofed(endpoint, local, ports.are_dhcp()) {
         return Err(NoScene::Fate(Reason::Spoofed));
     }
     let scene = scene.as_mut_ptr();
@@ -261,15 +267,15 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     Ok(())
 }
 
-/// Whether a packet leaves the pod with a source address that is not the pod's. A pod without an address yet may ask
-/// for one: from the unspecified address, or by DHCPv6 from its link-local one.
+/// Whether a packet leaves the pod with a source address that is not the pod's. A pod without an IPv4 address yet asks
+/// for one from the unspecified address; what else is sent from there was told by [`neighbours`].
 #[inline(always)]
-pub(crate) fn is_spoofed<F: Family>(config: &EndpointConfig, source: F, is_dhcpv6: bool) -> bool {
-    if source == F::of(config) && !source.is_unspecified() {
+pub(crate) fn is_spoofed<F: Family>(endpoint: &Endpoint<'_>, source: F, is_dhcp: bool) -> bool {
+    if source == F::of(endpoint.config) && !source.is_unspecified() {
         return false;
     }
-    let may_be_asking = source.is_unspecified() || source.is_dhcp_source() && is_dhcpv6;
-    !may_be_asking && config.flags & flags::ROUTES == 0
+    let may_be_asking = is_dhcp && source.is_dhcp_source();
+    !may_be_asking && endpoint.config.flags & flags::ROUTES == 0 && !source.is_link_local_of(endpoint.slot)
 }
 
 /// The ports and flags of a packet, known from itself or from the first fragment.
@@ -285,11 +291,11 @@ impl Ports {
     const NONE: Self =
         Self { kind: Kind::Portless, protocol: 0, tcp_flags: 0, local: NetPort::new(0), remote: NetPort::new(0) };
 
-    /// What a DHCPv6 client sends.
+    /// What a DHCP client sends (RFC 2131, section 4.1).
     #[inline(always)]
-    fn are_dhcpv6(&self) -> bool {
-        const DHCPV6: (u16, u16) = (546, 547);
-        self.protocol == protocol::UDP && (self.local.number(), self.remote.number()) == DHCPV6
+    fn are_dhcp(&self) -> bool {
+        const DHCP: (u16, u16) = (68, 67);
+        self.protocol == protocol::UDP && (self.local.number(), self.remote.number()) == DHCP
     }
 }
 
@@ -306,7 +312,7 @@ fn read_ports<F: Family, const L3: u32>(
         return ports_of_first::<F, L3>(packet, endpoint).lend(ports);
     }
     let mut transport = Transport::PORTLESS;
-    parse::read_transport(packet, headers, direction, F::HEADER, &mut transport)?;
+    parse::read_transport(packet, headers, F::HEADER, &mut transport)?;
     ports.kind = transport.kind;
     ports.protocol = headers.protocol;
     ports.tcp_flags = transport.tcp_flags;

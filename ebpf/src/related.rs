@@ -32,7 +32,7 @@ pub(crate) fn judge_at_exit<F: Family, const L3: u32>(packet: &Packet<'_, L3>, e
 /// off the stack afterwards.
 #[inline(never)]
 fn is_spoofed<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> bool {
-    F::ends(packet).is_ok_and(|(source, _)| program::is_spoofed(endpoint.config, source, false))
+    F::ends(packet).is_ok_and(|(source, _)| program::is_spoofed(endpoint, source, false))
 }
 
 #[inline(always)]

@@ -115,7 +115,7 @@ pub(crate) fn verdict<F: Family>(
     let (Some(&policy), Some(&default_row)) = (config.policy.get(side), config.default_row.get(side)) else {
         return Err(Reason::Internal);
     };
-    let row = row_of(policy, default_row, remote.class())?;
+    let row = row_of(policy, default_row, remote.class(direction))?;
     let audited = u32::from(is_audited(config, direction));
     Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port), audited)).rule()
 }
@@ -144,9 +144,20 @@ fn row_of(policy: u32, default_row: u32, class: u32) -> Result<u32, Reason> {
 const UNKNOWN_CLASS: u32 = u32::MAX;
 
 /// The class of an address: that of its group, else that of the longest prefix around it, else 0.
+///
+/// A link-local or missing address is in no block that merely has room for it: on a bridge it may be any pod's. Only as a
+/// destination it is in a block that is narrower than all addresses of the family.
 #[inline(always)]
-fn class<F: Family>(address: F) -> u32 {
-    class_of_group(&address).unwrap_or_else(|| class_of_block(&address.block_key()))
+fn class<F: Family>(address: F, opened: u32) -> u32 {
+    class_of_group(&address).unwrap_or_else(|| {
+        let class = class_of_block(&address.block_key());
+        let is_everything = || class == class_of_block(&Key::new(0, F::UNSPECIFIED));
+        if address.is_beyond_blocks(opened) && (opened == Direction::Ingress as u32 || is_everything()) {
+            0
+        } else {
+            class
+        }
+    })
 }
 
 /// The class of an address that is in a group.
@@ -163,18 +174,18 @@ pub(crate) fn class_of_block<F: Family>(key: &Key<F>) -> u32 {
     F::blocks().get(key).copied().unwrap_or(0)
 }
 
-/// The class of an IPv4 address, which is passed as a number in network byte order.
+/// The class of an IPv4 address, which is passed as a number in network byte order, in flows opened in a direction.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_class4(address: u32) -> u32 {
-    class(Addr4::from_octets(address.to_ne_bytes()))
+pub(crate) extern "C" fn podgate_class4(address: u32, opened: u32) -> u32 {
+    class(Addr4::from_octets(address.to_ne_bytes()), opened)
 }
 
-/// The class of an IPv6 address, which is passed as its four words in network byte order.
+/// The class of an IPv6 address, which is passed as its four words in network byte order, in flows opened in a direction.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_class6(first: u32, second: u32, third: u32, fourth: u32) -> u32 {
-    class(Addr6::from_words([first, second, third, fourth]))
+pub(crate) extern "C" fn podgate_class6(first: u32, second: u32, third: u32, fourth: u32, opened: u32) -> u32 {
+    class(Addr6::from_words([first, second, third, fourth]), opened)
 }
 
 /// Why egress to an IPv4 address is judged at the exit hook, bits of [`podgate_common::deferring`]. The address is passed

@@ -5,7 +5,9 @@ use std::ops::Bound;
 use std::os::fd::AsFd as _;
 
 use aya::Pod;
-use podgate_common::{Addr4, Addr6, BackendKey, Block4, Block6, ClassRowKey, FrontendKey4, FrontendKey6, RowPortKey};
+use podgate_common::{
+    Addr4, Addr6, BackendKey, Block4, Block6, ClassRowKey, FrontendKey4, FrontendKey6, OwnAddressKey, RowPortKey,
+};
 
 use crate::sys::{self, Cursor};
 use crate::table::{BlockKey, Table};
@@ -69,6 +71,7 @@ impl Key for RowPortKey {}
 impl Key for FrontendKey4 {}
 impl Key for FrontendKey6 {}
 impl Key for BackendKey {}
+impl Key for OwnAddressKey {}
 
 /// A table whose types do not matter.
 pub(crate) trait Audible {

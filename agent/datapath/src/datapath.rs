@@ -149,6 +149,7 @@ impl Datapath {
         let former = self.slots.endpoint(slot).ok().map(|endpoint| endpoint.identity.clone());
         let identified = self.slots.identify(slot, identity)?;
         self.set_origins(slot, former.as_ref(), Some(identity))?;
+        self.own_identity(slot, former.as_ref(), Some(identity))?;
         if identified == Identified::Reused {
             self.forget_former_owner(slot)?;
         }
@@ -332,6 +333,7 @@ impl Datapath {
         self.hooks.detach(identity.ifindex)?;
         self.strike_interface(identity.ifindex)?;
         self.set_origins(slot, Some(&identity), None)?;
+        self.disown(slot)?;
         let open = self.prepare(slot, EndpointPolicies::default())?;
         self.write_word(slot, open.word)?;
         self.slots.release(&open);

@@ -10,13 +10,14 @@ mod plan;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use podgate_common::{Direction, InterfaceSlot, Resident, map};
+use podgate_common::{Direction, InterfaceSlot, Resident, flags, map};
 
 use crate::attach::attach_pinned;
 use crate::kept::RESIDENTS;
 use crate::load::Classifier;
 use crate::maps::Grace;
 use crate::netlink::ifindexes;
+use crate::own::own;
 use crate::pins::Pins;
 use crate::{Error, Identity, preflight};
 use pinned::Pinned;
@@ -108,6 +109,7 @@ impl Offline {
         if let Some(address) = identity.key6().filter(|_| !plan.shared) {
             self.pinned.put(map::ORIGINS6, &address, &plan.slot)?;
         }
+        self.write_own(plan, identity)?;
         match plan.place {
             Place::Array(index) => {
                 let entry = InterfaceSlot::new(identity.ifindex, plan.slot);
@@ -115,5 +117,13 @@ impl Offline {
             }
             Place::More => self.pinned.put(map::INTERFACES_MORE, &identity.ifindex, &plan.slot),
         }
+    }
+
+    /// Writes what the pod may speak for; its link-local addresses are known to the next agent. Policies that were last
+    /// known for a pod that routes are still those of one.
+    fn write_own(&self, plan: &Plan, identity: &Identity) -> Result<(), Error> {
+        let routes = plan.shared || plan.config.is_some_and(|config| config.flags & flags::ROUTES != 0);
+        let own = own(plan.slot, &Identity { routes, ..identity.clone() });
+        own.iter().try_for_each(|key| self.pinned.put(map::OWN_ADDRESSES, key, &1_u32))
     }
 }

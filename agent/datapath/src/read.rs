@@ -103,7 +103,7 @@ impl Datapath {
     }
 
     /// Entries of the tables that only user space writes.
-    fn written(&self) -> [(&'static str, usize); 21] {
+    fn written(&self) -> [(&'static str, usize); 22] {
         let maps = &self.maps;
         let (slots, configs) = self.slots.used();
         let (interfaces, interfaces_more) = self.interfaces_used();
@@ -129,6 +129,7 @@ impl Datapath {
             (map::BACKENDS6, maps.backends6.used()),
             (map::ORIGINS4, maps.origins4.used()),
             (map::ORIGINS6, maps.origins6.used()),
+            (map::OWN_ADDRESSES, maps.own_addresses.used()),
         ]
     }
 

@@ -1,6 +1,6 @@
 //! What is to be done to the kernel, and how that ended.
 
-use podgate_datapath::{Guard, Identity};
+use podgate_datapath::{Guard, Identity, LinkLocals};
 use podgate_policy::op::Op;
 
 use super::at_source::LeadChanges;
@@ -63,6 +63,11 @@ pub(crate) enum Command {
     Lead {
         /// How.
         changes: LeadChanges,
+    },
+    /// Change which IPv6 link-local addresses are pods' own.
+    Own {
+        /// How.
+        changes: LinkLocals,
     },
     /// Take what a former agent left off the interfaces that have no slot.
     FinishTakeover,

@@ -27,7 +27,8 @@ impl State {
             let decisions = self.bindings.update_handed_over(view);
             self.carry_out(decisions);
         }
-        let command = self.release(now).or_else(|| self.identify(now)).or_else(|| self.isolate(now));
+        let command = self.release(now).or_else(|| self.identify(now)).or_else(|| self.own(now));
+        let command = command.or_else(|| self.isolate(now));
         command.or_else(|| self.endpoints.next_unattached(now).map(|slot| Command::Attach { slot }))
     }
 

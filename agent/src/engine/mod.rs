@@ -26,6 +26,7 @@ mod held;
 mod lent;
 mod memory;
 mod names;
+mod neighbours;
 mod planning;
 mod readiness;
 mod reckon;

@@ -246,6 +246,7 @@ impl Engine {
             Command::Guard { ifindex, guard: None } => self.datapath.unguard(*ifindex),
             Command::Defer { changes } => self.datapath.defer(changes),
             Command::Lead { changes } => self.datapath.lead(changes),
+            Command::Own { changes } => self.datapath.own_link_locals(changes),
             Command::FinishTakeover => self.datapath.finish_takeover().map(|interfaces| {
                 if !interfaces.is_empty() {
                     tracing::info!(?interfaces, "took a former agent's programs off interfaces without a pod");
@@ -381,6 +382,7 @@ fn log(command: &Command, outcome: &Outcome) {
         Command::Guard { ifindex, guard: None } => ("unguard", None, Some(*ifindex), None),
         Command::Defer { changes } => ("defer", None, None, Some(changes.len())),
         Command::Lead { changes } => ("lead", None, None, Some(changes.len())),
+        Command::Own { changes } => ("own", None, None, Some(changes.len())),
         Command::FinishTakeover => ("finish takeover", None, None, None),
         Command::Check(Check::Pod(slot)) => ("check", Some(*slot), None, None),
         Command::Check(Check::Confined(ifindex)) => ("check confined", None, Some(*ifindex), None),

@@ -26,6 +26,7 @@ use super::guards::Guards;
 use super::lent::Lent;
 use super::memory::Interface;
 use super::names::Names;
+use super::neighbours::Neighbours;
 use super::planning::{Made, Planning, Work};
 use super::setup::{Config, Left, Room, Services};
 use super::upkeep::{Check, Upkeep};
@@ -72,6 +73,9 @@ pub(crate) struct State {
     redefer: bool,
     /// Whether backends of Services may have changed.
     relead: bool,
+    neighbours: Neighbours,
+    /// Whether link-local addresses, or who has a slot, have changed.
+    reown: bool,
     apply_backoff: Backoff,
     upkeep: Upkeep,
     pub(super) windows: Windows,
@@ -124,6 +128,8 @@ impl State {
             at_source,
             redefer: false,
             relead: false,
+            neighbours: Neighbours::default(),
+            reown: false,
             apply_backoff: Backoff::default(),
             upkeep: Upkeep::default(),
             windows: Windows::default(),
@@ -160,6 +166,7 @@ impl State {
         self.rebind = true;
         self.reguard = true;
         self.redefer = true;
+        self.reown = true;
     }
 
     /// Takes in how the source is doing.
@@ -186,8 +193,8 @@ impl State {
         // What defers must find exit hooks on its way, so the devices come first.
         let command =
             self.release(now).or_else(|| self.guard(now)).or_else(|| self.lead(now)).or_else(|| self.defer(now));
-        let command =
-            command.or_else(|| self.identify(now)).or_else(|| self.isolate(now)).or_else(|| self.confine(now));
+        let command = command.or_else(|| self.identify(now)).or_else(|| self.own(now));
+        let command = command.or_else(|| self.isolate(now)).or_else(|| self.confine(now));
         command.or_else(|| self.apply(now)).or_else(|| attach(self)).or_else(|| self.upkeep(now))
     }
 
@@ -207,7 +214,8 @@ impl State {
         let retries = retries.into_iter().chain([self.guards.deadline(now), self.deferral.deadline(now)]);
         let at_source = self.at_source.as_ref().and_then(|at_source| at_source.deadline(now));
         let doubts = self.bindings.deadline().filter(|deadline| *deadline > now);
-        retries.chain([self.upkeep.deadline(now), at_source, doubts]).flatten().min()
+        let neighbours = self.neighbours.deadline(now);
+        retries.chain([self.upkeep.deadline(now), at_source, doubts, neighbours]).flatten().min()
     }
 
     /// Takes in how a command ended.
@@ -246,6 +254,8 @@ impl State {
             (Command::Guard { ifindex, .. }, Outcome::Failed { error, .. }) => self.guards.failed(ifindex, error, now),
             (Command::Defer { changes }, Outcome::Done) => self.deferral.done(changes),
             (Command::Defer { .. }, Outcome::Failed { .. }) => self.deferral.failed(now),
+            (Command::Own { changes }, Outcome::Done) => self.neighbours.done(changes),
+            (Command::Own { .. }, Outcome::Failed { .. }) => self.neighbours.failed(now),
             (Command::Lead { changes }, outcome) => self.led(changes, &outcome, now),
             (Command::Identify { slot, .. }, Outcome::Done) => self.identified(slot),
             (Command::Isolate { slot }, Outcome::Done) => self.isolated(slot),
@@ -440,6 +450,14 @@ impl State {
         Some(Command::Identify { slot, identity: endpoint.tenant.identity(routes, self.config.keep) })
     }
 
+    /// Link-local addresses of those that the datapath knows, before their programs run.
+    pub(super) fn own(&mut self, now: Instant) -> Option<Command> {
+        if let Some(view) = self.view.as_ref().filter(|_| std::mem::take(&mut self.reown)) {
+            self.neighbours.update(view, &self.endpoints);
+        }
+        self.neighbours.next(now).map(|changes| Command::Own { changes })
+    }
+
     pub(super) fn isolate(&self, now: Instant) -> Option<Command> {
         self.endpoints.next_unisolated(now).map(|slot| Command::Isolate { slot })
     }
@@ -536,6 +554,7 @@ impl State {
     fn identified(&mut self, slot: u32) {
         let Some(endpoint) = self.endpoints.get_mut(slot) else { return };
         endpoint.identified = true;
+        self.reown = true;
         endpoint.succeed();
         if endpoint.stage == Stage::Bound {
             endpoint.stage = Stage::Identified;

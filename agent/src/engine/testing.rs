@@ -193,7 +193,7 @@ pub(super) fn host(veths: &[(u32, &str)]) -> Arc<HostView> {
     Arc::new(HostView { veths, ..HostView::default() })
 }
 
-fn veth(ifindex: u32, address: &str) -> Veth {
+pub(super) fn veth(ifindex: u32, address: &str) -> Veth {
     let addresses: BTreeSet<IpAddr> = [address.parse().unwrap()].into();
     Veth {
         ifindex,
@@ -202,6 +202,7 @@ fn veth(ifindex: u32, address: &str) -> Veth {
         peer_index: 2,
         peer_addresses: addresses.clone(),
         interface_addresses: addresses.clone(),
+        link_local_addresses: BTreeSet::new(),
         first_addresses: addresses,
         duplicate_addresses: BTreeSet::new(),
         up: true,
@@ -250,6 +251,7 @@ pub(super) fn short(commands: &[Command]) -> Vec<String> {
         Command::Guard { ifindex, guard: None } => format!("unguard {ifindex}"),
         Command::Defer { changes } => format!("defer {}", changes.len()),
         Command::Lead { changes } => format!("lead {}", changes.len()),
+        Command::Own { changes } => format!("own {}", changes.len()),
         Command::FinishTakeover => "finish takeover".to_owned(),
         Command::Check(Check::Pod(slot)) => format!("check {slot}"),
         Command::Check(Check::Confined(ifindex)) => format!("check confined {ifindex}"),

@@ -32,13 +32,13 @@ fn frame6(first: u8, extensions: &[&[u8]], payload: &[u8]) -> Vec<u8> {
 
 const UDP: [u8; 8] = [0x30, 0x39, 0, 53, 0, 8, 0, 0];
 
-fn transport(packet: &Packet<'_>, headers: &Headers, direction: Direction, plain: u32) -> Result<Transport, Reason> {
+fn transport(packet: &Packet<'_>, headers: &Headers, plain: u32) -> Result<Transport, Reason> {
     let mut transport = Transport::PORTLESS;
-    read_transport(packet, headers, direction, plain, &mut transport).map(|()| transport)
+    read_transport(packet, headers, plain, &mut transport).map(|()| transport)
 }
 
 fn ports_of(frame: &[u8], headers: &Headers, plain: u32) -> Result<(u16, u16), Reason> {
-    transport(&Frame::new(frame), headers, Egress, plain).map(|t| (t.source.number(), t.destination.number()))
+    transport(&Frame::new(frame), headers, plain).map(|t| (t.source.number(), t.destination.number()))
 }
 
 fn udp4(frame: &[u8]) -> Result<(u16, u16), Reason> {
@@ -157,7 +157,7 @@ fn tcp_needs_its_whole_header() {
         segment.resize(length, 0);
         let frame = frame4(&[], 0, 6, &segment);
         let headers = ipv4(&Frame::new(&frame)).expect("IPv4");
-        transport(&Frame::new(&frame), &headers, Egress, HEADER4).map(|t| t.tcp_flags)
+        transport(&Frame::new(&frame), &headers, HEADER4).map(|t| t.tcp_flags)
     };
     assert_eq!([tcp(0x50, 20), tcp(0x60, 24), tcp(0xf0, 60)], [Ok(2); 3]);
     let broken = [tcp(0x50, 19), tcp(0x40, 20), tcp(0x60, 20), tcp(0xf0, 59)];
@@ -169,7 +169,7 @@ fn echoes_are_keyed_by_identifier_and_by_who_asked() {
     let ports = |icmp_type, direction| {
         let frame = frame4(&[], 0, 1, &[icmp_type, 0, 0, 0, 0x12, 0x34, 0, 1]);
         let headers = ipv4(&Frame::new(&frame)).expect("IPv4");
-        let transport = transport(&Frame::new(&frame), &headers, direction, HEADER4).expect("ICMP");
+        let transport = transport(&Frame::new(&frame), &headers, HEADER4).expect("ICMP");
         (transport.local_port(direction).number(), transport.remote_port(direction).to_network())
     };
     let (pod_asked, remote_asked) = ((0x1234, 0), (0x1234, 1));
@@ -178,22 +178,14 @@ fn echoes_are_keyed_by_identifier_and_by_who_asked() {
 }
 
 #[test]
-fn discovery_passes_by_type_direction_and_hop_limit() {
-    let cases = [
-        (135, 255, [true, true], "neighbour solicitation"),
-        (136, 255, [true, true], "neighbour advertisement"),
-        (133, 255, [false, true], "router solicitation"),
-        (134, 255, [true, false], "router advertisement"),
-        (137, 255, [true, false], "redirect"),
-        (135, 254, [false, false], "from beyond the link"),
-        (130, 1, [true, true], "MLD query"),
-        (143, 1, [true, true], "MLDv2 report"),
-        (138, 255, [false, false], "router renumbering"),
-    ];
-    for (icmp_type, hop_limit, expected, name) in cases {
-        let seen = [Ingress, Egress].map(|d| icmp6_kind(icmp_type, d, hop_limit, true) == Kind::Discovery);
-        assert_eq!(seen, expected, "{name}");
-        assert_ne!(icmp6_kind(icmp_type, Ingress, hop_limit, false), Kind::Discovery, "{name}, fragmented");
+fn icmp_of_the_other_family_is_a_protocol_like_any_other() {
+    for icmp_type in [1, 3, 8, 128, 129, 134, 135, 136, 143] {
+        let message = [icmp_type, 0, 0, 0, 0x12, 0x34, 0, 1];
+        let (four, six) = (frame4(&[], 0, 58, &message), frame6(1, &[], &message));
+        let headers = [ipv4(&Frame::new(&four)), ipv6(&Frame::new(&six))].map(|headers| headers.expect("IP"));
+        let seen = [(&four, &headers[0], HEADER4), (&six, &headers[1], HEADER6)]
+            .map(|(frame, headers, plain)| transport(&Frame::new(frame), headers, plain));
+        assert_eq!(seen, [Ok(Transport::PORTLESS); 2], "type {icmp_type}");
     }
 }
 
@@ -237,7 +229,7 @@ proptest! {
             let Ok(headers) = headers else { continue };
             prop_assert!(headers.l4 <= headers.end && headers.end as usize <= bytes.len());
             if !matches!(headers.fragment, Fragment::Later) {
-                let _either = transport(&packet, &headers, Ingress, plain);
+                let _either = transport(&packet, &headers, plain);
             }
         }
     }

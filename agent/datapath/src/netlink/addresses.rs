@@ -1,7 +1,7 @@
 //! The addresses of one network namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::message::Address;
 
@@ -47,6 +47,12 @@ impl Addresses {
         self.entries.keys().filter(|key| key.0 == ifindex).map(|key| key.1).filter(is_reachable).collect()
     }
 
+    /// The IPv6 link-local addresses on one device.
+    pub(super) fn link_local_on(&self, ifindex: u32) -> BTreeSet<Ipv6Addr> {
+        let on_device = self.entries.keys().filter(|key| key.0 == ifindex);
+        on_device.filter_map(|key| only6(key.1)).filter(Ipv6Addr::is_unicast_link_local).collect()
+    }
+
     /// Those for which duplicate address detection failed.
     pub(super) fn duplicates(&self) -> BTreeSet<IpAddr> {
         self.entries.iter().filter(|(_, duplicate)| **duplicate).map(|(key, _)| key.1).filter(is_reachable).collect()
@@ -55,6 +61,13 @@ impl Addresses {
 
 fn key(address: &Address) -> (u32, IpAddr, u8) {
     (address.ifindex, address.address, address.prefix)
+}
+
+fn only6(address: IpAddr) -> Option<Ipv6Addr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(address),
+    }
 }
 
 /// No pod's address is a loopback or an IPv6 link-local one.

@@ -204,6 +204,7 @@ fn veth(link: &Link, netns_id: i32, addresses: &Addresses, first_addresses: BTre
         peer_index: link.peer,
         peer_addresses: addresses.reachable(),
         interface_addresses: addresses.reachable_on(link.peer),
+        link_local_addresses: addresses.link_local_on(link.peer),
         first_addresses,
         duplicate_addresses: addresses.duplicates(),
         up: link.up,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The host as it is now: its devices, its addresses, and the veths that lead into other network namespaces.
 ///
@@ -38,6 +38,8 @@ pub struct Veth {
     pub peer_addresses: BTreeSet<IpAddr>,
     /// Those of them that are on the peer itself.
     pub interface_addresses: BTreeSet<IpAddr>,
+    /// The IPv6 link-local addresses on the peer.
+    pub link_local_addresses: BTreeSet<Ipv6Addr>,
     /// The addresses that the namespace showed first, per family: what was there when it was first seen or, if that
     /// was nothing, what came first. A CNI plugin gives a pod its addresses before anything runs in it, so what comes
     /// later is the pod's own doing. Kept when the addresses go away.

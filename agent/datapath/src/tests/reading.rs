@@ -139,7 +139,8 @@ fn usage_tells_how_full_each_table_is() {
         assert!(usage.is_sorted_by_key(|usage| usage.table));
         let used: Vec<_> =
             usage.iter().filter(|usage| usage.used != 0).map(|usage| (usage.table, usage.used)).collect();
-        let tables = [map::CONFIGS, map::INTERFACES, map::ORIGINS4, map::SLOTS].map(|table| (table, 1));
+        let tables =
+            [map::CONFIGS, map::INTERFACES, map::ORIGINS4, map::OWN_ADDRESSES, map::SLOTS].map(|table| (table, 1));
         assert_eq!(used, [&[(map::ADDRESSES4, 2)][..], &tables].concat());
         let capacities: Vec<_> = usage.iter().map(|usage| (usage.table, usage.capacity)).collect();
         assert!(capacities.contains(&(map::FLOWS6, u64::from(map::capacity::FLOWS6))), "{capacities:?}");

@@ -4,6 +4,7 @@
 mod at_source;
 mod audit;
 mod connections;
+mod discovery;
 mod exits;
 mod floods;
 

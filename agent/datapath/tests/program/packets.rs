@@ -1,4 +1,4 @@
-//! Shapes of packets: fragments, options, extension headers, what is malformed or not IP, discovery, false sources.
+//! Shapes of packets: fragments, options, extension headers, what is malformed or not IP, false sources.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,8 @@ use etherparse::EtherType;
 use podgate_common::Reason;
 use podgate_datapath::{Identity, TestContext};
 
-use crate::frames::{SYN, echo_request, fragments, icmp, of_type, raw, tcp, udp};
-use crate::rig::{FAMILIES, Rig, Side, V4, V6, identity, second_pod};
+use crate::frames::{SYN, echo_request, fragments, of_type, raw, tcp, udp};
+use crate::rig::{FAMILIES, LINK_LOCAL, Rig, Side, V4, V6, identity, second_pod};
 
 #[test]
 fn a_packet_with_a_source_that_is_not_the_pods_is_spoofed() {
@@ -18,10 +18,28 @@ fn a_packet_with_a_source_that_is_not_the_pods_is_spoofed() {
     }
     let dhcp = udp((IpAddr::from([0, 0, 0, 0]), 68), (IpAddr::from([255; 4]), 67));
     assert_eq!(rig.egress(&dhcp), Reason::Rule, "a pod without an address may ask for one");
-    let link_local = "fe80::1".parse().expect("an address");
     let all_dhcp = "ff02::1:2".parse().expect("an address");
-    assert_eq!(rig.egress(&udp((link_local, 546), (all_dhcp, 547))), Reason::Rule);
-    assert_eq!(rig.egress(&udp((link_local, 546), (all_dhcp, 548))), Reason::Spoofed);
+    assert_eq!(rig.egress(&udp((LINK_LOCAL.into(), 546), (all_dhcp, 547))), Reason::Rule);
+    let anothers = "fe80::99".parse().expect("an address");
+    assert_eq!(rig.egress(&udp((anothers, 546), (all_dhcp, 547))), Reason::Spoofed);
+}
+
+#[test]
+fn the_unspecified_address_sends_nothing_but_questions_for_an_address() {
+    let rig = Rig::new(Side::Open, Side::All);
+    let (none4, none6) = (IpAddr::from([0; 4]), IpAddr::from([0; 16]));
+    let everybody = IpAddr::from([255; 4]);
+    let others = [
+        udp((none4, 1111), (everybody, 7777)),
+        udp((none4, 68), (V4.friend, 7777)),
+        udp((none4, 67), (everybody, 68)),
+        tcp((none4, 68), (V4.friend, 67), SYN),
+        udp((none6, 68), (V6.friend, 67)),
+        udp((none6, 546), ("ff02::1:2".parse().expect("an address"), 547)),
+        udp((none6, 1111), ("ff02::1".parse().expect("an address"), 7777)),
+        echo_request(none6, V6.friend, 1),
+    ];
+    assert_eq!(others.map(|frame| rig.egress(&frame)), [Reason::Spoofed; 8]);
 }
 
 #[test]
@@ -165,28 +183,6 @@ fn tagged_and_other_frames_are_dropped_under_reasons_of_their_own() {
     for ethertype in [0x8847, 0x88cc, 0x0026] {
         assert_eq!(rig.ingress(&of_type(EtherType(ethertype), &[0; 50])), Reason::NotIp);
     }
-}
-
-#[test]
-fn discovery_passes_under_deny_all() {
-    let rig = Rig::new(Side::Deny, Side::Deny);
-    let arp = of_type(EtherType::ARP, &[0; 28]);
-    assert_eq!([rig.ingress(&arp), rig.egress(&arp)], [Reason::Discovery; 2]);
-    let message = |kind, hop_limit| {
-        let link_local = "fe80::1".parse().expect("an address");
-        let mut frame = icmp(link_local, V6.pod, kind, 0, &[0; 20]);
-        frame[21] = hop_limit;
-        frame
-    };
-    for kind in [135, 136] {
-        assert_eq!(rig.ingress(&message(kind, 255)), Reason::Discovery);
-        assert_eq!(rig.egress(&message(kind, 255)), Reason::Discovery);
-        assert_eq!(rig.ingress(&message(kind, 64)), Reason::NoRule, "from beyond the link");
-    }
-    assert_eq!([rig.egress(&message(133, 255)), rig.ingress(&message(134, 255))], [Reason::Discovery; 2]);
-    assert_eq!(rig.ingress(&message(133, 255)), Reason::NoRule, "a pod is no router");
-    assert_eq!([rig.egress(&message(143, 1)), rig.ingress(&message(130, 1))], [Reason::Discovery; 2]);
-    assert_eq!(rig.ingress(&echo_request(V6.friend, V6.pod, 1)), Reason::NoRule);
 }
 
 #[test]

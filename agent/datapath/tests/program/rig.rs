@@ -17,7 +17,10 @@ pub(crate) const SLOT: u32 = 1;
 /// The interface by which a packet came that another host, or another pod, has sent.
 pub(crate) const ELSEWHERE: u32 = 77;
 /// The second pod's interface, where it has one.
-const SECOND_INTERFACE: u32 = 91;
+pub(crate) const SECOND_INTERFACE: u32 = 91;
+/// The link-local address on the pod's interface, and that on the second pod's.
+pub(crate) const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+pub(crate) const SECOND_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 3);
 
 /// The addresses of one family: the pod's, a peer's that policies know, and one that they don't.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +133,7 @@ impl Rig {
         let mut datapath = Datapath::load(&options).expect("the programs load");
         datapath.identify(SLOT, &identity).expect("a free slot");
         let mut rig = Self { datapath };
+        rig.own(SLOT, identity.ifindex, LINK_LOCAL);
         rig.apply(&tables());
         rig.switch(ingress, egress);
         rig.datapath.attach(SLOT).expect("loopback takes programs");
@@ -150,6 +154,12 @@ impl Rig {
         self.apply(&[Op::Switch { slot: SLOT, policies }]);
     }
 
+    /// Tells the link-local address of a slot.
+    fn own(&mut self, slot: u32, ifindex: u32, address: Ipv6Addr) {
+        let change = [((slot, ifindex), Some([address].into()))].into();
+        self.datapath.own_link_locals(&change).expect("room for an address");
+    }
+
     /// A second endpoint, on no interface, with an egress policy.
     pub(crate) fn second_pod(&mut self, egress: Side) {
         let identity = Identity { ifindex: ELSEWHERE + 1, address4: None, address6: None, ..identity() };
@@ -166,6 +176,7 @@ impl Rig {
         let (address4, address6) = (Some(address4), Some(address6));
         let identity = Identity { ifindex: SECOND_INTERFACE, address4, address6, ..identity() };
         self.datapath.identify(SLOT + 1, &identity).expect("a free slot");
+        self.own(SLOT + 1, SECOND_INTERFACE, SECOND_LINK_LOCAL);
         let policies = EndpointPolicies { ingress: ingress.policy(), egress: egress.policy() };
         self.apply(&[Op::Switch { slot: SLOT + 1, policies }]);
         self.datapath.attach(SLOT + 1).expect("a veth takes programs");
@@ -192,6 +203,15 @@ impl Rig {
     /// What happens to a frame from elsewhere that enters the pod.
     pub(crate) fn ingress(&self, frame: &[u8]) -> Reason {
         self.run(Direction::Ingress, frame, &TestContext { ingress_ifindex: ELSEWHERE, ..TestContext::default() })
+    }
+
+    /// What happens to a frame of the second pod that enters the first.
+    pub(crate) fn ingress_of_second(&self, frame: &[u8]) -> Reason {
+        let context = TestContext { ingress_ifindex: SECOND_INTERFACE, ..TestContext::default() };
+        // It has lost its tag, so it is judged as what leaves the second pod too.
+        let moved = self.run_program(self.datapath.program(Direction::Ingress), frame, &context);
+        let mut entered = moved.iter().filter(|(direction, _)| *direction == Direction::Ingress);
+        entered.next().expect("a counter of ingress moves").1
     }
 
     /// What happens to a frame made on this node that enters the pod.

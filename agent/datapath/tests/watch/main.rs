@@ -31,6 +31,7 @@ fn a_veth_that_is_there_at_the_start_shows_with_the_addresses_of_its_peers_names
         peer_index: pod.enter(|| nix::net::if_::if_nametoindex("eth0")).expect("eth0 is there"),
         peer_addresses: addresses(["10.1.0.2", "fd01::2", "10.9.0.1"]),
         interface_addresses: addresses(["10.1.0.2", "fd01::2"]),
+        link_local_addresses: found.link_local_addresses.clone(),
         first_addresses: addresses(["10.1.0.2", "fd01::2", "10.9.0.1"]),
         duplicate_addresses: BTreeSet::new(),
         up: true,

@@ -23,6 +23,7 @@ fn some_veth() -> impl Strategy<Value = Veth> {
     (1..8_u32, -1..5_i32, some_addresses(), some_addresses()).prop_map(|(ifindex, netns_id, first, now)| Veth {
         first_addresses: first,
         interface_addresses: now.clone(),
+        link_local_addresses: BTreeSet::new(),
         peer_addresses: now,
         ..veth(ifindex, netns_id, &[])
     })
@@ -176,6 +177,7 @@ proptest! {
         let mut veths: Vec<Veth> = shown.into_iter().zip(0_u8..).map(|(now, last)| Veth {
             first_addresses: [address(last)].into(),
             interface_addresses: now.clone(),
+            link_local_addresses: BTreeSet::new(),
             peer_addresses: now,
             ..veth(u32::from(last) + 1, i32::from(last), &[])
         }).collect();

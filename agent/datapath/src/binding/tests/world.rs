@@ -46,6 +46,7 @@ pub(super) fn veth(ifindex: u32, netns_id: i32, given: &[&str]) -> Veth {
         peer_index: 2,
         peer_addresses: addresses(given),
         interface_addresses: addresses(given),
+        link_local_addresses: BTreeSet::new(),
         first_addresses: addresses(given),
         duplicate_addresses: BTreeSet::new(),
         up: true,

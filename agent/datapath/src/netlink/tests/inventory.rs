@@ -68,6 +68,7 @@ fn a_veth_shows_the_addresses_of_its_peers_namespace() {
         peer_index: 2,
         peer_addresses: ips(["10.1.0.5", "10.1.0.6", "fd01::5"]),
         interface_addresses: ips(["10.1.0.5", "fd01::5"]),
+        link_local_addresses: ["fe80::1".parse().unwrap()].into(),
         first_addresses: ips(["10.1.0.5", "10.1.0.6", "fd01::5"]),
         duplicate_addresses: ips(["fd01::5"]),
         up: true,

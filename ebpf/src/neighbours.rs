@@ -1,0 +1,167 @@
+//! What pods say to their neighbours: passes whatever the policies say, and is dropped where a pod speaks for another.
+
+use aya_ebpf::bindings::__sk_buff;
+use podgate_common::{Addr6, Direction, InterfaceSlot, OwnAddressKey, Reason, Tag};
+
+use crate::discovery::{self, Arp, Message};
+use crate::maps;
+use crate::packet::{ETHERNET, Frame};
+use crate::parse::{self, ethertype};
+
+/// Where a packet is looked at, as it crosses a function call of the BPF machine.
+mod place {
+    pub(super) const ENTERS: u32 = 0;
+    pub(super) const LEAVES: u32 = 1;
+    pub(super) const EXIT: u32 = 2;
+}
+
+/// What becomes of a packet that may be discovery; `None`: it is judged as any other. Called before anything else is
+/// known of the packet, and so at every pod: one comparison tells the others.
+#[inline(always)]
+pub(crate) fn judge(packet: &Frame<'_>, slot: u32, direction: Direction) -> Option<Reason> {
+    if !is_suspect(packet) {
+        return None;
+    }
+    let place = match direction {
+        Direction::Ingress => place::ENTERS,
+        Direction::Egress => place::LEAVES,
+    };
+    match podgate_neighbours(packet.context(), slot, place) {
+        DISCOVERY => Some(Reason::Discovery),
+        NEIGHBOUR_SPOOFED => Some(Reason::NeighbourSpoofed),
+        ROGUE_ROUTER => Some(Reason::RogueRouter),
+        MALFORMED => Some(Reason::Malformed),
+        VLAN => Some(Reason::Vlan),
+        _ => None,
+    }
+}
+
+/// Whether a packet that a pod sent to a neighbour leaves the host on the same link.
+#[inline(always)]
+pub(crate) fn is_discovery_at_exit(packet: *mut __sk_buff) -> bool {
+    let packet = Frame::new(packet);
+    is_suspect(&packet) && podgate_neighbours(packet.context(), 0, place::EXIT) == DISCOVERY
+}
+
+const UNDECIDED: u32 = 0;
+const DISCOVERY: u32 = Reason::Discovery as u32;
+const NEIGHBOUR_SPOOFED: u32 = Reason::NeighbourSpoofed as u32;
+const ROGUE_ROUTER: u32 = Reason::RogueRouter as u32;
+const MALFORMED: u32 = Reason::Malformed as u32;
+const VLAN: u32 = Reason::Vlan as u32;
+
+/// Whether a closer look is needed.
+#[inline(always)]
+fn is_suspect(packet: &Frame<'_>) -> bool {
+    match packet.ethertype() {
+        ethertype::IPV4 => false,
+        ethertype::IPV6 => packet.read::<u8>(ETHERNET as usize + 6).is_none_or(discovery::may_follow),
+        ethertype::ARP | ethertype::VLAN | ethertype::QINQ => true,
+        _ => false,
+    }
+}
+
+/// A global function: see `events::podgate_report`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_neighbours(context: *mut __sk_buff, slot: u32, place: u32) -> u32 {
+    let packet = Frame::new(context);
+    match packet.ethertype() {
+        ethertype::ARP => arp(&packet, slot, place),
+        ethertype::IPV6 => ip6(&packet, slot, place),
+        _ => tagged_twice(&packet, place),
+    }
+}
+
+/// ARP: whoever hears it believes the sender's address, in a request as in a reply.
+#[inline(always)]
+fn arp(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
+    let Some(arp) = Arp::read(packet) else { return UNDECIDED };
+    if place == place::LEAVES && !arp.is_probe() && !is_own(&OwnAddressKey::v4(slot, arp.sender), slot) {
+        return NEIGHBOUR_SPOOFED;
+    }
+    if arp.is_valid() { pass(packet, slot, place, false) } else { UNDECIDED }
+}
+
+/// Neighbour and listener discovery.
+#[inline(always)]
+fn ip6(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
+    packet.linearise();
+    let mut message = Message::NONE;
+    if Message::read(packet, &mut message).is_err() {
+        // A receiver may follow more extension headers than this program can, to whatever stands behind them.
+        return if place == place::LEAVES && follows_extension(packet) { MALFORMED } else { UNDECIDED };
+    }
+    match place {
+        place::ENTERS if message.is_of_router() && is_of_pod(packet) => return ROGUE_ROUTER,
+        place::LEAVES if !is_truthful(&message, slot) => {
+            return if message.is_of_neighbour() { NEIGHBOUR_SPOOFED } else { UNDECIDED };
+        }
+        _ => {}
+    }
+    let direction = if place == place::ENTERS { Direction::Ingress } else { Direction::Egress };
+    if message.is_valid(direction) { pass(packet, slot, place, message.may_be_forwarded()) } else { UNDECIDED }
+}
+
+/// Whether a pod speaks for itself alone. One without an address yet sends from the unspecified one.
+#[inline(always)]
+fn is_truthful(message: &Message, slot: u32) -> bool {
+    let is_own = |address: Addr6| is_own(&OwnAddressKey::v6(slot, address), slot);
+    (message.source.is_unspecified() || is_own(message.source))
+        && (!message.is_advertisement() || is_own(message.target))
+}
+
+/// Whether an address is a pod's own, or the pod may speak for every address.
+#[inline(always)]
+fn is_own(key: &OwnAddressKey, slot: u32) -> bool {
+    // SAFETY: not preallocated, so the element is not reused while this program runs; nothing is read of it.
+    unsafe { maps::OWN_ADDRESSES.get(key).is_some() || maps::OWN_ADDRESSES.get(OwnAddressKey::every(slot)).is_some() }
+}
+
+/// Whether an IPv6 link-local address, given as its four words in network byte order, is on the interface of the pod in
+/// a slot; 0: it is not. A global function: see `events::podgate_report`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn podgate_own6(slot: u32, first: u32, second: u32, third: u32, fourth: u32) -> u32 {
+    let key = OwnAddressKey::v6(slot, Addr6::from_words([first, second, third, fourth]));
+    // SAFETY: as above.
+    u32::from(unsafe { maps::OWN_ADDRESSES.get(key) }.is_some())
+}
+
+/// Whether a pod of this node sent a packet that is about to enter another.
+#[inline(always)]
+fn is_of_pod(packet: &Frame<'_>) -> bool {
+    let is_pods = |slot: u32| slot != 0 && slot != InterfaceSlot::BRIDGE;
+    packet.tag().is_present() || maps::slot_of(packet.ingress_ifindex()).is_some_and(is_pods)
+}
+
+#[inline(always)]
+fn follows_extension(packet: &Frame<'_>) -> bool {
+    packet.load::<u8>(ETHERNET + 6).is_some_and(parse::is_extension)
+}
+
+/// Lets discovery pass. `forwarded`: a router would take it beyond the link, where it means nothing but may carry what
+/// policy denies; so it is judged at the exit, if it gets there by routing.
+#[inline(always)]
+fn pass(packet: &Frame<'_>, slot: u32, place: u32, forwarded: bool) -> u32 {
+    if packet.has_vlan_metadata() {
+        return UNDECIDED;
+    }
+    match place {
+        place::ENTERS => packet.clear_tag(),
+        place::LEAVES if forwarded => packet.set_tag(Tag::deferred(maps::SET.load(), slot, false)),
+        place::LEAVES => packet.set_tag(Tag::judged(maps::SET.load(), slot)),
+        _ => {}
+    }
+    DISCOVERY
+}
+
+/// A frame with two VLAN tags, the outer of which the kernel has taken off. If both name no VLAN the receiver takes off the
+/// other one too (`__netif_receive_skb_core` of Linux), and sees what is behind.
+#[inline(always)]
+fn tagged_twice(packet: &Frame<'_>, place: u32) -> u32 {
+    const VLAN_ID: u16 = 0xfff;
+    let names_none = |control: u16| u16::from_be(control) & VLAN_ID == 0;
+    let hides = packet.vlan_control() & VLAN_ID == 0 && packet.load::<u16>(ETHERNET).is_some_and(names_none);
+    if place == place::LEAVES && hides { VLAN } else { UNDECIDED }
+}
