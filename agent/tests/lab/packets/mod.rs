@@ -1,5 +1,6 @@
 //! Packets of every kind, from one pod to another.
 
+mod discovery;
 mod errors;
 mod fragments;
 mod link_layer;

@@ -1,0 +1,190 @@
+//! ARP, neighbour discovery and listener discovery between pods on a bridge.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use etherparse::{IpNumber, PacketBuilder};
+use podgate_lab::{LinkSocket, Pod, Result, Wiring};
+
+use super::{ARRIVES, Pair, STAYS_AWAY, carries, ip_header, link};
+use crate::support::{deny_all, policy};
+
+const PAYLOAD: &[u8] = b"is this discovery?";
+const NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+const LISTENERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
+const EVERYBODY: [u8; 6] = [0xff; 6];
+
+/// The link-local address on a pod's interface.
+fn link_local(pod: &Pod) -> Result<Ipv6Addr> {
+    let shown = pod.output("ip", &["-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"])?;
+    let address = shown.split_whitespace().find_map(|word| word.split('/').next()?.parse().ok());
+    Ok(address.expect("an interface that is up has a link-local address"))
+}
+
+/// An IP packet from a pod to an Ethernet address.
+fn packet(from: &Pod, to: [u8; 6], ends: (IpAddr, IpAddr), protocol: u8, hop_limit: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(from.interface().mac, to)
+        .ip(ip_header(ends.0, ends.1))
+        .write(&mut frame, IpNumber(protocol), payload)
+        .expect("a vector takes every frame");
+    if ends.0.is_ipv6() {
+        frame[21] = hop_limit;
+    }
+    frame
+}
+
+/// A message of ICMPv6 on the link, without a checksum: for those who look at the wire.
+fn message(from: &Pod, ends: (Ipv6Addr, Ipv6Addr), kind: u8, rest: &[u8]) -> Vec<u8> {
+    let ends = (ends.0.into(), ends.1.into());
+    packet(from, EVERYBODY, ends, 58, 255, &[&[kind, 0, 0, 0], rest].concat())
+}
+
+fn arp(from: &Pod, operation: u8, sender: IpAddr, target: IpAddr) -> Vec<u8> {
+    let (IpAddr::V4(sender), IpAddr::V4(target)) = (sender, target) else { panic!("ARP is IPv4's") };
+    let mac = from.interface().mac;
+    let header = [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, operation];
+    [&EVERYBODY[..], &mac, &header, &mac, &sender.octets(), &[0; 6], &target.octets()].concat()
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// Which of these frames arrive.
+fn arrive(sending: &LinkSocket, arriving: &mut LinkSocket, frames: &[Vec<u8>]) -> Result<Vec<bool>> {
+    let arrives = |frame: &Vec<u8>| {
+        sending.send(frame)?;
+        Ok(arriving.catch(STAYS_AWAY, |seen| seen == frame).is_some())
+    };
+    frames.iter().map(arrives).collect()
+}
+
+#[test]
+fn nothing_is_discovery_that_only_has_its_numbers() -> Result<()> {
+    let mut pair = Pair::started("not-discovery", Wiring::Bridge, &deny_all("shop", "{}"))?;
+    let (client, server) = (&pair.client, &pair.server);
+    let to = server.interface().mac;
+    let (four, six) = ((client.ip4(), server.ip4()), (client.ip6(), server.ip6()));
+    let with = |kind: u8, rest: &[u8]| [&[kind, 0, 0, 0, 0, 0, 0, 0], rest, PAYLOAD].concat();
+    let frames = [
+        packet(client, to, four, 58, 0, &with(143, &[])),
+        packet(client, to, four, 58, 0, &with(135, &octets(server.ip6()))),
+        packet(client, to, four, 58, 0, &with(136, &octets(client.ip6()))),
+        packet(client, to, six, 58, 1, &with(143, &[])),
+        packet(client, to, six, 58, 255, &with(135, &octets(server.ip6()))),
+        packet(client, to, six, 58, 255, &with(136, &octets(client.ip6()))),
+        packet(client, to, six, 58, 254, &with(136, &octets(client.ip6()))),
+    ];
+    let (sending, mut arriving) = (link(client)?, link(server)?);
+    frames.iter().try_for_each(|frame| sending.send(frame))?;
+    assert_eq!(arriving.catch(STAYS_AWAY, |frame| carries(frame, PAYLOAD)), None);
+    assert_eq!(pair.world.denied(&pair.client, "egress")?, [("no_rule".to_owned(), 7)].into());
+    Ok(())
+}
+
+#[test]
+fn no_pod_speaks_for_another_among_its_neighbours() -> Result<()> {
+    let mut pair = Pair::new("impostor", Wiring::Bridge)?;
+    let friend = pair.world.pod("shop/friend", Wiring::Bridge)?;
+    pair.world.run_agent(&[])?;
+    let (thief, victim) = (&pair.client, &pair.server);
+    let own = (link_local(thief)?, NODES);
+    let claim = |address: IpAddr| message(thief, own, 136, &[&[0x20, 0, 0, 0], &octets(address)[..]].concat());
+    let lies = [
+        arp(thief, 2, victim.ip4(), friend.ip4()),
+        arp(thief, 1, victim.ip4(), friend.ip4()),
+        claim(victim.ip6()),
+        claim(link_local(victim)?.into()),
+        message(thief, (link_local(victim)?, ROUTERS), 133, &[0; 4]),
+    ];
+    let truths = [
+        arp(thief, 2, thief.ip4(), friend.ip4()),
+        arp(thief, 1, thief.ip4(), victim.ip4()),
+        claim(thief.ip6()),
+        claim(link_local(thief)?.into()),
+    ];
+    let (sending, mut arriving) = (link(thief)?, link(&friend)?);
+    assert_eq!(arrive(&sending, &mut arriving, &lies)?, [false; 5], "of an open pod");
+    assert_eq!(arrive(&sending, &mut arriving, &truths)?, [true; 4], "of an open pod");
+    pair.world.write("policies.yaml", &deny_all("shop", "{matchLabels: {app: client}}"))?;
+    assert_eq!(arrive(&sending, &mut arriving, &lies)?, [false; 5], "of an isolated pod");
+    assert_eq!(arrive(&sending, &mut arriving, &truths)?, [true; 4], "of an isolated pod");
+    let spoofed = pair.world.denied(&pair.client, "egress")?.get("neighbour_spoofed").copied();
+    assert_eq!(spoofed, Some(10));
+    Ok(())
+}
+
+#[test]
+fn no_pod_is_a_router_for_another() -> Result<()> {
+    let mut pair = Pair::new("rogue", Wiring::Bridge)?;
+    pair.world.run_agent(&[])?;
+    let (rogue, victim) = (&pair.client, &pair.server);
+    let from = link_local(rogue)?;
+    let IpAddr::V6(to) = victim.ip6() else { panic!("by definition") };
+    let frames = [
+        message(rogue, (from, NODES), 134, &[0; 12]),
+        message(rogue, (from, to), 134, &[0; 12]),
+        message(rogue, (from, to), 137, &[0; 36]),
+    ];
+    let (sending, mut arriving) = (link(rogue)?, link(victim)?);
+    assert_eq!(arrive(&sending, &mut arriving, &frames)?, [false; 3]);
+    assert_eq!(pair.world.denied(&pair.server, "ingress")?, [("rogue_router".to_owned(), 3)].into());
+    Ok(())
+}
+
+#[test]
+fn solicitations_and_reports_that_a_bridge_floods_are_no_denials() -> Result<()> {
+    let mut pair = Pair::started("idle", Wiring::Bridge, &deny_all("shop", "{matchLabels: {app: server}}"))?;
+    let from = link_local(&pair.client)?;
+    let report = {
+        let record = [&[4, 0, 0, 0], &LISTENERS.octets()[..]].concat();
+        let payload = [&[58, 0, 5, 2, 0, 0, 1, 0, 143, 0, 0, 0, 0, 0, 0, 1], &record[..]].concat();
+        let mut frame = packet(&pair.client, EVERYBODY, (from.into(), LISTENERS.into()), 58, 1, &payload);
+        frame[20] = 0;
+        frame
+    };
+    let frames = [
+        message(&pair.client, (from, ROUTERS), 133, &[0; 4]),
+        message(&pair.client, (Ipv6Addr::UNSPECIFIED, ROUTERS), 133, &[0; 4]),
+        report,
+    ];
+    let (sending, mut arriving) = (link(&pair.client)?, link(&pair.server)?);
+    assert_eq!(arrive(&sending, &mut arriving, &frames)?, [true; 3]);
+    for direction in ["ingress", "egress"] {
+        assert_eq!(pair.world.denied(&pair.server, direction)?, [].into(), "{direction}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pods_own_link_local_address_is_its_own_and_in_no_block_of_others() -> Result<()> {
+    let everything =
+        policy("shop", "sends", "podSelector: {matchLabels: {app: client}}\npolicyTypes: [Egress]\negress: [{}]");
+    let world = "podSelector: {matchLabels: {app: closed}}\ningress: [{from: [{ipBlock: {cidr: '::/0'}}]}]";
+    let policies = [everything, policy("shop", "world", world)].join("---\n");
+    let mut pair = Pair::new("link-local", Wiring::Bridge)?;
+    let closed = pair.world.pod("shop/closed", Wiring::Bridge)?;
+    pair.world.write("policies.yaml", &policies)?;
+    pair.world.run_agent(&[])?;
+    let (client, server) = (&pair.client, &pair.server);
+    let datagram = |from: Ipv6Addr, to: &Pod| -> Result<Vec<u8>> {
+        let ends = (from.into(), link_local(to)?.into());
+        let udp = [&[0x0f, 0xa0, 0, 80, 0, 26, 0, 0], PAYLOAD].concat();
+        Ok(packet(client, to.interface().mac, ends, 17, 64, &udp))
+    };
+    let (sending, mut arriving) = (link(client)?, link(server)?);
+    sending.send(&datagram(link_local(server)?, server)?)?;
+    assert_eq!(arriving.catch(STAYS_AWAY, |frame| carries(frame, PAYLOAD)), None, "another's address");
+    sending.send(&datagram(link_local(client)?, server)?)?;
+    assert!(arriving.catch(ARRIVES, |frame| carries(frame, PAYLOAD)).is_some(), "its own address");
+    let mut at_closed = link(&closed)?;
+    sending.send(&datagram(link_local(client)?, &closed)?)?;
+    assert_eq!(at_closed.catch(STAYS_AWAY, |frame| carries(frame, PAYLOAD)), None, "in no block");
+    assert_eq!(pair.world.denied(&closed, "ingress")?.get("no_rule"), Some(&1));
+    assert_eq!(pair.world.denied(&pair.client, "egress")?, [("spoofed".to_owned(), 1)].into());
+    Ok(())
+}
