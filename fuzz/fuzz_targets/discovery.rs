@@ -1,0 +1,32 @@
+//! Frames, as the programs read them and as a second, slow reading of the RFCs does.
+#![no_main]
+
+use std::net::Ipv4Addr;
+
+use libfuzzer_sys::fuzz_target;
+use podgate_common::Direction;
+use podgate_ebpf::discovery::{Arp, Message};
+use podgate_ebpf::packet::Frame;
+use podgate_ebpf::parse::{self, Fragment, HEADER4, HEADER6, Transport};
+
+#[path = "../../ebpf/src/discovery/reference.rs"]
+mod reference;
+
+fuzz_target!(|bytes: &[u8]| {
+    let frame = Frame::new(bytes);
+    let mut message = Message::NONE;
+    let _unreadable = Message::read(&frame, &mut message);
+    for direction in Direction::ALL {
+        assert_eq!(message.is_valid(direction), reference::is_discovery(bytes, direction), "{direction:?}: {message:?}");
+    }
+    let arp = Arp::read(&frame);
+    assert_eq!(arp.is_some_and(|arp| arp.is_valid()), reference::is_arp(bytes));
+    assert_eq!(arp.map(|arp| Ipv4Addr::from(arp.sender.octets())), reference::arp_sender(bytes));
+    for (headers, header) in [(parse::ipv4(&frame), HEADER4), (parse::ipv6(&frame), HEADER6)] {
+        let Ok(headers) = headers else { continue };
+        assert!(headers.l4 <= headers.end && headers.end <= frame.length(), "{headers:?}");
+        if headers.fragment != Fragment::Later {
+            let _unreadable = parse::read_transport(&frame, &headers, header, &mut Transport::PORTLESS.clone());
+        }
+    }
+});
