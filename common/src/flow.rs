@@ -116,6 +116,8 @@ pub mod state {
     pub const RESET: u32 = 1 << 5;
     /// Opened from an address of this host: what the pod sends in it is an [answer](crate::Tag::answer).
     pub const BY_HOST: u32 = 1 << 6;
+    /// Made above the pod's share, and so not counted in it: see [`super::Share`]. Says nothing of a lasting flow.
+    pub const EXCESS: u32 = 1 << 7;
 }
 
 /// A flow that was allowed.
@@ -145,6 +147,9 @@ impl Flow {
 ///
 /// Entries are counted where they are made and where they move among the lasting flows; that they expire or are evicted
 /// nobody is told, so what is older than two stretches of time no longer counts.
+///
+/// A pod whose share is used up gets entries all the same, marked [`state::EXCESS`] and not counted. Each takes the place
+/// of the oldest of its group: the remote addresses with the same [`excess_group`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Share {
@@ -162,6 +167,30 @@ pub struct Share {
 pub const fn share_index(slot: u32, opened: Direction, is_ipv6: bool) -> u32 {
     (slot * 2 + opened as u32) * 2 + is_ipv6 as u32
 }
+
+/// Groups of remote addresses that a pod's entries above its share are in.
+pub const EXCESS_GROUPS: u32 = 64;
+
+/// Where the turns of a group are counted in [`crate::map::EXCESS_TURNS`]. `address_hash` is [`crate::epoch_index4`] or
+/// [`crate::epoch_index6`] of the remote address.
+#[must_use]
+#[inline(always)]
+pub const fn excess_group(share: u32, address_hash: u32) -> u32 {
+    share * EXCESS_GROUPS + address_hash / (crate::EPOCHS / EXCESS_GROUPS)
+}
+
+/// The key of [`crate::map::EXCESS4`] and [`crate::map::EXCESS6`] for the entry whose turn it is in a group that may have
+/// so many.
+#[must_use]
+#[inline(always)]
+pub const fn excess_place(group: u32, turn: u32, entries: u32) -> u32 {
+    let turn = if entries == 0 { 0 } else { turn % entries };
+    group << EXCESS_TURN_BITS | turn & ((1 << EXCESS_TURN_BITS) - 1)
+}
+
+const EXCESS_TURN_BITS: u32 = 14;
+
+const _: () = assert!(crate::map::capacity::EXCESS_TURNS as u64 <= 1 << (32 - EXCESS_TURN_BITS));
 
 macro_rules! fragment_key {
     ($name:ident, $address:ty, $map:literal) => {

@@ -21,7 +21,8 @@ macro_rules! maps {
 /// Slots: 0 counts what has no endpoint, the last is shared by those who find no other, the rest are endpoints'.
 pub const ENDPOINTS: u32 = 512;
 
-/// A pod may fill this part of [`PENDING4`], and of [`PENDING6`], with flows opened in one direction.
+/// A pod may fill this part of [`PENDING4`], and of [`PENDING6`], with flows opened in one direction: half of it with any,
+/// and half, once that is full, with those that take the place of its own older ones.
 pub const PENDING_SHARES: u32 = 8;
 
 /// Entries of [`OWN_ADDRESSES`] for each pod.
@@ -87,6 +88,12 @@ maps! {
     PENDING6 = 8_192;
     /// Array by [`crate::share_index`] → [`crate::Share`]: entries of each pod in [`PENDING4`] and [`PENDING6`].
     SHARES = super::ENDPOINTS * 4;
+    /// Array by [`crate::excess_group`] → u32: entries that pods above their share have been given.
+    EXCESS_TURNS = SHARES * crate::EXCESS_GROUPS;
+    /// LRU hash: [`crate::excess_place`] → [`crate::FlowKey4`], which entry in [`PENDING4`] goes when its turn comes again.
+    EXCESS4 = PENDING4;
+    /// LRU hash: [`crate::excess_place`] → [`crate::FlowKey6`], likewise in [`PENDING6`].
+    EXCESS6 = PENDING6;
     /// LRU hash: [`crate::FragmentKey4`] → [`crate::FragmentPorts`].
     FRAGMENTS4 = 2_048;
     /// LRU hash: [`crate::FragmentKey6`] → [`crate::FragmentPorts`].

@@ -44,6 +44,7 @@ macro_rules! reasons {
 
             /// Whether packets with this reason pass.
             #[must_use]
+            #[inline(always)]
             pub const fn verdict(self) -> Verdict {
                 match self { $(Self::$name => Verdict::$verdict,)* }
             }
@@ -113,9 +114,9 @@ reasons! {
     /// Its destination is a Service's address, to be judged by all backends, and the tables don't have them: they are too
     /// many, or there is no room.
     BackendsUnknown = 22, Denied, "backends_unknown";
-    /// It may open a flow, but its pod has too many half-open or unanswered ones: it passed and left no entry, so an answer
-    /// passes only by policy, or if the pod's own sockets know of it.
-    Unrecorded = 23, Allowed, "unrecorded";
+    /// It opens a flow, and its pod has more half-open or unanswered ones than its share: the oldest with this remote address,
+    /// or with others of the same hash, went for it.
+    OverShare = 23, Allowed, "over_share";
 
     /// [`Self::NoRule`], in audit mode.
     NoRuleAudited = 24, WouldDeny, "no_rule";
@@ -185,7 +186,7 @@ impl Reason {
     pub const fn is_reported(self) -> bool {
         match self.verdict() {
             Verdict::Denied | Verdict::WouldDeny => true,
-            Verdict::Allowed => matches!(self, Self::Rule | Self::DirectionNotIsolated | Self::Unrecorded),
+            Verdict::Allowed => matches!(self, Self::Rule | Self::DirectionNotIsolated | Self::OverShare),
             Verdict::Deferred => false,
         }
     }

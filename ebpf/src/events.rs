@@ -58,7 +58,7 @@ extern "C" fn podgate_report(context: *mut __sk_buff, slot: u32, generation: u32
 /// Whether a reason that is reported is that of an allowed flow.
 #[inline(always)]
 const fn is_allowed(code: u8) -> bool {
-    code == Reason::Rule as u8 || code == Reason::DirectionNotIsolated as u8 || code == Reason::Unrecorded as u8
+    code == Reason::Rule as u8 || code == Reason::DirectionNotIsolated as u8 || code == Reason::OverShare as u8
 }
 
 /// Notes which rule allows the packet that this CPU is at, for [`report`]. Nothing comes between the two: no program

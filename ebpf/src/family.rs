@@ -33,6 +33,8 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn fragments() -> &'static LruHashMap<Self::FragmentKey, FragmentPorts>;
     /// A pod's share of the pending flows that were opened in one direction.
     fn share() -> u32;
+    /// Which pending flow goes when its turn comes again, of a pod above its share.
+    fn excess() -> &'static LruHashMap<u32, Self::FlowKey>;
     fn addresses() -> &'static HashMap<Self, u32>;
     fn blocks() -> &'static LpmTrie<Self, u32>;
     fn epoch_index(self) -> u32;
@@ -155,7 +157,7 @@ fn frontend6(key: &FrontendKey6) -> Option<Frontend> {
 
 macro_rules! family {
     ($address:ty, $flow_key:ident, $fragment_key:ident, $field:ident, $bits:literal, $header:path, $epoch:ident,
-     $flows:ident, $pending:ident, $share:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $fragment_id:ident, $ends:ident, $embedded:ident,
+     $flows:ident, $pending:ident, $share:ident, $excess:ident, $fragments:ident, $addresses:ident, $blocks:ident, $headers:ident, $fragment_id:ident, $ends:ident, $embedded:ident,
      $class:expr, $deferring:expr, $in_words:expr, $elsewhere:path, $backend_allowed:path, $frontend:path, $backends:ident, $origins:ident,
      $link_local:path, $beyond_blocks:path) => {
         impl Family for $address {
@@ -209,6 +211,11 @@ macro_rules! family {
             #[inline(always)]
             fn share() -> u32 {
                 maps::$share.load()
+            }
+
+            #[inline(always)]
+            fn excess() -> &'static LruHashMap<u32, $flow_key> {
+                &maps::$excess
             }
 
             #[inline(always)]
@@ -335,6 +342,7 @@ family!(
     FLOWS4,
     PENDING4,
     SHARE4,
+    EXCESS4,
     FRAGMENTS4,
     ADDRESSES4,
     BLOCKS4,
@@ -364,6 +372,7 @@ family!(
     FLOWS6,
     PENDING6,
     SHARE6,
+    EXCESS6,
     FRAGMENTS6,
     ADDRESSES6,
     BLOCKS6,

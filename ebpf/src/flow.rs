@@ -359,7 +359,7 @@ pub(crate) fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
                 return scene.passed(rule, false);
             }
             forget(F::flows(), &scene.key);
-            shares::record(scene, &scene.opened(by_host(opener), rule), scene.passed(rule, false))
+            shares::record(scene, &mut scene.opened(by_host(opener), rule), scene.passed(rule, false))
         }
         Err(reason) => reason,
     }
@@ -423,8 +423,8 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
     };
     let answered = known & state::ANSWERED != 0;
     let reason = if known & state::NODE != 0 { Reason::Node } else { scene.passed(rule, answered) };
-    let flow = scene.flow(scene.next_state(known), rule);
-    if answered { store(F::flows(), scene, &flow, reason) } else { shares::record(scene, &flow, reason) }
+    let mut flow = scene.flow(scene.next_state(known), rule);
+    if answered { store(F::flows(), scene, &flow, reason) } else { shares::record(scene, &mut flow, reason) }
 }
 
 /// A packet of a connection that policy no longer allows. Where an address of this host opened it, nobody can tell here
@@ -469,7 +469,7 @@ pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
             if is_service(opener) {
                 return scene.passed(rule, false);
             }
-            shares::record(scene, &scene.opened(by_host(opener), rule), scene.passed(rule, false))
+            shares::record(scene, &mut scene.opened(by_host(opener), rule), scene.passed(rule, false))
         }
         Err(reason) => reason,
     }

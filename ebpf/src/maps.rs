@@ -110,6 +110,12 @@ pub(crate) static PENDING6: LruHashMap<FlowKey6, Flow> = LruHashMap::with_max_en
 #[map]
 pub(crate) static SHARES: Array<Share> = Array::with_max_entries(capacity::SHARES, 0);
 #[map]
+pub(crate) static EXCESS_TURNS: Array<u32> = Array::with_max_entries(capacity::EXCESS_TURNS, 0);
+#[map]
+pub(crate) static EXCESS4: LruHashMap<u32, FlowKey4> = LruHashMap::with_max_entries(capacity::EXCESS4, 0);
+#[map]
+pub(crate) static EXCESS6: LruHashMap<u32, FlowKey6> = LruHashMap::with_max_entries(capacity::EXCESS6, 0);
+#[map]
 pub(crate) static FRAGMENTS4: LruHashMap<FragmentKey4, FragmentPorts> =
     LruHashMap::with_max_entries(capacity::FRAGMENTS4, 0);
 #[map]

@@ -1,39 +1,101 @@
 //! Half-open and unanswered flows: each pod has a share of their table, so that a flood at one pod takes no other's room.
+//!
+//! ```text
+//! a pod's share:  [ half of it: any, counted ][ half of it: in groups by remote address, each a ring of its own ]
+//! ```
+//!
+//! The second half is used while the first is full. There an entry takes the place of the oldest of its group, so nobody is
+//! refused, and who floods a pod ends flows of its own, and of the few addresses with the same hash.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use podgate_common::{Flow, Reason, Share, Verdict, share_index, state};
+use podgate_common::{EXCESS_GROUPS, Flow, Reason, Share, excess_group, excess_place, share_index, state};
 
 use crate::family::Family;
 use crate::flow::{Scene, hz, store};
 use crate::maps;
 use crate::rules;
 
-/// Writes the entry of a flow that is half open or unanswered, if the pod's share has room. Without an entry the packet
-/// passes all the same. What the node opens is not counted: its probes must find room.
+/// Writes the entry of a flow that is half open or unanswered, which may be marked as [`state::EXCESS`]. What the node opens
+/// is not counted: its probes must find room.
 #[inline(never)]
-pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &Flow, reason: Reason) -> Reason {
+pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> Reason {
     if flow.state & state::NODE != 0 {
         return store(F::pending(), scene, flow, reason);
     }
     let share = share_of(scene, flow);
-    if podgate_has_share(share, F::share(), scene.now) == 0 {
-        if F::pending().get_ptr(&scene.key).is_some() {
-            return store(F::pending(), scene, flow, reason);
-        }
-        let stays = matches!(reason.verdict(), Verdict::Deferred | Verdict::WouldDeny);
-        return if stays { reason } else { Reason::Unrecorded };
+    if podgate_has_share(share, F::share() / 2, scene.now) == 0 {
+        return exceed(scene, flow, reason);
     }
-    if F::pending().insert(&scene.key, flow, u64::from(BPF_NOEXIST)).is_ok() {
+    if F::pending().insert(&scene.key, &*flow, u64::from(BPF_NOEXIST)).is_ok() {
         count(share, 1);
         return reason;
     }
+    rewrite(scene, flow, reason)
+}
+
+/// Writes anew an entry that is there, which goes on being counted or not.
+#[inline(always)]
+fn rewrite<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> Reason {
+    let former = F::pending().get_ptr(&scene.key);
+    // SAFETY: the map's element, of which a u32 is copied at once.
+    flow.state |= former.map_or(0, |former| unsafe { (*former).state } & state::EXCESS);
     store(F::pending(), scene, flow, reason)
+}
+
+/// Writes the entry of a flow above the pod's share, in place of the oldest of its group. One whose connection has become a
+/// lasting flow meanwhile, or was made anew within the share, is left alone.
+#[inline(never)]
+fn exceed<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> Reason {
+    if F::pending().get_ptr(&scene.key).is_some() {
+        return rewrite(scene, flow, reason);
+    }
+    let group = excess_group(share_of(scene, flow), F::remote(&scene.key).epoch_index());
+    let place = excess_place(group, next_turn(group), F::share() / 2 / EXCESS_GROUPS);
+    match F::excess().get_ptr_mut(&place) {
+        Some(oldest) => {
+            // SAFETY: the map's element. Another CPU may write it at the same time: what is then left there is the key of a
+            // flow that is no more, or a mixture that is most likely no flow's.
+            let oldest = unsafe { &mut *oldest };
+            remove_excess::<F>(oldest);
+            *oldest = scene.key;
+        }
+        None => {
+            // If it fails, the entry stays until the table evicts it.
+            let _noted = F::excess().insert(&place, &scene.key, 0);
+        }
+    }
+    flow.state |= state::EXCESS;
+    let is_told = matches!(reason, Reason::Rule | Reason::DirectionNotIsolated);
+    store(F::pending(), scene, flow, if is_told { Reason::OverShare } else { reason })
+}
+
+/// Removes an entry that was made above the share, if it is still that.
+#[inline(always)]
+fn remove_excess<F: Family>(key: &F::FlowKey) {
+    let Some(flow) = F::pending().get_ptr(key) else { return };
+    // SAFETY: as in `rewrite`.
+    if unsafe { (*flow).state } & state::EXCESS != 0 {
+        // Err means that it has gone meanwhile, which is what is wanted.
+        let _absent = F::pending().remove(key);
+    }
+}
+
+/// Whose turn it is in a group. Two CPUs that ask at once may get the same answer: one entry then goes too soon.
+#[inline(always)]
+fn next_turn(group: u32) -> u32 {
+    let Some(turns) = maps::EXCESS_TURNS.get_ptr_mut(group) else { return 0 };
+    // SAFETY: an aligned u32 of an array map, loaded and stored whole.
+    unsafe {
+        let turn = turns.read_volatile();
+        turns.write_volatile(turn.wrapping_add(1));
+        turn
+    }
 }
 
 /// Removes an entry that has moved among the lasting flows.
 #[inline(always)]
 pub(crate) fn strike<F: Family>(scene: &Scene<'_, F>, flow: &Flow) {
-    let is_counted = F::pending().remove(&scene.key).is_ok() && flow.state & state::NODE == 0;
+    let is_counted = F::pending().remove(&scene.key).is_ok() && flow.state & (state::NODE | state::EXCESS) == 0;
     if is_counted {
         count(share_of(scene, flow), -1);
     }

@@ -20,8 +20,8 @@ use crate::{Error, Options, conntrack, hz, preflight};
 /// The programs, compiled by this crate's build script.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
 
-/// Maps whose size the programs, or the layout of what is in them, depend on.
-const FIXED: [&str; 12] = [
+/// Maps whose size the programs, the layout of what is in them, or other maps depend on.
+const FIXED: [&str; 15] = [
     map::INTERFACES,
     map::SLOTS,
     map::CONFIGS,
@@ -32,6 +32,9 @@ const FIXED: [&str; 12] = [
     map::EVENTS_LOST,
     map::EXITS,
     map::SHARES,
+    map::EXCESS_TURNS,
+    map::EXCESS4,
+    map::EXCESS6,
     map::ASKED,
     map::JUDGED,
 ];
@@ -169,6 +172,9 @@ pub(crate) fn capacities(changed: &BTreeMap<String, u32>) -> Result<BTreeMap<&'s
             Some(capacity) => *capacity = entries,
             None => return bad("there is no such table"),
         }
+    }
+    for (table, like) in [(map::EXCESS4, map::PENDING4), (map::EXCESS6, map::PENDING6)] {
+        capacities.insert(table, capacities[like]);
     }
     Ok(capacities)
 }

@@ -9,6 +9,7 @@ mod evidence;
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #[path = "../offline/fits.rs"]
 mod fits;
+mod floods;
 mod flows;
 mod foreign;
 mod life;

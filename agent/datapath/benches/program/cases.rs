@@ -54,6 +54,7 @@ pub(crate) fn all() -> Vec<Case> {
                 Verdict::Allowed,
             ),
             case("new TCP flow", Direction::Ingress, new_flows(ends), Verdict::Allowed),
+            case("new TCP flow above the pod's share", Direction::Ingress, syns(ends, 10_000), Verdict::Allowed),
         ]);
     }
     for (family, ends) in [("IPv4", V4), ("IPv6", V6)] {
@@ -140,8 +141,13 @@ fn answered(rig: &Rig, ends: Ends) -> Vec<Vec<u8>> {
     vec![udp(pod, friend)]
 }
 
+/// So many that the pod's share has room for them.
 fn new_flows(ends: Ends) -> Vec<Vec<u8>> {
-    (1024..1024 + 10_000).map(|port| tcp((ends.friend, port), (ends.pod, 80), SYN)).collect()
+    syns(ends, 500)
+}
+
+fn syns(ends: Ends, count: u16) -> Vec<Vec<u8>> {
+    (1024..1024 + count).map(|port| tcp((ends.friend, port), (ends.pod, 80), SYN)).collect()
 }
 
 /// Packets of one connection, and of many in an order that no cache foresees, both run one by one: between two of them

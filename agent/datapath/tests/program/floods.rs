@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use podgate_common::{Direction, Reason, map};
+use podgate_common::{Addr4, Addr6, Direction, EXCESS_GROUPS, Reason, epoch_index4, epoch_index6, excess_group, map};
 use podgate_datapath::{TestContext, test_run};
 
 use crate::frames::{ACK, SYN, SYN_ACK, tcp, udp};
@@ -71,23 +71,91 @@ fn a_flood_at_one_pod_ends_no_lasting_flow_and_no_half_open_one_of_another_pod()
     }
 }
 
+/// SYNs of many senders that fill what a pod may have before its own entries take each other's place.
+fn fill(rig: &Rig, pod: IpAddr) {
+    flood(rig, Direction::Ingress, (0..SHARE / 2).map(|n| tcp((sender(pod, n), 1), (pod, 80), SYN)));
+}
+
+/// Entries that remotes of the same group have above the share.
+const GROUP: u16 = (SHARE / 2 / EXCESS_GROUPS) as u16;
+
+/// The group of a remote address above the share.
+fn group(address: IpAddr) -> u32 {
+    let hash = match address {
+        IpAddr::V4(address) => epoch_index4(Addr4::from_octets(address.octets())),
+        IpAddr::V6(address) => epoch_index6(Addr6::from_octets(address.octets())),
+    };
+    excess_group(0, hash)
+}
+
 #[test]
-fn a_pod_above_its_share_lets_pass_what_is_allowed_and_records_no_more() {
+fn a_pod_above_its_share_answers_whoever_is_allowed_to_ask() {
     for Ends { pod, friend, .. } in FAMILIES {
         let rig = rig(Side::All, Side::Deny);
-        let syn = |n: u32| tcp((sender(pod, n), 1), (pod, 80), SYN);
-        let answer = |n: u32| tcp((pod, 80), (sender(pod, n), 1), SYN_ACK);
-        flood(&rig, Direction::Ingress, (0..SHARE - 1).map(syn));
-        assert_eq!(rig.ingress(&syn(SHARE - 1)), Reason::Rule);
-        assert_eq!(rig.ingress(&syn(SHARE)), Reason::Unrecorded);
-        assert_eq!(rig.ingress(&udp((friend, 1), (pod, 80))), Reason::Unrecorded);
-        assert_eq!(rig.ingress(&syn(0)), Reason::Rule, "it has its entry already");
-        assert_eq!(rig.egress(&answer(0)), Reason::Established);
-        assert_eq!(rig.egress(&answer(SHARE)), Reason::NoRule);
-        // One that becomes a lasting flow makes room for another.
-        assert_eq!(rig.ingress(&tcp((sender(pod, 0), 1), (pod, 80), ACK)), Reason::Established);
-        assert_eq!(rig.ingress(&syn(SHARE)), Reason::Rule);
-        assert_eq!(rig.ingress(&syn(SHARE + 1)), Reason::Unrecorded);
+        fill(&rig, pod);
+        for n in SHARE..3 * SHARE {
+            let remote = (sender(pod, n), 1);
+            let (syn, answer) = (tcp(remote, (pod, 80), SYN), tcp((pod, 80), remote, SYN_ACK));
+            assert_eq!([rig.ingress(&syn), rig.egress(&answer)], [Reason::OverShare, Reason::Established], "{n}");
+        }
+        assert_eq!(rig.ingress(&udp((friend, 1), (pod, 80))), Reason::OverShare);
+        assert_eq!(rig.egress(&udp((pod, 80), (friend, 1))), Reason::Established);
+        assert_eq!(rig.egress(&udp((pod, 80), (friend, 2))), Reason::NoRule, "nothing else is licensed");
+        let first = (sender(pod, 0), 1);
+        assert_eq!(rig.ingress(&tcp(first, (pod, 80), SYN)), Reason::Rule, "it has its entry already");
+        // One that becomes a lasting flow makes room for another within the share.
+        assert_eq!(rig.egress(&tcp((pod, 80), first, SYN_ACK)), Reason::Established);
+        assert_eq!(rig.ingress(&tcp(first, (pod, 80), ACK)), Reason::Established);
+        assert_eq!(rig.ingress(&tcp((friend, 3), (pod, 80), SYN)), Reason::Rule);
+        assert_eq!(rig.ingress(&tcp((friend, 4), (pod, 80), SYN)), Reason::OverShare);
+    }
+}
+
+#[test]
+fn a_connection_above_the_share_lasts_and_takes_none_of_it() {
+    for Ends { pod, friend, .. } in FAMILIES {
+        let rig = rig(Side::All, Side::Deny);
+        fill(&rig, pod);
+        for port in 1..=3 * GROUP {
+            let remote = (friend, port);
+            assert_eq!(rig.ingress(&tcp(remote, (pod, 80), SYN)), Reason::OverShare);
+            assert_eq!(rig.egress(&tcp((pod, 80), remote, SYN_ACK)), Reason::Established);
+            assert_eq!(rig.ingress(&tcp(remote, (pod, 80), ACK)), Reason::Established);
+        }
+        for port in 1..=3 * GROUP {
+            assert_eq!(rig.egress(&tcp((pod, 80), (friend, port), ACK)), Reason::Established, "{port}");
+        }
+    }
+}
+
+#[test]
+fn who_floods_a_pod_loses_its_own_oldest_entries_and_nobody_elses() {
+    for Ends { pod, friend, .. } in FAMILIES {
+        let rig = rig(Side::All, Side::Deny);
+        let ask = |from, port| udp((from, port), (pod, 53));
+        let answer = |to, port| udp((pod, 53), (to, port));
+        let mut others = (SHARE..).map(|n| sender(pod, n)).filter(|&it| group(it) != group(friend));
+        let flooding = others.next().expect("there are many groups");
+        fill(&rig, pod);
+        assert_eq!(rig.ingress(&ask(friend, 1)), Reason::OverShare);
+        flood(&rig, Direction::Ingress, (1..=10_000).map(|port| ask(flooding, port)));
+        assert_eq!(rig.egress(&answer(friend, 1)), Reason::Established);
+        let answered = |port| rig.egress(&answer(flooding, port)) == Reason::Established;
+        assert_eq!((1..=10_000).rev().take_while(|&port| answered(port)).count(), usize::from(GROUP));
+        assert!((1..=10_000 - GROUP).step_by(13).all(|port| !answered(port)));
+    }
+}
+
+#[test]
+fn a_pod_that_floods_is_answered_what_it_asks_next() {
+    for Ends { pod, friend, stranger } in FAMILIES {
+        let rig = rig(Side::Deny, Side::All);
+        flood(&rig, Direction::Egress, (1..=3000).map(|port| udp((pod, port), (stranger, 53))));
+        for port in 1..=50 {
+            assert_eq!(rig.egress(&udp((pod, port), (friend, 53))), Reason::OverShare);
+            assert_eq!(rig.ingress(&udp((friend, 53), (pod, port))), Reason::Established);
+        }
+        assert_eq!(rig.ingress(&udp((friend, 54), (pod, 1))), Reason::NoRule);
     }
 }
 
@@ -96,7 +164,7 @@ fn what_the_pod_opens_and_what_the_node_opens_need_no_room_in_the_share_of_what_
     for Ends { pod, friend, .. } in FAMILIES {
         let rig = rig(Side::All, Side::All);
         flood(&rig, Direction::Ingress, (0..SHARE).map(|n| tcp((sender(pod, n), 1), (pod, 80), SYN)));
-        assert_eq!(rig.ingress(&tcp((friend, 1), (pod, 80), SYN)), Reason::Unrecorded);
+        assert_eq!(rig.ingress(&tcp((friend, 1), (pod, 80), SYN)), Reason::OverShare);
         assert_eq!(rig.egress(&udp((pod, 2), (friend, 53))), Reason::Rule);
         assert_eq!(rig.ingress_of_node(&tcp((friend, 3), (pod, 80), SYN)), Reason::Node);
         assert_eq!(rig.egress(&tcp((pod, 80), (friend, 3), SYN_ACK)), Reason::Established);
