@@ -408,7 +408,7 @@ fn by_flow<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
 #[inline(always)]
 fn known<F: Family>(scene: &Scene<'_, F>, found: &Flow, table: Table, established: bool) -> Reason {
     if found.stamp != scene.stamp {
-        return flow::outdated(scene, found, table).unwrap_or_else(|AsNew| flow::in_own_direction(scene));
+        return flow::outdated(scene, found, table).unwrap_or_else(|AsNew| flow::instead(scene));
     }
     if established && table == Table::Pending {
         return flow::promote(scene, Flow { state: found.state | state::ANSWERED, ..*found });

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use podgate_common::{
     Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF,
-    VERDICT_NONE, deferring, flags, protocol, state,
+    VERDICT_NONE, Verdict, deferring, flags, protocol, state,
 };
 
 use crate::family::Family;
@@ -166,7 +166,7 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
             };
         }
         if scene.is_usable(flow) {
-            return outdated(scene, flow, Table::Lasting).unwrap_or_else(|AsNew| in_own_direction(scene));
+            return outdated(scene, flow, Table::Lasting).unwrap_or_else(|AsNew| instead(scene));
         }
     }
     not_lasting(scene)
@@ -190,7 +190,7 @@ fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
         let flow = unsafe { &*flow };
         if scene.is_usable(flow) {
             if flow.stamp != scene.stamp {
-                return outdated(scene, flow, Table::Pending).unwrap_or_else(|AsNew| in_own_direction(scene));
+                return outdated(scene, flow, Table::Pending).unwrap_or_else(|AsNew| instead(scene));
             }
             return pending(scene, flow);
         }
@@ -271,6 +271,17 @@ pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Tabl
         Err(Reason::NoRule) => Err(AsNew),
         Err(reason) => Ok(reason),
     }
+}
+
+/// A packet of a flow that may no longer go on as it was opened, of a protocol without connections: judged as if there were
+/// no flow. One that it opens takes the place of the former, whose entry would hide it.
+#[inline(always)]
+pub(crate) fn instead<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    let reason = in_own_direction(scene);
+    if reason.verdict() != Verdict::Denied {
+        forget(F::flows(), &scene.key);
+    }
+    reason
 }
 
 /// Whether the end that opened a flow is a Service and no address of this host, by [`Scene::opener`]: a Service asks

@@ -178,6 +178,43 @@ fn udp_that_is_denied_as_it_was_opened_is_judged_as_it_goes() {
 }
 
 #[test]
+fn a_flow_without_connection_that_may_go_only_the_other_way_now_gives_way_to_its_successor() {
+    for ends in FAMILIES {
+        let (pod, friend) = ((ends.pod, 5000), (ends.friend, 5000));
+        let exchanges = [
+            ("UDP", udp(friend, pod), udp(pod, friend)),
+            ("SCTP", sctp(friend, pod), sctp(pod, friend)),
+            ("GRE", raw(ends.friend, ends.pod, 47, &[0; 8]), raw(ends.pod, ends.friend, 47, &[0; 8])),
+        ];
+        for (name, into, out) in exchanges {
+            let mut rig = Rig::new(Side::Friend, Side::Deny);
+            let what = format!("{name}, {ends:?}");
+            assert_eq!([rig.ingress(&into), rig.egress(&out)], [Reason::Rule, Reason::Established], "{what}");
+            rig.switch(Side::Deny, Side::Friend);
+            assert_eq!([rig.egress(&out), rig.ingress(&into)], [Reason::Rule, Reason::Established], "{what}");
+            assert_eq!([rig.egress(&out), rig.ingress(&into)], [Reason::Established; 2], "{what}");
+            rig.switch(Side::Deny, Side::Deny);
+            assert_eq!([rig.egress(&out), rig.ingress(&into)], [Reason::NoRule; 2], "{what}");
+            rig.switch(Side::Friend, Side::Deny);
+            assert_eq!([rig.ingress(&into), rig.egress(&out)], [Reason::Rule, Reason::Established], "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_node_is_answered_though_the_pod_had_a_flow_with_it_that_it_may_have_no_more() {
+    for ends in FAMILIES {
+        let mut rig = Rig::new(Side::Deny, Side::All);
+        let (pod, node) = ((ends.pod, 5000), (ends.stranger, 5000));
+        assert_eq!(rig.egress(&udp(pod, node)), Reason::Rule);
+        assert_eq!(rig.ingress(&udp(node, pod)), Reason::Established);
+        rig.switch(Side::Deny, Side::Deny);
+        assert_eq!(rig.ingress_of_node(&udp(node, pod)), Reason::Node);
+        assert_eq!(rig.egress(&udp(pod, node)), Reason::Established);
+    }
+}
+
+#[test]
 fn a_tcp_packet_of_no_connection_is_judged_as_it_goes_and_licenses_nothing() {
     let rig = Rig::new(Side::Web, Side::Deny);
     for ends in FAMILIES {
