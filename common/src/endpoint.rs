@@ -98,7 +98,7 @@ pub mod flags {
 pub struct EndpointConfig {
     /// Zero.
     #[cfg(feature = "other-abi")]
-    pub reserved: [u32; 4],
+    pub reserved: [u32; 3],
     /// Bits of [`flags`].
     pub flags: u32,
     /// The id, relative to the host's, of the network namespace in which the pod's sockets are (IFLA_LINK_NETNSID);
@@ -114,9 +114,12 @@ pub struct EndpointConfig {
     pub address4: Addr4,
     /// The pod's IPv6 address; `::`: none.
     pub address6: Addr6,
+    /// Until then, in seconds since the host was booted, a connection of which only the pod's own sockets tell may be older
+    /// than the pod's isolation. 0: none can be.
+    pub older_until: u32,
     /// Zero.
     #[cfg(not(feature = "other-abi"))]
-    pub reserved: [u32; 4],
+    pub reserved: [u32; 3],
 }
 
 /// Who has a slot, for the next start of the agent: the flows and counters of the maps in [`crate::map::KEPT`] are its. An

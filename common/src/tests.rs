@@ -103,6 +103,7 @@ fn keys_have_the_layout_the_kernel_compares() {
     assert_eq!(bytes(&own), mapped);
     assert_eq!(std::mem::offset_of!(EndpointConfig, address4), 28);
     assert_eq!(std::mem::offset_of!(EndpointConfig, address6), 32);
+    assert_eq!(std::mem::offset_of!(EndpointConfig, older_until), 48);
     assert_eq!(std::mem::offset_of!(FlowEvent, rule), 64);
     assert_eq!(std::mem::offset_of!(FlowEvent, direction), 56);
 }

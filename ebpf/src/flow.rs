@@ -1,6 +1,6 @@
 //! Flows: which packets need no verdict of their own, and which verdict decides for the others.
 
-use aya_ebpf::helpers::generated::bpf_jiffies64;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use podgate_common::{
     Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF,
     VERDICT_NONE, Verdict, deferring, flags, protocol, state,
@@ -267,7 +267,7 @@ pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Tabl
             scene.answers(opener);
             Ok(Reason::Kept)
         }
-        Err(Reason::NoRule) if scene.protocol == protocol::TCP => Ok(Reason::Cut),
+        Err(Reason::NoRule) if scene.protocol == protocol::TCP => Ok(over(scene, flow.opened(), Reason::Cut)),
         Err(Reason::NoRule) => Err(AsNew),
         Err(reason) => Ok(reason),
     }
@@ -432,25 +432,69 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
         Err(Reason::NoRule) => return not_picked_up(scene, known),
         Err(reason) => return reason,
     };
+    if scene.direction == Direction::Egress && (known & state::ANSWERED == 0 || !is_older(scene, opened)) {
+        return unconfirmed(scene, opened, rule);
+    }
     let answered = known & state::ANSWERED != 0;
     let reason = if known & state::NODE != 0 { Reason::Node } else { scene.passed(rule, answered) };
     let mut flow = scene.flow(scene.next_state(known), rule);
     if answered { store(F::flows(), scene, &flow, reason) } else { shares::record(scene, &mut flow, reason) }
 }
 
-/// A packet of a connection that policy no longer allows. Where an address of this host opened it, nobody can tell here
-/// whether that was a process of the host or somebody behind it: so it may reach the host, and nobody behind it.
+/// A packet that leaves the pod in a connection of which the pod alone says that it is one. If the pod says that it opened it,
+/// it may do that anyway, and the entry waits for an answer. If it says that the peer did, the peer has to speak first, or
+/// policy to allow this packet as it goes.
+#[inline(always)]
+fn unconfirmed<F: Family>(scene: &Scene<'_, F>, opened: Direction, rule: u32) -> Reason {
+    if opened == Direction::Egress {
+        return shares::record(scene, &mut scene.flow(state::OPENED_EGRESS, rule), scene.passed(rule, false));
+    }
+    match scene.verdict(Direction::Egress) {
+        Ok(rule) => scene.passed(rule, false),
+        Err(Reason::NoRule) => over(scene, opened, Reason::NoRule),
+        Err(reason) => reason,
+    }
+}
+
+/// Whether a connection that the pod's sockets know was there before we could see it: the pod's isolation has just begun, or
+/// an entry of it has expired.
+#[inline(never)]
+fn is_older<F: Family>(scene: &Scene<'_, F>, opened: Direction) -> bool {
+    if let Some(flow) = F::flows().get_ptr(&scene.key) {
+        // SAFETY: as in `judge`.
+        let flow = unsafe { &*flow };
+        if rules::is_of_this_pod(flow.stamp.generation(), scene.config.birth) {
+            return flow.opened() == opened && rules::may_outlive_its_entry(flow.state);
+        }
+    }
+    // SAFETY: reads a clock.
+    let seconds = unsafe { bpf_ktime_get_boot_ns() } / 1_000_000_000;
+    seconds < u64::from(scene.config.older_until)
+}
+
+/// A packet of a connection that the pod's kernel knows and policy does not allow. One that may end in peace gets an entry,
+/// which is outdated from the start.
 #[inline(always)]
 fn not_picked_up<F: Family>(scene: &Scene<'_, F>, known: u32) -> Reason {
-    if scene.keeps() {
-        return Reason::Kept;
+    let opened = if known & state::OPENED_EGRESS != 0 { Direction::Egress } else { Direction::Ingress };
+    if scene.keeps() && known & state::ANSWERED != 0 && is_older(scene, opened) {
+        let stamp = Stamp::new(scene.stamp.generation(), !scene.stamp.epoch());
+        let flow_state = scene.next_state(known);
+        let flow = Flow { stamp, seen: scene.now, state: flow_state, rule: VERDICT_NONE };
+        return store(F::flows(), scene, &flow, Reason::Kept);
     }
-    let opened_here = known & state::OPENED_EGRESS != 0;
-    let by_host = !opened_here && F::remote(&scene.key).deferring() & deferring::HOST != 0;
+    over(scene, opened, Reason::Cut)
+}
+
+/// A packet of a connection that may not go on, for this reason. Where an address of this host opened it, nobody can tell
+/// here whether that was a process of the host or somebody behind it: so it may reach the host, and nobody behind it.
+#[inline(never)]
+fn over<F: Family>(scene: &Scene<'_, F>, opened: Direction, reason: Reason) -> Reason {
+    let by_host = opened == Direction::Ingress && F::remote(&scene.key).deferring() & deferring::HOST != 0;
     if by_host && scene.direction == Direction::Egress {
         return scene.deferred(Tag::inward(maps::SET.load(), F::slot(&scene.key)));
     }
-    Reason::Cut
+    reason
 }
 
 /// A packet judged in its own direction, which licenses nothing back.

@@ -124,11 +124,19 @@ pub const fn opening_state(direction: Direction) -> u32 {
 
 /// What may end in peace with `--live-connections=keep` though it was judged again and denied: connections whose own
 /// policies changed. Where the remote address may have changed hands, only TCP, whose connections a new owner of the
-/// address can't continue.
+/// address can't continue. TCP that nobody has answered is no connection yet.
 #[must_use]
 #[inline(always)]
 pub const fn may_be_kept(protocol: u8, flow: &Flow, epoch: u32) -> bool {
-    protocol == protocol::TCP || flow.stamp.epoch() == epoch
+    if protocol == protocol::TCP { flow.state & state::ANSWERED != 0 } else { flow.stamp.epoch() == epoch }
+}
+
+/// Whether a TCP flow that has been silent for too long was a connection that may live on.
+#[must_use]
+#[inline(always)]
+pub const fn may_outlive_its_entry(flow_state: u32) -> bool {
+    const BOTH: u32 = state::FIN_LOCAL | state::FIN_REMOTE;
+    flow_state & state::ANSWERED != 0 && flow_state & state::RESET == 0 && flow_state & BOTH != BOTH
 }
 
 /// A share as it is counted now. Jiffies may wrap.

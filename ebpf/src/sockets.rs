@@ -2,6 +2,10 @@
 //!
 //! The helpers look into the network namespace with the id of the pod's, from the hook on the host's side. They don't
 //! see sockets that are bound to a device.
+//!
+//! A pod makes its sockets as it likes: one in any state and with any ends, by TCP_REPAIR, by an address of its own that is
+//! another's, by packets that it sends to itself. So what they say of a packet that leaves the pod licenses nothing, and
+//! what they say of one that enters it only what the pod might as well have opened, or been asked for. See `flow`.
 
 use aya_ebpf::bindings::{
     bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as Tuple4,
@@ -29,7 +33,8 @@ pub(crate) enum Connection {
     None,
     /// It has a socket for it that is not a listener.
     Known {
-        /// By the peer if the pod listens on the local port, else by the pod.
+        /// By the pod if it waits for the answer to its SYN, by the peer if the pod has answered one; else by the peer if
+        /// the pod listens on the local port.
         opened: Direction,
         /// The handshake is not over.
         half_open: bool,
@@ -44,9 +49,12 @@ pub(crate) fn tcp<F: Family>(scene: &Scene<'_, F>) -> Connection {
     if known == 0 || known == tcp_state::LISTEN {
         return Connection::None;
     }
-    let opened = if states & LISTENED != 0 { Direction::Ingress } else { Direction::Egress };
-    let half_open = matches!(known, tcp_state::SYN_SENT | tcp_state::SYN_RECV | tcp_state::NEW_SYN_RECV);
-    Connection::Known { opened, half_open }
+    let (by_peer, half_open) = match known {
+        tcp_state::SYN_SENT => (false, true),
+        tcp_state::SYN_RECV | tcp_state::NEW_SYN_RECV => (true, true),
+        _ => (states & LISTENED != 0, false),
+    };
+    Connection::Known { opened: if by_peer { Direction::Ingress } else { Direction::Egress }, half_open }
 }
 
 /// Beside the state of a socket: the pod listens on its port.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -14,16 +14,21 @@ use podgate_policy::op::EndpointPolicies;
 
 use crate::attach::Hooks;
 use crate::frontends::Sets;
+use crate::hz::boot_time;
 use crate::identity::Identity;
 use crate::interfaces::{Interfaces, Place};
 use crate::kept::Kept;
 use crate::load::{self, Classifier, Loaded, Programs};
 use crate::maps::{Grace, Maps, clear_counters, cpus};
+use crate::older::{TRUST_SECONDS, Tracked};
 use crate::pins::Pins;
 use crate::slots::{Exhausted, Identified, Slots, Switch};
 use crate::sys::{self, Walk};
 use crate::table::Table;
 use crate::{Error, Hook, Options, preflight};
+
+/// An endpoint that is identified later than that after a start is new, though the start has not come to its end.
+const START: Duration = Duration::from_secs(60);
 
 /// podgate's programs and tables in the kernel.
 ///
@@ -45,6 +50,9 @@ pub struct Datapath {
     interfaces: Interfaces,
     grace: Grace,
     kept: Option<Kept>,
+    /// When this start began, until the endpoints that were there then are attached.
+    started: Option<Instant>,
+    pub(crate) tracked: Tracked,
     /// Whether nothing is left of former starts.
     complete: bool,
     /// The table that is being compared with the kernel's.
@@ -91,6 +99,8 @@ impl Datapath {
             grace: Grace::new().map_err(unreadable)?,
             flow_counts: None,
             kept,
+            started: Some(Instant::now()),
+            tracked: Tracked::default(),
             complete: false,
             audited: 0,
             maps,
@@ -174,7 +184,15 @@ impl Datapath {
     /// Gives an endpoint policies: the record first, then the one word that points at it.
     pub(crate) fn switch(&mut self, slot: u32, policies: EndpointPolicies) -> Result<(), Error> {
         self.slots.endpoint(slot)?;
+        let is_starting = self.started.is_some_and(|started| started.elapsed() < START);
+        let isolates_first = self.slots.isolates_first(slot, &policies, is_starting);
+        if isolates_first {
+            self.slots.believe_until(slot, (boot_time() / 1_000_000_000 + TRUST_SECONDS) as u32);
+        }
         let switch = self.prepare(slot, policies)?;
+        if isolates_first && let Err(error) = self.enter_older(slot, switch.word.generation()) {
+            log::warn!("{error}; connections of slot {slot} that are older than its isolation may stall");
+        }
         match self.write(&switch) {
             Ok(()) => {
                 let newborn = self.birth(slot).is_none();
@@ -373,6 +391,7 @@ impl Datapath {
     /// The kernel refused something; calling again goes on.
     pub fn finish_takeover(&mut self) -> Result<Vec<u32>, Error> {
         let left = self.hooks.finish_takeover()?;
+        self.started = None;
         if let (Some(kept), Some(pins)) = (&mut self.kept, self.hooks.pins()) {
             kept.carry_over(&self.maps.flows)?;
             kept.drop_former(pins)?;

@@ -25,6 +25,17 @@ pub fn boot_time() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
+/// Jiffies of about a minute ago, as the programs read them: a jiffy is a tick of the monotonic clock, and the
+/// first is 300 seconds before 32 bits overflow (`INITIAL_JIFFIES`, include/linux/jiffies.h).
+pub(crate) fn jiffies_a_while_ago() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is valid for the call. The clock is always there, so it can't fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    const MARGIN: u64 = 60;
+    let hz = u64::from(of_this_kernel());
+    (1_u64 << 32) - 300 * hz + now.tv_sec.cast_unsigned().saturating_sub(MARGIN) * hz
+}
+
 /// Jiffies per second where one takes so many nanoseconds.
 fn hz(nanoseconds: libc::c_long) -> u32 {
     let nanoseconds = u32::try_from(nanoseconds).unwrap_or(0).max(1);

@@ -119,7 +119,7 @@ mod tests {
             birth: 9,
             address4: Addr4::from_octets([10, 0, 0, 1]),
             address6: Addr6::from_octets([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
-            reserved: [0; 4],
+            ..EndpointConfig::default()
         };
         assert_eq!(compose(&identity, &policies, 9), expected);
     }

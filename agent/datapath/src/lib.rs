@@ -51,6 +51,7 @@ mod load;
 mod maps;
 pub mod netlink;
 mod offline;
+mod older;
 mod options;
 mod own;
 mod pins;

@@ -145,6 +145,19 @@ impl FlowTable {
         })
     }
 
+    /// Writes entries.
+    pub(crate) fn put<K: Pod, V: Pod>(&self, keys: &[K], values: &[V]) -> Result<(), Error> {
+        debug_assert!((size_of::<K>(), size_of::<V>()) == (self.key_size, self.value_size), "of this table");
+        if keys.is_empty() {
+            return Ok(());
+        }
+        sys::map_update_batch(self.map.as_fd(), keys, values).map_err(|(_, source)| Error::Table {
+            action: "write to",
+            table: self.name,
+            source,
+        })
+    }
+
     /// Counts the entries, and removes them if asked to.
     pub(crate) fn walk(&self, walk: Walk) -> Result<u64, Error> {
         sys::hash_walk(self.map.as_fd(), walk, self.key_size, self.value_size).map_err(|source| Error::Table {

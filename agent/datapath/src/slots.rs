@@ -33,6 +33,8 @@ pub(crate) struct Endpoint {
     pub(crate) policies: Option<EndpointPolicies>,
     pub(crate) word: SlotWord,
     pub(crate) birth: Option<u32>,
+    /// [`EndpointConfig::older_until`]
+    older_until: u32,
 }
 
 /// What came of identifying a slot.
@@ -119,7 +121,8 @@ impl Slots {
         let former = self.former.remove(&slot);
         let itself = former.filter(|former| identity.was(former));
         let birth = itself.map(|former| former.birth).filter(|&birth| birth > 0);
-        let endpoint = Endpoint { identity: identity.clone(), policies: None, word: SlotWord::default(), birth };
+        let identity = identity.clone();
+        let endpoint = Endpoint { identity, policies: None, word: SlotWord::default(), birth, older_until: 0 };
         self.endpoints.insert(slot, endpoint);
         match (former, itself) {
             (Some(_), Some(_)) => Identified::Resumed,
@@ -151,13 +154,30 @@ impl Slots {
         (self.endpoints.len(), self.configs.used())
     }
 
+    /// Whether with these policies an endpoint is isolated that may have connections: it has had policies that isolate it in
+    /// no direction, or is new here and no former start had it, though it may be older than this start.
+    pub(crate) fn isolates_first(&self, slot: u32, policies: &EndpointPolicies, since_start: bool) -> bool {
+        let may_have = |it: &Endpoint| {
+            if it.policies.is_some() { it.word.config() == 0 } else { since_start && it.birth.is_none() }
+        };
+        !is_open(policies) && self.endpoints.get(&slot).is_some_and(may_have)
+    }
+
+    /// Sets [`EndpointConfig::older_until`] for all that is prepared from now on.
+    pub(crate) fn believe_until(&mut self, slot: u32, seconds: u32) {
+        if let Some(endpoint) = self.endpoints.get_mut(&slot) {
+            endpoint.older_until = seconds;
+        }
+    }
+
     /// Works out the writes that give an endpoint policies. [`Self::commit`] or [`Self::abandon`] must follow.
     pub(crate) fn prepare(&mut self, slot: u32, policies: EndpointPolicies) -> Result<Switch, Exhausted> {
         let generation = self.next_generation.ok_or(Exhausted::Generations)?;
         let endpoint = self.endpoints.get(&slot);
-        let config = endpoint
-            .filter(|_| !is_open(&policies))
-            .map(|endpoint| compose(&endpoint.identity, &policies, endpoint.birth.unwrap_or(generation)));
+        let config = endpoint.filter(|_| !is_open(&policies)).map(|endpoint| EndpointConfig {
+            older_until: endpoint.older_until,
+            ..compose(&endpoint.identity, &policies, endpoint.birth.unwrap_or(generation))
+        });
         let index = if config.is_some() { self.configs.take().ok_or(Exhausted::Configs)? } else { 0 };
         self.next_generation = generation.checked_add(1);
         Ok(Switch { slot, word: SlotWord::new(generation, index), config, policies })
@@ -270,6 +290,10 @@ mod tests {
         Identity { ifindex, netns_id: Some(1), address4: None, address6: None, routes: false, keep: false }
     }
 
+    fn identity_at(ifindex: u32) -> Identity {
+        Identity { address4: Some([10, 0, 0, 1].into()), ..identity(ifindex) }
+    }
+
     fn isolated(policy: u32) -> EndpointPolicies {
         EndpointPolicies { ingress: EndpointPolicy::Isolated { policy, default_row: 0 }, ..EndpointPolicies::default() }
     }
@@ -376,6 +400,28 @@ mod tests {
         slots.identify(1, &identity(7)).unwrap();
         switch(&mut slots, 1, EndpointPolicies::default());
         assert_eq!(switch(&mut slots, 1, isolated(10)), (SlotWord::new(2, 1), Some(record(10, 1))));
+    }
+
+    #[test]
+    fn isolation_begins_where_an_endpoint_was_open_or_is_older_than_the_start() {
+        let mut slots = Slots::new(4, 8, Former::default());
+        slots.identify(1, &identity(7)).unwrap();
+        let first =
+            |slots: &Slots, policies| [true, false].map(|at_start| slots.isolates_first(1, &policies, at_start));
+        assert_eq!(first(&slots, isolated(10)), [true, false]);
+        assert_eq!(first(&slots, EndpointPolicies::default()), [false, false], "it stays open");
+        switch(&mut slots, 1, isolated(10));
+        assert_eq!(first(&slots, isolated(11)), [false, false], "it is isolated already");
+        switch(&mut slots, 1, EndpointPolicies::default());
+        assert_eq!(first(&slots, isolated(10)), [true, true], "it was open");
+    }
+
+    #[test]
+    fn an_endpoint_of_a_former_start_is_not_isolated_first() {
+        let former = identity_at(7).resident(Some(3));
+        let mut slots = Slots::new(4, 8, Former { residents: [(1, former)].into(), last_generation: 5 });
+        assert_eq!(slots.identify(1, &identity_at(7)).unwrap(), Identified::Resumed);
+        assert!(!slots.isolates_first(1, &isolated(10), true));
     }
 
     #[test]

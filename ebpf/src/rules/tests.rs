@@ -4,7 +4,8 @@ use podgate_common::state::{ANSWERED, FIN_LOCAL, FIN_REMOTE, OPENED_EGRESS, RESE
 use podgate_common::{Share, Stamp};
 
 use super::{
-    has_room, is_expired, is_of_this_pod, may_be_kept, next_state, opening_state, promotes, share_now, tcp, timeout,
+    has_room, is_expired, is_of_this_pod, may_be_kept, may_outlive_its_entry, next_state, opening_state, promotes,
+    share_now, tcp, timeout,
 };
 
 const HZ: u64 = 250;
@@ -86,9 +87,21 @@ fn only_a_syn_without_ack_opens() {
 
 #[test]
 fn udp_of_a_changed_address_is_never_kept() {
-    let flow = podgate_common::Flow { stamp: Stamp::new(3, 1), ..podgate_common::Flow::default() };
+    let flow = podgate_common::Flow { stamp: Stamp::new(3, 1), state: ANSWERED, ..podgate_common::Flow::default() };
     let kept = [may_be_kept(UDP, &flow, 1), may_be_kept(UDP, &flow, 2), may_be_kept(TCP, &flow, 2)];
     assert_eq!(kept, [true, false, true]);
+}
+
+#[test]
+fn tcp_that_nobody_answered_is_never_kept() {
+    let flow = podgate_common::Flow { stamp: Stamp::new(3, 1), ..podgate_common::Flow::default() };
+    assert!(!may_be_kept(TCP, &flow, 1));
+}
+
+#[test]
+fn only_a_connection_that_nobody_ended_may_outlive_its_entry() {
+    let states = [0, ANSWERED, ANSWERED | FIN_LOCAL, ANSWERED | FIN_LOCAL | FIN_REMOTE, ANSWERED | RESET];
+    assert_eq!(states.map(may_outlive_its_entry), [false, true, true, false, false]);
 }
 
 #[test]

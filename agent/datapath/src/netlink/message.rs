@@ -136,7 +136,7 @@ fn message(kind: u16, payload: &[u8]) -> Result<Message, DecodeError> {
 
 /// The errno of NLMSG_ERROR and of NLMSG_DONE, which both carry it first. A dump that fails after it began, as for an
 /// unknown namespace id, ends in NLMSG_DONE.
-fn code(payload: &[u8]) -> i32 {
+pub(super) fn code(payload: &[u8]) -> i32 {
     payload.get(..4).and_then(|bytes| parse_i32(bytes).ok()).unwrap_or_default()
 }
 
@@ -190,7 +190,7 @@ fn text(value: &[u8]) -> String {
 }
 
 /// The value of the attribute of this kind among nested ones.
-fn nested(attributes: &[u8], kind: u16) -> Result<Option<&[u8]>, DecodeError> {
+pub(super) fn nested(attributes: &[u8], kind: u16) -> Result<Option<&[u8]>, DecodeError> {
     let mut rest = attributes;
     while !rest.is_empty() {
         let attribute = NlaBuffer::new_checked(rest)?;

@@ -16,8 +16,11 @@
 //!
 //! Capabilities: CAP_NET_ADMIN, to read addresses of other namespaces; CAP_NET_BROADCAST, to hear them. Without the
 //! latter, a namespace is read again at growing intervals for 20 seconds after each change of its veth.
+//!
+//! Beside all that, `conntrack` asks which connections the host tracks.
 
 mod addresses;
+pub(crate) mod conntrack;
 mod follow;
 mod inventory;
 mod message;

@@ -12,3 +12,4 @@ mod frames;
 mod packets;
 mod reports;
 mod rig;
+mod sockets;

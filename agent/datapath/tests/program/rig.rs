@@ -131,6 +131,7 @@ impl Rig {
         unshare(CloneFlags::CLONE_NEWNET).expect("root, to make a network namespace");
         let options = Options { bpffs: None, hook: Hook::Auto, ..options };
         let mut datapath = Datapath::load(&options).expect("the programs load");
+        datapath.finish_takeover().expect("nothing to take over");
         datapath.identify(SLOT, &identity).expect("a free slot");
         let mut rig = Self { datapath };
         rig.own(SLOT, identity.ifindex, LINK_LOCAL);
@@ -289,7 +290,7 @@ impl Rig {
 }
 
 /// Runs `ip`.
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     assert!(Command::new("ip").args(arguments.split(' ')).status().is_ok_and(|status| status.success()), "{arguments}");
 }
 

@@ -1,0 +1,336 @@
+//! Connections of which the pod's own sockets tell, in a network namespace that is the pod's: what they license, whatever
+//! the pod made of them.
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::process::{self, Command};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::socket;
+use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt,
+};
+use podgate_common::Reason;
+use podgate_datapath::{Identity, boot_time};
+
+use crate::frames::{ACK, FIN, RST, SYN, SYN_ACK, tcp};
+use crate::rig::{Ends, FAMILIES, Rig, SLOT, Side, identity, ip};
+
+/// A network namespace behind a veth of the rig's.
+struct Inside {
+    host: File,
+    pod: File,
+    netns_id: i32,
+}
+
+impl Inside {
+    /// The pod's addresses are there, and a way to everywhere that ends in nothing.
+    fn new() -> Self {
+        let here = || File::open("/proc/thread-self/ns/net").expect("a thread has a namespace");
+        let host = here();
+        unshare(CloneFlags::CLONE_NEWNET).expect("root, to make a network namespace");
+        let pod = here();
+        setns(&host, CloneFlags::CLONE_NEWNET).expect("root, to go back");
+        let path = format!("/proc/{}/fd/{}", process::id(), pod.as_raw_fd());
+        ip(&format!("link add pod type veth peer name eth0 netns {path}"));
+        let shown = Command::new("ip").args(["link", "show", "pod"]).output().expect("ip runs").stdout;
+        let shown = String::from_utf8(shown).expect("text");
+        let mut words = shown.split_whitespace().skip_while(|&word| word != "link-netnsid");
+        let netns_id = words.nth(1).and_then(|id| id.parse().ok()).expect("the other end is in another namespace");
+        let inside = Self { host, pod, netns_id };
+        ip("link set pod up");
+        inside.run(|| {
+            ["link set lo up", "link set eth0 up"].into_iter().for_each(ip);
+            FAMILIES.into_iter().for_each(|ends| add(ends.pod));
+            ["route add default dev eth0", "-6 route add default dev eth0"].into_iter().for_each(ip);
+        });
+        inside
+    }
+
+    /// Does something there.
+    fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        setns(&self.pod, CloneFlags::CLONE_NEWNET).expect("root, to enter a network namespace");
+        let result = work();
+        setns(&self.host, CloneFlags::CLONE_NEWNET).expect("root, to go back");
+        result
+    }
+
+    fn identity(&self, keep: bool) -> Identity {
+        Identity { netns_id: Some(self.netns_id), keep, ..identity() }
+    }
+}
+
+/// Gives the loopback of the namespace where this runs an address.
+fn add(address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => ip(&format!("addr add {address}/32 dev lo")),
+        IpAddr::V6(address) => ip(&format!("addr add {address}/128 dev lo nodad")),
+    }
+}
+
+fn storage(address: (IpAddr, u16)) -> SockaddrStorage {
+    SockaddrStorage::from(SocketAddr::from(address))
+}
+
+/// A socket bound to an address, beside others.
+fn bound(address: (IpAddr, u16), flags: SockFlag) -> OwnedFd {
+    let family = if address.0.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let made = socket(family, SockType::Stream, flags, None).expect("a socket");
+    setsockopt(&made, ReuseAddr, &true).expect("an option");
+    setsockopt(&made, ReusePort, &true).expect("an option");
+    bind(made.as_raw_fd(), &storage(address)).expect("an address of the namespace");
+    made
+}
+
+fn listener(address: (IpAddr, u16)) -> OwnedFd {
+    let made = bound(address, SockFlag::empty());
+    listen(&made, Backlog::new(8).expect("small")).expect("a free port");
+    made
+}
+
+/// A socket that is connected to another one of the namespace.
+fn connected(from: (IpAddr, u16), to: (IpAddr, u16)) -> OwnedFd {
+    let made = bound(from, SockFlag::empty());
+    connect(made.as_raw_fd(), &storage(to)).expect("a listener in the same namespace");
+    made
+}
+
+/// A socket that waits for the answer to its SYN.
+fn connecting(from: (IpAddr, u16), to: (IpAddr, u16)) -> OwnedFd {
+    let made = bound(from, SockFlag::SOCK_NONBLOCK);
+    assert_eq!(connect(made.as_raw_fd(), &storage(to)), Err(Errno::EINPROGRESS));
+    made
+}
+
+/// A socket that says it is connected, though nobody was asked.
+fn repaired(from: (IpAddr, u16), to: (IpAddr, u16)) -> OwnedFd {
+    let made = bound(from, SockFlag::empty());
+    let on = 1_i32;
+    // SAFETY: the value is an int, as the option wants, and lives until the call ends.
+    let set =
+        unsafe { libc::setsockopt(made.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, (&raw const on).cast(), 4) };
+    assert_eq!(set, 0, "root, to repair");
+    connect(made.as_raw_fd(), &storage(to)).expect("nothing is sent");
+    made
+}
+
+/// A way for a pod to have a socket for a connection from its port 80 to the friend's port 4000, beside a listener.
+type Forgery = (&'static str, fn(&Inside, Ends) -> Vec<OwnedFd>);
+
+const FORGERIES: [Forgery; 3] = [
+    ("it waits for an answer", |inside, Ends { pod, friend, .. }| {
+        inside.run(|| vec![listener((pod, 80)), connecting((pod, 80), (friend, 4000))])
+    }),
+    ("the friend's address is the pod's too", |inside, Ends { pod, friend, .. }| {
+        inside.run(|| {
+            add(friend);
+            vec![listener((pod, 80)), connected((friend, 4000), (pod, 80))]
+        })
+    }),
+    ("it was repaired", |inside, Ends { pod, friend, .. }| {
+        inside.run(|| vec![listener((pod, 80)), repaired((pod, 80), (friend, 4000))])
+    }),
+];
+
+/// A rig whose pod has a namespace, with sockets in it.
+fn rig(
+    forge: fn(&Inside, Ends) -> Vec<OwnedFd>,
+    ends: Ends,
+    keep: bool,
+    ingress: Side,
+    egress: Side,
+) -> (Rig, Vec<OwnedFd>) {
+    let mut rig = Rig::new(ingress, egress);
+    let inside = Inside::new();
+    let sockets = forge(&inside, ends);
+    rig.datapath.identify(SLOT, &inside.identity(keep)).expect("the pod's slot");
+    (rig, sockets)
+}
+
+#[test]
+fn a_pods_sockets_let_nothing_out_of_it_that_its_egress_policy_denies() {
+    for (name, forge) in FORGERIES {
+        for ends in FAMILIES {
+            let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
+            for ingress in [Side::Open, Side::Web, Side::All] {
+                let (rig, _sockets) = rig(forge, ends, false, ingress, Side::Deny);
+                for flags in [ACK, "PA", SYN_ACK, FIN, RST] {
+                    let reason = rig.egress(&tcp(pod, friend, flags));
+                    assert!(
+                        matches!(reason, Reason::NoRule | Reason::Cut),
+                        "{name}: {flags} {ingress:?} {reason:?} {ends:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn with_keep_a_pods_sockets_keep_nothing() {
+    for (name, forge) in FORGERIES {
+        for ends in FAMILIES {
+            let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
+            let (rig, _sockets) = rig(forge, ends, true, Side::Deny, Side::Deny);
+            for _ in 0..2 {
+                assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Cut, "{name} {ends:?}");
+                assert_eq!(rig.ingress(&tcp(friend, pod, ACK)), Reason::Cut, "{name} {ends:?}");
+            }
+        }
+    }
+}
+
+/// A connection that the friend opened to the pod's port 80, as far as the pod's kernel knows.
+const SERVED: fn(&Inside, Ends) -> Vec<OwnedFd> = FORGERIES[1].1;
+
+#[test]
+fn what_a_peer_opened_goes_on_once_the_peer_has_spoken() {
+    for ends in FAMILIES {
+        let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
+        let (mut rig, _sockets) = rig(SERVED, ends, false, Side::Web, Side::Deny);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::NoRule);
+        assert_eq!(rig.ingress(&tcp(friend, pod, ACK)), Reason::Rule);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Established);
+        rig.switch(Side::Deny, Side::Friend);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Cut, "it is still the friend's");
+    }
+}
+
+#[test]
+fn what_a_peer_opened_against_ingress_policy_stays_cut_though_the_pod_may_speak() {
+    for ends in FAMILIES {
+        let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
+        let (rig, _sockets) = rig(SERVED, ends, false, Side::Deny, Side::Friend);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Cut);
+        assert_eq!(rig.ingress(&tcp(friend, pod, ACK)), Reason::Cut);
+    }
+}
+
+#[test]
+fn where_both_ways_are_allowed_a_peers_connection_goes_on_and_leaves_no_entry_before_the_peer_speaks() {
+    for ends in FAMILIES {
+        let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
+        let (mut rig, _sockets) = rig(SERVED, ends, false, Side::Web, Side::Friend);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Rule);
+        rig.switch(Side::Web, Side::Deny);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::NoRule, "no more than it may");
+    }
+}
+
+#[test]
+fn what_the_pod_opened_goes_on_and_waits_for_an_answer() {
+    for ends in FAMILIES {
+        let (pod, friend) = ((ends.pod, 4000), (ends.friend, 80));
+        let opened: fn(&Inside, Ends) -> Vec<OwnedFd> =
+            |inside, Ends { pod, friend, .. }| inside.run(|| vec![repaired((pod, 4000), (friend, 80))]);
+        let (mut rig, _sockets) = rig(opened, ends, true, Side::Deny, Side::Web);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Rule);
+        rig.switch(Side::Deny, Side::Deny);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Cut, "nobody has answered, so nothing is kept");
+        rig.switch(Side::Deny, Side::Web);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Established);
+        assert_eq!(rig.ingress(&tcp(friend, pod, ACK)), Reason::Established);
+        rig.switch(Side::Deny, Side::Deny);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Kept);
+    }
+}
+
+#[test]
+fn an_answer_to_what_the_pod_opened_comes_in_first() {
+    for ends in FAMILIES {
+        let (pod, friend) = ((ends.pod, 4000), (ends.friend, 80));
+        let waits: fn(&Inside, Ends) -> Vec<OwnedFd> =
+            |inside, Ends { pod, friend, .. }| inside.run(|| vec![connecting((pod, 4000), (friend, 80))]);
+        let (rig, _sockets) = rig(waits, ends, false, Side::Deny, Side::Web);
+        assert_eq!(rig.ingress(&tcp(friend, pod, SYN_ACK)), Reason::Rule);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Established);
+        assert_eq!(rig.ingress(&tcp(friend, pod, SYN)), Reason::NoRule);
+    }
+}
+
+/// Isolates a pod that was open, with connections that its sockets know.
+fn isolated(ends: Ends, keep: bool, ingress: Side, egress: Side) -> (Rig, Vec<OwnedFd>) {
+    let (mut rig, sockets) = rig(SERVED, ends, keep, Side::Open, Side::Open);
+    rig.switch(ingress, egress);
+    (rig, sockets)
+}
+
+#[test]
+fn when_isolation_begins_a_pods_sockets_tell_of_older_connections() {
+    for ends in FAMILIES {
+        let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
+        let (rig, _sockets) = isolated(ends, false, Side::Web, Side::Deny);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Rule, "the pod speaks first");
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Established);
+        let (rig, _sockets) = isolated(ends, false, Side::Deny, Side::Friend);
+        assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Cut, "though the pod may speak");
+        let (rig, _sockets) = isolated(ends, true, Side::Deny, Side::Deny);
+        for _ in 0..2 {
+            assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Kept);
+            assert_eq!(rig.ingress(&tcp(friend, pod, ACK)), Reason::Kept);
+        }
+        assert_eq!(rig.ingress(&tcp(friend, pod, SYN)), Reason::NoRule);
+    }
+}
+
+#[test]
+fn a_moment_after_isolation_began_a_pods_sockets_tell_nothing_more() {
+    let ends = FAMILIES[0];
+    let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
+    let (mut rig, _sockets) = isolated(ends, true, Side::Web, Side::Deny);
+    let began = boot_time();
+    while boot_time() < began + 4_000_000_000 {
+        sleep(Duration::from_millis(100));
+    }
+    assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::NoRule);
+    // More of the same isolation is no beginning.
+    rig.switch(Side::Deny, Side::Deny);
+    assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Cut);
+}
+
+/// Lets the host's connection tracking know of a connection in which both ends have spoken.
+fn track(client: (IpAddr, u16), server: (IpAddr, u16)) {
+    let [(source, source_port), (destination, destination_port)] =
+        [client, server].map(|(address, port)| (address.to_string(), port.to_string()));
+    let arguments = ["-I", "-p", "tcp", "-s", &source, "-d", &destination, "--sport", &source_port, "--dport"];
+    let more = [destination_port.as_str(), "--state", "ESTABLISHED", "--timeout", "600", "-u", "SEEN_REPLY,ASSURED"];
+    let tracked = Command::new("conntrack").args(arguments).args(more).output().expect("conntrack runs");
+    assert!(tracked.status.success(), "{tracked:?}");
+}
+
+#[test]
+fn a_tracked_connection_that_is_older_than_isolation_goes_on_as_it_was_opened() {
+    for ends in FAMILIES {
+        let (server, client) = ((ends.pod, 80), (ends.friend, 4000));
+        let (opener, asked) = ((ends.pod, 4001), (ends.friend, 80));
+        let mut rig = Rig::new(Side::Open, Side::Open);
+        track(client, server);
+        track(opener, asked);
+        rig.switch(Side::Web, Side::Deny);
+        assert_eq!(rig.egress(&tcp(server, client, ACK)), Reason::Established, "the pod speaks first");
+        assert_eq!(rig.egress(&tcp(opener, asked, ACK)), Reason::Cut);
+        assert_eq!(rig.ingress(&tcp(asked, opener, ACK)), Reason::Cut, "it was the pod's to open");
+        assert_eq!(rig.egress(&tcp((ends.pod, 81), client, ACK)), Reason::NoRule, "another one");
+        rig.switch(Side::Deny, Side::Friend);
+        assert_eq!(rig.egress(&tcp(server, client, ACK)), Reason::Cut);
+        assert_eq!(rig.egress(&tcp(opener, asked, ACK)), Reason::Established);
+    }
+}
+
+#[test]
+fn with_keep_tracked_connections_end_in_peace_and_no_others() {
+    for ends in FAMILIES {
+        let (server, client) = ((ends.pod, 80), (ends.friend, 4000));
+        let mut rig = Rig::with(Identity { keep: true, ..identity() }, Side::Open, Side::Open);
+        track(client, server);
+        rig.switch(Side::Deny, Side::Deny);
+        assert_eq!(rig.egress(&tcp(server, client, ACK)), Reason::Kept);
+        assert_eq!(rig.ingress(&tcp(client, server, ACK)), Reason::Kept);
+        assert_eq!(rig.ingress(&tcp((ends.friend, 4001), server, ACK)), Reason::NoRule);
+    }
+}
