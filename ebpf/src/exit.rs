@@ -12,7 +12,7 @@ use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
     Addr4, Addr6, Direction, EndpointConfig, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, deferring, exits,
-    place, protocol, state,
+    flags, place, protocol, state,
 };
 
 use crate::events;
@@ -271,14 +271,20 @@ fn unwrapped<const L3: u32>(packet: &Packet<'_, L3>, word: SlotWord) -> Option<R
 }
 
 /// Whether a packet is from an address of the pod, or any if the pod routes for others. What finds neighbours is not: the pod
-/// is no neighbour of those beyond the tunnel. Like no other it has this hop limit (RFC 4861).
+/// is no neighbour of those beyond the tunnel.
 #[inline(always)]
 fn is_own<F: Family, const L3: u32>(packet: &Packet<'_, L3>, config: &EndpointConfig) -> bool {
-    const BY_NEIGHBOUR: u8 = 255;
-    let finds_neighbours = |headers: Headers| headers.protocol == protocol::ICMPV6 && headers.hop_limit == BY_NEIGHBOUR;
-    F::headers(packet).is_ok_and(|headers| !finds_neighbours(headers))
-        && F::ends(packet)
-            .is_ok_and(|(source, _)| !source.is_unspecified() && !program::is_spoofed(config, source, false))
+    F::headers(packet).is_ok_and(|headers| !finds_neighbours(packet, &headers))
+        && F::ends(packet).is_ok_and(|(source, _)| {
+            !source.is_unspecified() && (source == F::of(config) || config.flags & flags::ROUTES != 0)
+        })
+}
+
+/// Neighbour discovery like nothing else has this hop limit (RFC 4861, section 7.1).
+#[inline(always)]
+fn finds_neighbours<const L3: u32>(packet: &Packet<'_, L3>, headers: &Headers) -> bool {
+    const HOP_LIMIT: u32 = 7;
+    headers.protocol == protocol::ICMPV6 && packet.load::<u8>(L3 + HOP_LIMIT) == Some(255)
 }
 
 /// Judges a packet by the policies of the pod that its tag names, and counts it; 0: it goes on. A global function: see
