@@ -21,7 +21,6 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     /// Bytes of the fixed IP header.
     const HEADER: u32;
     const BITS: u32;
-    const UNSPECIFIED: Self;
 
     fn flow_key(remote: Self, ports: (NetPort, NetPort), holder: Holder) -> Self::FlowKey;
     fn slot(key: &Self::FlowKey) -> u32;
@@ -166,7 +165,6 @@ macro_rules! family {
 
             const HEADER: u32 = $header;
             const BITS: u32 = $bits;
-            const UNSPECIFIED: Self = <$address>::from_octets([0; $bits / 8]);
 
             #[inline(always)]
             fn flow_key(remote: Self, ports: (NetPort, NetPort), holder: Holder) -> $flow_key {

@@ -432,28 +432,23 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
         Err(Reason::NoRule) => return not_picked_up(scene, known),
         Err(reason) => return reason,
     };
-    if scene.direction == Direction::Egress && (known & state::ANSWERED == 0 || !is_older(scene, opened)) {
-        return unconfirmed(scene, opened, rule);
+    // What leaves the pod in a connection of which the pod alone says that it is one. If the pod says that it opened it, it may
+    // do that anyway, and the entry waits for an answer. If it says that the peer did, the peer has to speak first, or policy
+    // to allow this packet as it goes.
+    let unconfirmed =
+        scene.direction == Direction::Egress && (known & state::ANSWERED == 0 || !is_older(scene, opened));
+    if unconfirmed && opened == Direction::Ingress {
+        return match scene.verdict(Direction::Egress) {
+            Ok(rule) => scene.passed(rule, false),
+            Err(Reason::NoRule) => over(scene, opened, Reason::NoRule),
+            Err(reason) => reason,
+        };
     }
-    let answered = known & state::ANSWERED != 0;
+    let answered = known & state::ANSWERED != 0 && !unconfirmed;
     let reason = if known & state::NODE != 0 { Reason::Node } else { scene.passed(rule, answered) };
-    let mut flow = scene.flow(scene.next_state(known), rule);
+    let flow_state = if unconfirmed { state::OPENED_EGRESS } else { scene.next_state(known) };
+    let mut flow = scene.flow(flow_state, rule);
     if answered { store(F::flows(), scene, &flow, reason) } else { shares::record(scene, &mut flow, reason) }
-}
-
-/// A packet that leaves the pod in a connection of which the pod alone says that it is one. If the pod says that it opened it,
-/// it may do that anyway, and the entry waits for an answer. If it says that the peer did, the peer has to speak first, or
-/// policy to allow this packet as it goes.
-#[inline(always)]
-fn unconfirmed<F: Family>(scene: &Scene<'_, F>, opened: Direction, rule: u32) -> Reason {
-    if opened == Direction::Egress {
-        return shares::record(scene, &mut scene.flow(state::OPENED_EGRESS, rule), scene.passed(rule, false));
-    }
-    match scene.verdict(Direction::Egress) {
-        Ok(rule) => scene.passed(rule, false),
-        Err(Reason::NoRule) => over(scene, opened, Reason::NoRule),
-        Err(reason) => reason,
-    }
 }
 
 /// Whether a connection that the pod's sockets know was there before we could see it: the pod's isolation has just begun, or

@@ -44,7 +44,10 @@ pub(crate) enum Connection {
 /// What the pod's kernel knows of the connection that a packet belongs to.
 #[inline(always)]
 pub(crate) fn tcp<F: Family>(scene: &Scene<'_, F>) -> Connection {
-    let states = tcp_states(scene);
+    let states = match scene.direction {
+        Direction::Ingress => tcp_states::<F, false>(scene),
+        Direction::Egress => tcp_states::<F, true>(scene),
+    };
     let known = states & !LISTENED;
     if known == 0 || known == tcp_state::LISTEN {
         return Connection::None;
@@ -61,22 +64,32 @@ pub(crate) fn tcp<F: Family>(scene: &Scene<'_, F>) -> Connection {
 const LISTENED: u32 = 1 << 8;
 
 /// The state of the socket that a packet belongs to, with [`LISTENED`]; 0: there is none. A function of its own, so that
-/// the ends are off the stack when policy is asked.
+/// the ends are off the stack when policy is asked, and one for each direction (`OUT`: out of the pod), so that the ends need
+/// not be on it twice.
 #[inline(never)]
-fn tcp_states<F: Family>(scene: &Scene<'_, F>) -> u32 {
-    let (Some(netns), Some(mut ends)) = (netns(scene), Ends::of(scene)) else { return 0 };
+fn tcp_states<F: Family, const OUT: bool>(scene: &Scene<'_, F>) -> u32 {
+    let (Some(netns), Some(mut ends)) = (netns(scene), Ends::of(scene, OUT)) else { return 0 };
     let context = scene.packet.context().cast();
     let known = tcp_socket_state(context, netns, &ends);
     // No connection can have an unspecified remote address, so only a listener answers.
-    (ends.remote, ends.remote_port) = (F::UNSPECIFIED, NetPort::new(0));
+    ends.forget_remote();
     let listens = known != 0 && tcp_socket_state(context, netns, &ends) == tcp_state::LISTEN;
     known | if listens { LISTENED } else { 0 }
 }
 
-/// Whether the pod has a UDP socket connected to the packet's sender.
-#[inline(never)]
+/// Whether the pod has a UDP socket connected to the packet's other end.
+#[inline(always)]
 pub(crate) fn is_connected_udp<F: Family>(scene: &Scene<'_, F>) -> bool {
-    let (Some(netns), Some(ends)) = (netns(scene), Ends::of(scene)) else { return false };
+    match scene.direction {
+        Direction::Ingress => has_connected_udp::<F, false>(scene),
+        Direction::Egress => has_connected_udp::<F, true>(scene),
+    }
+}
+
+/// As [`tcp_states`], for both directions.
+#[inline(never)]
+fn has_connected_udp<F: Family, const OUT: bool>(scene: &Scene<'_, F>) -> bool {
+    let (Some(netns), Some(ends)) = (netns(scene), Ends::of(scene, OUT)) else { return false };
     let remote_port = u64::from(F::ports(&scene.key).1.to_network());
     connected_udp_port(scene.packet.context().cast(), netns, &ends) == (1 << 16 | remote_port)
 }
@@ -101,14 +114,23 @@ const _: () = assert!(size_of::<Ends<podgate_common::Addr6>>() == size_of::<Tupl
 
 impl<F: Family> Ends<F> {
     #[inline(always)]
-    fn of(scene: &Scene<'_, F>) -> Option<Self> {
+    fn of(scene: &Scene<'_, F>, out: bool) -> Option<Self> {
         let (source, destination) = F::ends(&scene.packet).ok()?;
-        let (local, remote) = match scene.direction {
-            Direction::Ingress => (destination, source),
-            Direction::Egress => (source, destination),
-        };
+        let (local, remote) = if out { (source, destination) } else { (destination, source) };
         let (local_port, remote_port) = F::ports(&scene.key);
         Some(Self { remote, local, remote_port, local_port })
+    }
+
+    /// Makes the remote end unspecified. Word by word: of one assignment the compiler makes a call of `memset`, whose frame
+    /// the stack has no room for.
+    #[inline(always)]
+    fn forget_remote(&mut self) {
+        let words: *mut u32 = (&raw mut self.remote).cast();
+        for word in 0..size_of::<F>() / size_of::<u32>() {
+            // SAFETY: within the address, which is made of words, all of them zero if it is unspecified.
+            unsafe { words.add(word).write_volatile(0) };
+        }
+        self.remote_port = NetPort::new(0);
     }
 
     #[inline(always)]

@@ -151,7 +151,8 @@ const UNKNOWN_CLASS: u32 = u32::MAX;
 fn class<F: Family>(address: F, opened: u32) -> u32 {
     class_of_group(&address).unwrap_or_else(|| {
         let class = class_of_block(&address.block_key());
-        let is_everything = || class == class_of_block(&Key::new(0, F::UNSPECIFIED));
+        // Of the address no bit counts; an unspecified one would have to be made first.
+        let is_everything = || class == class_of_block(&Key::new(0, address));
         if address.is_beyond_blocks(opened) && (opened == Direction::Ingress as u32 || is_everything()) {
             0
         } else {
