@@ -288,7 +288,7 @@ impl Message {
         let [_, _, high, low] = self.second.to_ne_bytes();
         let records = u32::from(u16::from_be_bytes([high, low]));
         let shortest = 8 + records * 20;
-        records > 0 && self.length >= shortest && (self.length - shortest) % 16 == 0
+        records > 0 && self.length >= shortest && (self.length - shortest).is_multiple_of(16)
     }
 }
 

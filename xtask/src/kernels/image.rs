@@ -102,7 +102,8 @@ impl Lists {
     fn fetch(suite: &str) -> Result<Self> {
         let directory = target().join("kernels/lists").join(suite);
         fs::create_dir_all(directory.join("partial")).context("make a directory for package lists")?;
-        let source = directory.join("source.list");
+        // Beside the lists: among them apt-get removes what it does not know.
+        let source = directory.with_extension("list");
         fs::write(&source, format!("deb {} {suite} main\n", mirror()?)).context("write a source of packages")?;
         let options = [
             format!("Dir::Etc::SourceList={}", source.display()),
@@ -122,14 +123,15 @@ impl Lists {
         Ok(lists)
     }
 
-    /// The newest package whose name fits.
-    fn newest(&self, pattern: &str) -> Result<Option<String>> {
+    /// The newest release of a series that there is a package of whose name begins like this.
+    fn newest(&self, prefix: &str, series: &str) -> Result<Option<String>> {
         let shell = shell()?;
         let options = &self.options;
-        let found = cmd!(shell, "apt-cache search --names-only {pattern} {options...}").quiet().read();
-        let found = found.context("search the package lists")?;
-        let names = found.lines().filter_map(|line| line.split_whitespace().next());
-        Ok(names.max_by_key(|name| numbers(name)).map(str::to_owned))
+        let names = cmd!(shell, "apt-cache pkgnames {prefix} {options...}").quiet().read();
+        let names = names.context("list the names of packages")?;
+        let releases = names.lines().filter_map(|name| name.trim().strip_prefix(prefix));
+        let releases = releases.filter(|release| release.starts_with(series) && is_plain(release));
+        Ok(releases.max_by_key(|release| numbers(release)).map(str::to_owned))
     }
 
     /// Downloads a package and unpacks it.
@@ -166,19 +168,25 @@ pub(super) fn mirror() -> Result<String> {
 /// Fetches a kernel and its modules.
 fn fetch(series: &Series, directory: &Path) -> Result<()> {
     let lists = Lists::fetch(series.suite)?;
-    let (first, version) = (series.packages[0], series.version);
-    let newest = lists.newest(&format!("^{first}{version}$"))?;
-    let newest = newest.with_context(|| format!("{} has no kernel {}", series.suite, series.name))?;
-    let version = newest.trim_start_matches(first);
+    let release = lists.newest(series.packages[0], series.release)?;
+    let release = release.with_context(|| format!("{} has no kernel {}", series.suite, series.name))?;
     for package in series.packages {
-        lists.unpack(&format!("{package}{version}"), directory)?;
+        lists.unpack(&format!("{package}{release}"), directory)?;
     }
     let modules = directory.join("lib");
     if !modules.exists() {
-        ensure!(directory.join(MODULES_OF_KERNELS).is_dir(), "{newest} comes without modules");
+        ensure!(directory.join(MODULES_OF_KERNELS).is_dir(), "{release} comes without modules");
         symlink("usr/lib", modules).context("link lib to usr/lib")?;
     }
     Ok(())
+}
+
+/// Whether a release is for x86-64 and of no flavour: not for clouds, not for real time, not the one with debug symbols.
+fn is_plain(release: &str) -> bool {
+    let Some(version) = release.strip_suffix("-amd64") else { return false };
+    let (version, revision) = version.split_once("+deb").unwrap_or((version, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    version.split(['.', '-']).all(is_number) && is_number(revision)
 }
 
 /// The numbers in a name, so that 6.12.9 is older than 6.12.10.
@@ -201,6 +209,14 @@ fn uncompressed(path: &str) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_of_no_flavour_are_told_from_others() {
+        let plain = ["5.10.0-32-amd64", "6.12.107+deb13-amd64", "7.2.13+deb14-amd64"];
+        let others = ["5.10.0-32-cloud-amd64", "5.10.0-32-rt-amd64", "6.1.0-50-amd64-dbg", "amd64", "6.1.0-50-arm64"];
+        assert!(plain.into_iter().all(is_plain));
+        assert!(!others.into_iter().any(is_plain));
+    }
 
     #[test]
     fn versions_are_compared_by_number() {

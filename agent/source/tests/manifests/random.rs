@@ -203,10 +203,10 @@ proptest! {
         let loaded = parse(&text);
         for policy in loaded.cluster.policies.values() {
             let found: Vec<_> = rules(policy).iter().map(|rule| (rule.peers == Peers::Any, rule.ports == Ports::Any)).collect();
-            if loaded.problems.is_empty() {
-                if let Some(plain) = read_otherwise(&text) {
-                    prop_assert_eq!(found, openness(&plain), "{}", text);
-                }
+            if loaded.problems.is_empty()
+                && let Some(plain) = read_otherwise(&text)
+            {
+                prop_assert_eq!(found, openness(&plain), "{}", text);
             }
         }
         let broken = |policy: &Policy| {
