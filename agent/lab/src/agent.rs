@@ -23,7 +23,7 @@ use crate::stop::TICK;
 
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9417);
 /// Loading the programs takes half a minute on an emulated machine, and more where that shares its processors.
-const READY: Duration = Duration::from_secs(180);
+const READY: Duration = Duration::from_secs(600);
 /// On a busy machine the kernel takes long to free what the process held.
 const END: Duration = Duration::from_secs(30);
 

@@ -14,8 +14,6 @@ use crate::workspace::{find, shell};
 
 /// Programs that labs run.
 const TOOLS: [&str; 1] = ["ip"];
-/// Those that they look for where Debian has them.
-const PLUGINS: [&str; 3] = ["/usr/lib/cni/ptp", "/usr/lib/cni/bridge", "/usr/lib/cni/host-local"];
 
 /// The initramfs for a kernel.
 pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
@@ -31,10 +29,6 @@ pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
     let init = std::env::current_exe().context("find the path of this program")?;
     archive.file("init", &stripped(&shell, &init)?);
     add_libraries(&shell, &mut archive, &init)?;
-    for plugin in PLUGINS {
-        archive.file(plugin, &read(Path::new(plugin))?);
-        add_libraries(&shell, &mut archive, Path::new(plugin))?;
-    }
     for program in programs.tests.iter().map(|tests| &tests.program).chain([&programs.podgate]) {
         archive.file(&program.to_string_lossy(), &stripped(&shell, program)?);
         add_libraries(&shell, &mut archive, program)?;
