@@ -92,16 +92,19 @@ impl Kubectl {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
+    use std::process::Command;
 
     use super::*;
 
     /// A kubectl that says this.
     fn fake(name: &str, body: &str) -> (PathBuf, Kubectl) {
         let path = std::env::temp_dir().join(format!("podgate-kubectl-{}-{name}", std::process::id()));
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a child that another test starts meanwhile would hold this one's descriptor, and a file
+        // that somebody may write to can't be executed.
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod 755 "$0""#;
+        let written = Command::new("sh").args(["-c", write]).arg(&path).arg(body).status().unwrap();
+        assert!(written.success());
         let kubectl = Kubectl::fake(&path);
         (path, kubectl)
     }
