@@ -19,21 +19,24 @@ pub(crate) fn of_this_kernel() -> u32 {
 /// Nanoseconds since the machine was booted, the time of events.
 #[must_use]
 pub fn boot_time() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is valid for the call. The clock exists since Linux 2.6.39, so it can't fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
+    let now = time_of(libc::CLOCK_BOOTTIME);
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 /// Jiffies of about a minute ago, as the programs read them: a jiffy is a tick of the monotonic clock, and the
 /// first is 300 seconds before 32 bits overflow (`INITIAL_JIFFIES`, include/linux/jiffies.h).
 pub(crate) fn jiffies_a_while_ago() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is valid for the call. The clock is always there, so it can't fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     const MARGIN: u64 = 60;
-    let hz = u64::from(of_this_kernel());
+    let (now, hz) = (time_of(libc::CLOCK_MONOTONIC), u64::from(of_this_kernel()));
     (1_u64 << 32) - 300 * hz + now.tv_sec.cast_unsigned().saturating_sub(MARGIN) * hz
+}
+
+/// What a clock says that every kernel has: both that are asked for do since Linux 2.6.39.
+fn time_of(clock: libc::clockid_t) -> libc::timespec {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is valid for the call. The clock is there, so it can't fail.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    now
 }
 
 /// Jiffies per second where one takes so many nanoseconds.

@@ -223,15 +223,15 @@ fn map_refused(name: String, error: &io::Error) -> Error {
 
 /// An error of bpf(2). The capabilities are there when this is asked, and bpf(2) has worked before.
 fn describe(error: &io::Error) -> String {
-    match (error.raw_os_error(), preflight::memlock()) {
-        (Some(libc::EPERM), Some(limit)) => format!(
+    if error.raw_os_error() != Some(libc::EPERM) {
+        return error.to_string();
+    }
+    match preflight::memlock() {
+        Some(limit) => format!(
             "{error}: before Linux 5.11 maps count against the limit of locked memory, which is {limit} bytes: add \
              CAP_SYS_RESOURCE, by which podgate lifts it, or have the container runtime lift it (LimitMEMLOCK=infinity)"
         ),
-        (Some(libc::EPERM), None) => {
-            format!("{error}: a security module forbids it, see the kernel's and the audit log")
-        }
-        _ => error.to_string(),
+        None => format!("{error}: a security module forbids it, see the kernel's and the audit log"),
     }
 }
 

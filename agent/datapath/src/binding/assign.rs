@@ -49,7 +49,8 @@ pub(super) struct Standing<'s> {
 }
 
 impl Standing<'_> {
-    fn is_bound(&self, pod: &PodId, ifindex: u32) -> bool {
+    /// Whether a pod is bound to an interface, though not for certain.
+    pub(super) fn is_bound(&self, pod: &PodId, ifindex: u32) -> bool {
         self.tentative.get(&ifindex).is_some_and(|(binding, _)| binding.pod == *pod)
     }
 
@@ -164,21 +165,17 @@ impl<'s, 'a> Search<'s, 'a> {
 
     /// The namespaces that show an address of a pod, though they were given others first: on a second network, or a
     /// link-local one. What was given an address that may be a pod's is that pod's, whatever it shows.
-    fn shown(&self, pod: &Pod) -> impl Iterator<Item = (i32, &'a Veth)> {
+    fn shown(&self, pod: &Pod) -> Vec<(i32, &'a Veth)> {
+        if pod.terminating {
+            return Vec::new();
+        }
         let free = |namespace: &&i32| {
             !self.standing.namespaces.contains(namespace) && !self.scene.was_given_a_pods(**namespace)
         };
-        let terminating = pod.terminating;
+        let has_address = |veth: &&'a Veth| pod.addresses.iter().any(|it| veth.interface_addresses.contains(it));
+        let veth = |namespace| self.bindable(namespace).find(has_address).or_else(|| self.bindable(namespace).next());
         let namespaces = pod.addresses.iter().filter_map(|address| self.scene.shown_in.get(address)).flatten();
-        let namespaces = namespaces.filter(free).filter(move |_| !terminating);
-        let veth = |namespace: &i32| {
-            let has_address = |veth: &&&'a Veth| pod.addresses.iter().any(|it| veth.interface_addresses.contains(it));
-            let bindable = || self.bindable(*namespace);
-            let veths = self.scene.namespaces.get(namespace)?.iter();
-            let chosen = veths.filter(has_address).copied().find(|veth| !self.scene.is_excluded(veth.ifindex));
-            Some((*namespace, chosen.or_else(|| bindable().next())?))
-        };
-        namespaces.filter_map(veth).collect::<Vec<_>>().into_iter()
+        namespaces.filter(free).filter_map(|&namespace| Some((namespace, veth(namespace)?))).collect()
     }
 
     fn bindable(&self, namespace: i32) -> impl Iterator<Item = &'a Veth> {

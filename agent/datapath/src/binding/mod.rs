@@ -283,13 +283,10 @@ impl Bindings {
         let has_veth = |id: &PodId| standing.pods.contains(id) || assigned.iter().any(|(other, _)| other == id);
         let others = scene.pods.iter().any(|(id, pod)| !pod.terminating && !has_veth(id));
         let former = std::mem::take(&mut self.doubtful);
-        let is_bound = |pod: &PodId, ifindex: u32| {
-            standing.tentative.get(&ifindex).is_some_and(|(binding, _)| binding.pod == *pod)
-        };
         let mut confirmed = Vec::new();
         for (pod, fit) in assigned.iter().cloned() {
             let since = former.get(&fit.veth.ifindex).copied().unwrap_or(now);
-            let is_new = !is_bound(&pod, fit.veth.ifindex);
+            let is_new = !standing.is_bound(&pod, fit.veth.ifindex);
             if is_new && fit.evidence == Evidence::Earlier && others && now < since + CONFIRMATION {
                 self.doubtful.insert(fit.veth.ifindex, since);
             } else {
