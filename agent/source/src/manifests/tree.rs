@@ -36,7 +36,10 @@ fn names_itself(value: &Value) -> bool {
 /// The memory that a document takes, about, and its limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
+    /// By what is read; given back when an object of a list is taken.
     used: usize,
+    /// By what anchors stand for, until the document ends.
+    kept: usize,
     limit: usize,
 }
 
@@ -48,13 +51,13 @@ impl Memory {
 
     /// For a document of so many bytes of text.
     pub(super) fn for_text(bytes: usize) -> Self {
-        Self { used: 0, limit: bytes.saturating_mul(Self::TIMES).max(Self::LEAST) }
+        Self { used: 0, kept: 0, limit: bytes.saturating_mul(Self::TIMES).max(Self::LEAST) }
     }
 
     /// Counts a value with so many bytes of text.
     pub(super) fn spend(&mut self, bytes: usize) -> Result<(), String> {
         self.used += size_of::<Value>() + bytes;
-        if self.used > self.limit {
+        if self.used + self.kept > self.limit {
             return Err("the document is too large: expected smaller documents".to_owned());
         }
         Ok(())
@@ -65,6 +68,15 @@ impl Memory {
         /// A node of the map, which has room for eleven entries from the first on.
         const MAP_NODE: usize = 11 * (size_of::<String>() + size_of::<Value>());
         self.spend(MAP_NODE)
+    }
+
+    /// Counts a value that stays until the document ends.
+    pub(super) fn keep_value(&mut self, value: &Value) -> Result<(), String> {
+        let before = self.used;
+        self.spend_value(value)?;
+        self.kept += self.used - before;
+        self.used = before;
+        Ok(())
     }
 
     /// Counts a value as a whole.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libyaml_safer::{Encoding, Error, EventData, Parser, ScalarStyle};
 use serde_json::Value;
@@ -26,7 +27,10 @@ pub(super) fn read(text: &str, lines_before: u64, take: Option<Take<'_>>) -> Res
     parser.set_encoding(Encoding::Utf8);
     let mut composer = Composer::new(Builder::new(Memory::for_text(text.len()), take));
     loop {
-        let event = parser.parse().map_err(|error| told(&error, text, lines_before))?;
+        // It gives up at some texts, such as a tag before a comma. After that nobody asks it again.
+        let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse()));
+        let parsed = parsed.map_err(|_| "the YAML can't be read: expected simpler tags".to_owned())?;
+        let event = parsed.map_err(|error| told(&error, text, lines_before))?;
         if event.data == EventData::StreamEnd {
             return Ok(composer.builder.finish());
         }
@@ -92,7 +96,7 @@ impl<'a> Composer<'a> {
         begin: impl FnOnce(&mut Builder<'a>, bool) -> Result<(), String>,
     ) -> Result<(), String> {
         if self.builder.depth() >= MAX_DEPTH {
-            return Err(format!("more than {MAX_DEPTH} lists and mappings in each other: expected fewer"));
+            return Err(too_deep());
         }
         if self.builder.wants_key() && self.merging.last() == Some(&false) {
             return Err("a key that is a list or a mapping: expected text".to_owned());
@@ -114,7 +118,7 @@ impl<'a> Composer<'a> {
         if let Some(anchor) = anchor
             && self.anchors.get(&anchor) == Some(&None)
         {
-            self.builder.memory.spend_value(&value)?;
+            self.builder.memory.keep_value(&value)?;
             self.anchors.insert(anchor, Some(value.clone()));
         }
         if self.is_merged() {
@@ -131,7 +135,7 @@ impl<'a> Composer<'a> {
         }
         let value = scalar::value(text, tag, plain)?;
         if let Some(anchor) = anchor {
-            self.builder.memory.spend_value(&value)?;
+            self.builder.memory.keep_value(&value)?;
             self.anchors.insert(anchor, Some(value.clone()));
         }
         self.put(value)
@@ -146,6 +150,9 @@ impl<'a> Composer<'a> {
         self.replayed += nodes(value, MAX_REPLAYED);
         if self.replayed > MAX_REPLAYED {
             return Err(format!("alias *{anchor}: more than {MAX_REPLAYED} nodes by aliases: expected fewer"));
+        }
+        if self.builder.depth() + depth(value) > MAX_DEPTH {
+            return Err(too_deep());
         }
         self.builder.memory.spend_value(value)?;
         let value = value.clone();
@@ -180,6 +187,19 @@ impl<'a> Composer<'a> {
         if let Some(last) = self.merging.last_mut() {
             *last = merging;
         }
+    }
+}
+
+fn too_deep() -> String {
+    format!("more than {MAX_DEPTH} lists and mappings in each other: expected fewer")
+}
+
+/// How many lists and mappings of a value are in each other.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
     }
 }
 
@@ -284,6 +304,19 @@ mod tests {
             taken,
             [json!({"apiVersion": "v1", "kind": "Pod", "a": 1}), json!({"apiVersion": "v1", "kind": "Node"})]
         );
+    }
+
+    #[test]
+    fn what_anchors_stand_for_counts_though_the_objects_with_them_are_taken() {
+        const DEEP: usize = 200;
+        let mut text = "items:\n".to_owned();
+        for item in 0..1000 {
+            let nested: String = (0..DEEP).map(|level| format!("&a{item}_{level} [")).collect();
+            text.push_str(&format!("- {{apiVersion: v1, kind: Pod, a: {nested}{}}}\n", "]".repeat(DEEP)));
+        }
+        let mut taken = 0;
+        let error = read(&text, 0, Some(&mut |_| taken += 1)).expect_err("more than there is room for");
+        assert!(error.contains("the document is too large") && taken > 10, "{taken}: {error}");
     }
 
     #[test]

@@ -53,6 +53,23 @@ fn anchors_that_expand_without_end_are_refused() {
 }
 
 #[test]
+fn aliases_nest_no_deeper_than_the_text_may() {
+    let mut text = String::new();
+    for level in 0..60 {
+        let inside = if level == 0 { String::new() } else { format!("*a{}", level - 1) };
+        writeln!(text, "a{level}: &a{level} {}{inside}{}", "[".repeat(250), "]".repeat(250)).expect("a string");
+    }
+    refused("aliases in each other", &text, "in each other");
+}
+
+#[test]
+fn text_at_which_the_parser_gives_up_is_refused() {
+    for text in ["a: [!x, b]\n", "{a: !!str, b: c}\n"] {
+        refused("a tag before a comma", text, "tags");
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     for (name, text) in [
         ("lists", "[".repeat(500_000)),
