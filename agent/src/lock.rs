@@ -78,9 +78,9 @@ fn attempt(path: &Path) -> io::Result<Attempt> {
     let file = File::options().create(true).truncate(false).write(true).mode(MODE).open(path)?;
     let is_closed_to_others = file.metadata()?.permissions().mode() & 0o077 == 0;
     match file.try_lock() {
-        Ok(()) if !is_closed_to_others => replace(path).map(Attempt::Locked),
-        // One that was replaced meanwhile is no lock any more.
+        // One that was replaced meanwhile is no lock any more, and who replaced it has the other one.
         Ok(()) if fs::symlink_metadata(path)?.ino() != file.metadata()?.ino() => Ok(Attempt::Taken),
+        Ok(()) if !is_closed_to_others => replace(path).map(Attempt::Locked),
         Ok(()) => Ok(Attempt::Locked(Lock(file))),
         Err(TryLockError::WouldBlock) if is_closed_to_others => Ok(Attempt::Taken),
         Err(TryLockError::WouldBlock) => Ok(Attempt::TakenByAnyone),
