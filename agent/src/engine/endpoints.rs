@@ -150,6 +150,8 @@ impl Endpoints {
     /// there becomes a pod, or more is known of it. Nothing of what is in force ends by that.
     pub(super) fn bind(&mut self, tenant: impl Into<Tenant>) {
         let tenant = tenant.into();
+        // What is left of a former isolation is this one's now: it must not be taken away.
+        self.freed.remove(&tenant.ifindex);
         if let Some(endpoint) = self.slot_of(tenant.ifindex).and_then(|slot| self.by_slot.get_mut(&slot)) {
             endpoint.replace(tenant);
             return;

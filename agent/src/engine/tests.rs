@@ -483,6 +483,24 @@ fn a_pod_without_a_slot_whose_interface_takes_no_programs_is_not_enforced_and_tr
 }
 
 #[test]
+fn an_interface_that_is_bound_again_before_it_was_let_go_of_stays_isolated() {
+    let now = Instant::now();
+    let mut state = state(2);
+    let both = || host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]);
+    state.take_view(both());
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2"))]);
+    run(&mut state, now, never);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    run(&mut state, now, |command| matches!(command, Command::Unconfine { .. }).then_some(0));
+    state.take_view(both());
+    let later = now + Duration::from_secs(60);
+    let commands = short(&run(&mut state, later, never));
+    assert!(commands.contains(&"confine 11".to_owned()), "{commands:?}");
+    assert!(!commands.contains(&"unconfine 11".to_owned()), "{commands:?}");
+    assert_eq!(state.standing(11), Standing::Isolated);
+}
+
+#[test]
 fn policies_that_do_not_fit_isolate_their_pod_and_are_told_of() {
     let config = Config {
         services: Services::Exit,
