@@ -233,6 +233,7 @@ impl State {
             (Command::Release { slot }, Outcome::Done) => {
                 self.endpoints.released(slot);
                 self.reguard = true;
+                self.reown = true;
             }
             (Command::Release { slot }, Outcome::Failed { .. }) => self.endpoints.not_released(slot, now),
             (Command::Confine { ifindex }, Outcome::Done) => {
