@@ -34,6 +34,9 @@ impl State {
 
     /// What is to be remembered for the next agent, if that has changed.
     pub(crate) fn take_enforced(&mut self) -> Option<Enforced> {
+        if !std::mem::take(&mut self.rebound) {
+            return None;
+        }
         let interfaces = self.bindings.bound().iter().map(|(&ifindex, binding)| {
             let object = self.cluster.pods.get(&binding.pod.key).filter(|pod| pod.uid == binding.pod.uid);
             let interface = Interface {
@@ -44,12 +47,12 @@ impl State {
             };
             (ifindex, interface)
         });
-        let handed_over = self.bindings.handovers().map(Into::into);
+        let handed_over = self.bindings.handovers().map(Into::into).collect();
         // Before the first update nothing is bound, and what the former agent enforced still is.
         let former = self.former.iter().filter(|_| !self.synced).map(|(&ifindex, it)| (ifindex, it.clone()));
         let interfaces = former.chain(interfaces).collect();
         let isolated = self.bindings.isolated_unknown().collect();
-        std::mem::take(&mut self.rebound).then(|| Enforced { interfaces, handed_over: handed_over.collect(), isolated })
+        Some(Enforced { interfaces, handed_over, isolated })
     }
 
     /// Takes in what CNI says of an interface.

@@ -56,20 +56,14 @@ impl News {
             changes,
         }
     }
-
-    fn apply_to(&mut self, cluster: &mut Cluster) {
-        take(&mut cluster.pods, &self.changes.pods, &mut self.pods);
-        take(&mut cluster.namespaces, &self.changes.namespaces, &mut self.namespaces);
-        take(&mut cluster.policies, &self.changes.policies, &mut self.policies);
-    }
 }
 
 fn take<'k, K: Ord + Clone + 'k, V>(
     objects: &mut BTreeMap<K, V>,
     keys: impl IntoIterator<Item = &'k K>,
-    values: &mut Vec<Option<V>>,
+    values: Vec<Option<V>>,
 ) {
-    for (key, value) in keys.into_iter().zip(std::mem::take(values)) {
+    for (key, value) in keys.into_iter().zip(values) {
         match value {
             Some(value) => drop(objects.insert(key.clone(), value)),
             None => drop(objects.remove(key)),
@@ -80,9 +74,11 @@ fn take<'k, K: Ord + Clone + 'k, V>(
 impl Work {
     /// Makes the plan, which may take long.
     pub(crate) fn run(self) -> Made {
-        let Self { mut desk, mut news } = self;
-        news.apply_to(&mut desk.cluster);
-        let plan = desk.planner.update(&desk.cluster, &news.changes);
+        let Self { mut desk, news: News { changes, pods, namespaces, policies } } = self;
+        take(&mut desk.cluster.pods, &changes.pods, pods);
+        take(&mut desk.cluster.namespaces, &changes.namespaces, namespaces);
+        take(&mut desk.cluster.policies, &changes.policies, policies);
+        let plan = desk.planner.update(&desk.cluster, &changes);
         Made { desk, plan }
     }
 }

@@ -175,16 +175,16 @@ impl Engine {
     /// Does what is to be done now, for a while; whether there is more.
     fn work(&mut self, inputs: &Inputs, beside: &Beside) -> bool {
         let until = Instant::now() + SLICE;
-        let mut more = false;
-        loop {
+        let more = loop {
             let start = Instant::now();
             if start > until {
-                more = true;
-                break;
+                break true;
             }
             let Some(command) = self.state.next(start) else {
-                self.state.begin_plan().into_iter().for_each(|work| beside.make(work));
-                break;
+                if let Some(work) = self.state.begin_plan() {
+                    beside.make(work);
+                }
+                break false;
             };
             let outcome = self.execute(&command);
             if matches!(command, Command::Apply { .. }) {
@@ -195,7 +195,7 @@ impl Engine {
                 warn(reckon::after(&mut self.state, &self.datapath, &command, &outcome));
             }
             self.state.report(command, outcome, Instant::now());
-        }
+        };
         if self.state.take_reattribute() && self.state.attribution.is_wanted() {
             warn(reckon::reattribute(&mut self.state, &self.datapath));
         }
