@@ -1,13 +1,12 @@
 //! `podgate install-seccomp`.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 
 use super::output::print;
+use crate::cni;
 
 /// The name of the profile, which the manifests name too.
 const NAME: &str = "podgate-agent.json";
@@ -30,9 +29,7 @@ impl InstallSeccompArgs {
     /// Writes the profile in one step, so that a container that starts meanwhile finds the old or the new.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let path = self.seccomp_dir.join(NAME);
-        let new = path.with_extension("json.new");
-        let written = fs::write(&new, PROFILE).and_then(|()| fs::rename(&new, &path));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        cni::write(&path, PROFILE.as_bytes(), 0o644)?;
         print(&format!("wrote {}\n", path.display()))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -40,6 +37,8 @@ impl InstallSeccompArgs {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;

@@ -168,7 +168,10 @@ fn put(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<Option<String>
 }
 
 /// Replaces a file; a reader sees the old or the new, whole.
-fn write(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
+///
+/// # Errors
+/// It can't be written.
+pub(crate) fn write(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.podgate"));
     let replace = || -> io::Result<()> {

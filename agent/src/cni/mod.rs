@@ -21,7 +21,7 @@ mod plugin;
 mod result;
 
 pub(crate) use config::{Settings, WhenAgentDown};
-pub(crate) use install::{Places, remove};
+pub(crate) use install::{Places, remove, write};
 pub(crate) use keep::keep;
 pub(crate) use plugin::run;
 
