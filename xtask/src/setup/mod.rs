@@ -23,6 +23,9 @@ pub(crate) use tools::path_with_tools;
 pub(crate) fn all() -> Result<()> {
     announce(&format!("on Linux, {}", std::env::consts::ARCH));
     let toolchain = if is_root() { for_kernels()? } else { for_build()? };
+    if is_root() {
+        clippy(&toolchain)?;
+    }
     announce(&rust::describe(&toolchain));
     if !is_root() {
         announce("podgate can be built; what demo and tests need beside that is installed where root runs this");
@@ -43,10 +46,15 @@ pub(crate) fn for_build() -> Result<Toolchain> {
 
 /// What linting needs.
 pub(crate) fn for_lint() -> Result<()> {
-    let toolchain = for_build()?;
-    let there = toolchain.compiler.sysroot.join("bin/cargo-clippy").exists();
+    clippy(&for_build()?)
+}
+
+/// The lint of the compiler that builds the eBPF programs, which the distribution has in a package of its own.
+fn clippy(toolchain: &Toolchain) -> Result<()> {
+    if toolchain.compiler.sysroot.join("bin/cargo-clippy").exists() {
+        return Ok(());
+    }
     match toolchain.compiler.origin {
-        _ if there => Ok(()),
         Origin::Distribution if is_root() && workspace::find("apt-get").is_some() => apt::install(&[packages::CLIPPY]),
         _ => bail!("{} has no cargo-clippy: add the component or package clippy", toolchain.compiler.sysroot.display()),
     }
