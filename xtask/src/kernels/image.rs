@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use xshell::cmd;
 
 use super::Series;
+use crate::setup;
 use crate::workspace::{shell, target};
 
 /// The modules that labs and podgate need; what they depend on is found out.
@@ -31,13 +32,16 @@ impl Image {
         if let Some(image) = Self::unpacked(&directory) {
             return Ok(image);
         }
-        fetch(series, &directory)?;
-        let image = Self::unpacked(&directory)
-            .with_context(|| format!("the packages of kernel {} contain no kernel", series.name))?;
-        let (base, release) = (&image.directory, &image.release);
+        // What was interrupted is no image.
+        let partial = directory.with_file_name(format!("{}.partial", series.name));
         let shell = shell()?;
-        cmd!(shell, "depmod --basedir {base} {release}").run().context("list the dependencies of kernel modules")?;
-        Ok(image)
+        shell.remove_path(&partial)?;
+        fetch(series, &partial)?;
+        let missing = || format!("the packages of kernel {} contain no kernel", series.name);
+        let release = Self::unpacked(&partial).with_context(missing)?.release;
+        cmd!(shell, "depmod --basedir {partial} {release}").run().context("list the dependencies of kernel modules")?;
+        fs::rename(&partial, &directory).context("put the kernel in its place")?;
+        Self::unpacked(&directory).with_context(missing)
     }
 
     /// A kernel is in `boot` with its release in its name, or beside its modules.
@@ -104,7 +108,7 @@ impl Lists {
         fs::create_dir_all(directory.join("partial")).context("make a directory for package lists")?;
         // Beside the lists: among them apt-get removes what it does not know.
         let source = directory.with_extension("list");
-        fs::write(&source, format!("deb {} {suite} main\n", mirror()?)).context("write a source of packages")?;
+        fs::write(&source, format!("deb {} {suite} main\n", setup::mirror()?)).context("write a source of packages")?;
         let options = [
             format!("Dir::Etc::SourceList={}", source.display()),
             "Dir::Etc::SourceParts=/dev/null".to_owned(),
@@ -113,7 +117,7 @@ impl Lists {
             "Dir::Cache::srcpkgcache=".to_owned(),
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-            // apt-get gives up root's rights, which a directory of root's does not welcome; the option keeps them.
+            // As in `setup::unpack`.
             "APT::Sandbox::User=root".to_owned(),
         ];
         let lists = Self { options: options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect() };
@@ -133,36 +137,6 @@ impl Lists {
         let releases = releases.filter(|release| release.starts_with(series) && is_plain(release));
         Ok(releases.max_by_key(|release| numbers(release)).map(str::to_owned))
     }
-
-    /// Downloads a package and unpacks it.
-    fn unpack(&self, package: &str, directory: &Path) -> Result<()> {
-        println!("fetching {package}");
-        let shell = shell()?;
-        let downloads = directory.join("download");
-        shell.create_dir(&downloads)?;
-        shell.change_dir(&downloads);
-        let options = &self.options;
-        let download = cmd!(shell, "apt-get download -q {options...} {package}").ignore_stdout();
-        download.run().with_context(|| format!("download {package}"))?;
-        for file in shell.read_dir(&downloads)? {
-            cmd!(shell, "dpkg-deb --extract {file} {directory}").run().with_context(|| format!("unpack {package}"))?;
-        }
-        shell.remove_path(&downloads).context("remove the downloaded package")
-    }
-}
-
-/// Where the machine has Debian's packages from.
-pub(super) fn mirror() -> Result<String> {
-    let shell = shell()?;
-    let format = "$(REPO_URI)";
-    let origin = ["Identifier: Packages", "Origin: Debian", "Label: Debian"];
-    let listed = cmd!(shell, "apt-get indextargets --format {format} {origin...}").quiet().read();
-    let listed =
-        listed.context("ask apt-get where packages come from: other kernels are those of Debian's packages")?;
-    let mirror = listed.lines().next().map(str::trim).filter(|line| !line.is_empty());
-    let mirror =
-        mirror.context("this machine has no packages from Debian, whose kernels are tried: run it on Debian")?;
-    Ok(mirror.to_owned())
 }
 
 /// Fetches a kernel and its modules.
@@ -171,7 +145,8 @@ fn fetch(series: &Series, directory: &Path) -> Result<()> {
     let release = lists.newest(series.packages[0], series.release)?;
     let release = release.with_context(|| format!("{} has no kernel {}", series.suite, series.name))?;
     for package in series.packages {
-        lists.unpack(&format!("{package}{release}"), directory)?;
+        println!("fetching {package}{release}");
+        setup::unpack(&[&format!("{package}{release}")], directory, &lists.options)?;
     }
     let modules = directory.join("lib");
     if !modules.exists() {

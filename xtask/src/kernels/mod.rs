@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use self::boot::Outcome;
 use self::image::Image;
+use crate::setup;
 use crate::tests::{self, Built, Program};
 
 /// A kernel series, as podgate's documentation names it, and where Debian has it.
@@ -98,7 +99,7 @@ const LONG: &[Chosen] = &[("agent/lab", "routed", &[]), ("agent", "core", &[])];
 
 /// Whether the machine has packages from Debian, whose kernels these are.
 pub(crate) fn are_offered() -> bool {
-    image::mirror().is_ok()
+    setup::mirror().is_ok()
 }
 
 /// Boots kernels and runs the tests there, two kernels at a time: a guest keeps a processor busy.

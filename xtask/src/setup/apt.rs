@@ -54,6 +54,46 @@ pub(super) fn known<'a>(names: &[&'a str]) -> Result<Vec<&'a str>> {
     Ok(names.iter().copied().filter(|name| policy(&shell, name).is_some()).collect())
 }
 
+/// Where the machine has Debian's packages from.
+///
+/// # Errors
+/// They come from elsewhere.
+pub(crate) fn mirror() -> Result<String> {
+    let shell = shell()?;
+    // Without lists apt-get does not know what its sources are.
+    refresh(&shell)?;
+    let format = "$(REPO_URI)";
+    let origin = ["Identifier: Packages", "Origin: Debian", "Label: Debian"];
+    let listed = cmd!(shell, "apt-get indextargets --format {format} {origin...}").quiet().read();
+    let listed =
+        listed.context("ask apt-get where packages come from: other kernels are those of Debian's packages")?;
+    let mirror = listed.lines().next().map(str::trim).filter(|line| !line.is_empty());
+    let mirror =
+        mirror.context("this machine has no packages from Debian, whose kernels are tried: run it on Debian")?;
+    Ok(mirror.to_owned())
+}
+
+/// Downloads packages and unpacks them into a directory, which installs nothing. `options`: those of apt-get.
+pub(crate) fn unpack(packages: &[&str], directory: &Path, options: &[String]) -> Result<()> {
+    let shell = shell()?;
+    let downloads = directory.join("download");
+    shell.create_dir(&downloads)?;
+    shell.change_dir(&downloads);
+    // `apt-get download` gives up root's rights, which a directory of root's does not welcome; the option keeps them.
+    let download = cmd!(shell, "apt-get download -q -o APT::Sandbox::User=root {options...} {packages...}");
+    let list = packages.join(" ");
+    download.ignore_stdout().run().with_context(|| format!("download {list}"))?;
+    for file in shell.read_dir(&downloads)? {
+        cmd!(shell, "dpkg-deb --extract {file} {directory}").run().with_context(|| format!("unpack {list}"))?;
+    }
+    shell.remove_path(&downloads).with_context(|| format!("remove what was downloaded of {list}"))
+}
+
+/// Brings the lists up to date, whatever their age.
+pub(super) fn update_now() -> Result<()> {
+    update(&shell()?)
+}
+
 fn policy(shell: &Shell, name: &str) -> Option<Version> {
     let apt_cache = find("apt-cache")?;
     let policy = cmd!(shell, "{apt_cache} policy {name}").env("LC_ALL", "C").quiet().ignore_stderr().read();

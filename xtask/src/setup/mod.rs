@@ -15,6 +15,7 @@ use xshell::cmd;
 use self::packages::Package;
 use crate::workspace::{self, shell};
 
+pub(crate) use apt::{mirror, unpack};
 pub(crate) use rust::{cargo_deny, found as toolchain};
 pub(crate) use tools::path_with_tools;
 

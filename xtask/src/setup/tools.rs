@@ -4,11 +4,10 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use xshell::cmd;
+use anyhow::Result;
 
 use super::{announce, apt};
-use crate::workspace::{find, shell, target};
+use crate::workspace::{find, target};
 
 /// Where packages are unpacked.
 fn directory() -> PathBuf {
@@ -24,17 +23,9 @@ pub(super) fn prometheus() -> Result<()> {
     // From Debian 13 on promtool is a package of its own.
     let packages = apt::known(&["prometheus", "promtool"])?;
     announce("unpacking prometheus");
-    let shell = shell()?;
-    shell.create_dir(&directory)?;
-    shell.change_dir(&directory);
-    // `apt-get download` gives up root's rights, which a directory of root's does not welcome; the option keeps them.
-    let download = cmd!(shell, "apt-get download -q -o APT::Sandbox::User=root {packages...}");
-    download.run().context("download prometheus")?;
-    for file in shell.read_dir(&directory)?.into_iter().filter(|file| file.extension().is_some_and(|it| it == "deb")) {
-        cmd!(shell, "dpkg-deb --extract {file} {directory}").run().context("unpack prometheus")?;
-        shell.remove_path(file)?;
-    }
-    Ok(())
+    let unpack = || apt::unpack(&packages, &directory, &[]);
+    // Lists of yesterday may name packages that are gone today.
+    unpack().or_else(|_| apt::update_now().and_then(|()| unpack()))
 }
 
 /// The search path with these programs at its end.
