@@ -2,6 +2,7 @@
 //! own progress, and starts the one that was asked for.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -54,7 +55,14 @@ fn launch(arguments: &[String]) -> Result<ExitCode, String> {
 
 /// Becomes the task. Returns only if that fails.
 fn start(task: &Path, arguments: &[String]) -> io::Error {
-    clean(&mut Command::new(task)).args(arguments).exec()
+    clean(&mut Command::new(task)).args(arguments).env("PATH", path_of_root(env::var_os("PATH"))).exec()
+}
+
+/// A search path with the directories of root's programs at its end, which the path of the user lacks who calls this by `sudo`.
+fn path_of_root(path: Option<OsString>) -> OsString {
+    let mut path = path.unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/sbin:/sbin");
+    path
 }
 
 /// Without what cargo told this program about its own package: build scripts of some crates take it for a change of theirs.
