@@ -32,7 +32,7 @@ pub(crate) enum Step {
     Kernel,
     /// Network namespaces with real traffic; needs root
     Lab,
-    /// The core cases on other kernels in an emulator; needs root
+    /// A core case on other kernels in an emulator, or all of them; needs root
     TestKernels(kernels::Options),
 }
 
@@ -52,7 +52,7 @@ const STEPS: [Step; 9] = [
 /// Sets the machine up and runs all checks, up to the first that fails; says in the end how each went.
 pub(crate) fn all() -> Result<()> {
     setup::need_root("some tests need network namespaces and eBPF")?;
-    println!("test: {} checks, some 20 minutes on two cores, and as long again for building at first", STEPS.len());
+    println!("test: {} checks, some 40 minutes on two cores in a clean clone", STEPS.len());
     setup::all()?;
     let mut report = Report::default();
     let outcome = STEPS.into_iter().try_for_each(|step| report.run(step.name(), || step.run()));
