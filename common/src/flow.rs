@@ -13,10 +13,8 @@ macro_rules! flow_key {
         pub struct $name {
             /// The other end's address.
             pub remote: $address,
-            /// The pod's port; the identifier of an ICMP echo; 0 for a protocol without ports.
-            pub local_port: NetPort,
-            /// The other end's port; for an ICMP echo 1 if the other end asked, 0 if the pod did.
-            pub remote_port: NetPort,
+            /// The ports of both ends.
+            pub ports: FlowPorts,
             /// Whose flow it is, and of which protocol.
             pub holder: Holder,
         }
@@ -25,6 +23,41 @@ macro_rules! flow_key {
 
 flow_key!(FlowKey4, Addr4, "[`crate::map::FLOWS4`] and [`crate::map::PENDING4`]");
 flow_key!(FlowKey6, Addr6, "[`crate::map::FLOWS6`] and [`crate::map::PENDING6`]");
+
+/// The ports of a flow, as both keys have them: the pod's, then the other end's, each in network byte order.
+///
+/// One word, since the kernel reads keys word by word: of two halves stored one by one a processor makes a word only once
+/// both have left its store buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct FlowPorts(u32);
+
+impl FlowPorts {
+    /// `local`: the pod's port; the identifier of an ICMP echo; 0 for a protocol without ports. `remote`: the other end's
+    /// port; for an ICMP echo 1 if the other end asked, 0 if the pod did.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(local: NetPort, remote: NetPort) -> Self {
+        let ([a, b], [c, d]) = (local.to_network().to_ne_bytes(), remote.to_network().to_ne_bytes());
+        Self(u32::from_ne_bytes([a, b, c, d]))
+    }
+
+    /// The pod's port.
+    #[must_use]
+    #[inline(always)]
+    pub const fn local(self) -> NetPort {
+        let [a, b, _, _] = self.0.to_ne_bytes();
+        NetPort::from_network(u16::from_ne_bytes([a, b]))
+    }
+
+    /// The other end's port.
+    #[must_use]
+    #[inline(always)]
+    pub const fn remote(self) -> NetPort {
+        let [_, _, c, d] = self.0.to_ne_bytes();
+        NetPort::from_network(u16::from_ne_bytes([c, d]))
+    }
+}
 
 /// The part of a flow's key that says whose the flow is: the IP protocol, the [`place`] where the flow is seen, the
 /// endpoint's slot, and what tells the pod's addresses apart.
@@ -221,9 +254,9 @@ fragment_key!(FragmentKey6, Addr6, "FRAGMENTS6");
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct FragmentPorts {
-    /// [`FlowKey4::local_port`] of the packet's flow.
+    /// [`FlowPorts::local`] of the packet's flow.
     pub local_port: NetPort,
-    /// [`FlowKey4::remote_port`] of the packet's flow.
+    /// [`FlowPorts::remote`] of the packet's flow.
     pub remote_port: NetPort,
     /// When it was seen: the lower half of jiffies.
     pub seen: u32,

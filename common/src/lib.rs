@@ -20,8 +20,8 @@ pub use address::{Addr4, Addr6, Block4, Block6, EPOCHS, NetPort, epoch_index4, e
 pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, OwnAddressKey, Resident, SlotWord, flags};
 pub use event::{FlowEvent, lost};
 pub use flow::{
-    EXCESS_GROUPS, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Holder, Share, Stamp,
-    excess_group, excess_place, place, share_index, state,
+    EXCESS_GROUPS, Flow, FlowKey4, FlowKey6, FlowPorts, FragmentKey4, FragmentKey6, FragmentPorts, Holder, Share,
+    Stamp, excess_group, excess_place, place, share_index, state,
 };
 pub use policy::{
     ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF, VERDICT_NONE,
@@ -105,6 +105,7 @@ shared! {
     Counter: 16, align 8;
     FlowKey4: 12, align 4;
     FlowKey6: 24, align 4;
+    FlowPorts: 4, align 4;
     Stamp: 8, align 8;
     Flow: 24, align 8;
     FragmentKey4: 16, align 4;

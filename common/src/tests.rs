@@ -89,8 +89,7 @@ fn bytes<T: Copy>(value: &T) -> &[u8] {
 fn keys_have_the_layout_the_kernel_compares() {
     let key = FlowKey4 {
         remote: Addr4::from_octets([10, 0, 0, 2]),
-        local_port: NetPort::new(0x0102),
-        remote_port: NetPort::new(0x0304),
+        ports: FlowPorts::new(NetPort::new(0x0102), NetPort::new(0x0304)),
         holder: Holder::new(6, place::EXIT, 5),
     };
     assert_eq!(bytes(&key)[..8], [10, 0, 0, 2, 1, 2, 3, 4]);

@@ -7,7 +7,7 @@
 use podgate_common::{Addr4, Addr6, Direction, Reason, protocol};
 
 use crate::packet::{ETHERNET, Frame};
-use crate::parse::{self, Fragment, HEADER6};
+use crate::parse::{self, Fragment, HEADER6, Headers};
 
 /// ICMPv6 types of neighbour discovery (RFC 4861) and multicast listener discovery (RFC 2710, RFC 3810).
 pub mod kind {
@@ -110,7 +110,8 @@ impl Message {
     /// Its headers can't be followed.
     #[inline(always)]
     pub fn read(packet: &Frame<'_>, message: &mut Self) -> Result<(), Reason> {
-        let headers = parse::ipv6(packet)?;
+        let mut headers = Headers::NONE;
+        parse::ipv6(packet, &mut headers)?;
         if headers.protocol == protocol::ICMPV6 && headers.fragment != Fragment::Later {
             message.fill(packet, &headers);
         }
@@ -118,7 +119,7 @@ impl Message {
     }
 
     #[inline(always)]
-    fn fill(&mut self, packet: &Frame<'_>, headers: &parse::Headers) {
+    fn fill(&mut self, packet: &Frame<'_>, headers: &Headers) {
         let (at, length) = (headers.l4, headers.end - headers.l4);
         let Some(fixed) = packet.load::<[u32; 10]>(ETHERNET) else { return };
         if length < 8 {
@@ -294,7 +295,7 @@ impl Message {
 
 /// Which headers stand between the IPv6 header and the message.
 #[inline(always)]
-fn framing(packet: &Frame<'_>, headers: &parse::Headers) -> Framing {
+fn framing(packet: &Frame<'_>, headers: &Headers) -> Framing {
     /// A hop-by-hop header before ICMPv6 with a router alert for MLD (RFC 2711), padded behind it or before.
     const ALERTS: [[u32; 2]; 2] = [
         [u32::from_ne_bytes([58, 0, 5, 2]), u32::from_ne_bytes([0, 0, 1, 0])],

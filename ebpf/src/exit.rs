@@ -274,7 +274,9 @@ fn unwrapped<const L3: u32>(packet: &Packet<'_, L3>, word: SlotWord) -> Option<R
 /// is no neighbour of those beyond the tunnel.
 #[inline(always)]
 fn is_own<F: Family, const L3: u32>(packet: &Packet<'_, L3>, config: &EndpointConfig) -> bool {
-    F::headers(packet).is_ok_and(|headers| !finds_neighbours(packet, &headers))
+    let mut headers = Headers::NONE;
+    F::headers(packet, &mut headers).is_ok()
+        && !finds_neighbours(packet, &headers)
         && F::ends(packet).is_ok_and(|(source, _)| {
             !source.is_unspecified() && (source == F::of(config) || config.flags & flags::ROUTES != 0)
         })

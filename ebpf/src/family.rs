@@ -3,8 +3,9 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
 use podgate_common::{
-    Addr4, Addr6, BackendKey, Direction, EndpointConfig, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6,
-    FragmentPorts, Frontend, FrontendKey4, FrontendKey6, Holder, NetPort, Reason, epoch_index4, epoch_index6,
+    Addr4, Addr6, BackendKey, Direction, EndpointConfig, Flow, FlowKey4, FlowKey6, FlowPorts, FragmentKey4,
+    FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6, Holder, NetPort, Reason, epoch_index4,
+    epoch_index6,
 };
 
 use crate::maps;
@@ -63,8 +64,8 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn is_dhcp_source(self) -> bool;
     /// Whether this is a link-local address of the pod in a slot.
     fn is_link_local_of(self, slot: u32) -> bool;
-    /// The IP headers of a packet of this family.
-    fn headers<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason>;
+    /// Reads the IP headers of a packet of this family.
+    fn headers<const L3: u32>(packet: &Packet<'_, L3>, headers: &mut Headers) -> Result<(), Reason>;
     /// What a fragment of this family has in common with the others of its packet.
     fn fragment_id<const L3: u32>(packet: &Packet<'_, L3>) -> Result<FragmentId, Reason>;
     /// The addresses of a packet of this family, the source first.
@@ -168,7 +169,7 @@ macro_rules! family {
 
             #[inline(always)]
             fn flow_key(remote: Self, ports: (NetPort, NetPort), holder: Holder) -> $flow_key {
-                $flow_key { remote, local_port: ports.0, remote_port: ports.1, holder }
+                $flow_key { remote, ports: FlowPorts::new(ports.0, ports.1), holder }
             }
 
             #[inline(always)]
@@ -183,7 +184,7 @@ macro_rules! family {
 
             #[inline(always)]
             fn ports(key: &$flow_key) -> (NetPort, NetPort) {
-                (key.local_port, key.remote_port)
+                (key.ports.local(), key.ports.remote())
             }
 
             #[inline(always)]
@@ -302,8 +303,8 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn headers<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
-                parse::$headers(packet)
+            fn headers<const L3: u32>(packet: &Packet<'_, L3>, headers: &mut Headers) -> Result<(), Reason> {
+                parse::$headers(packet, headers)
             }
 
             #[inline(always)]

@@ -62,6 +62,11 @@ pub struct Headers {
     pub fragment: Fragment,
 }
 
+impl Headers {
+    /// Headers that say nothing.
+    pub const NONE: Self = Self { protocol: 0, l4: 0, end: 0, fragment: Fragment::Whole };
+}
+
 /// What kind of packet the transport header makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -118,9 +123,9 @@ impl Transport {
     }
 }
 
-/// The IPv4 header.
+/// Reads the IPv4 header into `headers`: a place, for the reason that [`read_transport`] gives.
 #[inline(always)]
-pub fn ipv4<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
+pub fn ipv4<const L3: u32>(packet: &Packet<'_, L3>, headers: &mut Headers) -> Result<(), Reason> {
     let [first, second, third] = packet.read::<[u32; 3]>(L3 as usize).ok_or(Reason::Malformed)?;
     let [version_ihl, _tos, length_high, length_low] = first.to_ne_bytes();
     let [_, _, offset_high, offset_low] = second.to_ne_bytes();
@@ -130,8 +135,11 @@ pub fn ipv4<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
     if version_ihl >> 4 != 4 || header < 20 || L3 + header > end || end > packet.length() || protocol == 0 {
         return Err(Reason::Malformed);
     }
-    let fragment = fragment4(u16::from_be_bytes([offset_high, offset_low]), protocol)?;
-    Ok(Headers { protocol, l4: L3 + header, end, fragment })
+    headers.fragment = fragment4(u16::from_be_bytes([offset_high, offset_low]), protocol)?;
+    headers.protocol = protocol;
+    headers.l4 = L3 + header;
+    headers.end = end;
+    Ok(())
 }
 
 /// What an IPv4 fragment has in common with the others.
@@ -168,9 +176,9 @@ fn end_of_packet<const L3: u32>(packet: &Packet<'_, L3>, length: u32, from: u32)
     if length == 0 && packet.is_gso() { packet.length() } else { from + length }
 }
 
-/// The IPv6 header with its extensions.
+/// Reads the IPv6 header with its extensions into `headers`.
 #[inline(always)]
-pub fn ipv6<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
+pub fn ipv6<const L3: u32>(packet: &Packet<'_, L3>, headers: &mut Headers) -> Result<(), Reason> {
     let [first, second] = packet.read::<[u32; 2]>(L3 as usize).ok_or(Reason::Malformed)?;
     let [length_high, length_low, next_header, _] = second.to_ne_bytes();
     let end = end_of_packet(packet, u32::from(u16::from_be_bytes([length_high, length_low])), L3 + HEADER6);
@@ -181,7 +189,11 @@ pub fn ipv6<const L3: u32>(packet: &Packet<'_, L3>) -> Result<Headers, Reason> {
     if is_extension(next_header) {
         walk = follow_extensions(packet, next_header, L3 + HEADER6, end)?;
     }
-    Ok(Headers { protocol: walk.protocol, l4: walk.l4, end, fragment: walk.fragment() })
+    headers.fragment = walk.fragment();
+    headers.protocol = walk.protocol;
+    headers.l4 = walk.l4;
+    headers.end = end;
+    Ok(())
 }
 
 /// What an IPv6 fragment has in common with the others.

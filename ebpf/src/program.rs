@@ -230,7 +230,8 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     direction: Direction,
     place: u8,
 ) -> Result<(), NoScene> {
-    let headers = F::headers(packet)?;
+    let mut headers = Headers::NONE;
+    F::headers(packet, &mut headers)?;
     let mut ports = Ports::NONE;
     read_ports::<F, L3>(packet, endpoint, &headers, direction, &mut ports)?;
     if ports.kind == Kind::IcmpError {

@@ -8,7 +8,7 @@ use crate::family::Family;
 use crate::flow::{self, Scene};
 use crate::maps;
 use crate::packet::{self, Frame, Packet};
-use crate::parse;
+use crate::parse::{self, Headers};
 use crate::program::{self, Endpoint};
 
 /// What happens to an ICMP error at a pod's hook. Reads the packet anew: errors are rare, and the stack of the BPF machine is
@@ -54,7 +54,8 @@ fn read<'a, F: Family, const L3: u32>(
     place: u8,
     scene: &mut MaybeUninit<Scene<'a, F>>,
 ) -> Result<(), Reason> {
-    let error = F::headers(packet)?;
+    let mut error = Headers::NONE;
+    F::headers(packet, &mut error)?;
     // What is read of the packet in it stands at offsets from the error's own headers, wherever those begin.
     let frame = Frame::new(packet.context());
     let about = F::embedded(&frame, &error)?;

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use podgate_common::{
-    Addr4, Addr6, Direction, Flow, FlowKey4, FlowKey6, Holder, NetPort, Stamp, VERDICT_NONE, place, protocol, state,
+    Addr4, Addr6, Direction, Flow, FlowKey4, FlowKey6, FlowPorts, Holder, NetPort, Stamp, VERDICT_NONE, place,
+    protocol, state,
 };
 
 use crate::apply::epoch_of;
@@ -86,14 +87,16 @@ fn entry(connection: &Connection, generation: u32, epoch: u32) -> Flow {
 
 fn key4(slot: u32, connection: &Connection) -> Option<FlowKey4> {
     let IpAddr::V4(remote) = connection.remote else { return None };
-    let (local_port, remote_port) = (NetPort::new(connection.local_port), NetPort::new(connection.remote_port));
     let holder = Holder::new(protocol::TCP, place::POD, slot);
-    Some(FlowKey4 { remote: Addr4::from_octets(remote.octets()), local_port, remote_port, holder })
+    Some(FlowKey4 { remote: Addr4::from_octets(remote.octets()), ports: ports(connection), holder })
 }
 
 fn key6(slot: u32, connection: &Connection) -> Option<FlowKey6> {
     let IpAddr::V6(remote) = connection.remote else { return None };
-    let (local_port, remote_port) = (NetPort::new(connection.local_port), NetPort::new(connection.remote_port));
     let holder = Holder::new(protocol::TCP, place::POD, slot);
-    Some(FlowKey6 { remote: Addr6::from_octets(remote.octets()), local_port, remote_port, holder })
+    Some(FlowKey6 { remote: Addr6::from_octets(remote.octets()), ports: ports(connection), holder })
+}
+
+fn ports(connection: &Connection) -> FlowPorts {
+    FlowPorts::new(NetPort::new(connection.local_port), NetPort::new(connection.remote_port))
 }

@@ -30,6 +30,16 @@ fn frame6(first: u8, extensions: &[&[u8]], payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+fn headers4(packet: &Packet<'_>) -> Result<Headers, Reason> {
+    let mut headers = Headers::NONE;
+    ipv4(packet, &mut headers).map(|()| headers)
+}
+
+fn headers6(packet: &Packet<'_>) -> Result<Headers, Reason> {
+    let mut headers = Headers::NONE;
+    ipv6(packet, &mut headers).map(|()| headers)
+}
+
 const UDP: [u8; 8] = [0x30, 0x39, 0, 53, 0, 8, 0, 0];
 
 fn transport(packet: &Packet<'_>, headers: &Headers, plain: u32) -> Result<Transport, Reason> {
@@ -42,11 +52,11 @@ fn ports_of(frame: &[u8], headers: &Headers, plain: u32) -> Result<(u16, u16), R
 }
 
 fn udp4(frame: &[u8]) -> Result<(u16, u16), Reason> {
-    ports_of(frame, &ipv4(&Frame::new(frame))?, HEADER4)
+    ports_of(frame, &headers4(&Frame::new(frame))?, HEADER4)
 }
 
 fn udp6(frame: &[u8]) -> Result<(u16, u16), Reason> {
-    ports_of(frame, &ipv6(&Frame::new(frame))?, HEADER6)
+    ports_of(frame, &headers6(&Frame::new(frame))?, HEADER6)
 }
 
 #[test]
@@ -94,7 +104,7 @@ fn too_many_or_misplaced_extension_headers_are_malformed() {
 
 #[test]
 fn fragments_are_told_apart_and_never_lend_payload_as_ports() {
-    let part = |frame: Vec<u8>| ipv4(&Frame::new(&frame)).map(|headers| headers.fragment);
+    let part = |frame: Vec<u8>| headers4(&Frame::new(&frame)).map(|headers| headers.fragment);
     let id = |frame: Vec<u8>| fragment_id4(&Frame::new(&frame));
     let expected = FragmentId { id: u32::from(u16::from_ne_bytes([0x12, 0x34])), protocol: 17 };
     assert_eq!(part(frame4(&[], 0x4000, 17, &UDP)), Ok(Fragment::Whole), "don't fragment");
@@ -109,12 +119,12 @@ fn fragments_are_told_apart_and_never_lend_payload_as_ports() {
 #[test]
 fn ipv6_fragments_carry_the_next_header_of_the_fragment_header() {
     let later = frame6(44, &[&[60, 0, 0, 9, 1, 2, 3, 4]], &[0; 16]);
-    let headers = ipv6(&Frame::new(&later)).expect("a later fragment");
+    let headers = headers6(&Frame::new(&later)).expect("a later fragment");
     assert_eq!(headers.fragment, Fragment::Later);
     let expected = FragmentId { id: u32::from_ne_bytes([1, 2, 3, 4]), protocol: 60 };
     assert_eq!(fragment_id6(&Frame::new(&later)), Ok(expected));
     let tiny = frame6(44, &[&[6, 0, 0, 8, 1, 2, 3, 4]], &[0; 16]);
-    assert_eq!(ipv6(&Frame::new(&tiny)), Err(Reason::FragmentTiny));
+    assert_eq!(headers6(&Frame::new(&tiny)), Err(Reason::FragmentTiny));
 }
 
 #[test]
@@ -156,7 +166,7 @@ fn tcp_needs_its_whole_header() {
         let mut segment = vec![0, 80, 0x30, 0x39, 0, 0, 0, 0, 0, 0, 0, 0, offset, 0x02, 0, 0, 0, 0, 0, 0];
         segment.resize(length, 0);
         let frame = frame4(&[], 0, 6, &segment);
-        let headers = ipv4(&Frame::new(&frame)).expect("IPv4");
+        let headers = headers4(&Frame::new(&frame)).expect("IPv4");
         transport(&Frame::new(&frame), &headers, HEADER4).map(|t| t.tcp_flags)
     };
     assert_eq!([tcp(0x50, 20), tcp(0x60, 24), tcp(0xf0, 60)], [Ok(2); 3]);
@@ -168,7 +178,7 @@ fn tcp_needs_its_whole_header() {
 fn echoes_are_keyed_by_identifier_and_by_who_asked() {
     let ports = |icmp_type, direction| {
         let frame = frame4(&[], 0, 1, &[icmp_type, 0, 0, 0, 0x12, 0x34, 0, 1]);
-        let headers = ipv4(&Frame::new(&frame)).expect("IPv4");
+        let headers = headers4(&Frame::new(&frame)).expect("IPv4");
         let transport = transport(&Frame::new(&frame), &headers, HEADER4).expect("ICMP");
         (transport.local_port(direction).number(), transport.remote_port(direction).to_network())
     };
@@ -182,7 +192,7 @@ fn icmp_of_the_other_family_is_a_protocol_like_any_other() {
     for icmp_type in [1, 3, 8, 128, 129, 134, 135, 136, 143] {
         let message = [icmp_type, 0, 0, 0, 0x12, 0x34, 0, 1];
         let (four, six) = (frame4(&[], 0, 58, &message), frame6(1, &[], &message));
-        let headers = [ipv4(&Frame::new(&four)), ipv6(&Frame::new(&six))].map(|headers| headers.expect("IP"));
+        let headers = [headers4(&Frame::new(&four)), headers6(&Frame::new(&six))].map(|headers| headers.expect("IP"));
         let seen = [(&four, &headers[0], HEADER4), (&six, &headers[1], HEADER6)]
             .map(|(frame, headers, plain)| transport(&Frame::new(frame), headers, plain));
         assert_eq!(seen, [Ok(Transport::PORTLESS); 2], "type {icmp_type}");
@@ -194,7 +204,7 @@ fn an_icmp_error_leads_to_the_packet_it_is_about() {
     let inner = &frame4(&[1; 4], 0, 17, &UDP)[14..];
     let error = frame4(&[], 0, 1, &[&[3, 4, 0, 0, 0, 0, 5, 0], inner].concat());
     let packet = Frame::new(&error);
-    let about = embedded4(&packet, &ipv4(&packet).expect("IPv4")).expect("an embedded packet");
+    let about = embedded4(&packet, &headers4(&packet).expect("IPv4")).expect("an embedded packet");
     let ports = embedded_transport(&packet, &about.headers).map(|t| (t.source.number(), t.destination.number()));
     assert_eq!((about.source.octets(), about.destination.octets()), ([10, 0, 0, 1], [10, 0, 0, 2]));
     assert_eq!(ports, Ok((12345, 53)));
@@ -205,7 +215,7 @@ fn an_icmp_error_about_a_later_fragment_or_too_short_is_about_nothing() {
     let about = |inner: &[u8]| {
         let error = frame4(&[], 0, 1, &[&[3, 4, 0, 0, 0, 0, 5, 0], inner].concat());
         let packet = Frame::new(&error);
-        embedded4(&packet, &ipv4(&packet)?).and_then(|about| embedded_transport(&packet, &about.headers))
+        embedded4(&packet, &headers4(&packet)?).and_then(|about| embedded_transport(&packet, &about.headers))
     };
     assert_eq!(about(&frame4(&[], 7, 17, &UDP)[14..]), Err(Reason::IcmpUnrelated));
     assert_eq!(about(&frame4(&[], 0, 17, &UDP)[14..38]), Err(Reason::IcmpUnrelated));
@@ -225,7 +235,7 @@ proptest! {
         let at = if version == 0x60 { 20 } else { 23 };
         if let Some(field) = bytes.get_mut(at) { *field = protocol; }
         let packet = Frame::new(&bytes);
-        for (headers, plain) in [(ipv4(&packet), HEADER4), (ipv6(&packet), HEADER6)] {
+        for (headers, plain) in [(headers4(&packet), HEADER4), (headers6(&packet), HEADER6)] {
             let Ok(headers) = headers else { continue };
             prop_assert!(headers.l4 <= headers.end && headers.end as usize <= bytes.len());
             if !matches!(headers.fragment, Fragment::Later) {

@@ -1,7 +1,7 @@
 use std::thread;
 use std::time::Duration;
 
-use podgate_common::{Addr4, Flow, FlowKey4, Holder, InterfaceSlot, NetPort, SlotWord, Stamp, map, place};
+use podgate_common::{Addr4, Flow, FlowKey4, FlowPorts, Holder, InterfaceSlot, NetPort, SlotWord, Stamp, map, place};
 use podgate_policy::op::{EndpointPolicies, Op};
 
 use super::sandbox::{Pod, deny_all, enforce, sandbox, unpinned, with_both_hooks};
@@ -57,8 +57,7 @@ fn when_generations_run_out_all_flows_are_forgotten_and_endpoints_born_anew() {
         datapath.apply(&[Op::Switch { slot: 1, policies: deny_all() }]).unwrap();
         let key = FlowKey4 {
             remote: Addr4::from_octets([10, 0, 1, 1]),
-            local_port: NetPort::new(80),
-            remote_port: NetPort::new(1025),
+            ports: FlowPorts::new(NetPort::new(80), NetPort::new(1025)),
             holder: Holder::new(6, place::POD, 1),
         };
         let flow = Flow { stamp: Stamp::new(1, 0), ..Flow::default() };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use podgate_common::{Addr4, Direction, Flow, FlowKey4, Holder, NetPort, Reason, SlotWord, map, place};
+use podgate_common::{Addr4, Direction, Flow, FlowKey4, FlowPorts, Holder, NetPort, Reason, SlotWord, map, place};
 use podgate_policy::op::Op;
 
 use super::sandbox::{Pod, deny_all, enforce, pinned, run, sandbox, with_both_hooks};
@@ -140,8 +140,7 @@ fn an_interface_with_the_index_of_one_that_is_gone_is_attached_like_any_other() 
 fn flow_key(port: u16) -> FlowKey4 {
     FlowKey4 {
         remote: Addr4::from_octets([10, 0, 1, 1]),
-        local_port: NetPort::new(port),
-        remote_port: NetPort::new(1025),
+        ports: FlowPorts::new(NetPort::new(port), NetPort::new(1025)),
         holder: Holder::new(17, place::POD, 3),
     }
 }
