@@ -3,6 +3,8 @@
 mod architecture;
 mod ask;
 mod demo;
+#[cfg(test)]
+mod documented;
 mod e2e;
 mod ebpf;
 mod fresh;

@@ -37,7 +37,7 @@ pub(crate) enum Step {
 }
 
 /// In the order in which a mistake is found soonest.
-const STEPS: [Step; 9] = [
+pub(crate) const STEPS: [Step; 9] = [
     Step::Fmt,
     Step::Lint,
     Step::Doc,
@@ -85,7 +85,8 @@ pub(crate) fn one(step: Step) -> Result<()> {
 }
 
 impl Step {
-    fn name(self) -> &'static str {
+    /// As it is called on the command line.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Fmt => "fmt",
             Self::Lint => "lint",
