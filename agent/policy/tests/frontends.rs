@@ -1,5 +1,7 @@
 //! The addresses of Services, kept up to date one Service at a time.
 
+mod cases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -7,8 +9,10 @@ use podgate_policy::model::{Labels, ObjectKey};
 use podgate_policy::services::{Frontends, Service, ServiceForm, TrafficPolicy};
 use proptest::collection::vec;
 use proptest::option;
-use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
+use proptest::prelude::{Strategy, prop_assert_eq, proptest};
 use proptest::sample::{select, subsequence};
+
+use crate::cases::cases;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -129,7 +133,7 @@ fn from_scratch<'s>(services: impl Iterator<Item = &'s Service>) -> Vec<IpAddr> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn addresses_after_any_changes_are_those_from_scratch(

@@ -2,6 +2,8 @@
 
 mod audit;
 mod bounds;
+#[path = "../cases/mod.rs"]
+mod cases;
 mod churn;
 mod properties;
 mod races;

@@ -4,11 +4,12 @@ use podgate_policy::plan::{Plan, Planner};
 use podgate_policy::tables::{Judgement, Mirror};
 use proptest::prelude::*;
 
+use crate::cases::cases;
 use crate::support::build::{ingress, key, pod, pods};
 use crate::support::generate::{beginning, history, remotes};
 use crate::support::judge::{Probe, allowing, expected, meanwhile, probes, would_be_denied};
 use crate::support::world::{Edit, World};
-use crate::support::{ROOMY, allowed, cases};
+use crate::support::{ROOMY, allowed};
 
 fn all_probes(world: &World) -> Vec<Probe> {
     probes(world.endpoints.keys().copied(), &remotes())

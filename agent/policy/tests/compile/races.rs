@@ -6,11 +6,12 @@ use podgate_policy::plan::{Plan, Planner};
 use podgate_policy::tables::{Mirror, Place};
 use proptest::prelude::*;
 
+use crate::cases::cases;
 use crate::support::build::{ingress, key, namespace, pod, pods};
 use crate::support::generate::{history, remotes};
 use crate::support::judge::{Expected, Probe, meanwhile, probes};
 use crate::support::world::{Edit, World};
-use crate::support::{ROOMY, allowed, cases};
+use crate::support::{ROOMY, allowed};
 
 /// A protocol, and the class of one of its ports.
 type PortClass = (Protocol, u16);

@@ -5,10 +5,11 @@ use podgate_policy::plan::{Plan, Planner, Subject};
 use podgate_policy::tables::{Judgement, Limits, Mirror, Table};
 use proptest::prelude::*;
 
+use crate::cases::cases;
+use crate::support::allowed;
 use crate::support::generate::{history, remotes};
 use crate::support::judge::{expected, meanwhile, probes};
 use crate::support::world::World;
-use crate::support::{allowed, cases};
 
 /// Limits of which some are far too small for what the generator makes.
 fn tight() -> impl Strategy<Value = Limits> {

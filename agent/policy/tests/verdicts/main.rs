@@ -2,6 +2,8 @@
 
 mod audit;
 mod backends;
+#[path = "../cases/mod.rs"]
+mod cases;
 mod diff;
 mod expectations;
 mod explain;

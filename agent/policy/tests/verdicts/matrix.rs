@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
+use proptest::prelude::{prop_assert_eq, proptest};
 
 use podgate_policy::cluster::Cluster;
 use podgate_policy::evaluate::{Party, Traffic, routes, verdict};
 use podgate_policy::matrix::{PortChoice, Row, matrix, render};
 use podgate_policy::model::{Pod, Protocol};
 
+use crate::cases::cases;
 use crate::random;
 use crate::world::{
     World, block, egress, host_on, ingress, key, matching, named, one, peers, pods, pods_in, ports, serving,
@@ -49,7 +50,7 @@ fn pair_is_allowed(cluster: &Cluster, from: &Pod, to: &Pod, traffic: Traffic) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn matrix_of_listed_ports_is_the_verdict_of_every_pair(world in random::contested()) {

@@ -11,9 +11,10 @@ use podgate_policy::model::{ObjectKey, Phase, Pod, Protocol};
 use podgate_policy::services::{Endpoint, EndpointSlice, Service, ServiceForm, ServicePort, TargetPort, TrafficPolicy};
 use proptest::collection::vec;
 use proptest::option;
-use proptest::prelude::{ProptestConfig, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::sample::select;
 
+use crate::cases::cases;
 use crate::random;
 use crate::service_world::{endpoint, ips, leads, service, slice, terminating, unready};
 use crate::world::{World, key};
@@ -234,7 +235,7 @@ fn asks(cluster: &Cluster) -> impl Iterator<Item = Ask<'_>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn backends_are_judged_as_the_evaluator_judges_each(world in cluster()) {
