@@ -229,8 +229,11 @@ impl<F: Family> Scene<'_, F> {
 /// Removes a flow that may be gone already.
 #[inline(always)]
 fn forget<K>(table: &aya_ebpf::maps::LruHashMap<K, Flow>, key: &K) {
-    // Err means that there was none, which is what is wanted.
-    let _absent = table.remove(key);
+    // Mostly there is none. To look takes no lock; to remove what is not there does.
+    if table.get_ptr(key).is_some() {
+        // Err means that it has gone meanwhile, which is what is wanted.
+        let _absent = table.remove(key);
+    }
 }
 
 /// Notes that a flow has one more packet. The entry is shared by all CPUs: it is written only when something changes.
