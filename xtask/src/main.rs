@@ -54,7 +54,8 @@ enum Task {
         remove: bool,
     },
     /// Run the README's first command, a release build and the first command again on minimal Debians made with
-    /// debootstrap, which have rustup's toolchain, old package lists and misleading tools. Takes most of an hour each
+    /// debootstrap, which have rustup's toolchain, old package lists and misleading tools. Takes most of an hour each; with
+    /// `--only test` all checks are run there
     TestFresh(fresh::Options),
     /// Build the container image, an OCI layout in a tar archive, for all processors; needs no Docker
     Image(image::Options),

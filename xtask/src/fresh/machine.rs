@@ -20,9 +20,11 @@ const PROXIES: [&str; 7] = ["cargo", "cargo-clippy", "cargo-fmt", "clippy-driver
 const OLD_LINKER: &str = "usr/local/bin/bpf-linker";
 const OLD_LINKER_TEXT: &str = "#!/bin/sh\n[ \"$1\" = --version ] && echo 'bpf-linker 0.9.15' && exit\n\
                                echo 'the old bpf-linker was run' >&2\nexit 1\n";
-/// What the mount namespace has, seen from outside of the root `$1`; `$2` is rustup's directory. The machine has a BPF file
-/// system of its own.
+/// What the mount namespace has, seen from outside of the root `$1`; `$2` is rustup's directory. The root is a mount, as
+/// runc leaves no other for that of a container (pivot_root(2)). The machine has a BPF file system of its own, and the control
+/// groups of this one.
 const ENTER: &str = r#"
+mount --bind "$1" "$1"
 mount -t proc proc "$1/proc"
 mount --rbind /sys "$1/sys"
 if mountpoint -q "$1/sys/fs/bpf"; then umount "$1/sys/fs/bpf"; fi
@@ -138,9 +140,9 @@ impl Machine {
         println!("installing decoys: {packages}");
         let install = format!("apt-get update -q && apt-get install -y -q --no-install-recommends {packages}");
         ensure!(self.run(&["sh", "-c", &install])?.succeeded(), "the decoys could not be installed");
-        // Lists of three months ago know nothing of the source that has the newer packages.
+        // Lists of more than a year ago know nothing of the source that has the newer packages.
         write(&list, &format!("deb {} {name} main\ndeb {} {name}-security main\n", sources.main, sources.security))?;
-        let old = "touch -d '90 days ago' /var/lib/apt/lists /var/lib/apt/lists/partial /var/lib/apt/lists/*_*";
+        let old = "touch -d '400 days ago' /var/lib/apt/lists /var/lib/apt/lists/partial /var/lib/apt/lists/*_*";
         ensure!(self.run(&["sh", "-c", old])?.succeeded(), "the lists could not be made old");
         let linker = self.path.join(OLD_LINKER);
         write(&linker, OLD_LINKER_TEXT)?;
