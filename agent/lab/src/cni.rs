@@ -121,8 +121,9 @@ impl Plugin {
     }
 }
 
-/// The first directory that has the plugins; starting one from a directory without them says what is missing.
-pub(crate) fn plugins() -> PathBuf {
+/// The first directory that has the CNI plugins; starting one from a directory without them says what is missing.
+#[must_use]
+pub fn plugins() -> PathBuf {
     let found = DIRECTORIES.iter().find(|directory| Path::new(directory).join("ptp").exists());
     PathBuf::from(found.unwrap_or(&DIRECTORIES[0]))
 }

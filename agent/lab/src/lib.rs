@@ -57,6 +57,7 @@ mod wiring;
 pub use agent::{Agent, RunningAgent};
 pub use capability::Capability;
 pub use chain::{Chain, Started};
+pub use cni::plugins;
 pub use connection::{Connection, End};
 pub use error::{Error, Result};
 pub use foreign::{Answer, ForeignLink, Hook, Place, add_foreign_filter};

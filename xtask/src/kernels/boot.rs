@@ -73,6 +73,9 @@ pub(crate) fn run(image: &Image, programs: &Programs) -> Result<Outcome> {
     if !console.contains(guest::ALL_PASSED) {
         bail!("a test failed; the console's last lines:\n{}", tail(&console));
     }
+    if let Some(name) = programs.tests.iter().flat_map(|tests| tests.names).find(|name| !was_run(&console, name)) {
+        bail!("no test of this name was run: {name}");
+    }
     Ok(Outcome { release: image.release().to_owned(), passed: passed(&console), took: start.elapsed() })
 }
 
@@ -103,6 +106,11 @@ fn passed(console: &str) -> usize {
     results.filter_map(|result| result.split(' ').next()?.parse::<usize>().ok()).sum()
 }
 
+/// Whether a test with this in its name has passed.
+fn was_run(console: &str, name: &str) -> bool {
+    console.lines().any(|line| line.starts_with("test ") && line.contains(name) && line.trim().ends_with("ok"))
+}
+
 fn tail(console: &str) -> String {
     let lines: Vec<&str> = console.lines().collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
@@ -117,5 +125,11 @@ mod tests {
         let console =
             "test a ... ok\r\ntest result: ok. 3 passed; 0 failed\r\n\ntest result: ok. 12 passed; 0 failed\r\n";
         assert_eq!(passed(console), 15);
+    }
+
+    #[test]
+    fn a_test_that_was_not_run_is_missed() {
+        let console = "test shop::one ... ok\r\ntest shop::two ... FAILED\r\nthree\r\n";
+        assert_eq!(["one", "shop::one", "two", "three"].map(|name| was_run(console, name)), [true, true, false, false]);
     }
 }

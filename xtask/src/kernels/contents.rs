@@ -13,7 +13,9 @@ use super::{Programs, Tests};
 use crate::workspace::{find, shell};
 
 /// Programs that labs run.
-const TOOLS: [&str; 1] = ["ip"];
+const TOOLS: [&str; 3] = ["ip", "nft", "conntrack"];
+/// CNI plugins that labs run, where they find them.
+const PLUGINS: [&str; 3] = ["ptp", "bridge", "host-local"];
 
 /// The initramfs for a kernel.
 pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
@@ -38,6 +40,10 @@ pub(crate) fn initramfs(image: &Image, programs: &Programs) -> Result<Vec<u8>> {
         archive.file(&format!("bin/{tool}"), &read(&path)?);
         add_libraries(&shell, &mut archive, &path)?;
     }
+    for path in PLUGINS.map(|plugin| podgate_lab::plugins().join(plugin)) {
+        archive.file(&path.to_string_lossy(), &read(&path)?);
+        add_libraries(&shell, &mut archive, &path)?;
+    }
     let line = |tests: &Tests| format!("{} {}", tests.program.display(), tests.names.join(" "));
     let tests: Vec<String> = programs.tests.iter().map(line).collect();
     archive.file(guest::TESTS, tests.join("\n").as_bytes());
@@ -53,9 +59,10 @@ fn stripped(shell: &Shell, program: &Path) -> Result<Vec<u8>> {
     read(&copy)
 }
 
-/// Adds the libraries and the loader that a program needs, where it looks for them.
+/// Adds the libraries and the loader that a program needs, where it looks for them: none for one that is linked statically,
+/// as CNI plugins are in some distributions, at which `ldd` fails.
 fn add_libraries(shell: &Shell, archive: &mut Archive, program: &Path) -> Result<()> {
-    let listed = cmd!(shell, "ldd {program}").quiet().read();
+    let listed = cmd!(shell, "ldd {program}").quiet().ignore_status().ignore_stderr().read();
     let listed = listed.with_context(|| format!("list the libraries of {}", program.display()))?;
     for path in listed.lines().flat_map(str::split_whitespace).filter(|word| word.starts_with('/')) {
         archive.file(path, &read(Path::new(path))?);

@@ -11,8 +11,18 @@ use super::Series;
 use crate::setup;
 use crate::workspace::{shell, target};
 
-/// The modules that labs and podgate need; what they depend on is found out.
-const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
+/// The modules that labs and podgate need, since nothing loads them on demand; what they depend on is found out.
+const MODULES: [&str; 9] = [
+    "veth",
+    "sch_ingress",
+    "cls_bpf",
+    "br_netfilter",
+    "nf_conntrack_netlink",
+    "nft_chain_nat",
+    "nft_masq",
+    "nft_nat",
+    "nft_numgen",
+];
 
 /// Where packages have modules that don't have them in `lib`, which is a link to `usr/lib` where they are installed.
 const MODULES_OF_KERNELS: &str = "usr/lib/modules";

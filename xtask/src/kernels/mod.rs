@@ -1,4 +1,5 @@
-//! `cargo xtask test-kernels`: the core cases on the distribution's other kernels, booted in an emulator.
+//! `cargo xtask test-kernels`: the core cases, and those of the lab that use what the core does not, on the distribution's
+//! other kernels, booted in an emulator.
 
 mod archive;
 mod boot;
@@ -88,14 +89,28 @@ impl Options {
 }
 
 /// Tests of one program, by package and target: all, or those with one of these in their names. They use nothing but the
-/// podgate binary and `ip`.
+/// podgate binary and what `contents` puts beside it.
 type Chosen = (&'static str, &'static str, &'static [&'static str]);
 
 /// What is run with all other checks: in a guest the verifier takes a minute for each start of an agent.
 const SHORT: &[Chosen] = &[("agent", "core", &["a_rule_allows_its_peers_and_ports_and_nothing_else"])];
 
 /// What is run where kernels are asked for.
-const LONG: &[Chosen] = &[("agent/lab", "routed", &[]), ("agent", "core", &[])];
+const LONG: &[Chosen] = &[("agent/lab", "routed", &[]), ("agent", "core", &[]), ("agent", "lab", LAB)];
+
+/// The fewest cases of the lab that together use every helper, map, hook and netlink message that the core leaves out: the exits
+/// of Services and connection tracking, the take-over by another start, events, fragments, bridges, lookup of sockets, and the CNI
+/// plugin. `iptables`, tunnels and TCX, which the oldest kernels do not have, are left to the lab.
+const LAB: &[&str] = &[
+    "services::verdict::a_rule_speaks_of_the_backends_port_and_not_of_the_services",
+    "life::restart::with_clsact_the_agent_may_die_and_return_without_a_denied_packet_passing_or_an_allowed_one_lost",
+    "flows::counters_policies_rules_and_flows_agree_with_what_was_sent",
+    "packets::fragments::an_allowed_datagram_larger_than_the_mtu_arrives_and_so_does_its_answer",
+    "packets::fragments::of_a_denied_datagram_larger_than_the_mtu_no_fragment_enters",
+    "packets::discovery::no_pod_is_a_router_for_another",
+    "pick_up::a_connection_older_than_its_pods_isolation_goes_on_whichever_end_speaks_first",
+    "cni::waits::a_pod_starts_when_it_is_known_and_enforced_and_the_result_is_the_one_before",
+];
 
 /// Whether the machine has packages from Debian, whose kernels these are.
 pub(crate) fn are_offered() -> bool {
