@@ -12,8 +12,9 @@ use super::{Programs, contents, guest};
 use crate::workspace::find;
 
 /// Emulation without hardware support takes its time, on a busy machine many times as long. A guest that works says which
-/// test it is done with every few seconds; one whose console is silent for so long hangs.
-const SILENCE: Duration = Duration::from_secs(300);
+/// test it is done with; those that start the agent more than once, two at a time, take minutes. One whose console is silent
+/// for so long hangs.
+const SILENCE: Duration = Duration::from_secs(900);
 /// The end of any guest's patience.
 const LIMIT: Duration = Duration::from_secs(3600);
 const MEGABYTES: &str = "1024";
