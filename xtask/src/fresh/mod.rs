@@ -79,13 +79,15 @@ impl Release {
     }
 }
 
-/// Runs the parts in each root.
+/// Runs the parts in each root. What was wrong with commands that succeeded is said at the end, since what comes after them may
+/// take an hour.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::for_fresh()?;
+    let mut complaints = Vec::new();
     for release in &options.roots {
         let machine = Machine::make(*release, options.mirror.as_deref(), options.keep)?;
         for part in &options.only {
-            part.run(&machine).with_context(|| {
+            let found = part.run(&machine).with_context(|| {
                 format!(
                     "{} on a fresh {}; its root is left at {}",
                     part.name(),
@@ -93,11 +95,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                     machine.path().display()
                 )
             })?;
+            let place = format!("{} on a fresh {}", part.name(), release.name());
+            complaints.extend(found.into_iter().map(|complaint| format!("{place}: {complaint}")));
         }
         if !options.keep {
             machine.remove()?;
         }
     }
+    ensure!(complaints.is_empty(), "{}", complaints.join("; "));
     Ok(())
 }
 
@@ -112,7 +117,8 @@ impl Part {
         }
     }
 
-    fn run(self, machine: &Machine) -> Result<()> {
+    /// Runs it; what was wrong with it although it succeeded.
+    fn run(self, machine: &Machine) -> Result<Vec<String>> {
         println!("\n== {} on a fresh {}", self.name(), machine.release().name());
         let watched = match self {
             Self::Setup => {
@@ -126,13 +132,12 @@ impl Part {
         };
         println!("== {} on a fresh {}: {watched}", self.name(), machine.release().name());
         ensure!(watched.succeeded(), "the command failed");
-        let complaints = self.complaints(&watched);
-        ensure!(complaints.is_empty(), "{}", complaints.join("; "));
         if self == Self::Build {
             let podgate = root().join("target/release/podgate");
             ensure!(machine.run(&[&podgate.to_string_lossy(), "--version"])?.succeeded(), "podgate does not run");
         }
-        machine.check_decoys()
+        machine.check_decoys()?;
+        Ok(self.complaints(&watched))
     }
 
     /// What was wrong with a command that succeeded.
