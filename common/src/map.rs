@@ -112,7 +112,7 @@ maps! {
     /// Per-CPU array of u64 by the indexes in [`crate::lost`].
     EVENTS_LOST = 3;
     /// Per-CPU array of u64 by the indexes in [`crate::exits`]: packets at exit hooks.
-    EXITS = 3;
+    EXITS = 4;
 }
 
 /// The maps that outlive a start of the agent: flows and counts, which the programs of the next one go on with. All other

@@ -31,8 +31,10 @@ pub mod exits {
     pub const ALLOWED: u32 = 0;
     /// Deferred packets that were judged and dropped.
     pub const DENIED: u32 = 1;
-    /// Packets of pods that came without their tag.
+    /// Packets of pods that came without a tag.
     pub const UNTAGGED: u32 = 2;
+    /// Packets of pods that came with a tag of another start's tables, which says nothing here.
+    pub const OTHERS_TAG: u32 = 3;
 }
 
 /// A key of [`crate::map::CLASS_ROWS`]: which row a policy has for the peers of a class.

@@ -82,7 +82,7 @@ pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Option<Origin> {
     let tag = packet.tag();
     if !tag.is_present() {
         let ifindex = packet.ingress_ifindex();
-        return match lost_tag(packet, ifindex) {
+        return match lost_tag(packet, ifindex, exits::UNTAGGED) {
             None => Some(Origin::by_interface(packet, ifindex)),
             Some(tag) => arrive_tagged(packet, slot, tag),
         };
@@ -94,7 +94,7 @@ pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Option<Origin> {
     if tag.is_judged() {
         return Some(Origin::ELSEWHERE);
     }
-    match lost_tag(packet, packet.ingress_ifindex()) {
+    match lost_tag(packet, packet.ingress_ifindex(), exits::OTHERS_TAG) {
         Some(tag) => arrive_tagged(packet, slot, tag),
         None => {
             refuse_stranger(packet);
@@ -146,9 +146,10 @@ fn arrive_tagged(packet: &Packet<'_>, slot: u32, tag: Tag) -> Option<Origin> {
 }
 
 /// The tag that a packet should have that came in by this interface: a pod's, or a bridge that pods hang on, where the
-/// address tells which. The pod's own hook has seen to it that the address is the pod's.
+/// address tells which. The pod's own hook has seen to it that the address is the pod's. It is counted by an index of
+/// [`podgate_common::exits`].
 #[inline(always)]
-fn lost_tag<const L3: u32>(packet: &Packet<'_, L3>, ifindex: u32) -> Option<Tag> {
+fn lost_tag<const L3: u32>(packet: &Packet<'_, L3>, ifindex: u32, counter: u32) -> Option<Tag> {
     if ifindex == 0 {
         return None;
     }
@@ -159,7 +160,7 @@ fn lost_tag<const L3: u32>(packet: &Packet<'_, L3>, ifindex: u32) -> Option<Tag>
     if slot == 0 {
         return None;
     }
-    events::count_exit(exits::UNTAGGED);
+    events::count_exit(counter);
     Some(Tag::deferred(maps::SET.load(), slot, false))
 }
 
@@ -193,7 +194,8 @@ pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
         return TC_ACT_UNSPEC;
     }
     if !tag.is_present() || tag.set() != maps::SET.load() {
-        match lost_tag(&packet, packet.ingress_ifindex()) {
+        let counter = if tag.is_present() { exits::OTHERS_TAG } else { exits::UNTAGGED };
+        match lost_tag(&packet, packet.ingress_ifindex(), counter) {
             Some(lost) => tag = lost,
             None if !tag.is_present() => return TC_ACT_UNSPEC,
             None => {

@@ -38,9 +38,12 @@ pub struct Exits {
     pub allowed: u64,
     /// Deferred ones that were judged and dropped.
     pub denied: u64,
-    /// Those that came without their pod's tag, which another program on their way clears. They were judged by the
-    /// interface that they came from.
+    /// Those that came from a pod without a tag: a program on their way has cleared it, or none of podgate's was at the
+    /// pod's interface yet, or any more. They were judged by the interface that they came from.
     pub untagged: u64,
+    /// Those that came from a pod with a tag of another start's tables, while one start took over from another. They were
+    /// judged likewise.
+    pub others_tag: u64,
 }
 
 /// What the programs had no room for.
@@ -214,7 +217,8 @@ impl Datapath {
     pub fn exits(&self) -> Result<Exits, Error> {
         let values: Vec<u64> = per_cpu(self.maps.exits(), map::EXITS, 0, map::capacity::EXITS, self.cpus)?;
         let at = |index: u32| values.iter().skip(index as usize * self.cpus).take(self.cpus).sum();
-        Ok(Exits { allowed: at(exits::ALLOWED), denied: at(exits::DENIED), untagged: at(exits::UNTAGGED) })
+        let [allowed, denied] = [at(exits::ALLOWED), at(exits::DENIED)];
+        Ok(Exits { allowed, denied, untagged: at(exits::UNTAGGED), others_tag: at(exits::OTHERS_TAG) })
     }
 }
 

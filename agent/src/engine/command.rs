@@ -75,6 +75,27 @@ pub(crate) enum Command {
     Check(Check),
 }
 
+impl Command {
+    /// Whether it puts programs on interfaces or takes them off, or follows an interface that is gone.
+    pub(super) const fn touches_hooks(&self) -> bool {
+        match self {
+            Self::Release { .. }
+            | Self::Confine { .. }
+            | Self::Unconfine { .. }
+            | Self::Attach { .. }
+            | Self::Guard { .. }
+            | Self::FinishTakeover => true,
+            Self::Identify { .. }
+            | Self::Isolate { .. }
+            | Self::Apply { .. }
+            | Self::Defer { .. }
+            | Self::Lead { .. }
+            | Self::Own { .. }
+            | Self::Check(_) => false,
+        }
+    }
+}
+
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {

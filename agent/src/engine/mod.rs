@@ -34,6 +34,7 @@ mod report;
 mod setup;
 mod shell;
 mod state;
+mod tags;
 mod tenant;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -21,7 +21,7 @@ use super::state::State;
 use crate::status::{
     AnomalyStatus, ApplyStatus, AttributionStatus, CounterStatus, DeviceStatus, InterfaceStatus, LastErrorStatus,
     PodState, PodStatus, PolicyStatus, ProblemCount, ProblemStatus, ServicesAt, ServicesStatus, SourceErrorStatus,
-    SourceStatus, Status, TableStatus, WindowStatus,
+    SourceStatus, Status, TableStatus, UntaggedStatus, WindowStatus,
 };
 
 /// What the kernel counted for one slot, direction and reason.
@@ -243,7 +243,11 @@ impl State {
             devices: self.devices().collect(),
             allowed: exits.allowed,
             denied: exits.denied,
-            untagged: exits.untagged,
+            untagged: UntaggedStatus {
+                takeover: exits.others_tag,
+                changing: self.tags.told().changing,
+                standing: self.tags.told().standing,
+            },
         }
     }
 

@@ -86,6 +86,7 @@ pub(crate) async fn run(mut inputs: Inputs, state: State, datapath: Datapath, me
     let mut beside = Beside::start()?;
     let mut drain = interval(DRAIN_INTERVAL);
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    engine.look_for_losses();
     engine.state.take_view(inputs.views.borrow_and_update().clone());
     engine.state.take_source_status(inputs.source.status.borrow_and_update().clone());
     let mut next_audit = Instant::now();
@@ -344,6 +345,10 @@ impl Engine {
     }
 
     fn look_for_losses(&mut self) {
+        match self.datapath.exits() {
+            Ok(exits) => self.state.tags.look(exits.untagged),
+            Err(error) => tracing::warn!(%error, "cannot read how many packets came without their tag"),
+        }
         match self.datapath.lost() {
             Ok(lost) => self.losses.look(lost, self.state.node()).into_iter().for_each(|line| self.flows.push(line)),
             Err(error) => tracing::warn!(%error, "cannot read how many events were lost"),

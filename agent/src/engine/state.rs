@@ -29,6 +29,7 @@ use super::names::Names;
 use super::neighbours::Neighbours;
 use super::planning::{Made, Planning, Work};
 use super::setup::{Config, Left, Room, Services};
+use super::tags::Tags;
 use super::upkeep::{Check, Upkeep};
 use super::windows::Windows;
 use crate::status::RepairStatus;
@@ -85,6 +86,7 @@ pub(crate) struct State {
     pub(super) apply_error: Option<String>,
     pub(super) repairs: RepairStatus,
     pub(super) attribution: Attribution,
+    pub(super) tags: Tags,
     /// Whether other policies may isolate pods of this node than [`Self::attribution`] was told.
     reattribute: bool,
 }
@@ -139,6 +141,7 @@ impl State {
             apply_error: None,
             repairs: RepairStatus::default(),
             attribution,
+            tags: Tags::default(),
             reattribute: false,
         }
     }
@@ -222,6 +225,9 @@ impl State {
     pub(crate) fn report(&mut self, command: Command, outcome: Outcome, now: Instant) {
         if let Outcome::Failed { .. } = outcome {
             self.errors += 1;
+        }
+        if command.touches_hooks() || outcome == Outcome::Repaired {
+            self.tags.hooks_changed();
         }
         match (command, outcome) {
             (Command::Check(check), outcome) => self.checked(check, outcome, now),

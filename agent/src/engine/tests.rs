@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use podgate_datapath::FormerSlot;
 use podgate_datapath::binding::{Handover, PodId};
+use podgate_datapath::{Exits, FormerSlot};
 use podgate_policy::model::{ObjectKey, Phase, Pod};
 use podgate_policy::op::{EndpointPolicy, Op};
 use podgate_policy::services::Node;
@@ -17,7 +17,7 @@ use super::testing::{NOW, deny_all, host, limits, never, pod, pod_states, run, s
 use super::upkeep::Check;
 use super::*;
 use crate::handover::PodRecord;
-use crate::status::{AnomalyStatus, PodState, RepairStatus, Status};
+use crate::status::{AnomalyStatus, PodState, RepairStatus, Status, UntaggedStatus};
 
 fn status(state: &State) -> Status {
     state.status(Reading::default(), NOW)
@@ -579,6 +579,21 @@ fn what_is_enforced_is_to_be_remembered_once_for_each_change() {
     state.take_view(host(&[]));
     run(&mut state, now, never);
     assert_eq!(state.take_enforced(), Some(Enforced::default()));
+}
+
+#[test]
+fn packets_without_a_tag_are_told_apart_by_whether_hooks_stood() {
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+    state.tags.look(100);
+    run(&mut state, Instant::now(), never);
+    for total in [103, 103, 103, 108, 108] {
+        state.tags.look(total);
+    }
+    let exits = Exits { others_tag: 7, ..Exits::default() };
+    let told = state.status(Reading { exits, ..Reading::default() }, NOW).services.untagged;
+    assert_eq!(told, UntaggedStatus { takeover: 7, changing: 3, standing: 5 });
 }
 
 #[test]

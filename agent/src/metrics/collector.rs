@@ -16,7 +16,7 @@ use super::names::{self, Metric};
 use crate::engine::ANOMALY_KINDS;
 use crate::status::{
     AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, PodState, PodStatus, RepairStatus,
-    ServicesAt, SourceStatus, Status,
+    ServicesAt, SourceStatus, Status, UntaggedStatus,
 };
 
 /// The reasons that have a series for every pod from its start, so that a rate sees the first packet.
@@ -120,7 +120,9 @@ impl StatusCollector {
         family(encoder, &names::DEVICES, devices.into_iter().map(|(hooked, n)| (vec![("hooked", hooked)], n)))?;
         let exits = [("allowed", services.allowed), ("denied", services.denied)];
         family(encoder, &names::EXITS, exits.into_iter().map(|(verdict, n)| (vec![("verdict", verdict)], n)))?;
-        single(encoder, &names::EXITS_UNTAGGED, services.untagged)
+        let UntaggedStatus { takeover, changing, standing } = services.untagged;
+        let untagged = [("takeover", takeover), ("changing", changing), ("standing", standing)];
+        family(encoder, &names::EXITS_UNTAGGED, untagged.into_iter().map(|(hooks, n)| (vec![("hooks", hooks)], n)))
     }
 
     fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

@@ -79,7 +79,8 @@ metrics! {
     EXITS = Counter "podgate_exit_judgements",
         "Packets to Services judged where they leave the node or enter a pod, by verdict.";
     EXITS_UNTAGGED = Counter "podgate_exit_untagged",
-        "Packets of pods that came to an exit hook without podgate's tag: another program on the node clears it.";
+        "Packets of pods that came to an exit hook without the agent's tag, by how hooks were: taken over from another agent, \
+        changing with interfaces, or standing: then something on the packets' way clears it.";
     READY = Gauge "podgate_ready", "Whether the agent is ready, as /readyz says: 1 or 0.";
     EVENTS_LOST = Counter "podgate_events_lost",
         "Denials, and allowed flows, that `podgate flows` does not show, for the rate limit or a full ring. They are counted.";

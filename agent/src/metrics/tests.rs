@@ -8,7 +8,7 @@ use super::*;
 use crate::status::{
     AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, DeviceStatus, InterfaceStatus,
     PodState, PodStatus, ProblemCount, RepairStatus, ServicesAt, ServicesStatus, SourceErrorStatus, SourceStatus,
-    TableStatus,
+    TableStatus, UntaggedStatus,
 };
 
 fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
@@ -96,7 +96,7 @@ pub(super) fn full_status() -> Status {
             devices: [("eth0", true), ("odd0", false), ("odd1", false)].map(device).to_vec(),
             allowed: 6,
             denied: 8,
-            untagged: 2,
+            untagged: UntaggedStatus { takeover: 13, changing: 14, standing: 2 },
             ..ServicesStatus::default()
         },
         ..Status::default()
@@ -207,7 +207,9 @@ fn state_is_mirrored() {
         (r#"podgate_devices{hooked="false"}"#, 2.0),
         (r#"podgate_exit_judgements_total{verdict="allowed"}"#, 6.0),
         (r#"podgate_exit_judgements_total{verdict="denied"}"#, 8.0),
-        ("podgate_exit_untagged_total", 2.0),
+        (r#"podgate_exit_untagged_total{hooks="takeover"}"#, 13.0),
+        (r#"podgate_exit_untagged_total{hooks="changing"}"#, 14.0),
+        (r#"podgate_exit_untagged_total{hooks="standing"}"#, 2.0),
         ("podgate_ready", 1.0),
         (r#"podgate_events_lost_total{verdict="denied"}"#, 11.0),
         (r#"podgate_events_lost_total{verdict="allowed"}"#, 12.0),

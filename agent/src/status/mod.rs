@@ -336,9 +336,19 @@ pub(crate) struct ServicesStatus {
     pub(crate) allowed: u64,
     /// Packets that were judged there and dropped.
     pub(crate) denied: u64,
-    /// Packets that came there without their pod's tag, which another program clears: they were judged by the interface
-    /// that they came from.
-    pub(crate) untagged: u64,
+    /// Packets of pods that came there without a tag of this agent's: they were judged by the interface that they came from.
+    pub(crate) untagged: UntaggedStatus,
+}
+
+/// Packets without their tag, by what is known of the reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UntaggedStatus {
+    /// They had the tag of another start of the agent, while one took over from the other.
+    pub(crate) takeover: u64,
+    /// They had none, while hooks were put on interfaces or went with them; since the start of the agent.
+    pub(crate) changing: u64,
+    /// They had none although all hooks stood, so something on their way clears it; since the start of the agent.
+    pub(crate) standing: u64,
 }
 
 /// How long interfaces of pods were there before they were enforced, since the start of the agent.

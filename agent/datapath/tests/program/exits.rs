@@ -82,7 +82,7 @@ fn the_exit_hook_judges_by_the_address_and_port_that_the_packet_has_there() {
             assert_eq!(exit(&rig, &frame, FIRST), reason, "{name}, {pod}");
         }
     }
-    assert_eq!(exits(&rig), Exits { allowed: 6, denied: 10, untagged: 0 });
+    assert_eq!(exits(&rig), Exits { allowed: 6, denied: 10, ..Exits::default() });
 }
 
 #[test]
@@ -388,7 +388,23 @@ fn a_packet_that_lost_its_tag_is_judged_by_the_interface_that_it_came_from() {
         assert_eq!(exit(friend), [(Direction::Egress, Reason::Rule)]);
         assert_eq!(exit(stranger), [(Direction::Egress, Reason::NoRule)]);
     }
-    assert_eq!(exits(&rig), Exits { allowed: 2, denied: 2, untagged: 4 });
+    assert_eq!(exits(&rig), Exits { allowed: 2, denied: 2, untagged: 4, others_tag: 0 });
+}
+
+#[test]
+fn a_tag_of_another_start_is_counted_apart_from_a_lost_one_and_the_packet_judged_by_its_interface_too() {
+    let rig = Rig::new(Side::Open, Side::Web);
+    for Ends { pod, friend, stranger } in FAMILIES {
+        for tag in [Tag::deferred(1, SLOT + 1, false), Tag::inward(1, SLOT)] {
+            let exit = |to| rig.from_pod(rig.datapath.exit_program(), &tcp((pod, 4000), (to, 80), SYN), tag);
+            assert_eq!(exit(friend), [(Direction::Egress, Reason::Rule)]);
+            assert_eq!(exit(stranger), [(Direction::Egress, Reason::NoRule)]);
+        }
+        let entering = rig.datapath.program(Direction::Ingress);
+        rig.from_pod(entering, &tcp((pod, 4000), (pod, 80), SYN), Tag::deferred(1, SLOT + 1, false));
+    }
+    let counted = exits(&rig);
+    assert_eq!((counted.denied, counted.untagged, counted.others_tag), (4, 0, 10));
 }
 
 #[test]
@@ -406,7 +422,7 @@ fn a_packet_that_lost_its_tag_behind_a_bridge_is_judged_by_the_address_that_it_c
         assert_eq!(exit(pod, stranger), [(Direction::Egress, Reason::NoRule)]);
         assert_eq!(exit(stranger, friend), [], "no pod of this node has the address");
     }
-    assert_eq!(exits(&rig), Exits { allowed: 2, denied: 2, untagged: 4 });
+    assert_eq!(exits(&rig), Exits { allowed: 2, denied: 2, untagged: 4, others_tag: 0 });
     rig.datapath.release(SLOT).expect("an endpoint in use");
     let syn = tcp((FAMILIES[0].pod, 4000), (FAMILIES[0].stranger, 80), SYN);
     assert_eq!(rig.run_program(rig.datapath.exit_program(), &syn, &by_bridge), [], "the pod is gone");
@@ -433,4 +449,5 @@ fn a_tag_of_another_start_names_nobody_here() {
         assert_eq!(rig.exit(&syn, Tag::deferred(1, SLOT, false)), [(Direction::Egress, Reason::NoEndpoint)]);
         assert_eq!(rig.exit(&syn, Tag::judged(1, SLOT)), [], "that start has judged it");
     }
+    assert_eq!(exits(&rig), Exits { denied: 2, ..Exits::default() });
 }

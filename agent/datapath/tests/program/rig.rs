@@ -230,6 +230,12 @@ impl Rig {
         self.run_tagged(self.datapath.exit_program(), frame, tag)
     }
 
+    /// What happens to a frame with a tag that the pod sent, and that enters it or leaves the host.
+    pub(crate) fn from_pod(&self, program: BorrowedFd<'_>, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
+        let context = TestContext { ingress_ifindex: identity().ifindex, ..TestContext::default() };
+        self.run_tagged_by(program, frame, tag, &context)
+    }
+
     /// What happens to a frame with a tag that comes out of a tunnel.
     pub(crate) fn inner(&self, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
         self.run_tagged(self.datapath.inner_program(), frame, tag)

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use super::{
     CounterStatus, DropStatus, EndStatus, PodState, PodStatus, RepairStatus, ServicesAt, SourceStatus, Status,
-    WindowStatus,
+    UntaggedStatus, WindowStatus,
 };
 use table::Table;
 
@@ -125,12 +125,19 @@ fn services(status: &Status) -> String {
     if services.frontends_denied > 0 {
         let _ = write!(line, "; {} of Services DENIED for want of room", plural(services.frontends_denied, "port"));
     }
-    if services.untagged > 0 {
+    let UntaggedStatus { takeover, changing, standing } = services.untagged;
+    if takeover + changing > 0 {
         let _ = write!(
             line,
-            "; {} came without their tag, judged by where they came from: the agent or a pod's sandbox was replaced, or, if the \
-             number grows, another program clears it",
-            services.untagged
+            "; {} came without this agent's tag while agents or pods' interfaces were replaced, judged by where they came from",
+            takeover + changing
+        );
+    }
+    if standing > 0 {
+        let _ = write!(
+            line,
+            "; {standing} LOST THEIR TAG while nothing was replaced, judged by where they came from: something on their way \
+             clears it"
         );
     }
     if services.left_out > 0 {

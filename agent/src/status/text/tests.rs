@@ -1,6 +1,7 @@
 use super::*;
 use crate::status::{
     InterfaceStatus, LastErrorStatus, PolicyStatus, ProblemStatus, ServicesAt, ServicesStatus, TableStatus,
+    UntaggedStatus,
 };
 
 fn pod(name: &str, state: PodState) -> PodStatus {
@@ -81,9 +82,17 @@ fn one_line_tells_what_is_judged_at_the_exit_and_what_is_in_the_way_of_it() {
     let expected = "  egress to 1 address of Services and 4 of this node is judged at the exit, by the real destination: \
                     5 allowed, 0 denied";
     assert_eq!(line(&status), expected);
-    (status.services.untagged, status.services.left_out) = (2, 3);
-    let more = "; 2 came without their tag, judged by where they came from: the agent or a pod's sandbox was replaced, \
-                or, if the number grows, another program clears it; NO ROOM for 3 more addresses";
+    status.services.untagged = UntaggedStatus { takeover: 140, changing: 9, standing: 0 };
+    let replaced = "; 149 came without this agent's tag while agents or pods' interfaces were replaced, judged by where they \
+                    came from";
+    assert_eq!(line(&status), format!("{expected}{replaced}"), "nobody is accused");
+    status.services = ServicesStatus {
+        untagged: UntaggedStatus { standing: 2, ..UntaggedStatus::default() },
+        left_out: 3,
+        ..status.services
+    };
+    let more = "; 2 LOST THEIR TAG while nothing was replaced, judged by where they came from: something on their way clears \
+                it; NO ROOM for 3 more addresses";
     assert_eq!(line(&status), format!("{expected}{more}"));
 }
 
