@@ -13,7 +13,7 @@ use netlink_packet_route::tc::{
 use podgate_common::Direction;
 
 use super::request::{Failure, request};
-use super::{failed, hook_name};
+use super::{Standing, failed, hook_name};
 use crate::load::Classifier;
 use crate::{Error, sys};
 
@@ -45,9 +45,9 @@ impl Filter {
 pub(super) fn attach_first(program: BorrowedFd<'_>, classifier: Classifier, ifindex: u32) -> Result<bool, Error> {
     let direction = classifier.direction();
     let id = sys::program_id(program).map_err(|error| failed(ifindex, direction, "looking", &error))?;
-    let is_first = |filters: &[Filter]| filters.first().is_some_and(|first| first.program == Some(id));
+    let standing = |filters: &[Filter]| Standing::among(filters.iter().map(|filter| filter.program), id);
     // Without the qdisc the kernel knows no such hook.
-    if filters(ifindex, direction).is_ok_and(|filters| is_first(&filters)) {
+    if filters(ifindex, direction).is_ok_and(|filters| standing(&filters) == Standing::First) {
         return Ok(false);
     }
     ensure_qdisc(ifindex, direction)?;
@@ -60,16 +60,11 @@ pub(super) fn attach_first(program: BorrowedFd<'_>, classifier: Classifier, ifin
     for other in before.iter().filter(|filter| filter.is_ours() && filter.handle != handle) {
         delete(other.handle, ifindex, direction)?;
     }
-    if is_first(&filters(ifindex, direction)?) {
-        return Ok(true);
-    }
-    Err(Error::Attach {
-        ifindex,
-        reason: format!(
-            "another filter keeps putting itself before podgate's at the {} hook: give it a higher preference",
-            hook_name(direction)
-        ),
-    })
+    let now = standing(&filters(ifindex, direction)?);
+    now.must_be_first(ifindex, direction, |hook| {
+        format!("another filter keeps putting itself before podgate's at the {hook} hook: give it a higher preference")
+    })?;
+    Ok(true)
 }
 
 /// Removes our filters from a hook. The qdisc stays: others may use it.

@@ -176,6 +176,43 @@ impl Hooks {
     }
 }
 
+/// Where a program of ours stands at a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    First,
+    /// Others run before it.
+    Behind,
+    /// It is not there: the interface is gone, and its index perhaps another's now, or it is one of another network
+    /// namespace; or somebody has taken off what was there.
+    Absent,
+}
+
+impl Standing {
+    /// Where a program stands among those at a hook, in the order in which they run.
+    fn among(programs: impl IntoIterator<Item = Option<u32>>, ours: u32) -> Self {
+        match programs.into_iter().position(|program| program == Some(ours)) {
+            Some(0) => Self::First,
+            Some(_) => Self::Behind,
+            None => Self::Absent,
+        }
+    }
+
+    /// What to say of a program that was just put first, unless it is. `behind`: what others that stand before it are, at a
+    /// hook. Only who is there is accused: interfaces go with their pods at any moment.
+    fn must_be_first(self, ifindex: u32, direction: Direction, behind: fn(&str) -> String) -> Result<(), Error> {
+        let hook = hook_name(direction);
+        let reason = match self {
+            Self::First => return Ok(()),
+            Self::Behind => behind(hook),
+            Self::Absent => format!(
+                "podgate's program was put at its {hook} hook and is not there: the interface went away, or into another \
+                 network namespace, or the hook was cleared"
+            ),
+        };
+        Err(Error::Attach { ifindex, reason })
+    }
+}
+
 fn failed(ifindex: u32, direction: Direction, action: &str, error: &std::io::Error) -> Error {
     match error.raw_os_error() {
         Some(libc::ENODEV) => Error::Gone { ifindex },
@@ -205,6 +242,23 @@ pub(crate) fn programs_at(hook: Hook, ifindex: u32, direction: Direction) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_program_is_accused_only_where_it_stands_before_ours() {
+        let said = |programs: &[u32]| {
+            let standing = Standing::among(programs.iter().copied().map(Some), 7);
+            let behind = |hook: &str| format!("something is first at the {hook} hook");
+            standing.must_be_first(3, Direction::Ingress, behind).map_err(|error| error.to_string())
+        };
+        let interface = "can't attach to the interface with index 3:";
+        let accused = format!("{interface} something is first at the egress hook");
+        let absent = format!(
+            "{interface} podgate's program was put at its egress hook and is not there: the interface went away, or into \
+             another network namespace, or the hook was cleared"
+        );
+        assert_eq!([said(&[7]), said(&[7, 9]), said(&[9, 7])], [Ok(()), Ok(()), Err(accused)]);
+        assert_eq!([said(&[]), said(&[9])], [Err(absent.clone()), Err(absent)]);
+    }
 
     #[test]
     fn tcx_is_used_where_the_kernel_has_it_unless_told_otherwise() {

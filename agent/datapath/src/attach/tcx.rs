@@ -5,18 +5,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use podgate_common::Direction;
 
-use super::{failed, hook_name};
+use super::{Standing, failed};
 use crate::load::{Classifier, Programs};
 use crate::{Error, sys};
-
-/// Where a link's program stands at a hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    First,
-    Behind,
-    /// The interface is gone, and its index another's now; or it is one of another network namespace.
-    Absent,
-}
 
 /// Makes a new link before all others, and sees that it is.
 pub(super) fn link_first(program: BorrowedFd<'_>, ifindex: u32, direction: Direction) -> Result<OwnedFd, Error> {
@@ -25,24 +16,13 @@ pub(super) fn link_first(program: BorrowedFd<'_>, ifindex: u32, direction: Direc
         let standing = standing(sys::link_info(link.as_fd())?, ifindex, direction)?;
         Ok((link, standing))
     };
-    match attempt().map_err(|error| failed(ifindex, direction, "linking", &error))? {
-        (link, Standing::First) => Ok(link),
-        (_, Standing::Behind) => Err(Error::Attach {
-            ifindex,
-            reason: format!(
-                "another TCX program keeps putting itself before podgate's at the {} hook: order it after podgate's",
-                hook_name(direction)
-            ),
-        }),
-        // Nobody else's doing: interfaces go with their pods.
-        (_, Standing::Absent) => Err(Error::Attach {
-            ifindex,
-            reason: format!(
-                "the interface went away, or into another network namespace, while its {} hook was linked",
-                hook_name(direction)
-            ),
-        }),
-    }
+    let (link, standing) = attempt().map_err(|error| failed(ifindex, direction, "linking", &error))?;
+    standing.must_be_first(ifindex, direction, |hook| {
+        format!(
+            "another TCX program keeps putting itself before podgate's at the {hook} hook: order it after podgate's"
+        )
+    })?;
+    Ok(link)
 }
 
 /// What came of a link that was there.
@@ -98,12 +78,8 @@ fn standing(link: sys::LinkInfo, ifindex: u32, direction: Direction) -> io::Resu
     if link.ifindex != ifindex {
         return Ok(Standing::Absent);
     }
-    let place = sys::tcx_programs(ifindex, direction)?.iter().position(|&program| program == link.program);
-    Ok(match place {
-        Some(0) => Standing::First,
-        Some(_) => Standing::Behind,
-        None => Standing::Absent,
-    })
+    let programs = sys::tcx_programs(ifindex, direction)?;
+    Ok(Standing::among(programs.into_iter().map(Some), link.program))
 }
 
 /// Takes a link's program off its hook at once, whoever else holds the link.

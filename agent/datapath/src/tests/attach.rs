@@ -143,6 +143,13 @@ fn an_interface_may_be_renamed_or_gone() {
         assert_eq!(device(renamed.ifindex), "other");
         enforce(&mut datapath, 2, &gone, deny_all());
         run("ip link del pod2");
+        let left = programs_at(hook, gone.ifindex, Direction::Ingress).map_err(|error| error.to_string());
+        let told = match hook {
+            // The kernel lists no filters of an interface that is not there: that accuses nobody.
+            Hook::Clsact => Ok(vec![]),
+            _ => Err("can't attach to the interface with index 102: the interface is gone".to_owned()),
+        };
+        assert_eq!(left, told);
         datapath.release(2).unwrap();
         datapath.release(1).unwrap();
 
