@@ -110,6 +110,8 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
             }
             !unwanted
         });
+        // What one large plan took is not kept for the next.
+        self.touched.shrink_to_fit();
         deletes
     }
 

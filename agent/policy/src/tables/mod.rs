@@ -194,7 +194,7 @@ impl Tables {
             self.stage_endpoint(slot, &wants);
         }
         self.peers.stage(desired.peers, &mut self.policies);
-        self.drop_unwritten_port_classes();
+        self.policies.rows.settle();
     }
 
     /// The first table that is asked for too much, if any.
@@ -254,7 +254,7 @@ impl Tables {
                 self.policies.rows.remove_range(protocol, range);
             }
         }
-        self.drop_unwritten_port_classes();
+        self.policies.rows.settle();
     }
 
     /// Whether there are more groups than room.

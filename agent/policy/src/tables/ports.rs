@@ -27,6 +27,8 @@ pub(crate) struct PortClasses {
     fresh: BTreeSet<Span>,
     empty: BTreeSet<PortClassId>,
     last: PortClassId,
+    /// No plan has written a later class.
+    written: PortClassId,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +42,8 @@ struct Range {
 pub(crate) struct Class {
     /// The ranges that its ports are in, sorted.
     pub(crate) ranges: Vec<Span>,
+    /// Whether the rows that were there when it was made, or later, say something of it.
+    pub(crate) filled: bool,
     stretches: u32,
 }
 
@@ -58,12 +62,13 @@ impl PortClasses {
         Self {
             ranges: BTreeMap::new(),
             stretches: BTreeMap::from([(0, 0)]),
-            classes: BTreeMap::from([(0, Class { ranges: Vec::new(), stretches: 1 })]),
+            classes: BTreeMap::from([(0, Class { ranges: Vec::new(), filled: false, stretches: 1 })]),
             ids: HashMap::from([(Vec::new(), 0)]),
             unused: BTreeSet::new(),
             fresh: BTreeSet::new(),
             empty: BTreeSet::new(),
             last: 0,
+            written: 0,
         }
     }
 
@@ -114,9 +119,16 @@ impl PortClasses {
         self.unused.intersection(&self.fresh).copied().collect()
     }
 
-    /// Notes that a plan has written every range.
+    /// Notes that a plan has written every range and class.
     pub(crate) fn mark_written(&mut self) {
         self.fresh.clear();
+        self.written = self.last;
+    }
+
+    /// Classes that no port has any more and that no plan has written: as ranges come one by one, each divides the classes
+    /// of those before it.
+    pub(crate) fn passing(&self) -> Vec<PortClassId> {
+        self.empty.range(self.written + 1..).copied().collect()
     }
 
     /// Lets go of a range without rows.
@@ -125,6 +137,13 @@ impl PortClasses {
         self.ranges.remove(&range);
         self.unused.remove(&range);
         self.fresh.remove(&range);
+    }
+
+    /// A class, about which rows are to say something from now on.
+    pub(crate) fn fill(&mut self, id: PortClassId) -> Option<&Class> {
+        let class = self.classes.get_mut(&id)?;
+        class.filled = true;
+        Some(class)
     }
 
     /// A class.
@@ -231,7 +250,7 @@ impl PortClasses {
             }
         }
         self.ids.insert(ranges.clone(), id);
-        self.classes.entry(id).or_insert(Class { ranges, stretches: 0 });
+        self.classes.entry(id).or_insert(Class { ranges, filled: false, stretches: 0 });
         reshaped.made.insert(id);
         id
     }

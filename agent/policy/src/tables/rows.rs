@@ -45,6 +45,9 @@ pub(crate) struct Rows {
     pub(crate) headers: Image<RowId, RowHeader>,
     /// Rules by row and port class.
     pub(crate) row_ports: Image<(RowId, Protocol, PortClassId), RuleId>,
+    /// Rows and port classes that are new since [`Self::settle`]: [`Self::row_ports`] does not say all of them yet.
+    new_rows: BTreeSet<RowId>,
+    new_classes: BTreeSet<(Protocol, PortClassId)>,
 }
 
 #[derive(Debug)]
@@ -66,6 +69,8 @@ impl Rows {
             reshaped: BTreeSet::new(),
             headers: Image::default(),
             row_ports: Image::default(),
+            new_rows: BTreeSet::new(),
+            new_classes: BTreeSet::new(),
         }
     }
 
@@ -88,8 +93,19 @@ impl Rows {
         for &(range, _) in &key.ranges {
             self.reshape(range.protocol, |classes, reshaped| classes.add_row(span(range), id, reshaped));
         }
-        self.fill_row(id, &key);
+        self.new_rows.insert(id);
         id
+    }
+
+    /// Says in rows what they say of port classes, where one of the two is new. Once for all, since ranges that come after
+    /// each other make classes that are gone with the next.
+    pub(crate) fn settle(&mut self) {
+        for (protocol, id) in std::mem::take(&mut self.new_classes) {
+            self.fill_class(protocol, id);
+        }
+        for id in std::mem::take(&mut self.new_rows) {
+            self.fill_row(id);
+        }
     }
 
     /// Gives back a hold. A row that the kernel never had is gone at once, another with [`Self::collect`].
@@ -120,7 +136,7 @@ impl Rows {
 
     /// Removes a port class that no port has.
     pub(crate) fn remove_class(&mut self, protocol: Protocol, id: PortClassId) {
-        let Some(class) = self.classes[protocol as usize].remove(id) else { return };
+        let Some(class) = self.classes[protocol as usize].remove(id).filter(|class| class.filled) else { return };
         for row in self.classes[protocol as usize].rows_of(&class) {
             if let Some(row) = self.rows.get_mut(&row) {
                 row.ports.remove(&(protocol, id));
@@ -146,23 +162,33 @@ impl Rows {
         }
     }
 
-    /// Changes port classes, and says in every row what it says of the new ones.
+    /// Changes port classes.
     fn reshape(&mut self, protocol: Protocol, change: impl FnOnce(&mut PortClasses, &mut Reshaped)) {
         let mut reshaped = Reshaped::default();
         change(&mut self.classes[protocol as usize], &mut reshaped);
         self.reshaped.extend(reshaped.ports.into_iter().map(|span| (protocol, span)));
-        for id in reshaped.made {
-            let classes = &self.classes[protocol as usize];
-            let Some(class) = classes.get(id) else { continue };
-            for row in classes.rows_of(class) {
-                let Some(state) = self.rows.get_mut(&row) else { continue };
-                fill(&mut self.row_ports, row, state, protocol, id, class);
-            }
+        self.new_classes.extend(reshaped.made.into_iter().map(|id| (protocol, id)));
+        for id in self.classes[protocol as usize].passing() {
+            self.new_classes.remove(&(protocol, id));
+            self.remove_class(protocol, id);
         }
     }
 
-    fn fill_row(&mut self, id: RowId, key: &RowKey) {
+    fn fill_class(&mut self, protocol: Protocol, id: PortClassId) {
+        let classes = &mut self.classes[protocol as usize];
+        if classes.fill(id).is_none() {
+            return;
+        }
+        let Some(class) = classes.get(id) else { return };
+        for row in classes.rows_of(class) {
+            let Some(state) = self.rows.get_mut(&row) else { continue };
+            fill(&mut self.row_ports, row, state, protocol, id, class);
+        }
+    }
+
+    fn fill_row(&mut self, id: RowId) {
         let Some(row) = self.rows.get_mut(&id) else { return };
+        let key = Arc::clone(&row.key);
         for &(range, _) in &key.ranges {
             let classes = &self.classes[range.protocol as usize];
             for class_id in classes.classes_of(span(range)) {
@@ -182,6 +208,9 @@ fn fill(
     class_id: PortClassId,
     class: &Class,
 ) {
+    if row.ports.contains(&(protocol, class_id)) {
+        return;
+    }
     if let Some(rule) = row.key.rule(protocol, class) {
         row.ports.insert((protocol, class_id));
         row_ports.set((id, protocol, class_id), rule);
@@ -190,4 +219,48 @@ fn fill(
 
 fn span(range: PortRange) -> Span {
     (range.first, range.last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row with these ranges of TCP ports.
+    fn row(ranges: &[Span]) -> RowKey {
+        let range = |&(first, last): &Span| (PortRange { protocol: Protocol::Tcp, first, last }, 1);
+        RowKey { header: RowHeader::default(), ranges: ranges.iter().map(range).collect() }
+    }
+
+    /// As many rows, each with one range that is in those of all before it.
+    fn nested(count: u16) -> Rows {
+        let mut rows = Rows::new();
+        for n in 1..=count {
+            rows.hold(row(&[(n, u16::MAX - n)]));
+        }
+        rows
+    }
+
+    #[test]
+    fn ranges_that_come_one_by_one_leave_no_classes_that_no_port_has() {
+        let mut rows = nested(100);
+        let classes = &rows.classes[Protocol::Tcp as usize];
+        assert_eq!((classes.len(), classes.empty().len(), rows.row_ports.len()), (100, 0, 0));
+        rows.settle();
+        let of_all = (1..=100).sum();
+        assert_eq!((rows.row_ports.len(), rows.row_ports.puts().len()), (of_all, of_all));
+    }
+
+    #[test]
+    fn a_class_that_was_settled_and_not_written_goes_with_what_rows_say_of_it() {
+        let mut rows = nested(1);
+        rows.settle();
+        let all: Vec<_> = rows.row_ports.puts();
+        assert_eq!(all.len(), 1);
+        let mut rows = nested(1);
+        rows.settle();
+        rows.hold(row(&[(1, u16::MAX)]));
+        rows.settle();
+        // The second range has the ports of the first and one more: two classes, of which the first row says one.
+        assert_eq!((rows.classes[Protocol::Tcp as usize].len(), rows.row_ports.len()), (2, 3));
+    }
 }

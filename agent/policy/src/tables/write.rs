@@ -4,7 +4,6 @@ use crate::model::Protocol;
 use crate::op::Op;
 use crate::tables::Tables;
 use crate::tables::image::Put;
-use crate::tables::places::Places;
 use crate::tables::ports::PortClassId;
 
 /// More classes that nothing has than this, and than a quarter of the others, are removed.
@@ -71,7 +70,7 @@ impl Tables {
         let idle = self.policies.idle_classes();
         let crowded = idle > IDLE_CLASSES && idle > self.policies.class_count() / 4;
         self.policies.collect(thorough || crowded);
-        let emptied = self.remove_empty_port_classes(|_, _| true);
+        let emptied = self.remove_empty_port_classes();
         let deletions = self.deletions();
         let freed = emptied.into_iter().filter(|&(protocol, class)| self.places.free_class(protocol, class)).count();
         let needed = freed > 0 || !deletions.is_empty() || self.peers.wants_thaw();
@@ -84,24 +83,14 @@ impl Tables {
         needed
     }
 
-    /// Removes port classes that the kernel never saw and that no port has after all.
-    pub(super) fn drop_unwritten_port_classes(&mut self) {
-        let unwritten =
-            self.remove_empty_port_classes(|places, (protocol, class)| places.class_at(protocol, class) == 0);
-        drop(unwritten);
-    }
-
-    fn remove_empty_port_classes(
-        &mut self,
-        which: impl Fn(&Places, (Protocol, PortClassId)) -> bool,
-    ) -> Vec<(Protocol, PortClassId)> {
-        let rows = &self.policies.rows;
+    fn remove_empty_port_classes(&mut self) -> Vec<(Protocol, PortClassId)> {
+        let rows = &mut self.policies.rows;
         let empty = Protocol::ALL
             .into_iter()
             .flat_map(|protocol| rows.classes[protocol as usize].empty().iter().map(move |&class| (protocol, class)));
-        let gone: Vec<_> = empty.filter(|&class| which(&self.places, class)).collect();
+        let gone: Vec<_> = empty.collect();
         for &(protocol, class) in &gone {
-            self.policies.rows.remove_class(protocol, class);
+            rows.remove_class(protocol, class);
         }
         gone
     }
