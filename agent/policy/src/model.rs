@@ -260,6 +260,11 @@ impl IpBlock {
     pub fn contains(&self, address: IpAddr) -> bool {
         self.cidr.contains(&address) && !self.except.iter().any(|except| except.contains(&address))
     }
+
+    /// `cidr` and its exceptions.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = IpNet> {
+        std::iter::once(self.cidr).chain(self.except.iter().copied())
+    }
 }
 
 /// The ports of a rule.
@@ -354,6 +359,11 @@ impl Selector {
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
+    }
+
+    /// How many requirements and values it has.
+    pub(crate) fn weight(&self) -> usize {
+        self.requirements.iter().map(|requirement| 1 + requirement.operator.values().len()).sum()
     }
 
     /// Whether labels fulfil every requirement.

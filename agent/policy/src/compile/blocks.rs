@@ -41,7 +41,7 @@ pub(crate) struct Touched {
 impl Blocks {
     /// Adds a block.
     pub(crate) fn insert(&mut self, peer: PeerId, block: &IpBlock, touched: &mut Touched) {
-        for prefix in prefixes(block) {
+        for prefix in block.prefixes() {
             self.own(prefix, touched);
         }
         for prefix in self.covered(block) {
@@ -56,7 +56,7 @@ impl Blocks {
             self.node(prefix).peers.remove(&peer);
             touched.changed.insert(prefix);
         }
-        for prefix in prefixes(block) {
+        for prefix in block.prefixes() {
             self.disown(prefix, touched);
         }
     }
@@ -147,10 +147,6 @@ pub(super) fn outermost(exceptions: &[IpNet]) -> Vec<IpNet> {
 fn is_in(exceptions: &[IpNet], prefix: &IpNet) -> bool {
     let after = exceptions.partition_point(|except| except <= prefix);
     after.checked_sub(1).is_some_and(|last| exceptions[last].contains(prefix))
-}
-
-fn prefixes(block: &IpBlock) -> impl Iterator<Item = IpNet> {
-    std::iter::once(block.cidr).chain(block.except.iter().copied())
 }
 
 fn family(prefix: IpNet) -> usize {

@@ -53,14 +53,9 @@ pub(crate) fn of_policy(policy: &Policy) -> u64 {
 
 fn weight(peer: &Peer) -> usize {
     match peer {
-        Peer::Block(block) => 1 + block.except.len(),
-        Peer::Pods { pods, .. } => 1 + values(pods),
+        Peer::Block(block) => block.prefixes().count(),
+        Peer::Pods { pods, .. } => 1 + pods.weight(),
     }
-}
-
-/// How many requirements and values a selector has.
-fn values(selector: &Selector) -> usize {
-    selector.requirements().iter().map(|requirement| 1 + requirement.operator.values().len()).sum()
 }
 
 /// The steps of a spec, if they are more than a budget; else something within it.
@@ -274,17 +269,14 @@ impl Nodes {
     fn count_classes(&self, weights: &Weights, steps: &mut Steps) {
         let mut turns: Vec<_> = self.blocks.iter().flat_map(|(ask, blocks)| turns(*ask, blocks)).collect();
         turns.sort_unstable();
-        let (mut seen, mut above) = (BTreeSet::new(), Vec::<(IpNet, Class)>::new());
+        let (mut seen, mut walk) = (BTreeSet::new(), Walk::<Class>::default());
         for here in turns.chunk_by(|a, b| a.0 == b.0) {
             let prefix = here[0].0;
-            while above.last().is_some_and(|(around, _)| !around.contains(&prefix)) {
-                above.pop();
-            }
-            let mut class = above.last().map(|(_, class)| *class).unwrap_or_default();
+            let mut class = walk.around(prefix);
             for &(_, ask, begins) in here {
                 if begins { class.add(ask, weights) } else { class.remove(ask, weights) }
             }
-            above.push((prefix, class));
+            walk.enter(prefix, class);
             if seen.insert(class.signature) {
                 steps.take(class.steps(weights));
             }
@@ -292,6 +284,23 @@ impl Nodes {
                 return;
             }
         }
+    }
+}
+
+/// A walk over prefixes, what contains others first: where it is, from the outermost prefix on, with what holds in each.
+#[derive(Default)]
+struct Walk<T>(Vec<(IpNet, T)>);
+
+impl<T: Copy + Default> Walk<T> {
+    /// Goes to the next prefix; what holds around it.
+    fn around(&mut self, prefix: IpNet) -> T {
+        while self.0.pop_if(|(around, _)| !around.contains(&prefix)).is_some() {}
+        self.0.last().map(|(_, held)| *held).unwrap_or_default()
+    }
+
+    /// Says what holds in the prefix.
+    fn enter(&mut self, prefix: IpNet, held: T) {
+        self.0.push((prefix, held));
     }
 }
 
@@ -304,13 +313,10 @@ fn turns(ask: AskId, blocks: &[IpBlock]) -> Vec<(IpNet, AskId, bool)> {
             *changes.entry(except).or_default() -= 1;
         }
     }
-    let (mut turns, mut above) = (Vec::new(), Vec::<(IpNet, i64)>::new());
+    let (mut turns, mut walk) = (Vec::new(), Walk::<i64>::default());
     for (prefix, change) in changes {
-        while above.last().is_some_and(|(around, _)| !around.contains(&prefix)) {
-            above.pop();
-        }
-        let before = above.last().map_or(0, |(_, count)| *count);
-        above.push((prefix, before + change));
+        let before = walk.around(prefix);
+        walk.enter(prefix, before + change);
         if (before > 0) != (before + change > 0) {
             turns.push((prefix, ask, before == 0));
         }
@@ -320,8 +326,7 @@ fn turns(ask: AskId, blocks: &[IpBlock]) -> Vec<(IpNet, AskId, bool)> {
 
 /// The prefixes of blocks and their exceptions, sorted, each once.
 fn prefixes<'b>(blocks: impl Iterator<Item = &'b IpBlock>) -> Vec<IpNet> {
-    let all = blocks.flat_map(|block| std::iter::once(block.cidr).chain(block.except.iter().copied()));
-    let mut prefixes: Vec<_> = all.collect();
+    let mut prefixes: Vec<_> = blocks.flat_map(IpBlock::prefixes).collect();
     prefixes.sort_unstable();
     prefixes.dedup();
     prefixes
@@ -433,7 +438,7 @@ impl Together {
             *self.ranges.entry(range).or_default() += 1;
         }
         for block in blocks_of(spec, asks) {
-            self.prefixes += 1 + block.except.len();
+            self.prefixes += block.prefixes().count();
             *self.blocks.entry(block.clone()).or_default() += 1;
         }
     }
@@ -444,7 +449,7 @@ impl Together {
             decrement(&mut self.ranges, &range);
         }
         for block in blocks_of(spec, asks) {
-            self.prefixes -= 1 + block.except.len();
+            self.prefixes -= block.prefixes().count();
             decrement(&mut self.blocks, block);
         }
     }
@@ -464,7 +469,7 @@ impl Together {
 
     fn steps_of_blocks(&self, spec: &Spec, asks: &Asks) -> u64 {
         let new: BTreeSet<_> = blocks_of(spec, asks).filter(|block| !self.blocks.contains_key(*block)).collect();
-        let more: usize = new.iter().map(|block| 1 + block.except.len()).sum();
+        let more: usize = new.iter().map(|block| block.prefixes().count()).sum();
         if new.is_empty() || self.prefixes + more <= 8 * FEW {
             return 0;
         }

@@ -407,5 +407,5 @@ fn selecting(cluster: &Cluster, pod: &Pod) -> BTreeSet<ObjectKey> {
 
 fn prefixes(asks: &Asks, ask: AskId) -> usize {
     let peers = asks.get(ask).peers.iter();
-    peers.map(|who| if let Who::Block(block) = who { 1 + block.except.len() } else { 0 }).sum()
+    peers.map(|who| if let Who::Block(block) = who { block.prefixes().count() } else { 0 }).sum()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{IpBlock, Protocol, Requirement, Selector};
+use crate::model::{IpBlock, Protocol, Selector};
 use crate::op::RuleId;
 
 /// The id of an [`Ask`]. Never reused.
@@ -41,11 +41,8 @@ impl Who {
     /// How many prefixes, requirements and values it names.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::Block(block) => 1 + block.except.len(),
-            Self::Pods { pods, .. } => {
-                let values = |requirement: &Requirement| 1 + requirement.operator.values().len();
-                1 + pods.requirements().iter().map(values).sum::<usize>()
-            }
+            Self::Block(block) => block.prefixes().count(),
+            Self::Pods { pods, .. } => 1 + pods.weight(),
         }
     }
 }
