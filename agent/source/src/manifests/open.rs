@@ -85,7 +85,9 @@ fn within(
     read: impl FnOnce(&Path, &AtomicU64) -> Result<Vec<u8>, Unreadable> + Send + 'static,
 ) -> Result<Vec<u8>, Unreadable> {
     let others = unending(|paths| if paths.contains(path) { None } else { Some(paths.len()) });
-    let Some(others) = others else { return Err(too_long()) };
+    let Some(others) = others else {
+        return Err(Unreadable::Because("its reading has not ended yet: expected a file of a disk".to_owned()));
+    };
     let deadline = if others < MANY { DEADLINE } else { SHORT_DEADLINE };
     let (sender, receiver) = sync_channel(1);
     let owned = path.to_owned();
@@ -109,8 +111,9 @@ fn within(
             Ok(result) => return result,
             Err(RecvTimeoutError::Timeout) => {
                 let now = progress.load(Ordering::Relaxed);
-                if now - before < PROGRESS || begun.elapsed() >= LONGEST {
-                    return Err(too_long());
+                let waited = begun.elapsed();
+                if now - before < PROGRESS || waited >= LONGEST {
+                    return Err(too_long(waited));
                 }
                 before = now;
             }
@@ -126,8 +129,9 @@ fn unending<T>(change: impl FnOnce(&mut BTreeSet<PathBuf>) -> T) -> T {
     change(&mut UNENDING.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn too_long() -> Unreadable {
-    Unreadable::Because(format!("can't be read within {} seconds: expected a file of a disk", DEADLINE.as_secs()))
+fn too_long(waited: Duration) -> Unreadable {
+    let tenths = (waited.as_secs_f64() * 10.0).floor();
+    Unreadable::Because(format!("can't be read within {} seconds: expected a file of a disk", tenths / 10.0))
 }
 
 fn read(path: &Path, progress: &AtomicU64) -> Result<Vec<u8>, Unreadable> {
@@ -256,6 +260,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_is_how_long_was_waited() {
+        let told = |waited| match too_long(waited) {
+            Unreadable::Because(message) => message,
+            Unreadable::Directory => String::new(),
+        };
+        let expected = |seconds| format!("can't be read within {seconds} seconds: expected a file of a disk");
+        let ends = [SHORT_DEADLINE, DEADLINE + Duration::from_millis(7), LONGEST + Duration::from_millis(250)];
+        assert_eq!(ends.map(told), ["0.2", "3", "30.2"].map(expected));
+    }
+
+    #[test]
     fn a_file_whose_reading_does_not_end_is_given_up_and_not_tried_again_until_it_does() {
         let path = Path::new("/unending/a.yaml");
         let (end, ended) = channel::<()>();
@@ -264,10 +279,10 @@ mod tests {
             let _ = ended.recv();
             Ok(vec![])
         };
-        let expected = "can't be read within 3 seconds: expected a file of a disk";
-        assert_eq!(because(within(path, hanging)), expected);
+        assert_eq!(because(within(path, hanging)), "can't be read within 3 seconds: expected a file of a disk");
         assert!(start.elapsed() >= DEADLINE);
         let again = Instant::now();
+        let expected = "its reading has not ended yet: expected a file of a disk";
         assert_eq!(because(within(path, |_, _| Ok(vec![]))), expected);
         assert!(again.elapsed() < DEADLINE);
         assert_eq!(within(Path::new("/unending/b.yaml"), |_, _| Ok(vec![1])), Ok(vec![1]), "others are read");
