@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
@@ -72,12 +73,25 @@ fn shown(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Whether a token is the one in a file. An empty file has none.
 fn is_token(shown: &[u8], file: &Path) -> bool {
-    let expected = read(file).unwrap_or_else(|error| {
-        tracing::warn!(path = %file.display(), %error, "--metrics-token-file cannot be read: nobody reads the metrics");
-        Vec::new()
-    });
+    /// What the log was told: anybody may ask as often as he likes.
+    static TOLD: Mutex<Option<String>> = Mutex::new(None);
+    let read = read(file);
+    let trouble = read.as_ref().err().map(ToString::to_string);
+    if let Some(error) = news(&mut TOLD.lock().unwrap_or_else(PoisonError::into_inner), trouble) {
+        tracing::warn!(path = %file.display(), error, "--metrics-token-file cannot be read: nobody reads the metrics");
+    }
+    let expected = read.unwrap_or_default();
     let expected = expected.trim_ascii();
     !expected.is_empty() && expected.ct_eq(shown).into()
+}
+
+/// What is wrong now, if that is another thing than what was told before.
+fn news(told: &mut Option<String>, trouble: Option<String>) -> Option<&str> {
+    if *told == trouble {
+        return None;
+    }
+    *told = trouble;
+    told.as_deref()
 }
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
@@ -142,6 +156,15 @@ mod tests {
         assert_eq!(refused(), Err(Refusal::NoToken));
         fs::write(&file, "\n").unwrap();
         assert_eq!(refused(), Err(Refusal::NoToken));
+    }
+
+    #[test]
+    fn what_keeps_a_token_from_being_read_is_told_once_until_it_changes() {
+        let mut told = None;
+        let mut news = |trouble: Option<&str>| news(&mut told, trouble.map(str::to_owned)).map(str::to_owned);
+        let troubles = [Some("gone"), Some("gone"), Some("denied"), None, None, Some("gone")];
+        let expected = [Some("gone"), None, Some("denied"), None, None, Some("gone")];
+        assert_eq!(troubles.map(&mut news), expected.map(|it| it.map(str::to_owned)));
     }
 
     #[test]
