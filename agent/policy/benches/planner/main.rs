@@ -20,7 +20,7 @@ const LIMITS: Limits = Limits {
     groups: 65_536,
     blocks4: 65_536,
     blocks6: 65_536,
-    class_rows: 131_072,
+    class_rows: 65_536,
     rows: 16_384,
     row_ports: 65_536,
     port_classes: 65_536,
