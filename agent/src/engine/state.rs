@@ -55,7 +55,7 @@ pub(crate) struct State {
     pub(super) former: BTreeMap<u32, Interface>,
     /// Whether the bindings may differ from what they were made of.
     pub(super) rebind: bool,
-    /// Whether they have changed since [`Self::take_enforced`].
+    /// Whether they, or what policies know their pods by, have changed since [`Self::take_enforced`].
     pub(super) rebound: bool,
     pub(super) endpoints: Endpoints,
     pub(super) planning: Planning,
@@ -305,7 +305,10 @@ impl State {
 
     /// A pod is new, changed or gone.
     fn take_pod(&mut self, key: &ObjectKey, pod: Option<&Pod>) {
-        self.names.set_pod(self.cluster.pods.get(key).map(|old| &**old), pod);
+        let former = self.cluster.pods.get(key).map(|former| &**former);
+        self.names.set_pod(former, pod);
+        let differs = |(former, pod): (&Pod, &Pod)| (&former.labels, &former.ports) != (&pod.labels, &pod.ports);
+        self.rebound |= self.local.contains(key) && former.zip(pod).is_some_and(differs);
         let was_local = self.local.remove(key);
         let is_local = pod.is_some_and(|pod| pod.node.as_ref() == Some(&self.config.node));
         if is_local {

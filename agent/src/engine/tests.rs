@@ -582,6 +582,22 @@ fn what_is_enforced_is_to_be_remembered_once_for_each_change() {
 }
 
 #[test]
+fn what_policies_know_a_pod_by_is_remembered_as_it_changes() {
+    let now = Instant::now();
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+    run(&mut state, now, never);
+    state.take_enforced();
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
+    assert_eq!(state.take_enforced(), None, "nothing has changed");
+    let relabelled = Pod { labels: [("app".into(), "web".into())].into(), ..pod("api", "10.0.0.1") };
+    state.take_update(vec![with_pod(relabelled.clone())]);
+    let kept = state.take_enforced().unwrap();
+    assert_eq!(kept.interfaces[&10].object, Some((&relabelled).into()));
+}
+
+#[test]
 fn packets_without_a_tag_are_told_apart_by_whether_hooks_stood() {
     let mut state = state(8);
     state.take_view(host(&[(10, "10.0.0.1")]));
