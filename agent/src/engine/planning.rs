@@ -107,9 +107,9 @@ impl Planning {
         Self { desk, rules: BTreeMap::new(), usage, unfit: Vec::new(), again: false }
     }
 
-    /// Whether a plan is being made.
-    pub(super) fn is_at_work(&self) -> bool {
-        self.desk.is_none()
+    /// Whether no plan is being made, and none is due although nothing changed.
+    pub(super) fn is_done(&self) -> bool {
+        self.desk.is_some() && !self.again
     }
 
     /// Begins a plan, unless one is being made or there is nothing to plan; takes the changes then.

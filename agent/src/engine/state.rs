@@ -518,7 +518,7 @@ impl State {
 
     /// Whether nothing waits to be planned.
     fn is_planned(&self) -> bool {
-        self.changes == Changes::default() && !self.planning.is_at_work()
+        self.changes == Changes::default() && self.planning.is_done()
     }
 }
 

@@ -6,12 +6,29 @@ use std::time::Instant;
 use ipnet::IpNet;
 use podgate_policy::model::{IpBlock, Isolation, ObjectKey, Peer, Peers, Policy, Ports, Rule, Selector};
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op};
-use podgate_policy::plan::Subject;
+use podgate_policy::plan::{Plan, Subject};
 use podgate_source::{Change, Object};
 
 use crate::engine::command::{Command, Outcome};
+use crate::engine::planning::Made;
 use crate::engine::state::State;
 use crate::engine::testing::{NOW, allow_pods, deny_all, host, never, pod, run, short, state, with_pod, without_pod};
+
+#[test]
+fn a_plan_that_another_must_follow_leaves_something_to_do() {
+    let mut state = state(8);
+    state.take_view(host(&[]));
+    state.take_update(vec![]);
+    run(&mut state, Instant::now(), never);
+    assert!(state.is_up_to_date());
+    state.take_update(vec![deny_all()]);
+    let Made { desk, plan } = state.begin_plan().unwrap().run();
+    state.end_plan(Made { desk, plan: Plan { again: true, ..plan } });
+    assert!(!state.is_up_to_date(), "room that was made may be another's");
+    let made = state.begin_plan().unwrap().run();
+    state.end_plan(made);
+    assert!(state.is_up_to_date());
+}
 
 /// Carries out what the state asks for, plans left aside.
 fn settle(state: &mut State, now: Instant) -> Vec<String> {
