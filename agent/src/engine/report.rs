@@ -124,9 +124,12 @@ impl State {
             };
         }
         if let Some(waiting) = self.endpoints.waiting().find(|waiting| waiting.tenant.pod() == Some(id)) {
-            let state = if waiting.confined { PodState::Unfit } else { PodState::Pending };
-            let isolated = || format!("isolated altogether: {NO_SLOT}");
-            return (state, Some(waiting.error.clone().unwrap_or_else(isolated)));
+            let (state, what) = if waiting.confined {
+                (PodState::Unfit, "isolated altogether")
+            } else {
+                (PodState::Pending, "not isolated yet")
+            };
+            return (state, Some(waiting.error.clone().unwrap_or_else(|| format!("{what}: {NO_SLOT}"))));
         }
         if pod.addresses.is_empty() {
             return (PodState::NoAddress, None);

@@ -472,6 +472,9 @@ fn a_pod_without_a_slot_whose_interface_takes_no_programs_is_not_enforced_and_tr
     let mut state = state(2);
     state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2"))]);
+    assert_eq!(state.next(now).map(|command| short(&[command])), Some(vec!["identify 1 on 10".to_owned()]));
+    let problem = |state: &State| status(state).pods.into_iter().find_map(|pod| pod.problem);
+    assert_eq!(problem(&state).as_deref(), Some("not isolated yet: every slot for pods is taken"));
     run(&mut state, now, |command| matches!(command, Command::Confine { .. }).then_some(0));
     assert_eq!(state.not_ready(NOW), ["pod shop/web is not enforced: every slot for pods is taken: refused"]);
     assert_eq!(pod_states(&status(&state))["web"], PodState::Pending);
