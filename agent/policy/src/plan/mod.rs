@@ -34,7 +34,7 @@ pub struct Unfit {
     pub subject: Subject,
     /// The table.
     pub table: Table,
-    /// How many entries would have been needed.
+    /// How many entries would have been needed, at least: of rows' rules no more are counted than it takes to tell.
     pub needed: u32,
     /// How many there are.
     pub capacity: u32,

@@ -194,7 +194,7 @@ impl Tables {
             self.stage_endpoint(slot, &wants);
         }
         self.peers.stage(desired.peers, &mut self.policies);
-        self.policies.rows.settle();
+        self.policies.rows.settle(self.limits.row_ports as usize);
     }
 
     /// The first table that is asked for too much, if any.
@@ -254,7 +254,7 @@ impl Tables {
                 self.policies.rows.remove_range(protocol, range);
             }
         }
-        self.policies.rows.settle();
+        self.policies.rows.settle(self.limits.row_ports as usize);
     }
 
     /// Whether there are more groups than room.

@@ -156,6 +156,11 @@ impl PortClasses {
         self.ranges.get(&range).into_iter().flat_map(|state| &state.classes).copied()
     }
 
+    /// The rows that have a range.
+    pub(crate) fn rows_with(&self, range: Span) -> impl Iterator<Item = RowId> {
+        self.ranges.get(&range).into_iter().flat_map(|state| &state.rows).copied()
+    }
+
     /// The rows that have one of the ranges of a class.
     pub(crate) fn rows_of(&self, class: &Class) -> BTreeSet<RowId> {
         class.ranges.iter().filter_map(|range| self.ranges.get(range)).flat_map(|state| &state.rows).copied().collect()

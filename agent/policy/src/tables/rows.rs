@@ -22,6 +22,32 @@ pub(crate) struct RowKey {
 }
 
 impl RowKey {
+    /// Says which rule allows the ports of each class that some port has. In one go from the first port to the last: it
+    /// costs by the stretches of ports in the row's ranges, not by how many ranges cover each.
+    fn sweep(&self, protocol: Protocol, classes: &PortClasses, say: &mut impl FnMut(PortClassId, RuleId)) {
+        let start = self.ranges.partition_point(|(range, _)| range.protocol < protocol);
+        let ranges = self.ranges[start..].iter().take_while(|(range, _)| range.protocol == protocol);
+        let mut ends: Vec<(u32, RuleId, bool)> = ranges
+            .flat_map(|&(range, rule)| [(range.first.into(), rule, true), (u32::from(range.last) + 1, rule, false)])
+            .collect();
+        ends.sort_unstable();
+        // The rules that allow a port, each with how many of its ranges do.
+        let mut active = BTreeMap::<RuleId, u32>::new();
+        for (&(at, rule, begins), &(next, ..)) in ends.iter().zip(ends.iter().skip(1)) {
+            let count = active.entry(rule).or_default();
+            *count = if begins { *count + 1 } else { *count - 1 };
+            if *count == 0 {
+                active.remove(&rule);
+            }
+            if let Some((&rule, _)) = active.first_key_value()
+                && at < next
+                && let (Ok(first), Ok(last)) = (u16::try_from(at), u16::try_from(next - 1))
+            {
+                classes.stretches_in((first, last)).into_iter().for_each(|(_, _, class)| say(class, rule));
+            }
+        }
+    }
+
     /// The rule that allows the ports of a class.
     fn rule(&self, protocol: Protocol, class: &Class) -> Option<RuleId> {
         let ranges = class.ranges.iter().map(|&(first, last)| PortRange { protocol, first, last });
@@ -45,9 +71,10 @@ pub(crate) struct Rows {
     pub(crate) headers: Image<RowId, RowHeader>,
     /// Rules by row and port class.
     pub(crate) row_ports: Image<(RowId, Protocol, PortClassId), RuleId>,
-    /// Rows and port classes that are new since [`Self::settle`]: [`Self::row_ports`] does not say all of them yet.
-    new_rows: BTreeSet<RowId>,
+    /// Port classes that are new since [`Self::settle`].
     new_classes: BTreeSet<(Protocol, PortClassId)>,
+    /// Rows of which [`Self::row_ports`] does not say everything yet.
+    unsettled: BTreeSet<RowId>,
 }
 
 #[derive(Debug)]
@@ -69,8 +96,8 @@ impl Rows {
             reshaped: BTreeSet::new(),
             headers: Image::default(),
             row_ports: Image::default(),
-            new_rows: BTreeSet::new(),
             new_classes: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
         }
     }
 
@@ -93,18 +120,32 @@ impl Rows {
         for &(range, _) in &key.ranges {
             self.reshape(range.protocol, |classes, reshaped| classes.add_row(span(range), id, reshaped));
         }
-        self.new_rows.insert(id);
+        self.unsettled.insert(id);
         id
     }
 
     /// Says in rows what they say of port classes, where one of the two is new. Once for all, since ranges that come after
-    /// each other make classes that are gone with the next.
-    pub(crate) fn settle(&mut self) {
-        for (protocol, id) in std::mem::take(&mut self.new_classes) {
-            self.fill_class(protocol, id);
-        }
-        for id in std::mem::take(&mut self.new_rows) {
+    /// each other make classes that are gone with the next. Ends early where that takes more than twice the room that there
+    /// is: whatever else there is, who needs that much has by then more than all that fits.
+    pub(crate) fn settle(&mut self, room: usize) {
+        self.unsettle();
+        while self.row_ports.len() <= room.saturating_mul(2)
+            && let Some(id) = self.unsettled.pop_first()
+        {
             self.fill_row(id);
+        }
+    }
+
+    /// Finds the rows that are to say something of the new port classes.
+    fn unsettle(&mut self) {
+        let mut ranges = BTreeSet::new();
+        for (protocol, id) in std::mem::take(&mut self.new_classes) {
+            if let Some(class) = self.classes[protocol as usize].fill(id) {
+                ranges.extend(class.ranges.iter().map(|&range| (protocol, range)));
+            }
+        }
+        for (protocol, range) in ranges {
+            self.unsettled.extend(self.classes[protocol as usize].rows_with(range));
         }
     }
 
@@ -174,46 +215,24 @@ impl Rows {
         }
     }
 
-    fn fill_class(&mut self, protocol: Protocol, id: PortClassId) {
-        let classes = &mut self.classes[protocol as usize];
-        if classes.fill(id).is_none() {
-            return;
-        }
-        let Some(class) = classes.get(id) else { return };
-        for row in classes.rows_of(class) {
-            let Some(state) = self.rows.get_mut(&row) else { continue };
-            fill(&mut self.row_ports, row, state, protocol, id, class);
-        }
-    }
-
     fn fill_row(&mut self, id: RowId) {
         let Some(row) = self.rows.get_mut(&id) else { return };
         let key = Arc::clone(&row.key);
-        for &(range, _) in &key.ranges {
-            let classes = &self.classes[range.protocol as usize];
-            for class_id in classes.classes_of(span(range)) {
-                let Some(class) = classes.get(class_id) else { continue };
-                fill(&mut self.row_ports, id, row, range.protocol, class_id, class);
+        for protocol in Protocol::ALL {
+            let classes = &self.classes[protocol as usize];
+            let mut say = |class: PortClassId, rule: RuleId| {
+                if row.ports.insert((protocol, class)) {
+                    self.row_ports.set((id, protocol, class), rule);
+                }
+            };
+            key.sweep(protocol, classes, &mut say);
+            // What ports had until now is asked for until all of them are written.
+            for (&id, class) in classes.empty().iter().filter_map(|id| Some((id, classes.get(*id)?))) {
+                if let Some(rule) = key.rule(protocol, class) {
+                    say(id, rule);
+                }
             }
         }
-    }
-}
-
-/// Says in a row what it says of a port class.
-fn fill(
-    row_ports: &mut Image<(RowId, Protocol, PortClassId), RuleId>,
-    id: RowId,
-    row: &mut Row,
-    protocol: Protocol,
-    class_id: PortClassId,
-    class: &Class,
-) {
-    if row.ports.contains(&(protocol, class_id)) {
-        return;
-    }
-    if let Some(rule) = row.key.rule(protocol, class) {
-        row.ports.insert((protocol, class_id));
-        row_ports.set((id, protocol, class_id), rule);
     }
 }
 
@@ -224,6 +243,8 @@ fn span(range: PortRange) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ROOM: usize = 10_000;
 
     /// A row with these ranges of TCP ports.
     fn row(ranges: &[Span]) -> RowKey {
@@ -245,21 +266,56 @@ mod tests {
         let mut rows = nested(100);
         let classes = &rows.classes[Protocol::Tcp as usize];
         assert_eq!((classes.len(), classes.empty().len(), rows.row_ports.len()), (100, 0, 0));
-        rows.settle();
+        rows.settle(ROOM);
         let of_all = (1..=100).sum();
         assert_eq!((rows.row_ports.len(), rows.row_ports.puts().len()), (of_all, of_all));
     }
 
     #[test]
+    fn of_what_does_not_fit_no_more_is_worked_out_than_twice_the_room() {
+        let mut rows = nested(100);
+        rows.settle(200);
+        let begun = rows.row_ports.len();
+        assert!((400..=500).contains(&begun), "{begun}");
+        rows.settle(ROOM);
+        assert_eq!(rows.row_ports.len(), (1..=100).sum::<usize>(), "the rest follows where there is room after all");
+    }
+
+    #[test]
+    fn of_the_rules_that_allow_a_port_the_lowest_counts_wherever_ranges_begin_and_end() {
+        let ranges = [
+            ((1, 9), 5),
+            ((1, 65_535), 7),
+            ((3, 4), 2),
+            ((4, 4), 2),
+            ((5, 9), 6),
+            ((20, 20), 1),
+            ((20, 21), 9),
+            ((0, 0), 3),
+            ((0, 1), 8),
+        ];
+        let range =
+            |&((first, last), rule): &(Span, RuleId)| (PortRange { protocol: Protocol::Udp, first, last }, rule);
+        let mut ranges: Vec<_> = ranges.iter().map(range).collect();
+        ranges.sort_unstable();
+        let key = RowKey { header: RowHeader::default(), ranges };
+        let mut rows = Rows::new();
+        let id = rows.hold(key.clone());
+        rows.settle(ROOM);
+        let classes = &rows.classes[Protocol::Udp as usize];
+        for (first, _, class) in classes.stretches_in((0, u16::MAX)) {
+            let by_class = key.rule(Protocol::Udp, classes.get(class).expect("a class of a port"));
+            assert_eq!(rows.row_ports.wanted((id, Protocol::Udp, class)), by_class, "port {first}");
+        }
+    }
+
+    #[test]
     fn a_class_that_was_settled_and_not_written_goes_with_what_rows_say_of_it() {
         let mut rows = nested(1);
-        rows.settle();
-        let all: Vec<_> = rows.row_ports.puts();
-        assert_eq!(all.len(), 1);
-        let mut rows = nested(1);
-        rows.settle();
+        rows.settle(ROOM);
+        assert_eq!(rows.row_ports.len(), 1);
         rows.hold(row(&[(1, u16::MAX)]));
-        rows.settle();
+        rows.settle(ROOM);
         // The second range has the ports of the first and one more: two classes, of which the first row says one.
         assert_eq!((rows.classes[Protocol::Tcp as usize].len(), rows.row_ports.len()), (2, 3));
     }
