@@ -1,4 +1,4 @@
-//! Compiled policy: classes, port classes and rows. How they fit together is told in docs/architecture.md.
+//! Compiled policy: classes, port classes and rows. docs/how-it-works.md explains how they fit together.
 
 /// "No rule": the value of a field that would otherwise hold a rule's id.
 pub const VERDICT_NONE: u32 = 0;
