@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_is_offered_says_what_it_means() {
         let text = answer(&crate::cli::command(None), &["chec".to_owned()]);
-        assert_eq!(text, "check\tFind what is probably not meant in policies\n:4\n");
+        assert_eq!(text, "check\tFind probable mistakes in policies\n:4\n");
     }
 
     #[test]

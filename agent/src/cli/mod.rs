@@ -48,15 +48,15 @@ use crate::cni as plugin;
 /// Exit status of a command that could not do its work: bad input, no agent, no permission.
 pub(crate) const FAILED: u8 = 2;
 
-const ABOUT: &str = "Enforces Kubernetes NetworkPolicy with eBPF on any CNI whose pods hang on veth pairs";
+const ABOUT: &str = "Enforces Kubernetes NetworkPolicy with eBPF beside any CNI that connects pods by veth pairs";
 
 const LONG_ABOUT: &str = "\
-Enforces Kubernetes NetworkPolicy with eBPF on any CNI whose pods hang on veth pairs.
+Enforces Kubernetes NetworkPolicy with eBPF beside any CNI that connects pods by veth pairs.
 
 One agent runs on each node (`podgate agent`). It reads policies and pods from the Kubernetes API, or from a directory \
 of YAML files, and drops in the kernel what the policies do not allow. `podgate status` shows what the agent of this \
 node does, `podgate flows` which connections it allows and denies. All other commands need no cluster, no kernel support and no root: from YAML files alone `explain` and `matrix` \
-answer what a set of policies allows, `check` finds what is probably not meant, `test` compares with what is expected, \
+answer what a set of policies allows, `check` finds probable mistakes, `test` compares with what is expected, \
 `diff` tells what opens and closes between two sets, and `report` shows it all on one page.";
 
 const EXAMPLES: &str = "\
@@ -68,7 +68,7 @@ Examples:
   podgate explain -f ./yaml --from shop/web --to shop/api --port 8080
   podgate explain -f ./yaml --from shop/web --to 10.96.0.10 --port 53 --protocol UDP
   podgate matrix -f ./yaml --port TCP/8080
-  podgate check -f ./yaml                                what is probably not meant
+  podgate check -f ./yaml                                probable mistakes
   podgate test expected.yaml -f ./yaml                   whether policies do what is expected
   podgate diff -f ./yaml -f ./changed                    what opens and closes
   podgate report -f ./yaml -o report.html                all of it on one page";

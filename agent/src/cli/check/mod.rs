@@ -19,19 +19,19 @@ pub(super) use entry::{Entry, entries};
 /// Exit status when something was found that is bad enough.
 const FOUND: u8 = 1;
 
-/// Find what is probably not meant in policies
+/// Find probable mistakes in policies
 ///
 /// Names for each finding the object and field, why, and what to write instead: invalid objects, policies and peers that match
 /// nothing, labels that almost exist, egress without DNS, named ports that nobody serves, blocks of pod or Service addresses,
 /// and rules without effect. What policies select is judged by the pods in the files; without any, it isn't.
 ///
-/// Exit status: 0 nothing found that is as bad as --fail-on says; 1 something; 2 when files can't be read.
+/// Exit status: 0 no finding as severe as --fail-on; 1 at least one; 2 when files can't be read.
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     files: Files,
 
-    /// The least bad finding for which the exit status is 1
+    /// The lowest severity that makes the exit status 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "warning")]
     fail_on: FailOn,
 
@@ -54,13 +54,13 @@ enum CheckFormat {
 /// Which findings make the command fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum FailOn {
-    /// What can't be meant.
+    /// Errors.
     Error,
-    /// What is hardly meant, and worse.
+    /// Warnings and errors.
     Warning,
     /// All findings.
     Note,
-    /// Not one.
+    /// No finding.
     None,
 }
 
