@@ -39,13 +39,13 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_METRICS_LISTEN", value_name = "ADDR:PORT", default_value = "[::]:9417")]
     pub(crate) metrics_listen: SocketAddr,
 
-    /// A file with the token that who reads /metrics must show as `Authorization: Bearer TOKEN`; it is read anew for each
-    /// request. Without it, and without --metrics-public, only the node itself reads
+    /// File with the token that clients must show to read /metrics (`Authorization: Bearer TOKEN`); read for each
+    /// request. Without it, and without --metrics-public, only the node itself may read
     #[arg(long, env = "PODGATE_METRICS_TOKEN_FILE", value_name = "FILE", conflicts_with = "metrics_public")]
     metrics_token_file: Option<PathBuf>,
 
-    /// Let whoever reaches the address of --metrics-listen read /metrics, pods included: these tell the names of pods and
-    /// policies of all namespaces, and how much they talk
+    /// Let everyone who reaches --metrics-listen read /metrics, pods included. It shows names of pods and policies of
+    /// all namespaces, and their traffic
     #[arg(long, env = "PODGATE_METRICS_PUBLIC")]
     metrics_public: bool,
 
@@ -57,8 +57,8 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
 
-    /// The file in which the agent keeps which interfaces it enforces, for the agent that comes after it; it should not
-    /// outlive a reboot [default: beside the socket, named *.bindings]
+    /// File in which the agent records the interfaces that it enforces, for the next agent; it should not outlive a
+    /// reboot [default: beside the socket, named *.bindings]
     #[arg(long, env = "PODGATE_BINDINGS", value_name = "FILE")]
     bindings: Option<PathBuf>,
 
@@ -70,7 +70,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_HOOK", value_enum, default_value = "auto")]
     pub(crate) hook: Hook,
 
-    /// What becomes of open connections that the policies stop to allow
+    /// What happens to open connections that policies no longer allow
     #[arg(long, env = "PODGATE_LIVE_CONNECTIONS", value_enum, default_value = "cut")]
     pub(crate) live_connections: LiveConnections,
 
@@ -82,7 +82,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_ALLOW_FOREIGN_SOURCE", value_name = "NS/POD", value_delimiter = ',', value_parser = object_key)]
     pub(crate) allow_foreign_source: Vec<ObjectKey>,
 
-    /// What holds for an interface that looks like a pod's until the pod behind it is known
+    /// What happens at an interface that looks like a pod's until its pod is known
     #[arg(long, env = "PODGATE_UNKNOWN_PODS", value_enum, default_value = "allow")]
     pub(crate) unknown_pods: UnknownPods,
 
@@ -91,8 +91,8 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_CNI_CONF_DIR", value_name = "DIR")]
     pub(crate) cni_conf_dir: Option<PathBuf>,
 
-    /// How many seconds the start of a pod that the CNI plugin announces waits for its object to come from the API; after
-    /// that it is isolated until the object comes
+    /// How many seconds a starting pod waits for its object to come from the API, if the CNI plugin is used. After
+    /// that it starts isolated until the object comes
     #[arg(long, env = "PODGATE_CNI_POD_WAIT", value_name = "SECONDS", default_value_t = 5)]
     cni_pod_wait: u32,
 
@@ -108,11 +108,11 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_FLOW_BUFFER", value_name = "N", default_value_t = 2048)]
     pub(crate) flow_buffer: u32,
 
-    /// How finely /metrics tell which policies deny and allow; every step makes more series
+    /// In how much detail /metrics shows which policies deny and allow; more detail makes more series
     #[arg(long, env = "PODGATE_METRICS_ATTRIBUTION", value_enum, default_value = "policy")]
     pub(crate) metrics_attribution: Attribution,
 
-    /// How many series of denials, and of allows, /metrics have by policy; what comes later is counted together
+    /// Maximum number of series of denials, and of allows, by policy; anything beyond is counted together
     #[arg(long, env = "PODGATE_METRICS_ATTRIBUTION_SERIES", value_name = "N", default_value_t = 1000)]
     pub(crate) metrics_attribution_series: u32,
 
@@ -126,7 +126,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_TABLE_ENTRIES", value_name = "TABLE=N", value_delimiter = ',', value_parser = table_entries)]
     pub(crate) table_entries: Vec<(String, u32)>,
 
-    /// How log lines look
+    /// The format of log lines
     #[arg(long, env = "PODGATE_LOG_FORMAT", value_enum, default_value = "text")]
     pub(crate) log_format: logging::LogFormat,
 
@@ -153,12 +153,12 @@ pub(crate) enum Hook {
     Clsact,
 }
 
-/// What becomes of open connections that the policies stop to allow.
+/// What happens to open connections that policies no longer allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LiveConnections {
     /// They are cut with their next packet
     Cut,
-    /// They may end in peace
+    /// They may end by themselves
     Keep,
 }
 
@@ -185,12 +185,12 @@ pub(crate) enum Attribution {
     Rule,
 }
 
-/// What holds for an interface that looks like a pod's until the pod behind it is known.
+/// What happens at an interface that looks like a pod's until its pod is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum UnknownPods {
     /// Everything passes
     Allow,
-    /// Nothing passes but what the node itself sends, and its answers
+    /// Only what the node itself sends, and answers to it, passes
     Isolate,
 }
 
@@ -206,7 +206,7 @@ impl AgentArgs {
         name.filter(|name| !name.is_empty()).context("--node-name is needed: this node's name in Kubernetes")
     }
 
-    /// The file in which the agent keeps which interfaces it enforces.
+    /// The file in which the agent records the interfaces that it enforces.
     pub(crate) fn bindings(&self) -> PathBuf {
         bindings(self.bindings.as_ref(), &self.socket)
     }

@@ -27,7 +27,7 @@ pub(crate) struct CleanupArgs {
     #[arg(long, env = "PODGATE_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
 
-    /// The file in which the agent keeps which interfaces it enforces [default: beside the socket, named *.bindings]
+    /// File in which the agent records the interfaces that it enforces [default: beside the socket, named *.bindings]
     #[arg(long, env = "PODGATE_BINDINGS", value_name = "FILE")]
     bindings: Option<PathBuf>,
 

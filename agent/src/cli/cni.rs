@@ -44,7 +44,7 @@ struct KeepArgs {
     #[arg(long, env = "PODGATE_CNI_CONF_DIR", value_name = "DIR", default_value = "/etc/cni/net.d")]
     cni_conf_dir: PathBuf,
 
-    /// How log lines look
+    /// The format of log lines
     #[arg(long, env = "PODGATE_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
 }
