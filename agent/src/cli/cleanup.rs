@@ -14,7 +14,7 @@ use crate::cni::remove;
 
 /// Remove everything that podgate has left on this node
 ///
-/// Takes podgate's programs off all interfaces and removes what is pinned and kept in files, and the CNI plugin: nothing is enforced any more.
+/// Removes podgate's programs from all interfaces, its pins and files, and the CNI plugin. Then nothing is enforced.
 /// The agent must have ended. Doing it again, or on a node where podgate never ran, does nothing. Exit status: 0 when
 /// nothing of podgate is left, 2 when something could not be removed.
 #[derive(Args, Debug)]

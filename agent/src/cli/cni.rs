@@ -12,7 +12,7 @@ use super::output::print;
 use crate::cni::{NAME, Places, Settings, WhenAgentDown, keep};
 use crate::logging::{self, LogFormat};
 
-/// Put the CNI plugin in its place, or take it away
+/// Install or remove the CNI plugin
 ///
 /// With the plugin, a pod starts only when it is isolated as its policies say. It is chained to the network that the
 /// container runtime uses already. Exit status: 0 done, 2 not done.
@@ -27,9 +27,9 @@ enum Command {
     /// Copy this binary to the runtime's plugins and add it to the end of the network's list
     ///
     /// The network is that of the first file in the directory, as runtimes choose it; a file with a single plugin is
-    /// replaced by one with a list. Doing it again changes what is to be changed.
+    /// replaced by one with a list. Run it again to change settings.
     Install(InstallArgs),
-    /// Put the plugin's entry back into the network's list whenever somebody else writes that anew, until it is told to end
+    /// Restore the plugin's entry whenever another program rewrites the network's list, until it is stopped
     ///
     /// It needs nothing but that directory, and does nothing where install was not run. `podgate agent --cni-conf-dir` does the
     /// same for an agent that may write there.

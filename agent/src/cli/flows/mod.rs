@@ -31,7 +31,7 @@ pub(crate) struct FlowsArgs {
     #[arg(long, env = "PODGATE_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
 
-    /// Go on with the flows that come, until it is interrupted
+    /// Print new flows as they come, until interrupted
     #[arg(long)]
     follow: bool,
 
@@ -43,7 +43,7 @@ pub(crate) struct FlowsArgs {
     #[arg(long, value_name = "NS/POD", value_parser = object_key)]
     pod: Option<ObjectKey>,
 
-    /// Only so many of the flows that are kept
+    /// Only the last N of the kept flows
     #[arg(long, value_name = "N")]
     last: Option<usize>,
 
