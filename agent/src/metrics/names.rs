@@ -31,10 +31,10 @@ metrics! {
         "Bytes of the packets judged, from the Ethernet header on, by direction, verdict, reason and pod.";
     DENIALS = Counter "podgate_policy_denials",
         "Packets denied, or that would be but for audit mode, by the policies that isolate the pod, since the agent started. \
-        Without policies: for want of room in metrics (no namespace either), or not by policy.";
+        Without policies: beyond the limit of series (no namespace either), or not by policy.";
     ALLOWS = Counter "podgate_rule_flows",
-        "Flows that a rule has let begin, since the agent started; a packet that opens nothing and is judged alone counts as \
-        one. Without a namespace: those that there is no room for in metrics.";
+        "Flows that a rule allowed, since the agent started. A packet judged alone counts as one. Empty namespace: beyond \
+        the limit of series.";
     AUDITED = Gauge "podgate_endpoints_audited",
         "Pods of this node that only policies in audit mode isolate, by direction: what these deny passes.";
     TABLE_ENTRIES = Gauge "podgate_table_entries", "Entries in use of a table in the kernel.";
@@ -48,7 +48,7 @@ metrics! {
     ANOMALIES = Gauge "podgate_anomalies", "Interfaces and addresses that look wrong, by kind.";
     APPLY_ERRORS = Counter "podgate_apply_errors", "Failures to apply a change to the kernel; each is tried again.";
     REPAIRS = Counter "podgate_repairs",
-        "What somebody else has changed in the kernel and was put right: interfaces' hooks, pins, entries of tables.";
+        "Repairs of what another program changed in the kernel: hooks, pins, entries of tables.";
     APPLY_PENDING = Gauge "podgate_apply_pending", "Changes of the kernel's tables that wait to be applied.";
     APPLY_DURATION = Histogram "podgate_apply_duration_seconds",
         "Time to compile a change and to apply it to the kernel, in seconds.";
@@ -73,7 +73,8 @@ metrics! {
     SERVICES_AT_SOURCE = Gauge "podgate_services_at_source",
         "Whether egress to Services is judged where it leaves the pod, by all backends, as --services=source asks: 1 or 0.";
     FRONTENDS = Gauge "podgate_frontends",
-        "Ports of Services that are judged where packets leave the pod, by verdict: judged, or denied for want of room.";
+        "Ports of Services that are judged where packets leave the pod, by verdict: judged, or denied because the \
+        tables have no room.";
     DEVICES = Gauge "podgate_devices",
         "Devices by which packets leave the node, without pods' interfaces: whether egress to Services is judged there.";
     EXITS = Counter "podgate_exit_judgements",
