@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use podgate_datapath::binding::Anomaly;
 use podgate_policy::plan::Subject;
-use podgate_source::{Location, Stale};
+use podgate_source::{Location, ResourceStatus, Stale};
 
 use super::anomalies::no_veth;
 use super::endpoints::{NO_SLOT, Stage};
@@ -56,11 +56,14 @@ impl State {
     /// What keeps the agent from knowing which pods this node has, or what policies say now, a line each.
     pub(super) fn blind(&self, now: SystemTime) -> BTreeSet<String> {
         let resources = self.source.iter().flat_map(|source| &source.resources);
+        let unheard = ResourceStatus::UNHEARD.as_secs();
         let stale = resources.filter_map(|(name, resource)| match resource.stale(now)? {
             // While it starts, that is as it should be.
             Stale::Unread(_) => None,
-            Stale::Unheard(_, Some(error)) => Some(format!("{name}: no change was heard for long: {}", error.message)),
-            Stale::Unheard(_, None) => Some(format!("{name}: no change was heard for long")),
+            Stale::Unheard(_, Some(error)) => {
+                Some(format!("{name}: could not be read for {unheard} seconds: {}", error.message))
+            }
+            Stale::Unheard(_, None) => Some(format!("{name}: could not be read for {unheard} seconds")),
             Stale::Hangs(_) => Some(format!("{name}: reading does not end: what has changed since is not known")),
         });
         stale.chain(self.without_node()).collect()

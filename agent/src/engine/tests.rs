@@ -126,7 +126,7 @@ fn a_source_that_hears_nothing_or_hangs_is_not_ready_and_not_synced() {
     let synced = || ResourceStatus { synced: Some(NOW), ..ResourceStatus::default() };
     assert_eq!(told(synced()), (vec![], true));
     let unheard = ResourceStatus { unheard_since: Some(NOW), ..synced() };
-    assert_eq!(told(unheard), (vec!["NetworkPolicy: no change was heard for long".to_owned()], false));
+    assert_eq!(told(unheard), (vec!["NetworkPolicy: could not be read for 90 seconds".to_owned()], false));
     let hangs = ResourceStatus { reading_since: Some(NOW), ..synced() };
     let expected = "NetworkPolicy: reading does not end: what has changed since is not known";
     assert_eq!(told(hangs), (vec![expected.to_owned()], false));

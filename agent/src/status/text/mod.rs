@@ -103,8 +103,10 @@ impl WindowStatus {
     fn summary(&self) -> Option<String> {
         let interfaces = usize::try_from(self.interfaces).unwrap_or(usize::MAX);
         let longest = self.longest_seconds * 1e3;
+        let were = if interfaces == 1 { "was" } else { "were" };
         (interfaces > 0).then(|| {
-            format!("  {} came and enforced, at the latest after {longest:.1} ms", plural(interfaces, "interface"))
+            let interfaces = plural(interfaces, "interface");
+            format!("  {interfaces} appeared and {were} enforced, after at most {longest:.1} ms")
         })
     }
 }
@@ -123,7 +125,11 @@ fn services(status: &Status) -> String {
     };
     let _ = write!(line, " at the exit, by the real destination: {allowed} allowed, {denied} denied");
     if services.frontends_denied > 0 {
-        let _ = write!(line, "; {} of Services DENIED for want of room", plural(services.frontends_denied, "port"));
+        let _ = write!(
+            line,
+            "; {} of Services DENIED because the tables have no room",
+            plural(services.frontends_denied, "port")
+        );
     }
     let UntaggedStatus { takeover, changing, standing } = services.untagged;
     if takeover + changing > 0 {

@@ -112,7 +112,7 @@ fn one_line_tells_what_is_judged_at_the_source() {
                     to 4 of this node at the exit, by the real destination: 0 allowed, 1 denied";
     assert_eq!(line(&status), expected);
     status.services.frontends_denied = 1;
-    assert_eq!(line(&status), format!("{expected}; 1 port of Services DENIED for want of room"));
+    assert_eq!(line(&status), format!("{expected}; 1 port of Services DENIED because the tables have no room"));
 }
 
 #[test]
