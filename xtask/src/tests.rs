@@ -80,13 +80,15 @@ pub(crate) fn soak() -> Result<()> {
     let built = build()?;
     let lab = built.programs.iter().find(|program| program.package == "agent" && program.target == "lab");
     lab.context("cargo did not build the lab's tests")?
-        .run(&variables, &["life::outlive", "cni::starts", "--test-threads=1", "--nocapture"])
+        .run(&variables, &[&SOAKED[..], &["--test-threads=1", "--nocapture"]].concat())
 }
 
 /// Names a podgate whose tables have another layout.
 const OTHER_ABI: &str = "PODGATE_OTHER_ABI";
 /// Names a podgate of another build.
 const OTHER_BUILD: &str = "PODGATE_OTHER_BUILD";
+/// The modules of the lab's tests that repeat things as often as they are asked to.
+const SOAKED: [&str; 5] = ["life::outlive", "cni::starts", "services::flips", "services::random", "packets::idle"];
 /// Set: everything is repeated as often as in a soak.
 const SOAK: &str = "PODGATE_SOAK";
 

@@ -58,28 +58,39 @@ impl Addresses {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subnets {
     node: u8,
-    wiring: u8,
+    wiring: Wiring,
 }
 
 impl Subnets {
     pub(crate) fn of(node: u8, wiring: Wiring) -> Self {
-        Self { node, wiring: wiring.number() }
+        Self { node, wiring }
+    }
+
+    /// Where the IPv4 range begins in the node's, and the length of its prefix: a bridge has room for a hundred pods.
+    fn range(&self) -> (u8, u8) {
+        match self.wiring {
+            Wiring::Ptp => (0, 26),
+            Wiring::Routed => (64, 26),
+            Wiring::Bridge => (128, 25),
+        }
     }
 
     pub(crate) fn v4(&self) -> String {
-        format!("10.244.{}.{}/26", self.node, self.wiring * 64)
+        let (start, length) = self.range();
+        format!("10.244.{}.{start}/{length}", self.node)
     }
 
     pub(crate) fn v6(&self) -> String {
-        format!("fd00:10:244:{}:{}::/80", self.node, self.wiring)
+        format!("fd00:10:244:{}:{}::/80", self.node, self.wiring.number())
     }
 
     /// The addresses of the n-th pod, counted from 0; the first of the range is left to the gateway.
     pub(crate) fn nth(&self, n: u8) -> Addresses {
-        assert!(n < 60, "a node of a lab has at most 60 pods of a wiring");
-        let ip6 = format!("fd00:10:244:{}:{}::{}", self.node, self.wiring, n + 2);
+        assert!(n < 60, "a node of a lab has at most 60 pods without a plugin");
+        let (start, _) = self.range();
+        let ip6 = format!("fd00:10:244:{}:{}::{}", self.node, self.wiring.number(), n + 2);
         Addresses {
-            ip4: Ipv4Addr::new(10, 244, self.node, self.wiring * 64 + n + 2),
+            ip4: Ipv4Addr::new(10, 244, self.node, start + n + 2),
             ip6: ip6.parse().expect("the groups are decimal numbers below 256"),
         }
     }

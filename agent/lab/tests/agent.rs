@@ -88,7 +88,7 @@ fn manifests_of_pods_carry_their_addresses_in_the_lab() -> Result<()> {
         r#"{"apiVersion":"v1","kind":"Pod","metadata":{"labels":{"app":"api"},"name":"api","namespace":"shop","uid":"u"},"#,
         r#""spec":{"containers":[{"image":"none","name":"main","ports":[{"containerPort":8080,"name":"http","#,
         r#""protocol":"TCP"}]}],"nodeName":"node-1"},"#,
-        r#""status":{"phase":"Running","podIP":"10.244.1.130","podIPs":[{"ip":"10.244.1.130"},"#,
+        r#""status":{"phase":"Running","podIP":"10.244.1.66","podIPs":[{"ip":"10.244.1.66"},"#,
         r#"{"ip":"fd00:10:244:1:2::2"}]}}"#,
     );
     assert_eq!(written, expected);

@@ -182,6 +182,11 @@ impl World {
     }
 }
 
+/// How often: rarely in a test, often in a soak.
+pub(crate) fn times(test: usize, soak: usize) -> usize {
+    if std::env::var_os("PODGATE_SOAK").is_some() { soak } else { test }
+}
+
 /// Waits until something is so.
 ///
 /// # Panics

@@ -14,7 +14,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use podgate_lab::{Agent, Pod, Result, Wiring};
 
 use super::Shop;
-use crate::support::{ANSWER, Questions, everything, policy, tcp};
+use crate::support::{ANSWER, Questions, everything, policy, tcp, times};
 
 /// Between two datagrams of each family, so that there are more than 1,000 a second of each kind.
 const PACE: Duration = Duration::from_millis(1);
@@ -22,11 +22,6 @@ const PACE: Duration = Duration::from_millis(1);
 const DENIED: u16 = 4242;
 /// A port of the server for what must.
 const ALLOWED: u16 = 4243;
-
-/// How often: rarely in a test, often in a soak.
-fn times(test: usize, soak: usize) -> usize {
-    if std::env::var_os("PODGATE_SOAK").is_some() { soak } else { test }
-}
 
 /// A time between nothing and this, never the same.
 fn random(most: Duration) -> Duration {

@@ -3,6 +3,7 @@
 mod discovery;
 mod errors;
 mod fragments;
+mod idle;
 mod link_layer;
 mod quiet;
 pub(crate) mod sctp;

@@ -23,7 +23,7 @@ fn unnoticed(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// A TCP segment that opens a connection.
-fn syn(pod: &Pod, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+pub(super) fn syn(pod: &Pod, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
     let mut frame = Vec::new();
     let [from_mac, to_mac] = to_gateway(pod);
     let builder = PacketBuilder::ethernet2(from_mac, to_mac).ip(ip_header(from.ip(), to.ip()));
@@ -92,7 +92,7 @@ fn twice(load: Load) -> Load {
 }
 
 /// "Fragmentation needed" or "packet too big" about a datagram from the Service to the client, with as much of it as it likes.
-fn too_large(client: &Pod, service: SocketAddr, port: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn too_large(client: &Pod, service: SocketAddr, port: u16, payload: &[u8]) -> Vec<u8> {
     let local = if service.is_ipv4() { client.ip4() } else { client.ip6() };
     let mut about = Vec::new();
     let datagram = PacketBuilder::ip(ip_header(service.ip(), local)).udp(service.port(), port);
