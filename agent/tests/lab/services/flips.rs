@@ -194,7 +194,7 @@ fn nothing_reaches_closed_backends(name: &str, hook: &str, plan: Plan, restricte
     for name in [OPEN, CLOSED].concat() {
         watch(shop.pod(name))?;
     }
-    let flips = times(100, 6_000);
+    let flips = times(100, 2_000);
     let answers = under_traffic(&mut shop, flips)?;
     let (open, closed) = (frames(&shop, OPEN)?, frames(&shop, CLOSED)?);
     let client = shop.client.clone();
