@@ -383,8 +383,8 @@ fn what_comes_out_of_a_tunnel_by_a_pods_packet_must_be_from_the_pod_itself() {
 fn a_packet_that_lost_its_tag_is_judged_by_the_interface_that_it_came_from() {
     let rig = Rig::new(Side::Open, Side::Web);
     for Ends { pod, friend, stranger } in FAMILIES {
-        let from_pod = TestContext { ingress_ifindex: INTERFACE, ..TestContext::default() };
-        let exit = |to| rig.run_program(rig.datapath.exit_program(), &tcp((pod, 4000), (to, 80), SYN), &from_pod);
+        let sent_by_pod = TestContext { ingress_ifindex: INTERFACE, ..TestContext::default() };
+        let exit = |to| rig.run_program(rig.datapath.exit_program(), &tcp((pod, 4000), (to, 80), SYN), &sent_by_pod);
         assert_eq!(exit(friend), [(Direction::Egress, Reason::Rule)]);
         assert_eq!(exit(stranger), [(Direction::Egress, Reason::NoRule)]);
     }
@@ -396,12 +396,12 @@ fn a_tag_of_another_start_is_counted_apart_from_a_lost_one_and_the_packet_judged
     let rig = Rig::new(Side::Open, Side::Web);
     for Ends { pod, friend, stranger } in FAMILIES {
         for tag in [Tag::deferred(1, SLOT + 1, false), Tag::inward(1, SLOT)] {
-            let exit = |to| rig.from_pod(rig.datapath.exit_program(), &tcp((pod, 4000), (to, 80), SYN), tag);
+            let exit = |to| rig.sent_by_pod(rig.datapath.exit_program(), &tcp((pod, 4000), (to, 80), SYN), tag);
             assert_eq!(exit(friend), [(Direction::Egress, Reason::Rule)]);
             assert_eq!(exit(stranger), [(Direction::Egress, Reason::NoRule)]);
         }
         let entering = rig.datapath.program(Direction::Ingress);
-        rig.from_pod(entering, &tcp((pod, 4000), (pod, 80), SYN), Tag::deferred(1, SLOT + 1, false));
+        rig.sent_by_pod(entering, &tcp((pod, 4000), (pod, 80), SYN), Tag::deferred(1, SLOT + 1, false));
     }
     let counted = exits(&rig);
     assert_eq!((counted.denied, counted.untagged, counted.others_tag), (4, 0, 10));

@@ -231,7 +231,7 @@ impl Rig {
     }
 
     /// What happens to a frame with a tag that the pod sent, and that enters it or leaves the host.
-    pub(crate) fn from_pod(&self, program: BorrowedFd<'_>, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
+    pub(crate) fn sent_by_pod(&self, program: BorrowedFd<'_>, frame: &[u8], tag: Tag) -> Vec<(Direction, Reason)> {
         let context = TestContext { ingress_ifindex: identity().ifindex, ..TestContext::default() };
         self.run_tagged_by(program, frame, tag, &context)
     }
