@@ -75,7 +75,8 @@ fn holds_ours(path: &Path) -> Result<bool, Error> {
 fn move_aside(root: &Path) -> Result<(), Error> {
     let name = |number| {
         let mut name = root.as_os_str().to_owned();
-        name.push(format!(".foreign-{number}"));
+        // A BPF file system has no names with dots (`bpf_lookup` of the kernel).
+        name.push(format!("-foreign-{number}"));
         PathBuf::from(name)
     };
     for aside in (1..=ASIDE).map(name) {
@@ -200,7 +201,7 @@ mod tests {
             chown(scratch.root().join("links"), Some(STRANGER), None).unwrap();
             secure(&scratch.root()).unwrap();
             assert_eq!(fs::metadata(scratch.root()).unwrap().uid(), user());
-            let aside = scratch.0.join(format!("podgate.foreign-{number}"));
+            let aside = scratch.0.join(format!("podgate-foreign-{number}"));
             assert!(aside.join("links").is_dir(), "{}", aside.display());
             fs::remove_dir(scratch.root()).unwrap();
         }

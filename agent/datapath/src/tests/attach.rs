@@ -1,5 +1,7 @@
+use std::fs;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
 
 use podgate_common::Direction;
 use podgate_policy::op::EndpointPolicies;
@@ -185,6 +187,21 @@ fn a_bpffs_is_mounted_where_there_is_none_or_the_error_says_how() {
             "/proc/podgate is on no BPF file system (mounting one failed: No such file or directory (os error 2)): run \
              `mount -t bpf bpf /proc/podgate`, or mount the host's into the container"
         );
+    });
+}
+
+#[test]
+fn a_directory_that_a_stranger_made_on_the_bpffs_keeps_nothing_from_being_pinned() {
+    sandbox(|| {
+        let root = Path::new("/sys/fs/bpf/podgate");
+        for number in 1..=2 {
+            fs::create_dir_all(root.join("links")).unwrap();
+            [root, &root.join("links")].into_iter().for_each(|path| chown(path, Some(65534), None).unwrap());
+            Datapath::load(&pinned(Hook::Auto)).unwrap();
+            assert!(root.join("sets/1/maps/slots").exists());
+            assert!(Path::new(&format!("/sys/fs/bpf/podgate-foreign-{number}/links")).is_dir());
+            fs::remove_dir_all(root).unwrap();
+        }
     });
 }
 
