@@ -84,8 +84,9 @@ fn idle_pods_are_denied_nothing_whatever_their_bridge_floods() -> Result<()> {
     {
         restless.set(&format!("ipv6/conf/eth0/{key}"), value)?;
     }
-    // Queries each second, so that members report themselves.
-    let querier = "mcast_querier 1 mcast_query_interval 100 mcast_query_response_interval 50";
+    // Queries each second, so that members report themselves. Those of IGMP have an address of the node: from 0.0.0.0, as
+    // bridges send them otherwise, they are nobody's and denied.
+    let querier = "mcast_querier 1 mcast_query_use_ifaddr 1 mcast_query_interval 100 mcast_query_response_interval 50";
     world.node.ip(&[format!("link set {BRIDGE} type bridge {querier}")])?;
     world.run_agent(&[])?;
     watch(&idle[0])?;
