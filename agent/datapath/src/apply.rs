@@ -10,7 +10,7 @@ use podgate_common::{
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{Op, RowHeader};
 
-use crate::runs::{Kind, runs};
+use crate::runs::{OpKind, runs};
 use crate::table::{BlockKey, Partial, Table};
 use crate::{ApplyError, Datapath};
 
@@ -33,29 +33,29 @@ impl Datapath {
     }
 
     /// Applies operations of one kind.
-    fn apply_run(&mut self, kind: Kind, ops: &[Op]) -> Result<(), Partial> {
+    fn apply_run(&mut self, kind: OpKind, ops: &[Op]) -> Result<(), Partial> {
         let maps = &mut self.maps;
         match kind {
-            Kind::PutRow => put(&mut maps.rows, ops, row),
-            Kind::PutRowPort => put(&mut maps.row_ports, ops, row_port),
-            Kind::PutPort => put(&mut maps.ports, ops, port),
-            Kind::PutClassRow => put(&mut maps.class_rows, ops, class_row),
-            Kind::PutGroup => put(&mut maps.groups, ops, group),
-            Kind::PutAddress4 => put(&mut maps.addresses4, ops, address4),
-            Kind::PutAddress6 => put(&mut maps.addresses6, ops, address6),
-            Kind::PutBlock4 => put(&mut maps.blocks4, ops, block4),
-            Kind::PutBlock6 => put(&mut maps.blocks6, ops, block6),
-            Kind::DeleteRow => maps.rows.clear(&keys(ops, row)),
-            Kind::DeleteRowPort => maps.row_ports.delete(&keys(ops, row_port)),
-            Kind::DeleteClassRow => maps.class_rows.delete(&keys(ops, class_row)),
-            Kind::DeleteAddress4 => maps.addresses4.delete(&keys(ops, address4)),
-            Kind::DeleteAddress6 => maps.addresses6.delete(&keys(ops, address6)),
-            Kind::DeleteBlock4 => maps.blocks4.delete(&keys(ops, block4)),
-            Kind::DeleteBlock6 => maps.blocks6.delete(&keys(ops, block6)),
-            Kind::Invalidate => self.invalidate(ops.iter().filter_map(invalidated).collect()),
-            Kind::InvalidateAll => self.bump((0..EPOCHS).collect()),
-            Kind::Switch => self.switch_all(ops),
-            Kind::Grace => self.wait().map_err(|error| (0, error)),
+            OpKind::PutRow => put(&mut maps.rows, ops, row),
+            OpKind::PutRowPort => put(&mut maps.row_ports, ops, row_port),
+            OpKind::PutPort => put(&mut maps.ports, ops, port),
+            OpKind::PutClassRow => put(&mut maps.class_rows, ops, class_row),
+            OpKind::PutGroup => put(&mut maps.groups, ops, group),
+            OpKind::PutAddress4 => put(&mut maps.addresses4, ops, address4),
+            OpKind::PutAddress6 => put(&mut maps.addresses6, ops, address6),
+            OpKind::PutBlock4 => put(&mut maps.blocks4, ops, block4),
+            OpKind::PutBlock6 => put(&mut maps.blocks6, ops, block6),
+            OpKind::DeleteRow => maps.rows.clear(&keys(ops, row)),
+            OpKind::DeleteRowPort => maps.row_ports.delete(&keys(ops, row_port)),
+            OpKind::DeleteClassRow => maps.class_rows.delete(&keys(ops, class_row)),
+            OpKind::DeleteAddress4 => maps.addresses4.delete(&keys(ops, address4)),
+            OpKind::DeleteAddress6 => maps.addresses6.delete(&keys(ops, address6)),
+            OpKind::DeleteBlock4 => maps.blocks4.delete(&keys(ops, block4)),
+            OpKind::DeleteBlock6 => maps.blocks6.delete(&keys(ops, block6)),
+            OpKind::Invalidate => self.invalidate(ops.iter().filter_map(invalidated).collect()),
+            OpKind::InvalidateAll => self.bump((0..EPOCHS).collect()),
+            OpKind::Switch => self.switch_all(ops),
+            OpKind::Grace => self.wait().map_err(|error| (0, error)),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::attach::Hooks;
 use crate::frontends::Sets;
 use crate::hz::boot_time;
 use crate::identity::Identity;
-use crate::interfaces::{Interfaces, Place};
+use crate::interfaces::{EntryLocation, Interfaces};
 use crate::kept::Kept;
 use crate::load::{self, Classifier, Loaded, Programs};
 use crate::maps::{Grace, Maps, clear_counters, cpus};
@@ -361,8 +361,8 @@ impl Datapath {
     /// Tells the programs which slot an interface has; 0: it is no pod's.
     pub(crate) fn enter_interface(&mut self, ifindex: u32, slot: u32) -> Result<(), Error> {
         match self.interfaces.add(ifindex) {
-            Place::Array(index) => self.maps.interfaces.put_one(index, InterfaceSlot::new(ifindex, slot)),
-            Place::More => self.maps.interfaces_more.put_one(ifindex, slot),
+            EntryLocation::Array(index) => self.maps.interfaces.put_one(index, InterfaceSlot::new(ifindex, slot)),
+            EntryLocation::More => self.maps.interfaces_more.put_one(ifindex, slot),
         }
     }
 
@@ -377,8 +377,8 @@ impl Datapath {
     /// Lets the programs forget an interface.
     pub(crate) fn strike_interface(&mut self, ifindex: u32) -> Result<(), Error> {
         let struck = match self.interfaces.remove(ifindex) {
-            Some(Place::Array(index)) => self.maps.interfaces.clear(&[index]),
-            Some(Place::More) => self.maps.interfaces_more.delete(&[ifindex]),
+            Some(EntryLocation::Array(index)) => self.maps.interfaces.clear(&[index]),
+            Some(EntryLocation::More) => self.maps.interfaces_more.delete(&[ifindex]),
             None => Ok(()),
         };
         struck.map_err(|(_, error)| error)

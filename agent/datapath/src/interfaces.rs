@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Where an interface's entry stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum EntryLocation {
     /// In [`podgate_common::map::INTERFACES`] at this index.
     Array(u32),
     /// In [`podgate_common::map::INTERFACES_MORE`] under its ifindex.
@@ -28,25 +28,25 @@ impl Interfaces {
     }
 
     /// Gives an interface its place, or tells the one it has.
-    pub(crate) fn add(&mut self, ifindex: u32) -> Place {
+    pub(crate) fn add(&mut self, ifindex: u32) -> EntryLocation {
         let index = ifindex & (self.size - 1);
         if self.more.contains(&ifindex) || *self.array.entry(index).or_insert(ifindex) != ifindex {
             self.more.insert(ifindex);
-            return Place::More;
+            return EntryLocation::More;
         }
-        Place::Array(index)
+        EntryLocation::Array(index)
     }
 
     /// Takes an interface's place from it. The others keep theirs: one in the hash is found there, whoever has, or has
     /// not, its place in the array.
-    pub(crate) fn remove(&mut self, ifindex: u32) -> Option<Place> {
+    pub(crate) fn remove(&mut self, ifindex: u32) -> Option<EntryLocation> {
         if self.more.remove(&ifindex) {
-            return Some(Place::More);
+            return Some(EntryLocation::More);
         }
         let index = ifindex & (self.size - 1);
         (self.array.get(&index) == Some(&ifindex)).then(|| {
             self.array.remove(&index);
-            Place::Array(index)
+            EntryLocation::Array(index)
         })
     }
 
@@ -64,7 +64,10 @@ mod tests {
     fn interfaces_that_collide_in_the_array_go_to_the_hash() {
         let mut interfaces = Interfaces::new(8);
         let places = [3, 11, 19, 4].map(|ifindex| interfaces.add(ifindex));
-        assert_eq!(places, [Place::Array(3), Place::More, Place::More, Place::Array(4)]);
+        assert_eq!(
+            places,
+            [EntryLocation::Array(3), EntryLocation::More, EntryLocation::More, EntryLocation::Array(4)]
+        );
         assert_eq!(interfaces.used(), (2, 2));
     }
 
@@ -73,11 +76,11 @@ mod tests {
         let mut interfaces = Interfaces::new(8);
         interfaces.add(3);
         interfaces.add(11);
-        assert_eq!(interfaces.remove(3), Some(Place::Array(3)));
-        assert_eq!(interfaces.add(11), Place::More);
-        assert_eq!(interfaces.add(19), Place::Array(3));
-        assert_eq!(interfaces.remove(11), Some(Place::More));
-        assert_eq!(interfaces.remove(19), Some(Place::Array(3)));
+        assert_eq!(interfaces.remove(3), Some(EntryLocation::Array(3)));
+        assert_eq!(interfaces.add(11), EntryLocation::More);
+        assert_eq!(interfaces.add(19), EntryLocation::Array(3));
+        assert_eq!(interfaces.remove(11), Some(EntryLocation::More));
+        assert_eq!(interfaces.remove(19), Some(EntryLocation::Array(3)));
         assert_eq!(interfaces.used(), (0, 0));
     }
 
@@ -86,6 +89,6 @@ mod tests {
         let mut interfaces = Interfaces::new(8);
         interfaces.add(3);
         assert_eq!(interfaces.remove(11), None);
-        assert_eq!(interfaces.remove(3), Some(Place::Array(3)));
+        assert_eq!(interfaces.remove(3), Some(EntryLocation::Array(3)));
     }
 }

@@ -13,6 +13,7 @@ use std::path::Path;
 use podgate_common::{Direction, InterfaceSlot, Resident, flags, map};
 
 use crate::attach::attach_pinned;
+use crate::interfaces::EntryLocation;
 use crate::kept::RESIDENTS;
 use crate::load::Classifier;
 use crate::maps::Grace;
@@ -21,7 +22,7 @@ use crate::own::own;
 use crate::pins::Pins;
 use crate::{Error, Identity, preflight};
 use pinned::Pinned;
-use plan::{Place, Plan};
+use plan::Plan;
 
 /// What an agent has left.
 #[derive(Debug)]
@@ -111,11 +112,11 @@ impl Offline {
         }
         self.write_own(plan, identity)?;
         match plan.place {
-            Place::Array(index) => {
+            EntryLocation::Array(index) => {
                 let entry = InterfaceSlot::new(identity.ifindex, plan.slot);
                 self.pinned.put(map::INTERFACES, &index, &entry)
             }
-            Place::More => self.pinned.put(map::INTERFACES_MORE, &identity.ifindex, &plan.slot),
+            EntryLocation::More => self.pinned.put(map::INTERFACES_MORE, &identity.ifindex, &plan.slot),
         }
     }
 

@@ -8,7 +8,7 @@ use podgate_policy::op::Op;
 
 /// Operations of one kind go to one table in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum OpKind {
     PutRow,
     PutRowPort,
     PutPort,
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     DeleteClassRow,
 }
 
-impl Kind {
+impl OpKind {
     /// The kind of an operation.
     pub(crate) const fn of(op: &Op) -> Self {
         match op {
@@ -60,12 +60,12 @@ impl Kind {
 }
 
 /// The longest stretches of operations of one kind, in order.
-pub(crate) fn runs(ops: &[Op]) -> impl Iterator<Item = (Kind, Range<usize>)> + '_ {
+pub(crate) fn runs(ops: &[Op]) -> impl Iterator<Item = (OpKind, Range<usize>)> + '_ {
     let mut start = 0;
-    ops.chunk_by(|a, b| Kind::of(a) == Kind::of(b)).map(move |run| {
+    ops.chunk_by(|a, b| OpKind::of(a) == OpKind::of(b)).map(move |run| {
         let range = start..start + run.len();
         start = range.end;
-        (Kind::of(&run[0]), range)
+        (OpKind::of(&run[0]), range)
     })
 }
 
@@ -85,11 +85,11 @@ mod tests {
             Op::DeleteAddress { address: "10.0.0.3".parse().unwrap() },
         ];
         let expected = [
-            (Kind::PutAddress4, 0..2),
-            (Kind::PutAddress6, 2..3),
-            (Kind::Grace, 3..4),
-            (Kind::PutAddress4, 4..5),
-            (Kind::DeleteAddress4, 5..6),
+            (OpKind::PutAddress4, 0..2),
+            (OpKind::PutAddress6, 2..3),
+            (OpKind::Grace, 3..4),
+            (OpKind::PutAddress4, 4..5),
+            (OpKind::DeleteAddress4, 5..6),
         ];
         assert_eq!(runs(&ops).collect::<Vec<_>>(), expected);
     }

@@ -14,7 +14,7 @@ use crate::kept::Former;
 #[derive(Debug)]
 pub(crate) struct Slots {
     last: u32,
-    endpoints: BTreeMap<u32, Endpoint>,
+    endpoints: BTreeMap<u32, Occupied>,
     /// Released slots whose counters are not cleared yet.
     retired: BTreeSet<u32>,
     /// Those of them where a packet may be under way that is counted for the former owner.
@@ -28,7 +28,7 @@ pub(crate) struct Slots {
 
 /// A slot that is somebody's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint {
+pub(crate) struct Occupied {
     pub(crate) identity: Identity,
     pub(crate) policies: Option<EndpointPolicies>,
     pub(crate) word: SlotWord,
@@ -122,7 +122,7 @@ impl Slots {
         let itself = former.filter(|former| identity.was(former));
         let birth = itself.map(|former| former.birth).filter(|&birth| birth > 0);
         let identity = identity.clone();
-        let endpoint = Endpoint { identity, policies: None, word: SlotWord::default(), birth, older_until: 0 };
+        let endpoint = Occupied { identity, policies: None, word: SlotWord::default(), birth, older_until: 0 };
         self.endpoints.insert(slot, endpoint);
         match (former, itself) {
             (Some(_), Some(_)) => Identified::Resumed,
@@ -140,7 +140,7 @@ impl Slots {
     ///
     /// # Errors
     /// It has none.
-    pub(crate) fn endpoint(&self, slot: u32) -> Result<&Endpoint, Error> {
+    pub(crate) fn endpoint(&self, slot: u32) -> Result<&Occupied, Error> {
         self.endpoints.get(&slot).ok_or(Error::Unidentified(slot))
     }
 
@@ -157,7 +157,7 @@ impl Slots {
     /// Whether with these policies an endpoint is isolated that may have connections: it has had policies that isolate it in
     /// no direction, or is new here and no former start had it, though it may be older than this start.
     pub(crate) fn isolates_first(&self, slot: u32, policies: &EndpointPolicies, since_start: bool) -> bool {
-        let may_have = |it: &Endpoint| {
+        let may_have = |it: &Occupied| {
             if it.policies.is_some() { it.word.config() == 0 } else { since_start && it.birth.is_none() }
         };
         !is_open(policies) && self.endpoints.get(&slot).is_some_and(may_have)

@@ -26,7 +26,7 @@ pub(super) fn answer(root: &Command, words: &[String]) -> String {
         Some((last, before)) => (last.as_str(), before),
         None => ("", words),
     };
-    let (offered, directive) = Place::after(root, before).offers(begun);
+    let (offered, directive) = Cursor::after(root, before).offers(begun);
     let fitting = offered.into_iter().filter(|(word, _)| word.starts_with(begun));
     let mut text = fitting.fold(String::new(), |mut text, (word, about)| {
         // Writing to a string does not fail.
@@ -38,13 +38,13 @@ pub(super) fn answer(root: &Command, words: &[String]) -> String {
 }
 
 /// Where in the command line the next word stands.
-struct Place<'c> {
+struct Cursor<'c> {
     command: &'c Command,
     /// The option whose value the next word is.
     value_of: Option<&'c Arg>,
 }
 
-impl<'c> Place<'c> {
+impl<'c> Cursor<'c> {
     fn after(root: &'c Command, words: &[String]) -> Self {
         let mut place = Self { command: root, value_of: None };
         for word in words {

@@ -20,7 +20,7 @@ use tcx::TakenOver;
 /// The hooks of interfaces.
 #[derive(Debug)]
 pub(crate) struct Hooks {
-    kind: Kind,
+    kind: HookKind,
     pins: Option<Pins>,
     links: BTreeMap<(u32, Direction), OwnedFd>,
     filtered: BTreeSet<u32>,
@@ -28,7 +28,7 @@ pub(crate) struct Hooks {
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum HookKind {
     Tcx,
     Clsact,
 }
@@ -37,9 +37,9 @@ impl Hooks {
     /// No hooks yet.
     pub(crate) fn new(hook: Hook, kernel_has_tcx: bool, pins: Option<Pins>) -> Self {
         let kind = match hook {
-            Hook::Tcx => Kind::Tcx,
-            Hook::Auto if kernel_has_tcx => Kind::Tcx,
-            Hook::Auto | Hook::Clsact => Kind::Clsact,
+            Hook::Tcx => HookKind::Tcx,
+            Hook::Auto if kernel_has_tcx => HookKind::Tcx,
+            Hook::Auto | Hook::Clsact => HookKind::Clsact,
         };
         Self { kind, pins, links: BTreeMap::new(), filtered: BTreeSet::new() }
     }
@@ -52,8 +52,8 @@ impl Hooks {
     /// What is used: never [`Hook::Auto`].
     pub(crate) const fn hook(&self) -> Hook {
         match self.kind {
-            Kind::Tcx => Hook::Tcx,
-            Kind::Clsact => Hook::Clsact,
+            HookKind::Tcx => Hook::Tcx,
+            HookKind::Clsact => Hook::Clsact,
         }
     }
 
@@ -66,8 +66,8 @@ impl Hooks {
         classifier: Classifier,
     ) -> Result<bool, Error> {
         match self.kind {
-            Kind::Tcx => self.attach_link(programs, ifindex, classifier),
-            Kind::Clsact => self.attach_filter(programs, ifindex, classifier),
+            HookKind::Tcx => self.attach_link(programs, ifindex, classifier),
+            HookKind::Clsact => self.attach_filter(programs, ifindex, classifier),
         }
     }
 

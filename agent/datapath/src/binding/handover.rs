@@ -27,10 +27,10 @@ impl Handover {
 
 /// The interfaces that were handed over.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Handovers(BTreeMap<u32, Held>);
+pub(super) struct Handovers(BTreeMap<u32, Received>);
 
 #[derive(Clone, Debug)]
-struct Held {
+struct Received {
     handover: Handover,
     /// Whether it was handed over to this start of the agent, not to one before.
     fresh: bool,
@@ -41,7 +41,7 @@ struct Held {
 impl Handovers {
     /// Notes one, in place of an earlier one of the interface.
     pub(super) fn add(&mut self, handover: Handover, fresh: bool) {
-        self.0.insert(handover.ifindex, Held { handover, fresh, seen: false });
+        self.0.insert(handover.ifindex, Received { handover, fresh, seen: false });
     }
 
     /// Forgets those whose interface is gone.

@@ -8,6 +8,7 @@ use podgate_policy::op::EndpointPolicies;
 use super::Given;
 use crate::Identity;
 use crate::identity::compose;
+use crate::interfaces::EntryLocation;
 
 /// What the tables say of slots and interfaces.
 #[derive(Clone, Debug, Default)]
@@ -26,15 +27,6 @@ pub(super) struct Snapshot {
     pub(super) live: BTreeSet<u32>,
 }
 
-/// Where an interface's slot is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// In the array at this index.
-    Array(u32),
-    /// In the hash.
-    More,
-}
-
 /// What to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -44,7 +36,7 @@ pub(super) struct Plan {
     pub(super) config: Option<EndpointConfig>,
     /// Indexes at which interfaces that are gone still have the slot.
     pub(super) stale: Vec<u32>,
-    pub(super) place: Place,
+    pub(super) place: EntryLocation,
     pub(super) given: Given,
     /// Whether the slot is the one that all share for whom there is none. Then word and record are only written where it has
     /// not been used yet.
@@ -89,11 +81,11 @@ impl Snapshot {
         }
     }
 
-    fn place_of(&self, ifindex: u32) -> Place {
+    fn place_of(&self, ifindex: u32) -> EntryLocation {
         let index = self.index_of(ifindex);
         let holder = self.interfaces.get(index).map_or(0, |entry| entry.ifindex());
         let is_free = holder == 0 || holder == ifindex || !self.live.contains(&holder);
-        if is_free { Place::Array(index as u32) } else { Place::More }
+        if is_free { EntryLocation::Array(index as u32) } else { EntryLocation::More }
     }
 }
 
@@ -225,7 +217,7 @@ mod tests {
             word: SlotWord::new(9, 2),
             config: Some(EndpointConfig { policy: [1, 1], ..own(ISOLATED, 1, 0) }),
             stale: vec![],
-            place: Place::Array(4),
+            place: EntryLocation::Array(4),
             given: Given::Nothing,
             shared: false,
         };
@@ -242,7 +234,7 @@ mod tests {
             word: SlotWord::new(9, 2),
             config: Some(config),
             stale: vec![2],
-            place: Place::Array(4),
+            place: EntryLocation::Array(4),
             given: Given::LastKnown,
             shared: false,
         };
@@ -265,8 +257,8 @@ mod tests {
     #[test]
     fn an_interface_whose_place_is_anothers_goes_to_the_hash() {
         let place = |live: &[u32]| Plan::new(&snapshot(live), &identity(18), None).unwrap().place;
-        assert_eq!(place(&[10, 11, 18]), Place::More);
-        assert_eq!(place(&[11, 18]), Place::Array(2));
+        assert_eq!(place(&[10, 11, 18]), EntryLocation::More);
+        assert_eq!(place(&[11, 18]), EntryLocation::Array(2));
     }
 
     #[test]
@@ -297,7 +289,7 @@ mod tests {
                 word: SlotWord::new(9, 2),
                 config: Some(config),
                 stale: vec![],
-                place: Place::Array(4),
+                place: EntryLocation::Array(4),
                 given: Given::Nothing,
                 shared: true,
             };

@@ -15,7 +15,7 @@ pub(super) struct Exchange {
     socket: Socket,
     from: SocketAddr,
     number: u16,
-    state: State,
+    state: Step,
     /// Who has answered.
     by: Option<u64>,
     /// How many questions were answered.
@@ -24,7 +24,7 @@ pub(super) struct Exchange {
     deadline: Instant,
 }
 
-enum State {
+enum Step {
     Connecting,
     /// A question is out.
     Asking,
@@ -58,7 +58,7 @@ impl Exchange {
         }
         let deadline = Instant::now() + load.patience;
         let answer = Vec::with_capacity(ANSWER);
-        Ok(Ok(Self { socket, from, number, state: State::Connecting, by: None, answered: 0, answer, deadline }))
+        Ok(Ok(Self { socket, from, number, state: Step::Connecting, by: None, answered: 0, answer, deadline }))
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -68,9 +68,9 @@ impl Exchange {
     /// Does what can be done now that something has happened to the socket.
     pub(super) fn go_on(&mut self, load: &Load) -> Progress {
         let outcome = match self.state {
-            State::Connecting => self.ask_first(load),
-            State::Asking => self.listen(load),
-            State::Resting(_) => Ok(None),
+            Step::Connecting => self.ask_first(load),
+            Step::Asking => self.listen(load),
+            Step::Resting(_) => Ok(None),
         };
         match outcome {
             Ok(None) => Progress::Pending,
@@ -83,14 +83,14 @@ impl Exchange {
     /// Does what is due at this time.
     pub(super) fn at(&mut self, now: Instant, load: &Load) -> Progress {
         match self.state {
-            State::Resting(until) if now < until => Progress::Pending,
-            State::Resting(_) => match self.ask(load) {
+            Step::Resting(until) if now < until => Progress::Pending,
+            Step::Resting(_) => match self.ask(load) {
                 Ok(()) => Progress::Pending,
                 Err(error) => self.over(failed(&error)),
             },
-            State::Connecting | State::Asking if now < self.deadline => Progress::Pending,
-            State::Connecting | State::Asking if self.answered == 0 => self.over(Fate::Silence),
-            State::Connecting | State::Asking => self.over(Fate::Cut(self.answered)),
+            Step::Connecting | Step::Asking if now < self.deadline => Progress::Pending,
+            Step::Connecting | Step::Asking if self.answered == 0 => self.over(Fate::Silence),
+            Step::Connecting | Step::Asking => self.over(Fate::Cut(self.answered)),
         }
     }
 
@@ -110,7 +110,7 @@ impl Exchange {
     }
 
     fn ask(&mut self, load: &Load) -> io::Result<()> {
-        self.state = State::Asking;
+        self.state = Step::Asking;
         self.deadline = Instant::now() + load.patience;
         let question = self.question();
         self.socket.write_all(&question)
@@ -136,7 +136,7 @@ impl Exchange {
         self.by = Some(by);
         self.answer.clear();
         self.answered += 1;
-        self.state = State::Resting(Instant::now() + load.pause);
+        self.state = Step::Resting(Instant::now() + load.pause);
         Ok((self.answered == load.rounds).then_some(Fate::Answered(by)))
     }
 }

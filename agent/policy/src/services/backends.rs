@@ -78,7 +78,7 @@ pub fn backends(cluster: &Cluster, service: &Service, through: Through<'_>, with
 
 /// Whether a client can be led to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+enum Readiness {
     /// Not at all.
     Out,
     /// If there is no better one.
@@ -90,7 +90,7 @@ enum State {
 /// An endpoint before the choice.
 struct Candidate<'c> {
     address: IpAddr,
-    state: State,
+    state: Readiness,
     node: Option<&'c Arc<str>>,
     pod: Option<&'c ObjectKey>,
     ports: Ports<'c>,
@@ -106,7 +106,7 @@ enum Ports<'c> {
 }
 
 impl Candidate<'_> {
-    fn backend(&self, through: Through<'_>) -> Option<(State, Backend)> {
+    fn backend(&self, through: Through<'_>) -> Option<(Readiness, Backend)> {
         let traffic = match through {
             Through::Addresses(traffic) => traffic,
             Through::Port(port) => Traffic::Port { protocol: port.protocol, number: self.ports.target(port)? },
@@ -134,15 +134,15 @@ impl Ports<'_> {
 }
 
 /// The best of one family. One that is listed twice, as while it moves from slice to slice, is what its better listing says.
-fn chosen(listed: impl Iterator<Item = (State, Backend)>) -> Vec<Backend> {
-    let mut best: BTreeMap<(IpAddr, Traffic), (State, Backend)> = BTreeMap::new();
+fn chosen(listed: impl Iterator<Item = (Readiness, Backend)>) -> Vec<Backend> {
+    let mut best: BTreeMap<(IpAddr, Traffic), (Readiness, Backend)> = BTreeMap::new();
     for (state, backend) in listed {
         let entry = best.entry((backend.address, backend.traffic)).or_insert_with(|| (state, backend.clone()));
         if entry.0 < state {
             *entry = (state, backend);
         }
     }
-    let state = best.values().map(|(state, _)| *state).max().filter(|state| *state != State::Out);
+    let state = best.values().map(|(state, _)| *state).max().filter(|state| *state != Readiness::Out);
     best.into_values().filter(|(its, _)| Some(*its) == state).map(|(_, backend)| backend).collect()
 }
 
@@ -172,9 +172,9 @@ fn slices<'c>(cluster: &'c Cluster, service: &Service) -> impl Iterator<Item = &
 fn of_slice(slice: &EndpointSlice) -> impl Iterator<Item = Candidate<'_>> {
     slice.endpoints.iter().flat_map(|endpoint| {
         let state = match (endpoint.ready, endpoint.serving && endpoint.terminating) {
-            (true, _) => State::Ready,
-            (false, true) => State::Terminating,
-            (false, false) => State::Out,
+            (true, _) => Readiness::Ready,
+            (false, true) => Readiness::Terminating,
+            (false, false) => Readiness::Out,
         };
         let (node, pod, ports) = (endpoint.node.as_ref(), endpoint.target.as_ref(), Ports::Slice(&slice.ports));
         endpoint.addresses.iter().map(move |&address| Candidate { address, state, node, pod, ports })
@@ -196,7 +196,7 @@ fn selected<'c>(cluster: &'c Cluster, service: &Service) -> impl Iterator<Item =
 fn of_pod(pod: &Pod) -> impl Iterator<Item = Candidate<'_>> {
     let candidate = |&address| Candidate {
         address,
-        state: State::Ready,
+        state: Readiness::Ready,
         node: pod.node.as_ref(),
         pod: Some(&pod.key),
         ports: Ports::Pod(pod),
