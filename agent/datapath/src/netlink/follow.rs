@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::inventory::Inventory;
 use super::message::Message;
-use super::rereads::Rereads;
+use super::rereads::{HEARD, Rereads, UNHEARD};
 use super::socket::{Asker, Heard, Listener};
 use super::view::HostView;
 use super::{Error, Options};
@@ -61,13 +61,14 @@ impl Follower {
     /// Listens to the calling thread's namespace and reads everything once.
     pub(super) fn new(options: Options) -> Result<Self, Error> {
         let now = Instant::now();
+        let namespaces = namespace_listener(&options)?;
         let mut follower = Self {
             asker: Asker::new()?,
             host: Listener::new(&HOST_GROUPS, options.queue)?,
-            namespaces: namespace_listener(&options)?,
+            rereads: Rereads::new(if namespaces.is_some() { HEARD } else { UNHEARD }),
+            namespaces,
             options,
             inventory: Inventory::default(),
-            rereads: Rereads::default(),
             resync: Some(now),
             rest: now,
             views: watch::Sender::default(),
@@ -178,7 +179,7 @@ impl Follower {
     }
 
     fn hear_host(&mut self, message: Message) {
-        if let (None, Message::Link(link)) = (&self.namespaces, &message)
+        if let Message::Link(link) = &message
             && let Some(id) = link.netns_id
         {
             self.rereads.begin(id, Instant::now());

@@ -8,6 +8,7 @@ mod pods;
 mod restricted;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use host::{Host, addresses, ifindex, veth};
@@ -40,6 +41,19 @@ fn a_veth_that_is_there_at_the_start_shows_with_the_addresses_of_its_peers_names
     };
     assert_eq!(found, expected);
     assert!(found.netns_id >= 0 && host.watcher.hears_namespaces());
+}
+
+#[test]
+fn a_link_local_address_is_seen_before_duplicate_address_detection_lets_the_pod_send_from_it() {
+    let mut host = Host::new();
+    let pod = host.pod("v1");
+    pod.enter(|| fs::write("/proc/sys/net/ipv6/conf/eth0/dad_transmits", "1000")).expect("IPv6 is there");
+    for _ in 0..2 {
+        pod.ip("link set eth0 down");
+        host.until_veth("v1", "no address", |veth| veth.link_local_addresses.is_empty());
+        pod.ip("link set eth0 up");
+        host.until_veth("v1", "the tentative address", |veth| veth.link_local_addresses.len() == 1);
+    }
 }
 
 #[test]
