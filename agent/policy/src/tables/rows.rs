@@ -186,9 +186,12 @@ impl Rows {
         }
     }
 
-    /// How many entries a row has by port class, and how many ranges.
+    /// How many entries a row has by port class, and how many ranges. A row that is not settled yet counts with one entry for
+    /// each range at least: it takes room before it is refused in favour of one that the kernel has.
     pub(crate) fn weight(&self, id: RowId) -> (usize, usize) {
-        self.rows.get(&id).map_or((0, 0), |row| (row.ports.len(), row.key.ranges.len()))
+        let Some(row) = self.rows.get(&id) else { return (0, 0) };
+        let (ports, ranges) = (row.ports.len(), row.key.ranges.len());
+        (if self.unsettled.contains(&id) { ports.max(ranges) } else { ports }, ranges)
     }
 
     fn remove(&mut self, id: RowId) {
