@@ -18,6 +18,9 @@ const SILENCE: Duration = Duration::from_secs(900);
 /// The end of any guest's patience.
 const LIMIT: Duration = Duration::from_secs(3600);
 const MEGABYTES: &str = "1024";
+/// One processor, and tables per CPU that have room for two. With more, the emulator sometimes runs what the kernel has just
+/// patched in its own text on another one (static keys of hooks), and the guest dies of an int3.
+const PROCESSORS: &str = "1,maxcpus=2";
 const LAST_LINES: usize = 80;
 
 /// Tests that passed on a kernel.
@@ -51,7 +54,7 @@ pub(crate) fn run(image: &Image, programs: &Programs) -> Result<Outcome> {
             "-m",
             MEGABYTES,
             "-smp",
-            "2",
+            PROCESSORS,
             "-nographic",
             "-nic",
             "none",
