@@ -34,7 +34,7 @@ pub struct FlowPorts(u32);
 
 impl FlowPorts {
     /// `local`: the pod's port; the identifier of an ICMP echo; 0 for a protocol without ports. `remote`: the other end's
-    /// port; for an ICMP echo 1 if the other end asked, 0 if the pod did.
+    /// port; for an ICMP echo 1 if the other end asked, 0 if the pod did. Both are 2 for any other ICMP message.
     #[must_use]
     #[inline(always)]
     pub const fn new(local: NetPort, remote: NetPort) -> Self {

@@ -529,13 +529,17 @@ fn interpret(bytes: Bytes, headers: &Headers, room: u32, transport: &mut Transpo
     }
 }
 
+/// Stands for both ports of an ICMP message that is no echo. The remote port of an echo is 0 or 1, so no echo's flow, whatever
+/// its identifier, is that of other messages.
+const NO_ECHO: u16 = 2;
+
 /// Fills in what an ICMP message of its family is.
 #[inline(always)]
 fn interpret_icmp(bytes: Bytes, protocol: u8, transport: &mut Transport) {
     let [icmp_type, _code] = bytes.first().to_ne_bytes();
     transport.kind = if protocol == protocol::ICMP { icmp4_kind(icmp_type) } else { icmp6_kind(icmp_type) };
     let is_echo = matches!(transport.kind, Kind::EchoRequest | Kind::EchoReply);
-    let id = NetPort::from_network(if is_echo { bytes.third() } else { 0 });
+    let id = NetPort::from_network(if is_echo { bytes.third() } else { NO_ECHO });
     transport.source = id;
     transport.destination = id;
 }

@@ -3,7 +3,7 @@
 use podgate_common::Reason;
 use podgate_policy::op::Op;
 
-use crate::frames::{ACK, FIN, RST, SYN, SYN_ACK, echo_reply, echo_request, raw, sctp, tcp, too_big, udp};
+use crate::frames::{ACK, FIN, RST, SYN, SYN_ACK, echo_reply, echo_request, icmp, raw, sctp, tcp, too_big, udp};
 use crate::rig::{Ends, FAMILIES, Rig, Side, identity};
 
 /// Opens a TCP connection from the friend to the pod's port 80 and completes the handshake.
@@ -263,6 +263,23 @@ fn an_echo_of_the_peer_with_the_identifier_of_the_pods_is_judged_as_new() {
         assert_eq!(rig.ingress(&echo_reply(ends.friend, ends.pod, 7)), Reason::Established);
         assert_eq!(rig.ingress(&echo_request(ends.friend, ends.pod, 7)), Reason::NoRule);
         assert_eq!(rig.ingress(&echo_reply(ends.friend, ends.pod, 8)), Reason::NoRule, "of another identifier");
+    }
+}
+
+#[test]
+fn an_echo_licenses_no_other_icmp_message_whatever_its_identifier() {
+    let rig = Rig::new(Side::Deny, Side::All);
+    for ends in FAMILIES {
+        // Timestamp and redirect, and what ICMPv6 has no meaning for; with the bytes of an identifier and a number.
+        let others = if ends.pod.is_ipv4() { [13, 5] } else { [200, 100] };
+        for id in 0..=2 {
+            assert_eq!(rig.egress(&echo_request(ends.pod, ends.friend, id)), Reason::Rule);
+            assert_eq!(rig.ingress(&echo_reply(ends.friend, ends.pod, id)), Reason::Established);
+            for kind in others {
+                let other = icmp(ends.friend, ends.pod, kind, 0, &[id.to_be_bytes(), [0, 1]].concat());
+                assert_eq!(rig.ingress(&other), Reason::NoRule, "type {kind} after echo {id}");
+            }
+        }
     }
 }
 
