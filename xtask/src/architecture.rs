@@ -10,11 +10,12 @@ use serde_json::Value;
 use crate::workspace::{cargo, root, shell};
 
 /// The crates of the workspace, and those of the workspace that each may use.
-const LAYERS: [(&str, &[&str]); 10] = [
-    ("podgate", &["podgate-common", "podgate-datapath", "podgate-policy", "podgate-source"]),
+const LAYERS: [(&str, &[&str]); 11] = [
+    ("podgate", &["podgate-common", "podgate-datapath", "podgate-judge", "podgate-policy", "podgate-source"]),
     ("podgate-common", &[]),
     ("podgate-datapath", &["podgate-common", "podgate-policy", "podgate-toolchain"]),
     ("podgate-ebpf", &["podgate-common"]),
+    ("podgate-judge", &["podgate-policy"]),
     ("podgate-lab", &[]),
     ("podgate-policy", &[]),
     ("podgate-source", &["podgate-policy"]),
@@ -30,22 +31,16 @@ struct Without {
     why: &'static str,
 }
 
-const WITHOUT: [Without; 3] = [
+/// What brings a client, the kernel, a runtime or output.
+const IMPURE_CRATES: &[&str] =
+    &["kube", "k8s-openapi", "tokio", "aya", "netlink-packet-route", "nix", "libc", "tracing", "log", "serde_json"];
+
+const WITHOUT: [Without; 4] = [
+    Without { package: "podgate-policy", crates: IMPURE_CRATES, why: "policy is pure: plain data in, plain data out" },
     Without {
-        package: "podgate-policy",
-        crates: &[
-            "kube",
-            "k8s-openapi",
-            "tokio",
-            "aya",
-            "netlink-packet-route",
-            "nix",
-            "libc",
-            "tracing",
-            "log",
-            "serde_json",
-        ],
-        why: "policy is pure: plain data in, plain data out",
+        package: "podgate-judge",
+        crates: IMPURE_CRATES,
+        why: "judges are pure: plain data in, plain data and text out",
     },
     Without {
         package: "podgate-source",
@@ -69,7 +64,7 @@ const ONLY: [(&str, &[&str]); 5] = [
 const IMPURE: [&str; 8] =
     ["std::env", "std::fs", "std::io", "std::process", "std::thread", "std::time", "println!", "dbg!"];
 /// The pure crates.
-const PURE: [&str; 1] = ["podgate-policy"];
+const PURE: [&str; 2] = ["podgate-judge", "podgate-policy"];
 /// Crates that run in the kernel, and so without the standard library.
 const NO_STD: [&str; 2] = ["podgate-common", "podgate-ebpf"];
 
@@ -241,16 +236,22 @@ mod tests {
     fn sound() -> Facts {
         let direct = LAYERS.iter().map(|(package, uses)| ((*package).to_owned(), set(uses)));
         let forbidden = WITHOUT.iter().flat_map(|rule| rule.crates).chain(ONLY.iter().map(|(name, _)| name));
-        let pure = sources(&[("agent/policy/src/lib.rs", "//! Neither std::fs nor a clock.\nuse std::fmt;\n")]);
+        let pure = |path| sources(&[(path, "//! Neither std::fs nor a clock.\nuse std::fmt;\n")]);
+        let (judge, policy) = (pure("agent/judge/src/lib.rs"), pure("agent/policy/src/lib.rs"));
         let common = sources(&[("common/src/lib.rs", "#![cfg_attr(not(test), no_std)]\n"), ("common/src/map.rs", "")]);
         let ebpf = sources(&[("ebpf/src/main.rs", "#![cfg_attr(target_arch = \"bpf\", no_std, no_main)]\n")]);
         Facts {
             direct: direct.collect(),
             all: WITHOUT.iter().map(|rule| (rule.package.to_owned(), set(&["ipnet", "strsim"]))).collect(),
             locked: forbidden.map(|name| (*name).to_owned()).collect(),
-            sources: [("podgate-policy", pure), ("podgate-common", common), ("podgate-ebpf", ebpf)]
-                .map(|(package, files)| (package.to_owned(), files))
-                .into(),
+            sources: [
+                ("podgate-judge", judge),
+                ("podgate-policy", policy),
+                ("podgate-common", common),
+                ("podgate-ebpf", ebpf),
+            ]
+            .map(|(package, files)| (package.to_owned(), files))
+            .into(),
         }
     }
 
@@ -318,12 +319,12 @@ mod tests {
 
     #[test]
     fn each_impure_name_is_found_in_pure_code_but_not_in_comments() {
-        for name in IMPURE {
+        for (package, name) in PURE.into_iter().flat_map(|package| IMPURE.map(|name| (package, name))) {
             let found = after(|facts| {
-                let files = facts.sources.entry("podgate-policy".to_owned()).or_default();
-                files.push(("agent/policy/src/plan.rs".to_owned(), format!("// {name}\nfn f() {{ {name} }}\n")));
+                let files = facts.sources.entry(package.to_owned()).or_default();
+                files.push(("src/new.rs".to_owned(), format!("// {name}\nfn f() {{ {name} }}\n")));
             });
-            assert_eq!(found, [format!("agent/policy/src/plan.rs names {name}: podgate-policy is pure")]);
+            assert_eq!(found, [format!("src/new.rs names {name}: {package} is pure")]);
         }
     }
 

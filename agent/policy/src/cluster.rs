@@ -1,9 +1,9 @@
-//! The state of a cluster that verdicts depend on.
+//! The state of a cluster that verdicts depend on, and what its authors wrote beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Namespace, ObjectKey, Pod, Policy};
+use crate::model::{Direction, Namespace, ObjectKey, Pod, Policy};
 use crate::services::{EndpointSlice, Node, Service};
 
 /// Every object that policy depends on. A pod whose namespace is unknown is in a namespace without labels.
@@ -23,4 +23,15 @@ pub struct Cluster {
     pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
     /// Whether all policies are in audit mode, whatever they and their namespaces say.
     pub audit: bool,
+}
+
+/// What was written beside what the cluster's state holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Policies that are no more than stand-ins for invalid ones: nothing is found in these.
+    pub unsound: BTreeSet<ObjectKey>,
+    /// Directions in which a policy has rules that its `policyTypes` leaves out.
+    pub ineffective: BTreeSet<(ObjectKey, Direction)>,
+    /// Whether the namespaces are known with their labels; if not, nothing is said of namespace selectors.
+    pub namespaces: bool,
 }

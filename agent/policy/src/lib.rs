@@ -2,20 +2,15 @@
 //!
 //! ```text
 //! Cluster, Changes ──► Planner: compile (what addresses fulfil, what endpoints allow) ──► tables (ids, rows) ──► [Op]
-//!    └────────────────► evaluate (independent of the compiler: the oracle of tests, the engine of explain)
+//!    └────────────────► evaluate (independent of the compiler: the oracle of tests, what podgate-judge asks)
 //! ```
 //!
 //! Plain data in, plain data out: no Kubernetes client, no kernel, no clock, no logging.
 #![forbid(unsafe_code)]
 
-pub mod check;
 pub mod cluster;
 pub mod compile;
-pub mod diff;
 pub mod evaluate;
-pub mod expectations;
-pub mod explain;
-pub mod matrix;
 pub mod model;
 pub mod op;
 pub mod plan;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use podgate_policy::check::{Rule, Severity, check};
+use podgate_judge::check::{Rule, Severity, check};
+use podgate_judge::matrix::{PortChoice, matrix};
 use podgate_policy::cluster::Cluster;
 use podgate_policy::evaluate::{Party, Traffic, verdict};
-use podgate_policy::matrix::{PortChoice, matrix};
 use podgate_policy::model::{Pod, Protocol};
 use podgate_source::manifests::{self, Loaded};
 use serde::Deserialize;

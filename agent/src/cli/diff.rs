@@ -6,8 +6,8 @@ use std::slice;
 
 use anyhow::bail;
 use clap::Args;
+use podgate_judge::diff::{Cause, Change, Diff, End, Move, NotCompared, diff_telling, not_compared, render};
 use podgate_policy::cluster::Cluster;
-use podgate_policy::diff::{Cause, Change, Diff, End, Move, NotCompared, diff_telling, not_compared, render};
 use podgate_policy::model::ObjectKey;
 use serde::Serialize;
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use podgate_judge::matrix::PortChoice;
 use podgate_policy::cluster::Cluster;
-use podgate_policy::matrix::PortChoice;
 use podgate_policy::model::Protocol;
 use podgate_source::api::{Access, snapshot};
 use podgate_source::manifests::{Loaded, load};

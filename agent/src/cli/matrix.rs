@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use podgate_policy::matrix::{self, Row, ServiceRow};
+use podgate_judge::matrix::{self, Row, ServiceRow};
 use serde::Serialize;
 
 use super::input::{Files, PortChoiceArgs};

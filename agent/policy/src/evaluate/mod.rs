@@ -1,25 +1,22 @@
 //! What NetworkPolicy v1 says about a packet that opens something, read straight from the semantics of the API and
-//! sharing nothing with the compiler: the oracle of its tests, and the engine of [`crate::explain`] and
-//! [`crate::matrix`].
+//! sharing nothing with the compiler: the oracle of its tests, and what podgate-judge asks.
 //!
 //! Only the packet that opens a connection is judged here; what belongs to one is allowed with it.
 
-pub(crate) mod nodes;
+mod nodes;
 mod outcome;
 mod party;
 mod peers;
 mod ports;
 
+pub use nodes::{node_of, source_address};
 pub use outcome::{
     Allow, DirectionVerdict, Element, ListOutcome, NamespaceFit, Open, PeerMismatch, PeerMiss, PortMismatch, PortMiss,
     Refusal, RuleMiss, RuleRef, Unmet, Verdict,
 };
-pub use party::{Identity, Party, SharedAddress, Traffic, owners, routes};
-pub(crate) use party::{owners_among, same_family};
-pub(crate) use peers::peers_match;
-pub(crate) use ports::{numbers_of, ports_match};
-
-use nodes::node_of;
+pub use party::{Identity, Party, SharedAddress, Traffic, owners, owners_among};
+pub use peers::peers_match;
+pub use ports::{numbers_of, ports_match};
 
 use crate::cluster::Cluster;
 use crate::model::{Direction, Isolation, Mode, ObjectKey, Pod, Policy, Rule};
@@ -102,7 +99,8 @@ pub fn isolating<'c>(cluster: &'c Cluster, pod: &Pod, direction: Direction) -> V
 }
 
 /// The rules of a policy in a direction; `None` if it does not isolate in it.
-pub(crate) fn rules(policy: &Policy, direction: Direction) -> Option<&[Rule]> {
+#[must_use]
+pub fn rules(policy: &Policy, direction: Direction) -> Option<&[Rule]> {
     match policy.isolation(direction) {
         Isolation::Unaffected => None,
         Isolation::Restricted(rules) => Some(rules),

@@ -8,7 +8,8 @@ use crate::evaluate::{Element, Identity, ListOutcome, NamespaceFit, Party, PeerM
 use crate::model::{IpBlock, Labels, Namespaces, Peer, Peers, Pod, Selector};
 
 /// Asks the peers of a rule of a policy in namespace `own`.
-pub(crate) fn peers_match(cluster: &Cluster, own: &str, peers: &Peers, other: &Party<'_>) -> ListOutcome<PeerMiss> {
+#[must_use]
+pub fn peers_match(cluster: &Cluster, own: &str, peers: &Peers, other: &Party<'_>) -> ListOutcome<PeerMiss> {
     let Peers::Listed(peers) = peers else { return ListOutcome::Matches(Element::Any) };
     let mut misses = Vec::new();
     for (index, peer) in peers.iter().enumerate() {

@@ -4,7 +4,8 @@ use crate::evaluate::{Element, ListOutcome, PortMismatch, PortMiss, Traffic};
 use crate::model::{Pod, PortMatch, PortSpec, Ports, Protocol};
 
 /// Asks the ports of a rule. `server` is the destination pod, on which names are resolved; `None`: it is no pod.
-pub(crate) fn ports_match(ports: &Ports, server: Option<&Pod>, traffic: Traffic) -> ListOutcome<PortMiss> {
+#[must_use]
+pub fn ports_match(ports: &Ports, server: Option<&Pod>, traffic: Traffic) -> ListOutcome<PortMiss> {
     let Ports::Listed(ports) = ports else { return ListOutcome::Matches(Element::Any) };
     let mut misses = Vec::new();
     for (index, port) in ports.iter().enumerate() {
@@ -17,7 +18,8 @@ pub(crate) fn ports_match(ports: &Ports, server: Option<&Pod>, traffic: Traffic)
 }
 
 /// The numbers under which a pod serves a named port, sorted: several containers may use one name.
-pub(crate) fn numbers_of(pod: &Pod, name: &str, protocol: Protocol) -> Vec<u16> {
+#[must_use]
+pub fn numbers_of(pod: &Pod, name: &str, protocol: Protocol) -> Vec<u16> {
     let named = pod.ports.iter().filter(|port| port.protocol == protocol && port.name.as_deref() == Some(name));
     let mut numbers: Vec<_> = named.map(|port| port.number).collect();
     numbers.sort_unstable();

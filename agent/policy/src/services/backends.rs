@@ -158,7 +158,8 @@ fn candidates<'c>(cluster: &'c Cluster, service: &Service) -> Vec<Candidate<'c>>
 }
 
 /// Whether anybody has said what the endpoints of a Service are.
-pub(crate) fn has_slices(cluster: &Cluster, service: &Service) -> bool {
+#[must_use]
+pub fn has_slices(cluster: &Cluster, service: &Service) -> bool {
     slices(cluster, service).next().is_some()
 }
 

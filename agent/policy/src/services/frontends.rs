@@ -55,7 +55,8 @@ impl Frontends {
 
 /// The addresses at which clients reach a Service itself. kube-proxy serves none for headless and ExternalName Services
 /// (`proxyutil.ShouldSkipService`), whatever else they say, and leaves some to other programs.
-pub(crate) fn frontends(service: &Service) -> BTreeSet<IpAddr> {
+#[must_use]
+pub fn frontends(service: &Service) -> BTreeSet<IpAddr> {
     match service.form {
         ServiceForm::Headless | ServiceForm::ExternalName | ServiceForm::OtherProxy => BTreeSet::new(),
         ServiceForm::Virtual => {

@@ -5,10 +5,8 @@ mod frontends;
 mod leads;
 mod object;
 
-pub(crate) use backends::has_slices;
-pub use backends::{Backend, Through, Within, backends};
-pub use frontends::Frontends;
-pub(crate) use frontends::frontends as frontend_addresses;
+pub use backends::{Backend, Through, Within, backends, has_slices};
+pub use frontends::{Frontends, frontends as frontend_addresses};
 pub use leads::{Ends, Frontend, Leads, ends};
 pub use object::{
     AddressFamily, Endpoint, EndpointPort, EndpointSlice, Node, Service, ServiceForm, ServicePort, TargetPort,

@@ -30,8 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use podgate_policy::check::Written;
-use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster::{Cluster, Written};
 use podgate_policy::model::Direction;
 
 pub use self::directory::spawn;
@@ -52,7 +51,7 @@ pub struct Loaded {
     pub places: BTreeMap<ObjectRef, Place>,
     /// The line on which the content of each YAML document begins, by file and document; both counted from 1.
     pub lines: BTreeMap<(Arc<Path>, usize), u64>,
-    /// What is written beside what the objects hold, for [`podgate_policy::check::check`].
+    /// What is written beside what the objects hold, for `podgate check`.
     pub written: Written,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use podgate_policy::check::check;
+use podgate_judge::check::check;
 use podgate_source::manifests::load;
 
 #[test]

@@ -1,6 +1,6 @@
 //! Findings in policies and mistakes in objects, in one form.
 
-use podgate_policy::check::{Finding, Rule, Severity, check};
+use podgate_judge::check::{Finding, Rule, Severity, check};
 use podgate_source::manifests::Loaded;
 use podgate_source::{ObjectRef, Origin, Problem, ProblemKind};
 use serde::{Serialize, Serializer};

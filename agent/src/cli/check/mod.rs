@@ -7,7 +7,7 @@ mod text;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use podgate_policy::check::{Severity, Unjudged, unjudged};
+use podgate_judge::check::{Severity, Unjudged, unjudged};
 use serde::Serialize;
 
 use super::input::Files;

@@ -24,7 +24,7 @@ pub(super) fn log(entries: &[Entry]) -> Value {
 }
 
 fn driver() -> Value {
-    let rule = |(name, about, severity): (&str, &str, podgate_policy::check::Severity)| {
+    let rule = |(name, about, severity): (&str, &str, podgate_judge::check::Severity)| {
         json!({
             "id": name,
             "shortDescription": {"text": about},

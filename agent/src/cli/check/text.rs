@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use podgate_policy::check::{Severity, Unjudged};
+use podgate_judge::check::{Severity, Unjudged};
 
 use super::Entry;
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use podgate_policy::explain::{Destination, End};
+use podgate_judge::explain::{Destination, End};
 
 use crate::cli::agent::object_key;
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use podgate_policy::explain::{Entry, Forwarded, Note, Outcome, ServiceEntry, Way};
+use podgate_judge::explain::{Entry, Forwarded, Note, Outcome, ServiceEntry, Way};
 use serde::Serialize;
 
 use super::view::{self, ParticipantView};

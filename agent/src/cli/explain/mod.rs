@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use clap::Args;
-use podgate_policy::explain::{Answer, Asked, Destination, End, Query, explain};
+use podgate_judge::explain::{Answer, Asked, Destination, End, Query, explain};
 use podgate_policy::model::Protocol;
 use serde::Serialize;
 

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use podgate_judge::explain::{Explanation, Participant, Path};
 use podgate_policy::evaluate::{Allow, DirectionVerdict, Element, Open, Traffic};
-use podgate_policy::explain::{Explanation, Participant, Path};
 use podgate_policy::model::ObjectKey;
 use serde::Serialize;
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podgate_policy::check::{Unjudged, unjudged};
+use podgate_judge::check::{Unjudged, unjudged};
+use podgate_judge::matrix::{PortChoice, Row, matrix_telling};
 use podgate_policy::evaluate::isolating;
-use podgate_policy::matrix::{PortChoice, Row, matrix_telling};
 use podgate_policy::model::{Direction, ObjectKey, Pod};
 use podgate_source::manifests::Loaded;
 use serde::Serialize;

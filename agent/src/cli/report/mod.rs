@@ -65,7 +65,7 @@ fn page(data: &Data) -> anyhow::Result<String> {
 mod tests {
     use std::path::Path;
 
-    use podgate_policy::matrix::PortChoice;
+    use podgate_judge::matrix::PortChoice;
     use podgate_source::manifests::parse;
 
     use super::*;

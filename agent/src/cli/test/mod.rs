@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use podgate_judge::expectations::{Judgement, Wrong, judge};
 use podgate_policy::cluster::Cluster;
-use podgate_policy::expectations::{Judgement, Wrong, judge};
 use serde::Serialize;
 
 use super::explain::AnswerView;

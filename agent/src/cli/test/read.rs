@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use podgate_policy::expectations::{Expectation, Expected, Group, Source, Target};
-use podgate_policy::explain::Asked;
+use podgate_judge::expectations::{Expectation, Expected, Group, Source, Target};
+use podgate_judge::explain::Asked;
 use podgate_policy::model::{Operator, Requirement, Selector};
 use podgate_source::manifests::{Document, values};
 use serde_json::{Map, Value};

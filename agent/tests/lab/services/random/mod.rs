@@ -10,12 +10,12 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
+use podgate_judge::explain::{Answer, Asked, Destination, End, ExplainError, Query, explain};
 use podgate_lab::{
     Attempt, Counter, Fate, Landings, Load, Outside, Pod, Probe, ProxyMode, Result, Seen, Transport, Wiring,
 };
 use podgate_policy::cluster::Cluster;
 use podgate_policy::evaluate::Traffic;
-use podgate_policy::explain::{Answer, Asked, Destination, End, ExplainError, Query, explain};
 use podgate_policy::model::{ObjectKey, Protocol};
 use podgate_source::manifests;
 use proptest::strategy::{Strategy, ValueTree};

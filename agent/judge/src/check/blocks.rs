@@ -1,0 +1,82 @@
+//! Blocks made of addresses of pods or Services.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use podgate_policy::model::{Direction, IpBlock, Peer, Peers, Policy};
+use podgate_policy::services::ServiceForm;
+
+use crate::check::known::{Known, all_rules};
+use crate::check::{Field, Finding, Part, Rule, Severity};
+use crate::explain::listed;
+
+/// A block of at most so many bits of host part is made of the pods in it; a larger one may be meant for more than these.
+const POD_BITS: u8 = 8;
+
+/// The widest range that kube-apiserver takes for the addresses of Services (`--service-cluster-ip-range`).
+const SERVICE_BITS: u8 = 20;
+
+pub(super) fn findings(known: &Known<'_>, policy: &Policy) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (direction, rule, its) in all_rules(policy) {
+        let Peers::Listed(peers) = &its.peers else { continue };
+        for (index, peer) in peers.iter().enumerate() {
+            let Peer::Block(block) = peer else { continue };
+            let field = Field::Peer(direction, rule, index, Part::Cidr);
+            findings.extend(finding(known, policy, field, direction, block));
+        }
+    }
+    findings
+}
+
+fn finding(known: &Known<'_>, policy: &Policy, field: Field, direction: Direction, block: &IpBlock) -> Option<Finding> {
+    let (rule, (why, instead)) = match of_pods(known, block) {
+        Some(words) => (Rule::BlockOfPods, words),
+        None => (Rule::BlockOfServices, of_services(known, direction, block)?),
+    };
+    Some(Finding { policy: policy.key.clone(), field, rule, severity: Severity::Warning, why, instead })
+}
+
+fn of_pods(known: &Known<'_>, block: &IpBlock) -> Option<(String, String)> {
+    let within_node =
+        known.cluster.nodes.values().find(|node| node.pod_cidrs.iter().any(|pods| pods.contains(&block.cidr)));
+    let pods = pods(known, block);
+    let instead = "use podSelector and namespaceSelector: addresses of pods change when they are made anew".to_owned();
+    match within_node {
+        Some(node) => Some((format!("{} lies within the pods' addresses of node {}", block.cidr, node.name), instead)),
+        None if host_bits(&block.cidr) <= POD_BITS && !pods.is_empty() => {
+            Some((format!("{} is made of pod addresses: {}", block.cidr, listed(&pods)), instead))
+        }
+        None => None,
+    }
+}
+
+fn of_services(known: &Known<'_>, direction: Direction, block: &IpBlock) -> Option<(String, String)> {
+    let has = |addresses: &[IpAddr]| addresses.iter().any(|&address| block.contains(address));
+    let served = known.cluster.services.values().filter(|service| service.form == ServiceForm::Virtual);
+    let services = served.filter(|service| has(&service.cluster_ips));
+    let services: Vec<_> = services.map(|service| service.key.to_string()).collect();
+    if services.is_empty() || host_bits(&block.cidr) > SERVICE_BITS || !pods(known, block).is_empty() {
+        return None;
+    }
+    let why = format!("{} is made of addresses of Services: {}", block.cidr, listed(&services));
+    let (why, instead) = match direction {
+        Direction::Egress => (
+            format!("{why}; policies judge the pods behind them, by their own addresses and ports"),
+            "select the pods behind the Services, and their own ports",
+        ),
+        Direction::Ingress => {
+            (format!("{why}; connections never come from these"), "select the pods that open the connections")
+        }
+    };
+    Some((why, instead.to_owned()))
+}
+
+fn pods(known: &Known<'_>, block: &IpBlock) -> Vec<String> {
+    let inside = known.all_pods().filter(|pod| pod.addresses.iter().any(|&address| block.contains(address)));
+    inside.map(|pod| pod.key.to_string()).collect()
+}
+
+fn host_bits(block: &IpNet) -> u8 {
+    block.max_prefix_len() - block.prefix_len()
+}

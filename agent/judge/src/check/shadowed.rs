@@ -1,0 +1,59 @@
+//! Rules beside others that allow everything to the same pods.
+
+use std::collections::BTreeSet;
+
+use podgate_policy::evaluate::{RuleRef, isolating};
+use podgate_policy::model::{self, Direction, Peers, Pod, Policy, Ports};
+
+use crate::check::known::{Known, all_rules};
+use crate::check::{Field, Finding, Rule, Severity};
+
+pub(super) fn findings(known: &Known<'_>, policy: &Policy) -> Vec<Finding> {
+    let selected = known.selected(policy);
+    let restricting = all_rules(policy).filter(|(.., rule)| !allows_all(rule));
+    restricting.filter_map(|(direction, index, _)| finding(known, policy, &selected, direction, index)).collect()
+}
+
+fn finding(
+    known: &Known<'_>,
+    policy: &Policy,
+    selected: &[&Pod],
+    direction: Direction,
+    index: usize,
+) -> Option<Finding> {
+    let by = shadowing(known, policy, selected, direction)?;
+    let rules: Vec<_> = by.iter().map(ToString::to_string).collect();
+    Some(Finding {
+        policy: policy.key.clone(),
+        field: Field::Rule(direction, index),
+        rule: Rule::RuleShadowed,
+        severity: Severity::Warning,
+        why: format!("the rule has no effect: {} allows all {direction} of the same pods", rules.join(", ")),
+        instead: "remove the rule that allows everything, if this one is meant to restrict; else remove this one"
+            .to_owned(),
+    })
+}
+
+/// The rules that allow everything, one for each selected pod; `None` if some pod has none. Without pods, the policy's own.
+fn shadowing(known: &Known<'_>, policy: &Policy, selected: &[&Pod], direction: Direction) -> Option<BTreeSet<RuleRef>> {
+    if let Some(own) = allow_all(policy, direction) {
+        return Some(BTreeSet::from([own]));
+    }
+    let of_pod = |pod: &&Pod| {
+        let mut sound = isolating(known.cluster, pod, direction).into_iter();
+        sound.find_map(|policy| allow_all(policy, direction))
+    };
+    let rules: Option<BTreeSet<_>> = selected.iter().map(of_pod).collect();
+    rules.filter(|rules| !rules.is_empty())
+}
+
+/// The first rule of a policy that allows everything.
+fn allow_all(policy: &Policy, direction: Direction) -> Option<RuleRef> {
+    let mut rules = all_rules(policy).filter(|(its, ..)| *its == direction);
+    let (_, index, _) = rules.find(|(.., rule)| allows_all(rule))?;
+    Some(RuleRef { policy: policy.key.clone(), direction, index })
+}
+
+fn allows_all(rule: &model::Rule) -> bool {
+    rule.peers == Peers::Any && rule.ports == Ports::Any
+}

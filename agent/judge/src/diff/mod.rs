@@ -1,0 +1,235 @@
+//! Which connections open or close between two states.
+//!
+//! Ends are the pods of both states, and the addresses outside them that blocks of either state tell apart: of each block one
+//! stands for all that are in no smaller one. Connections from outside are judged at the ports of their destination; those to
+//! the outside at the ports that egress rules name, and at TCP/443.
+
+mod outside;
+mod render;
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ipnet::IpNet;
+use podgate_policy::cluster::Cluster;
+use podgate_policy::model::{ObjectKey, Pod, Protocol};
+
+pub use render::render;
+
+use crate::explain::listed;
+use crate::matrix::{PortChoice, Row, matrix_telling};
+
+/// What differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Connections that open or close, sorted.
+    pub changes: Vec<Change>,
+    /// Pods of the pod network that are only in the new state.
+    pub added: BTreeSet<ObjectKey>,
+    /// Those that are only in the old one.
+    pub removed: BTreeSet<ObjectKey>,
+}
+
+/// A connection that opens or closes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    /// What becomes of it.
+    pub what: Move,
+    /// Why.
+    pub cause: Cause,
+    /// Who is connected to.
+    pub to: End,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// Who opens it.
+    pub from: End,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Move {
+    /// It passes now.
+    Opens,
+    /// It passes no more.
+    Closes,
+}
+
+/// Why a connection opens or closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Both ends are in both states: policies, labels or addresses differ.
+    Policy,
+    /// One of its pods is only in one of the states.
+    Pod,
+}
+
+/// An end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// A pod.
+    Pod(ObjectKey),
+    /// The addresses of this block that are no pod's and in no smaller block that some policy names.
+    Outside(IpNet),
+}
+
+impl Diff {
+    /// Whether nothing opens and nothing closes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+impl Move {
+    const fn between(before: bool, after: bool) -> Option<Self> {
+        match (before, after) {
+            (false, true) => Some(Self::Opens),
+            (true, false) => Some(Self::Closes),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(pod) => pod.fmt(f),
+            Self::Outside(block) => block.fmt(f),
+        }
+    }
+}
+
+/// Why nothing that opens or closes was found although something may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotCompared {
+    /// There are no pods in either state: workloads alone run nothing.
+    NoPods,
+    /// No pod names a container port, and no ports were asked for.
+    NoPorts,
+    /// The policies that differ, these, select no pod of either state.
+    NothingSelected(BTreeSet<ObjectKey>),
+}
+
+impl fmt::Display for NotCompared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nothing was compared: ")?;
+        match self {
+            Self::NoPods => f.write_str(
+                "there are no pods in either state, and workloads such as Deployments stand for none; add the pods, as \
+                 kubectl get pods -A -o yaml gives them",
+            ),
+            Self::NoPorts => f.write_str("no pod names a container port; give --port"),
+            Self::NothingSelected(policies) => {
+                let policies: Vec<_> = policies.iter().map(ObjectKey::to_string).collect();
+                write!(f, "no pod of either state is selected by the policies that differ: {}", listed(&policies))
+            }
+        }
+    }
+}
+
+/// Why a diff without changes says nothing; `None`: it has changes, or states with nothing that could open or close are the
+/// same.
+#[must_use]
+pub fn not_compared(old: &Cluster, new: &Cluster, choice: &PortChoice, diff: &Diff) -> Option<NotCompared> {
+    if !diff.is_empty() {
+        return None;
+    }
+    if pods(old).is_empty() && pods(new).is_empty() {
+        return Some(NotCompared::NoPods);
+    }
+    let differing: BTreeSet<_> = differing_policies(old, new).collect();
+    if differing.is_empty() {
+        return None;
+    }
+    if !differing.iter().any(|key| selects(old, key) || selects(new, key)) {
+        return Some(NotCompared::NothingSelected(differing.into_iter().cloned().collect()));
+    }
+    ports(old, new, choice).values().all(BTreeSet::is_empty).then_some(NotCompared::NoPorts)
+}
+
+/// The policies that are other than before, new or gone.
+fn differing_policies<'c>(old: &'c Cluster, new: &'c Cluster) -> impl Iterator<Item = &'c ObjectKey> {
+    let all = old.policies.keys().chain(new.policies.keys());
+    all.filter(move |key| old.policies.get(*key) != new.policies.get(*key))
+}
+
+/// Whether a policy selects a pod of the pod network.
+fn selects(cluster: &Cluster, key: &ObjectKey) -> bool {
+    let Some(policy) = cluster.policies.get(key) else { return false };
+    let selected = |pod: &Pod| pod.key.namespace == key.namespace && policy.pod_selector.matches(&pod.labels);
+    cluster.pods.values().any(|pod| pod.is_networked() && selected(pod))
+}
+
+/// Compares two states on the given ports. Of container ports, those of both states count.
+#[must_use]
+pub fn diff(old: &Cluster, new: &Cluster, choice: &PortChoice) -> Diff {
+    diff_telling(old, new, choice, &mut |_, _| {})
+}
+
+/// As [`diff`]; tells after each step how many are done, and of how many.
+#[must_use]
+pub fn diff_telling(old: &Cluster, new: &Cluster, choice: &PortChoice, tell: &mut dyn FnMut(usize, usize)) -> Diff {
+    let (before, after) = (pods(old), pods(new));
+    let ports = ports(old, new, choice);
+    let each = PortChoice::Each(ports.clone());
+    let old_rows = matrix_telling(old, &each, &mut |done, of| tell(done, 2 * of));
+    let new_rows = matrix_telling(new, &each, &mut |done, of| tell(of + done, 2 * of));
+    let mut changes = between_pods(old_rows, new_rows);
+    changes.extend(outside::changes(old, new, choice, &ports));
+    changes.sort();
+    Diff { changes, added: &after - &before, removed: &before - &after }
+}
+
+/// The ports of every pod, by pod.
+type Ports = BTreeMap<ObjectKey, BTreeSet<(Protocol, u16)>>;
+
+fn pods(cluster: &Cluster) -> BTreeSet<ObjectKey> {
+    cluster.pods.values().filter(|pod| pod.is_networked()).map(|pod| pod.key.clone()).collect()
+}
+
+fn ports(old: &Cluster, new: &Cluster, choice: &PortChoice) -> Ports {
+    let of_pod = |pod: &Pod| match choice {
+        PortChoice::Listed(ports) => ports.clone(),
+        PortChoice::ContainerPorts => pod.ports.iter().map(|port| (port.protocol, port.number)).collect(),
+        PortChoice::Each(ports) => ports.get(&pod.key).cloned().unwrap_or_default(),
+    };
+    let mut ports = Ports::new();
+    for pod in old.pods.values().chain(new.pods.values()) {
+        ports.entry(pod.key.clone()).or_default().extend(of_pod(pod));
+    }
+    ports
+}
+
+fn between_pods(old: Vec<Row>, new: Vec<Row>) -> Vec<Change> {
+    let other = |row: &Row| row.from != row.to;
+    let mut before = old.into_iter().filter(other).peekable();
+    let mut after = new.into_iter().filter(other).peekable();
+    let mut changes = Vec::new();
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (None, None) => return changes,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(before), Some(after)) => pair(before).cmp(&pair(after)),
+        };
+        let before = before.next_if(|_| order.is_le());
+        let after = after.next_if(|_| order.is_ge());
+        changes.extend(change(before, after));
+    }
+}
+
+fn pair(row: &Row) -> (&ObjectKey, &ObjectKey, Protocol, u16) {
+    (&row.from, &row.to, row.protocol, row.port)
+}
+
+/// The change of one pair, which may be in only one of the states.
+fn change(before: Option<Row>, after: Option<Row>) -> Option<Change> {
+    let allowed = |row: &Option<Row>| row.as_ref().is_some_and(|row| row.allowed);
+    let what = Move::between(allowed(&before), allowed(&after))?;
+    let cause = if before.is_some() && after.is_some() { Cause::Policy } else { Cause::Pod };
+    let Row { from, to, protocol, port, .. } = before.or(after)?;
+    Some(Change { what, cause, to: End::Pod(to), protocol, port, from: End::Pod(from) })
+}

@@ -1,0 +1,139 @@
+//! From a query to the paths it stands for, and their verdicts.
+
+use std::net::IpAddr;
+
+use podgate_policy::cluster::Cluster;
+use podgate_policy::evaluate::{
+    DirectionVerdict, Identity, ListOutcome, Open, Party, PeerMismatch, RuleMiss, Traffic, Verdict, numbers_of, verdict,
+};
+
+use crate::explain::destination::{self, Target};
+use crate::explain::notes::notes;
+use crate::explain::side::Side;
+use crate::explain::{Answer, Asked, ExplainError, Explanation, Path, Query, Unknown, forward};
+use crate::routes::routes;
+
+/// One way in which the packet can go, before it is judged.
+pub(super) struct Leg {
+    pub(super) from: Option<IpAddr>,
+    pub(super) to: Option<IpAddr>,
+    /// The source address that the destination sees, if it is another.
+    pub(super) seen_as: Option<IpAddr>,
+    pub(super) traffic: Traffic,
+}
+
+pub(super) fn answer(cluster: &Cluster, query: &Query) -> Result<Answer, ExplainError> {
+    let from = Side::find(cluster, &query.from)?;
+    match destination::find(cluster, &from, &query.to, &query.asked)? {
+        Target::Forwarded(route) => forward::answer(cluster, &from, &route).map(Answer::Forwarded),
+        Target::Direct(to, note) => {
+            let mut explanation = direct(cluster, &from, &to, &query.asked)?;
+            explanation.notes.extend(note);
+            Ok(Answer::Direct(explanation))
+        }
+    }
+}
+
+fn direct(cluster: &Cluster, from: &Side<'_>, to: &Side<'_>, asked: &Asked) -> Result<Explanation, ExplainError> {
+    let routes = routes(&from.addresses, &to.addresses);
+    let mut legs = Vec::new();
+    for traffic in traffics(asked, to)? {
+        legs.extend(routes.iter().map(|&(from, to)| Leg { from, to, seen_as: None, traffic }));
+    }
+    if legs.is_empty() {
+        return Err(ExplainError::NoCommonFamily { from: from.participant.clone(), to: to.participant.clone() });
+    }
+    judge(cluster, from, to, &legs)
+}
+
+/// The verdicts of these ways, at least one.
+pub(super) fn judge(
+    cluster: &Cluster,
+    from: &Side<'_>,
+    to: &Side<'_>,
+    legs: &[Leg],
+) -> Result<Explanation, ExplainError> {
+    let path = |leg: &Leg| {
+        let (source, destination) = (from.party(leg.from), to.party(leg.to));
+        let verdict = seen_verdict(cluster, &source, &destination, leg);
+        Path { from: leg.from, to: leg.to, seen_as: leg.seen_as, traffic: leg.traffic, verdict }
+    };
+    let paths: Vec<_> = legs.iter().map(path).collect();
+    decidable(from, to, &paths)?;
+    let notes = notes(cluster, from, to, &paths);
+    Ok(Explanation { from: from.participant.clone(), to: to.participant.clone(), paths, notes })
+}
+
+/// The verdict, the destination's half of it about the source address that it sees. A pod that reaches itself is no matter of
+/// policy under any address.
+fn seen_verdict(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>, leg: &Leg) -> Verdict {
+    let own = verdict(cluster, from, to, leg.traffic);
+    match leg.seen_as {
+        Some(address) if own.ingress != DirectionVerdict::Open(Open::SamePod) => {
+            let ingress = verdict(cluster, &Party::outside(address), to, leg.traffic).ingress;
+            Verdict { ingress, ..own }
+        }
+        _ => own,
+    }
+}
+
+/// What is asked for, at the destination: a name may stand for several numbers.
+fn traffics(asked: &Asked, to: &Side<'_>) -> Result<Vec<Traffic>, ExplainError> {
+    let (protocol, name) = match asked {
+        Asked::Number(protocol, number) => return Ok(vec![Traffic::Port { protocol: *protocol, number: *number }]),
+        Asked::Other => return Ok(vec![Traffic::Other]),
+        Asked::Name(protocol, name) => (*protocol, name),
+    };
+    let Some(pod) = to.any_pod() else {
+        return Err(ExplainError::NameOutsidePods { to: to.participant.clone(), name: name.clone() });
+    };
+    match numbers_of(pod, name, protocol) {
+        numbers if numbers.is_empty() => {
+            Err(ExplainError::NameNotServed { pod: pod.key.clone(), protocol, name: name.clone() })
+        }
+        numbers => Ok(numbers.into_iter().map(|number| Traffic::Port { protocol, number }).collect()),
+    }
+}
+
+/// Whether the answer stands whatever is not known: some path is denied for certain, or all are allowed.
+fn decidable(from: &Side<'_>, to: &Side<'_>, paths: &[Path]) -> Result<(), ExplainError> {
+    let denied: Vec<_> = paths.iter().filter(|path| !path.verdict.is_allowed()).collect();
+    let unknowns: Vec<_> = denied.iter().filter_map(|path| unknown(from, to, path)).collect();
+    let certain = denied.len() - unknowns.len();
+    match unknowns.into_iter().next() {
+        Some(unknown) if certain == 0 => Err(ExplainError::Undecidable(unknown)),
+        _ => Ok(()),
+    }
+}
+
+/// What might turn the denial of a path into an allow, if it were known.
+fn unknown(from: &Side<'_>, to: &Side<'_>, path: &Path) -> Option<Unknown> {
+    unknown_node(from.identity, to.identity).or_else(|| unknown_address(from, to, path))
+}
+
+/// Of a host-network pod and a pod: the one whose node is not known.
+fn unknown_node(from: Identity<'_>, to: Identity<'_>) -> Option<Unknown> {
+    let ((Identity::Host(host), Identity::Pod(pod)) | (Identity::Pod(pod), Identity::Host(host))) = (from, to) else {
+        return None;
+    };
+    [host, pod].into_iter().find(|pod| pod.node.is_none()).map(|pod| Unknown::Node(pod.key.clone()))
+}
+
+/// The end whose address might be in a block that would allow the path, provided that nothing else denies it.
+fn unknown_address(from: &Side<'_>, to: &Side<'_>, path: &Path) -> Option<Unknown> {
+    let denied = [(&path.verdict.egress, to), (&path.verdict.ingress, from)];
+    let peers = denied.into_iter().filter(|(verdict, _)| !verdict.is_allowed());
+    let unknown: Option<Vec<_>> =
+        peers.map(|(verdict, peer)| if hangs_on_address(verdict) { peer.any_pod() } else { None }).collect();
+    unknown?.first().map(|pod| Unknown::Address(pod.key.clone()))
+}
+
+fn hangs_on_address(verdict: &DirectionVerdict) -> bool {
+    let DirectionVerdict::Denied { by } = verdict else { return false };
+    by.iter().flat_map(|refusal| &refusal.rules).any(rule_hangs_on_address)
+}
+
+fn rule_hangs_on_address(rule: &RuleMiss) -> bool {
+    let ListOutcome::Misses(peers) = &rule.peers else { return false };
+    rule.ports.is_match() && peers.iter().any(|miss| miss.why == PeerMismatch::NoAddress)
+}

@@ -1,0 +1,231 @@
+//! The verdicts of all pairs. What a rule says of a peer is asked once, and what it says of a port once per
+//! destination, not once per pair.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use podgate_policy::cluster::Cluster;
+use podgate_policy::evaluate::{Party, Traffic, in_force, owners_among, peers_match, ports_match, rules};
+use podgate_policy::model::{Direction, Mode, ObjectKey, Pod, Policy, Ports, Protocol};
+
+use crate::matrix::{PortChoice, Row};
+use crate::routes::same_family;
+
+pub(super) fn rows(cluster: &Cluster, choice: &PortChoice, tell: &mut dyn FnMut(usize, usize)) -> Vec<Row> {
+    let fits = Fits::new(cluster);
+    let count = fits.members.len();
+    let mut columns: Vec<Vec<Column>> = Vec::with_capacity(count);
+    for to in &fits.members {
+        columns.push(fits.columns(to, choice));
+        tell(columns.len(), 2 * count);
+    }
+    let mut rows = Vec::new();
+    for (index, from) in fits.members.iter().enumerate() {
+        for (to, columns) in fits.members.iter().zip(&columns) {
+            rows.extend(columns.iter().map(|column| Row {
+                from: from.pod.key.clone(),
+                to: to.pod.key.clone(),
+                protocol: column.protocol,
+                port: column.port,
+                allowed: column.allowed[index],
+            }));
+        }
+        tell(count + index + 1, 2 * count);
+    }
+    rows
+}
+
+/// What every rule says of every party.
+struct Fits<'c> {
+    members: Vec<Member<'c>>,
+    /// Every address of every member.
+    parties: Vec<Party<'c>>,
+    /// The pods that have an address which several claim.
+    owners: BTreeMap<IpAddr, Vec<&'c Pod>>,
+    rules: Vec<Fit<'c>>,
+    /// Where the rules of a policy in a direction are among `rules`.
+    policies: BTreeMap<(&'c ObjectKey, Direction), Range<usize>>,
+}
+
+/// A pod as an end of connections.
+struct Member<'c> {
+    pod: &'c Pod,
+    parties: Range<usize>,
+    egress: Isolated,
+    ingress: Isolated,
+}
+
+/// The rules, as indexes among [`Fits::rules`], of the policies that isolate a pod in a direction.
+enum Isolated {
+    No,
+    By(Vec<usize>),
+}
+
+/// A rule of a policy that isolates somebody.
+struct Fit<'c> {
+    ports: &'c Ports,
+    /// Whether its peers match, by party.
+    peers: Vec<bool>,
+}
+
+/// Who reaches a port of a pod.
+struct Column {
+    protocol: Protocol,
+    port: u16,
+    /// By source member.
+    allowed: Vec<bool>,
+}
+
+/// Which rules let a port of a destination pass.
+struct Port {
+    /// By rule: whether its ports match. Names mean the destination's, whichever way the rule looks.
+    own: Vec<bool>,
+    /// By party of the destination: the same for egress rules, where several pods claim the party's address.
+    targets: Vec<Option<Vec<bool>>>,
+    /// Those that match among the ingress rules of the destination; `None`: it is not isolated.
+    ingress: Option<Vec<usize>>,
+}
+
+impl<'c> Fits<'c> {
+    fn new(cluster: &'c Cluster) -> Self {
+        let pods: Vec<&Pod> = cluster.pods.values().map(|pod| &**pod).filter(|pod| pod.is_networked()).collect();
+        let mut fits = Self {
+            members: Vec::new(),
+            parties: Vec::new(),
+            owners: contested(&pods),
+            rules: Vec::new(),
+            policies: BTreeMap::new(),
+        };
+        let ranges: Vec<_> = pods.iter().map(|pod| fits.add_parties(pod)).collect();
+        for (pod, parties) in pods.into_iter().zip(ranges) {
+            let egress = fits.isolated(cluster, pod, Direction::Egress);
+            let ingress = fits.isolated(cluster, pod, Direction::Ingress);
+            fits.members.push(Member { pod, parties, egress, ingress });
+        }
+        fits
+    }
+
+    fn add_parties(&mut self, pod: &'c Pod) -> Range<usize> {
+        let first = self.parties.len();
+        match pod.addresses.as_slice() {
+            [] => self.parties.push(Party::pod_at(pod, None)),
+            known => self.parties.extend(known.iter().map(|&address| Party::pod_at(pod, Some(address)))),
+        }
+        first..self.parties.len()
+    }
+
+    fn isolated(&mut self, cluster: &'c Cluster, pod: &Pod, direction: Direction) -> Isolated {
+        // What policies in audit mode deny passes.
+        match in_force(cluster, pod, direction) {
+            (Mode::Audited, _) => Isolated::No,
+            (Mode::Enforced, policies) if policies.is_empty() => Isolated::No,
+            (Mode::Enforced, policies) => {
+                let rules = policies.into_iter().flat_map(|policy| self.add_policy(cluster, policy, direction));
+                Isolated::By(rules.collect())
+            }
+        }
+    }
+
+    fn add_policy(&mut self, cluster: &Cluster, policy: &'c Policy, direction: Direction) -> Range<usize> {
+        if let Some(range) = self.policies.get(&(&policy.key, direction)) {
+            return range.clone();
+        }
+        let first = self.rules.len();
+        for rule in rules(policy, direction).unwrap_or_default() {
+            let matches =
+                |party: &Party<'_>| peers_match(cluster, &policy.key.namespace, &rule.peers, party).is_match();
+            let peers = self.parties.iter().map(|party| self.everybody(party).iter().all(matches)).collect();
+            self.rules.push(Fit { ports: &rule.ports, peers });
+        }
+        let range = first..self.rules.len();
+        self.policies.insert((&policy.key, direction), range.clone());
+        range
+    }
+
+    /// Whoever may be behind the address of a party.
+    fn everybody(&self, party: &Party<'c>) -> Vec<Party<'c>> {
+        match party.address.and_then(|address| self.owners.get(&address)) {
+            Some(owners) => owners.iter().map(|pod| Party::pod_at(pod, party.address)).collect(),
+            None => vec![*party],
+        }
+    }
+
+    fn columns(&self, to: &Member<'_>, choice: &PortChoice) -> Vec<Column> {
+        let ports = match choice {
+            PortChoice::Listed(ports) => ports.clone(),
+            PortChoice::ContainerPorts => to.pod.ports.iter().map(|port| (port.protocol, port.number)).collect(),
+            PortChoice::Each(ports) => ports.get(&to.pod.key).cloned().unwrap_or_default(),
+        };
+        ports.into_iter().map(|(protocol, port)| self.column(to, protocol, port)).collect()
+    }
+
+    fn column(&self, to: &Member<'_>, protocol: Protocol, port: u16) -> Column {
+        let traffic = Traffic::Port { protocol, number: port };
+        let matching = |pod: &Pod| -> Vec<bool> {
+            self.rules.iter().map(|rule| ports_match(rule.ports, Some(pod), traffic).is_match()).collect()
+        };
+        let own = matching(to.pod);
+        let ingress = match &to.ingress {
+            Isolated::No => None,
+            Isolated::By(rules) => Some(rules.iter().copied().filter(|&rule| own[rule]).collect()),
+        };
+        let targets = self.parties[to.parties.clone()].iter().map(|target| {
+            let owners = target.address.and_then(|address| self.owners.get(&address));
+            owners.map(|owners| all_of(owners.iter().map(|pod| matching(pod))))
+        });
+        let targets = targets.collect();
+        let port_rules = Port { own, targets, ingress };
+        let allowed = self.members.iter().map(|from| self.is_allowed(from, to, &port_rules)).collect();
+        Column { protocol, port, allowed }
+    }
+
+    /// Whether every pair of addresses of one family may talk, and there is one.
+    fn is_allowed(&self, from: &Member<'_>, to: &Member<'_>, port: &Port) -> bool {
+        if from.pod.key == to.pod.key {
+            return true;
+        }
+        let family =
+            |source: usize, target: usize| same_family(self.parties[source].address, self.parties[target].address);
+        let routes = from.parties.clone().flat_map(|source| to.parties.clone().map(move |target| (source, target)));
+        let mut verdicts = routes
+            .filter(|&(source, target)| family(source, target))
+            .map(|(source, target)| self.leaves(from, to, target, port) && self.enters(source, port))
+            .peekable();
+        verdicts.peek().is_some() && verdicts.all(|allowed| allowed)
+    }
+
+    /// Whether the egress policies of `from` let the port of party `target` pass.
+    fn leaves(&self, from: &Member<'_>, to: &Member<'_>, target: usize, port: &Port) -> bool {
+        let matching = port.targets[target - to.parties.start].as_ref().unwrap_or(&port.own);
+        match &from.egress {
+            Isolated::No => true,
+            Isolated::By(rules) => rules.iter().any(|&rule| matching[rule] && self.rules[rule].peers[target]),
+        }
+    }
+
+    /// Whether the ingress policies of the destination let party `source` in.
+    fn enters(&self, source: usize, port: &Port) -> bool {
+        port.ingress.as_ref().is_none_or(|rules| rules.iter().any(|&rule| self.rules[rule].peers[source]))
+    }
+}
+
+/// The owners of the addresses that are not simply one pod's.
+fn contested<'c>(pods: &[&'c Pod]) -> BTreeMap<IpAddr, Vec<&'c Pod>> {
+    let mut claims: BTreeMap<IpAddr, Vec<&'c Pod>> = BTreeMap::new();
+    for pod in pods {
+        for address in &pod.addresses {
+            claims.entry(*address).or_default().push(pod);
+        }
+    }
+    claims.retain(|_, pods| pods.len() > 1);
+    claims.into_iter().map(|(address, pods)| (address, owners_among(pods.into_iter()))).collect()
+}
+
+/// What all of these say together; at least one.
+fn all_of(outcomes: impl Iterator<Item = Vec<bool>>) -> Vec<bool> {
+    let both = |first: Vec<bool>, second: Vec<bool>| {
+        first.iter().zip(second).map(|(first, second)| *first && second).collect()
+    };
+    outcomes.reduce(both).unwrap_or_default()
+}
