@@ -200,7 +200,9 @@ impl Stage {
             for attempt in attempts? {
                 let at = landed.get(&attempt.from).copied().filter(|at| *at != load.to);
                 tally.answered += usize::from(matches!(attempt.fate, Fate::Answered(_)));
-                tally.denied += usize::from(attempt.fate == Fate::Silence && at.is_some());
+                // What is denied where it leaves the pod lands nowhere.
+                let has_backends = ask.expected != Expected::Nowhere;
+                tally.denied += usize::from(attempt.fate == Fate::Silence && has_backends);
                 if !self.is_right(&ask.expected, at, attempt.fate) {
                     let Load { transport, to, .. } = load;
                     let name = client.name();
