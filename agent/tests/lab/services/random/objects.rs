@@ -45,27 +45,25 @@ impl RandomWorld {
                 "ports": ports,
             })
         };
-        let port = |(name, _): &(&str, u16), port: &PortPlan, target: u16| {
-            let protocol = port.transport.to_string();
-            json!({ "name": name, "protocol": protocol, "port": target })
+        let ports = |number: &dyn Fn(&PortPlan) -> Option<u16>| -> Vec<Value> {
+            let port = |((name, _), port): (&(&str, u16), &PortPlan)| {
+                Some(json!({ "name": name, "protocol": port.transport.to_string(), "port": number(port)? }))
+            };
+            PORTS.iter().zip(&service.ports).filter_map(port).collect()
         };
         let mut slices = vec![slice("none", Outside::IP4, json!([]), Vec::new())];
         for ((plan, pod), listed) in self.pods.iter().zip(cast.pods).zip(listed) {
             if *listed == Listed::Not {
                 continue;
             }
-            let ports = PORTS.iter().zip(&service.ports);
-            let ports: Vec<Value> =
-                ports.filter_map(|(its, plans)| Some(port(its, plans, plan.number(plans)?))).collect();
+            let ports = ports(&|port| plan.number(port));
             for address in pod.addresses().both() {
                 let endpoint = listed.endpoint(address, pod, service.names_pods);
                 slices.push(slice(pod.name().name.as_str(), address, json!([endpoint]), ports.clone()));
             }
         }
         if service.outside {
-            let ports = PORTS.iter().zip(&service.ports);
-            let ports: Vec<Value> =
-                ports.filter_map(|(its, plans)| Some(port(its, plans, plans.at_outside()?))).collect();
+            let ports = ports(&PortPlan::at_outside);
             for address in [Outside::IP4, Outside::IP6] {
                 slices.push(slice("outside", address, json!([{ "addresses": [address] }]), ports.clone()));
             }
@@ -97,7 +95,7 @@ impl ServicePlan {
         let ports: Vec<Value> = (0..)
             .zip(self.ports.iter().zip(PORTS))
             .map(|(index, (port, (name, port_number)))| {
-                let (protocol, target) = (port.transport.to_string(), port.target.json());
+                let (protocol, target) = (port.transport.to_string(), port.target_json());
                 let mut json = json!({ "name": name, "protocol": protocol, "port": port_number, "targetPort": target });
                 if port.has_node_port {
                     json["nodePort"] = node_port(number, index).into();
@@ -131,11 +129,11 @@ impl ServicePlan {
     }
 }
 
-impl Target {
-    fn json(self) -> Value {
-        match self {
-            Self::Number(number) => number.into(),
-            Self::Name(name) => name.into(),
+impl PortPlan {
+    fn target_json(&self) -> Value {
+        match self.target {
+            Target::Number(number) => number.into(),
+            Target::Name => self.name().into(),
         }
     }
 }

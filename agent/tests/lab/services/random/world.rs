@@ -65,7 +65,8 @@ pub(super) struct PortPlan {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target {
     Number(u16),
-    Name(&'static str),
+    /// By the name of a container port, [`PortPlan::name`].
+    Name,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,17 +140,13 @@ fn service() -> impl Strategy<Value = ServicePlan> {
 }
 
 fn port() -> impl Strategy<Value = PortPlan> {
-    let target = prop_oneof![select(&TARGETS[..]).prop_map(Target::Number), Just(Target::Name("name"))];
-    (select(vec![Transport::Tcp, Transport::Udp]), target, weighted(0.5)).prop_map(
-        |(transport, target, has_node_port)| {
-            let target = match (target, transport) {
-                (Target::Name(_), Transport::Udp) => Target::Name("dns"),
-                (Target::Name(_), _) => Target::Name("http"),
-                (number, _) => number,
-            };
-            PortPlan { transport, target, has_node_port }
-        },
-    )
+    let target = prop_oneof![select(&TARGETS[..]).prop_map(Target::Number), Just(Target::Name)];
+    let transport = select(vec![Transport::Tcp, Transport::Udp]);
+    (transport, target, weighted(0.5)).prop_map(|(transport, target, has_node_port)| PortPlan {
+        transport,
+        target,
+        has_node_port,
+    })
 }
 
 fn policy() -> impl Strategy<Value = Value> {
@@ -227,18 +224,23 @@ impl PodPlan {
     pub(super) fn number(&self, port: &PortPlan) -> Option<u16> {
         match (port.target, port.transport) {
             (Target::Number(number), _) => Some(number),
-            (Target::Name(_), Transport::Udp) => self.dns,
-            (Target::Name(_), _) => self.http,
+            (Target::Name, Transport::Udp) => self.dns,
+            (Target::Name, _) => self.http,
         }
     }
 }
 
 impl PortPlan {
+    /// The name that its targets have if they have one.
+    pub(super) fn name(&self) -> &'static str {
+        if self.transport == Transport::Udp { "dns" } else { "http" }
+    }
+
     /// The number at an endpoint that is no pod: a name is none's there.
     pub(super) fn at_outside(&self) -> Option<u16> {
         match self.target {
             Target::Number(number) => Some(number),
-            Target::Name(_) => None,
+            Target::Name => None,
         }
     }
 }
