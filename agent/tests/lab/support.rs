@@ -182,6 +182,25 @@ impl World {
     }
 }
 
+/// Has a pod's kernel count the frames that come by its interface, before podgate or anybody else there has a say. The rules
+/// are nft's, and name the counters.
+pub(crate) fn count_arrivals(pod: &Pod, counters: &[&str], rules: &[String]) -> Result<()> {
+    let mut commands = vec![
+        "add table netdev frames".to_owned(),
+        "add chain netdev frames arrivals { type filter hook ingress device eth0 priority 0; }".to_owned(),
+    ];
+    commands.extend(counters.iter().map(|counter| format!("add counter netdev frames {counter}")));
+    commands.extend(rules.iter().map(|rule| format!("add rule netdev frames arrivals {rule}")));
+    pod.output("nft", &[&commands.join("; ")]).map(drop)
+}
+
+/// The frames that one of the counters of [`count_arrivals`] has counted.
+pub(crate) fn arrivals(pod: &Pod, counter: &str) -> Result<u64> {
+    let shown = pod.output("nft", &["list", "counter", "netdev", "frames", counter])?;
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "packets").skip(1);
+    Ok(words.next().and_then(|word| word.parse().ok()).expect("nft shows a number of packets"))
+}
+
 /// How often: rarely in a test, often in a soak.
 pub(crate) fn times(test: usize, soak: usize) -> usize {
     if std::env::var_os("PODGATE_SOAK").is_some() { soak } else { test }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use podgate_lab::{Namespace, Pod, Result, Wiring};
 
-use crate::support::{World, deny_all, times, until};
+use crate::support::{World, arrivals, count_arrivals, deny_all, times, until};
 
 /// The kinds of discovery that every idle pod is to see, as nft names them.
 const KINDS: [&str; 4] = ["nd-router-solicit", "nd-neighbor-solicit", "mld-listener-query", "mld2-listener-report"];
@@ -16,25 +16,12 @@ const BRIDGE: &str = "cni0";
 
 /// Has a pod's kernel count what it receives of each of [`KINDS`].
 fn watch(pod: &Pod) -> Result<()> {
-    let mut rules = vec![
-        "add table netdev frames".to_owned(),
-        "add chain netdev frames arrivals { type filter hook ingress device eth0 priority 0; }".to_owned(),
-    ];
-    for kind in KINDS {
-        rules.push(format!("add counter netdev frames {kind}"));
-        rules.push(format!("add rule netdev frames arrivals icmpv6 type {kind} counter name {kind}"));
-    }
-    pod.output("nft", &[&rules.join("; ")]).map(drop)
+    count_arrivals(pod, &KINDS, &KINDS.map(|kind| format!("icmpv6 type {kind} counter name {kind}")))
 }
 
 /// What [`watch`] has counted.
 fn seen(pod: &Pod) -> Result<BTreeMap<&'static str, u64>> {
-    let count = |kind| {
-        let shown = pod.output("nft", &["list", "counter", "netdev", "frames", kind])?;
-        let mut words = shown.split_whitespace().skip_while(|word| *word != "packets").skip(1);
-        Ok((kind, words.next().and_then(|word| word.parse().ok()).expect("nft shows a number of packets")))
-    };
-    KINDS.into_iter().map(count).collect()
+    KINDS.into_iter().map(|kind| Ok((kind, arrivals(pod, kind)?))).collect()
 }
 
 /// Has a namespace on the bridge look for neighbours that are not there, others each time.

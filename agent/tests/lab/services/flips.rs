@@ -13,7 +13,7 @@ use super::evidence::{syn, too_large};
 use super::shop::{CLUSTER_IPS, PORT, Plan, Shop, egress, ips, make};
 use crate::evidence::{datagram, to_gateway};
 use crate::packets::link;
-use crate::support::{policy, times};
+use crate::support::{arrivals, count_arrivals, policy, times};
 
 const OPEN: [&str; 2] = ["near-open", "far-open"];
 const CLOSED: [&str; 2] = ["near-closed", "far-closed"];
@@ -46,24 +46,13 @@ fn to_open_backends(restricted: &str) -> String {
 /// anybody else behind the pod's interface has a say.
 fn watch(pod: &Pod) -> Result<()> {
     let discovery = "icmpv6 type {nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert}";
-    let rules = [
-        "add table netdev frames".to_owned(),
-        "add counter netdev frames seen".to_owned(),
-        "add chain netdev frames arrivals { type filter hook ingress device eth0 priority 0; }".to_owned(),
-        format!("add rule netdev frames arrivals {discovery} return"),
-        "add rule netdev frames arrivals meta pkttype host meta protocol {ip, ip6} counter name seen".to_owned(),
-    ];
-    pod.output("nft", &[&rules.join("; ")]).map(drop)
+    let seen = "meta pkttype host meta protocol {ip, ip6} counter name seen".to_owned();
+    count_arrivals(pod, &["seen"], &[format!("{discovery} return"), seen])
 }
 
 /// The frames that [`watch`] has counted.
 fn frames(shop: &Shop, names: [&'static str; 2]) -> Result<BTreeMap<&'static str, u64>> {
-    let frames = |name| {
-        let shown = shop.pod(name).output("nft", &["list", "counter", "netdev", "frames", "seen"])?;
-        let mut words = shown.split_whitespace().skip_while(|word| *word != "packets").skip(1);
-        Ok((name, words.next().and_then(|word| word.parse().ok()).expect("nft shows a number of packets")))
-    };
-    names.into_iter().map(frames).collect()
+    names.into_iter().map(|name| Ok((name, arrivals(shop.pod(name), "seen")?))).collect()
 }
 
 /// How often each server has answered, by its identity.
