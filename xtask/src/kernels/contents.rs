@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::archive::Archive;
@@ -60,10 +60,14 @@ fn stripped(shell: &Shell, program: &Path) -> Result<Vec<u8>> {
 }
 
 /// Adds the libraries and the loader that a program needs, where it looks for them: none for one that is linked statically,
-/// as CNI plugins are in some distributions, at which `ldd` fails.
+/// as CNI plugins are in some distributions.
 fn add_libraries(shell: &Shell, archive: &mut Archive, program: &Path) -> Result<()> {
-    let listed = cmd!(shell, "ldd {program}").quiet().ignore_status().ignore_stderr().read();
-    let listed = listed.with_context(|| format!("list the libraries of {}", program.display()))?;
+    let failed = || format!("list the libraries of {}", program.display());
+    let listed = cmd!(shell, "ldd {program}").env("LC_ALL", "C").quiet().ignore_status().output();
+    let listed = listed.with_context(failed)?;
+    let complaint = String::from_utf8_lossy(&listed.stderr);
+    ensure!(listed.status.success() || complaint.contains("not a dynamic executable"), "{}: {complaint}", failed());
+    let listed = String::from_utf8_lossy(&listed.stdout);
     for path in listed.lines().flat_map(str::split_whitespace).filter(|word| word.starts_with('/')) {
         archive.file(path, &read(Path::new(path))?);
     }
