@@ -217,8 +217,12 @@ impl Datapath {
     pub fn exits(&self) -> Result<Exits, Error> {
         let values: Vec<u64> = per_cpu(self.maps.exits(), map::EXITS, 0, map::capacity::EXITS, self.cpus)?;
         let at = |index: u32| values.iter().skip(index as usize * self.cpus).take(self.cpus).sum();
-        let [allowed, denied] = [at(exits::ALLOWED), at(exits::DENIED)];
-        Ok(Exits { allowed, denied, untagged: at(exits::UNTAGGED), others_tag: at(exits::OTHERS_TAG) })
+        Ok(Exits {
+            allowed: at(exits::ALLOWED),
+            denied: at(exits::DENIED),
+            untagged: at(exits::UNTAGGED),
+            others_tag: at(exits::OTHERS_TAG),
+        })
     }
 }
 

@@ -163,7 +163,7 @@ impl PortClasses {
 
     /// The rows that have one of the ranges of a class.
     pub(crate) fn rows_of(&self, class: &Class) -> BTreeSet<RowId> {
-        class.ranges.iter().filter_map(|range| self.ranges.get(range)).flat_map(|state| &state.rows).copied().collect()
+        class.ranges.iter().flat_map(|&range| self.rows_with(range)).collect()
     }
 
     /// The stretches of ports with one class that make up a span: first port, last port, class.

@@ -85,10 +85,8 @@ impl Tables {
 
     fn remove_empty_port_classes(&mut self) -> Vec<(Protocol, PortClassId)> {
         let rows = &mut self.policies.rows;
-        let empty = Protocol::ALL
-            .into_iter()
-            .flat_map(|protocol| rows.classes[protocol as usize].empty().iter().map(move |&class| (protocol, class)));
-        let gone: Vec<_> = empty.collect();
+        let empty = |protocol| rows.classes[protocol as usize].empty().iter().map(move |&class| (protocol, class));
+        let gone: Vec<_> = Protocol::ALL.into_iter().flat_map(empty).collect();
         for &(protocol, class) in &gone {
             rows.remove_class(protocol, class);
         }

@@ -132,11 +132,12 @@ fn services(status: &Status) -> String {
         );
     }
     let UntaggedStatus { takeover, changing, standing } = services.untagged;
-    if takeover + changing > 0 {
+    let replaced = takeover + changing;
+    if replaced > 0 {
         let _ = write!(
             line,
-            "; {} came without this agent's tag while agents or pods' interfaces were replaced, judged by where they came from",
-            takeover + changing
+            "; {replaced} came without this agent's tag while agents or pods' interfaces were replaced, judged by where they \
+             came from"
         );
     }
     if standing > 0 {
