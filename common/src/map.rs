@@ -143,6 +143,13 @@ pub mod program {
     pub const JIFFIES: &str = "podgate_jiffies";
 }
 
+/// Stands in the object for the number of the kernel's function `bpf_cast_to_kern_ctx`, which the loader puts in its place:
+/// the number is another one in each kernel. No helper of the kernel has this one.
+pub const CAST: u32 = 0x7fff_ca57;
+
+/// Bytes of `struct sk_buff`, from `ip_summed` on, in which the programs look for what it says of a checksum.
+pub const SUM_WINDOW: u32 = 64;
+
 /// Names of the constants that the loader sets before the programs are loaded.
 pub mod constant {
     /// Jiffies per second (u32), CONFIG_HZ of the running kernel.
@@ -159,6 +166,14 @@ pub mod constant {
     pub const SHARE6: &str = "SHARE6";
     /// Where `struct sk_buff` of the running kernel has its field `_nfct`, in bytes (u32); 0: unknown.
     pub const CONNTRACK: &str = "CONNTRACK";
+    /// Where it has its field `ip_summed`, in bits (u32); 0: unknown.
+    pub const SUMMED: &str = "SUMMED";
+    /// Where it has its field `csum_start`, which `csum_offset` follows, in bytes (u32).
+    pub const SUM_START: &str = "SUM_START";
+    /// Where it has its field `network_header`, in bytes (u32).
+    pub const NETWORK: &str = "NETWORK";
+    /// 1: calls of [`super::CAST`] are calls of the kernel's function (u32). 0: the kernel's verifier removes them.
+    pub const MAY_CAST: &str = "MAY_CAST";
     /// 1: the programs log every verdict through aya-log (u32). 0: the kernel's verifier removes that code.
     pub const TRACE: &str = "TRACE";
 }

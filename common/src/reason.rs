@@ -92,7 +92,7 @@ reasons! {
     NotIp = 11, Denied, "not_ip";
     /// It carries a VLAN tag.
     Vlan = 12, Denied, "vlan";
-    /// Its headers are truncated, contradict each other or nest too deep.
+    /// Its headers are truncated, contradict each other or nest too deep, or the kernel is yet to write a checksum over them.
     Malformed = 13, Denied, "malformed";
     /// A fragment that came before the first fragment of its packet.
     FragmentBeforeFirst = 14, Denied, "fragment_before_first";

@@ -34,6 +34,18 @@ pub(crate) static SHARE6: Global<u32> = Global::new(0);
 /// Where a packet has its connection of connection tracking, in bytes; 0: unknown. Set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static CONNTRACK: Global<u32> = Global::new(0);
+/// Where a packet has its `ip_summed`, in bits; 0: unknown. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static SUMMED: Global<u32> = Global::new(0);
+/// Where a packet has its `csum_start`, which `csum_offset` follows, in bytes. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static SUM_START: Global<u32> = Global::new(0);
+/// Where a packet has its `network_header`, in bytes. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static NETWORK: Global<u32> = Global::new(0);
+/// Whether [`Packet::cast`](crate::packet::Packet) may be called; set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static MAY_CAST: Global<u32> = Global::new(0);
 /// Whether verdicts are logged; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static TRACE: Global<u32> = Global::new(0);

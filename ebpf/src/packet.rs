@@ -31,8 +31,10 @@ mod imp {
     use aya_ebpf::bindings::__sk_buff;
     use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skb_load_bytes, bpf_skb_pull_data};
     use podgate_common::Tag;
+    use podgate_common::map::{CAST, SUM_WINDOW};
 
     use super::{ETHERNET, Wire};
+    use crate::maps;
 
     /// Bytes that are made linear behind the link layer's header: the fixed headers of IPv6, or of IPv4 and TCP.
     const LINEAR: u32 = 40;
@@ -95,12 +97,58 @@ mod imp {
             const ESTABLISHED_REPLY: u64 = 3;
             const RELATED_REPLY: u64 = 4;
             let mut word = 0_u64;
-            // SAFETY: the context is the kernel's own `struct sk_buff`, of which the helper copies one field.
+            self.copy(at, &mut word) && word > INFO && matches!(word & INFO, ESTABLISHED_REPLY | RELATED_REPLY)
+        }
+
+        /// Where the kernel is yet to write a checksum, in bytes from the IP header on; `None`: nowhere. Only in what the
+        /// kernel's own functions make is that the checksum's place: a packet socket may name any (`PACKET_VNET_HDR`,
+        /// packet(7)). `fields` are where `struct sk_buff` has `ip_summed`, in bits, and behind it, within [`SUM_WINDOW`],
+        /// `csum_start` and `network_header`. If they can't be read, that is in the IP header.
+        #[inline(always)]
+        pub fn sum_place(&self, [summed, start, network]: [u32; 3]) -> Option<u32> {
+            const CHECKSUM_PARTIAL: u8 = 3;
+            let first = summed / 8;
+            let mut window = [0_u64; SUM_WINDOW as usize / size_of::<u64>()];
+            let fields = if maps::MAY_CAST.load() != 0 {
+                // SAFETY: within the kernel's `struct sk_buff`.
+                unsafe { self.cast().add(first as usize) }
+            } else if self.copy(first, &mut window) {
+                window.as_ptr().cast()
+            } else {
+                return Some(0);
+            };
+            // SAFETY: either way `fields` is what the structure has from the first field on, as far as the last at least.
+            // The verifier knows the numbers, which the compiler doesn't, and sees to that.
+            let read = |at: u32| unsafe { u32::from(fields.add((at - first) as usize).cast::<u16>().read_volatile()) };
+            // SAFETY: as above.
+            if unsafe { fields.read_volatile() } >> (summed % 8) & CHECKSUM_PARTIAL != CHECKSUM_PARTIAL {
+                return None;
+            }
+            Some((read(start) + read(start + 2)).saturating_sub(read(network)))
+        }
+
+        /// Copies from the kernel's `struct sk_buff`; false: it can't be read.
+        #[inline(always)]
+        fn copy<T>(&self, at: u32, value: &mut T) -> bool {
+            // SAFETY: the context is the kernel's own `struct sk_buff`, of which the helper copies as much as there is room.
             let status = unsafe {
                 let field = self.skb.cast::<u8>().add(at as usize);
-                bpf_probe_read_kernel((&raw mut word).cast(), size_of::<u64>() as u32, field.cast())
+                bpf_probe_read_kernel((&raw mut *value).cast(), size_of::<T>() as u32, field.cast())
             };
-            status == 0 && word > INFO && matches!(word & INFO, ESTABLISHED_REPLY | RELATED_REPLY)
+            status == 0
+        }
+
+        /// The kernel's own `struct sk_buff`.
+        ///
+        /// # Safety
+        /// The loader has put the kernel's function in the place of [`CAST`].
+        #[inline(always)]
+        unsafe fn cast(&self) -> *const u8 {
+            // SAFETY: how programs call the kernel's functions, as in `aya_ebpf::helpers`.
+            let cast: unsafe extern "C" fn(*mut __sk_buff) -> *const u8 =
+                unsafe { core::mem::transmute(CAST as usize) };
+            // SAFETY: valid context.
+            unsafe { cast(self.skb) }
         }
 
         /// What kind of packet the link layer says it is, an EtherType.

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
     Addr4, Addr6, Direction, EndpointConfig, FragmentPorts, InterfaceSlot, NetPort, Reason, SlotWord, Stamp, Tag,
@@ -234,6 +234,10 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     F::headers(packet, &mut headers)?;
     let mut ports = Ports::NONE;
     read_ports::<F, L3>(packet, endpoint, &headers, direction, &mut ports)?;
+    let sum = podgate_sum_place(packet.context());
+    if sum != NO_SUM && !parse::may_be_summed(sum, headers.l4 - L3, headers.protocol, headers.fragment) {
+        return Err(NoScene::Fate(Reason::Malformed));
+    }
     if ports.kind == Kind::IcmpError {
         return Err(NoScene::IcmpError);
     }
@@ -267,6 +271,20 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     }
     Ok(())
 }
+
+/// Where the kernel is yet to write a checksum, in bytes from the IP header on; [`NO_SUM`]: nowhere, or it does not tell. A
+/// global function: see `events::podgate_report`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_sum_place(context: *mut __sk_buff) -> u32 {
+    let fields = [&maps::SUMMED, &maps::SUM_START, &maps::NETWORK].map(|field| field.load());
+    if fields[0] == 0 {
+        return NO_SUM;
+    }
+    Frame::new(context).sum_place(fields).unwrap_or(NO_SUM)
+}
+
+const NO_SUM: u32 = u32::MAX;
 
 /// Whether a packet leaves the pod with a source address that is not the pod's. A pod without an IPv4 address yet asks
 /// for one from the unspecified address; what else is sent from there was told by [`neighbours`].

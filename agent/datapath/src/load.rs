@@ -1,5 +1,6 @@
 //! Loads the embedded object: constants, capacities, maps, programs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -9,13 +10,13 @@ use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use log::Log;
-use podgate_common::map::{self, constant, program};
+use podgate_common::map::{self, CAST, constant, program};
 use podgate_common::{Direction, Tag};
 
 use crate::kept::Kept;
 use crate::maps::{Descriptors, Maps};
 use crate::pins::Pins;
-use crate::{Error, Options, conntrack, hz, preflight};
+use crate::{Error, Options, hz, preflight, sk_buff};
 
 /// The programs, compiled by this crate's build script.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
@@ -186,7 +187,9 @@ fn load_object(
 ) -> Result<Ebpf, Error> {
     let (hz, trace) = (hz::of_this_kernel(), u32::from(options.trace));
     let [share4, share6] = [map::PENDING4, map::PENDING6].map(|name| (capacities[name] / map::PENDING_SHARES).max(1));
-    let (set, conntrack) = (set(pins), conntrack::field().unwrap_or(0));
+    let (set, fields) = (set(pins), sk_buff::fields());
+    let (conntrack, may_cast) = (fields.connection.unwrap_or(0), u32::from(fields.cast.is_some()));
+    let [summed, sum_start, network] = fields.checksum.map(|it| [it.summed, it.start, it.network]).unwrap_or_default();
     let mut loader = EbpfLoader::new();
     loader
         .override_global(constant::HZ, &hz, true)
@@ -196,6 +199,10 @@ fn load_object(
         .override_global(constant::SHARE4, &share4, true)
         .override_global(constant::SHARE6, &share6, true)
         .override_global(constant::CONNTRACK, &conntrack, true)
+        .override_global(constant::SUMMED, &summed, true)
+        .override_global(constant::SUM_START, &sum_start, true)
+        .override_global(constant::NETWORK, &network, true)
+        .override_global(constant::MAY_CAST, &may_cast, true)
         .override_global(constant::TRACE, &trace, true);
     for (&name, &entries) in capacities {
         loader.map_max_entries(name, entries);
@@ -203,13 +210,29 @@ fn load_object(
     for (name, path) in pins.into_iter().flat_map(Kept::paths) {
         loader.map_pin_path(name, path);
     }
-    loader.load(OBJECT).map_err(|error| match error {
+    let object = fields.cast.map_or(Cow::Borrowed(OBJECT), |function| Cow::Owned(calling(function)));
+    loader.load(&object).map_err(|error| match error {
         EbpfError::MapError(MapError::CreateError { name, io_error }) => map_refused(name, &io_error),
         EbpfError::MapError(MapError::PinError { name, error }) => {
             Error::Refused { object: format!("map {}", name.unwrap_or_default()), reason: chain(&error) }
         }
         error => Error::BadObject(chain(&error)),
     })
+}
+
+/// The object, its calls of [`CAST`] made calls of the kernel's function with this number. Such a call is none that the
+/// compiler or aya know of; where the loader has found no function, the kernel's verifier removes it.
+fn calling(function: u32) -> Vec<u8> {
+    const CALL: u64 = 0x85;
+    /// `BPF_PSEUDO_KFUNC_CALL`, in the place of the source register.
+    const KERNEL_FUNCTION: u64 = 2 << 12;
+    let call = |modifier: u64, number: u32| (CALL | modifier | u64::from(number) << 32).to_ne_bytes();
+    let (placeholder, real) = (call(0, CAST), call(KERNEL_FUNCTION, function));
+    let mut object = OBJECT.to_vec();
+    for instruction in object.chunks_exact_mut(placeholder.len()).filter(|bytes| **bytes == placeholder) {
+        instruction.copy_from_slice(&real);
+    }
+    object
 }
 
 /// The number of a set of tables, as programs and tags have it.

@@ -36,6 +36,22 @@ impl LinkSocket {
         self.socket.send(frame).map(drop).during(|| format!("send a frame of {} bytes", frame.len()))
     }
 
+    /// Sends one whose checksum is left to the kernel: the sum of the bytes from `start` on goes to `offset` behind that.
+    ///
+    /// # Errors
+    /// When the interface is down, or the place is not in the frame.
+    pub fn send_unsummed(&self, frame: &[u8], start: u16, offset: u16) -> Result<()> {
+        /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`
+        const NEEDS_CSUM: u8 = 1;
+        // struct virtio_net_hdr of the kernel's uapi: flags, kind of segments, two lengths of theirs, where to sum.
+        let [[first, second], [third, fourth]] = [start, offset].map(u16::to_ne_bytes);
+        let header = [NEEDS_CSUM, 0, 0, 0, 0, 0, first, second, third, fourth];
+        let sent = option(&self.socket, libc::PACKET_VNET_HDR, 1)
+            .and_then(|()| self.socket.send(&[&header, frame].concat()))
+            .and_then(|_| option(&self.socket, libc::PACKET_VNET_HDR, 0));
+        sent.during(|| format!("send a frame of {} bytes without its checksum", frame.len()))
+    }
+
     /// The first frame to arrive within `limit` that is `wanted`. The kernel has taken an outer VLAN tag off.
     pub fn catch(&mut self, limit: Duration, wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let deadline = Instant::now() + limit;
@@ -55,7 +71,7 @@ impl LinkSocket {
 fn open(index: u32) -> io::Result<Socket> {
     // Without a protocol the socket catches nothing until it is bound to the interface.
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
-    ignore_outgoing(&socket)?;
+    option(&socket, libc::PACKET_IGNORE_OUTGOING, 1)?;
     socket.bind(&address(index)?)?;
     Ok(socket)
 }
@@ -84,16 +100,16 @@ fn address(index: u32) -> io::Result<SockAddr> {
     made.map(|((), address)| address)
 }
 
-fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
+/// Sets an option of packet sockets.
+fn option(socket: &Socket, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    let yes: libc::c_int = 1;
     // SAFETY: the option takes an int, whose address and size are given.
     let outcome = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_PACKET,
-            libc::PACKET_IGNORE_OUTGOING,
-            (&raw const yes).cast(),
+            name,
+            (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };

@@ -1,5 +1,6 @@
 //! What licenses a packet is nothing that its sender, or an accident on its way, can make.
 
+mod checksums;
 mod origin;
 mod tunnels;
 
