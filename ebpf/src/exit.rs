@@ -12,7 +12,7 @@ use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
     Addr4, Addr6, Direction, EndpointConfig, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, deferring, exits,
-    flags, place, protocol, state,
+    flags, map, place, protocol, state,
 };
 
 use crate::events;
@@ -31,14 +31,18 @@ use crate::verdict::{self, is_enforced, is_isolated};
 ///
 /// Made by arithmetic and by functions of their own rather than by branches, so that the verifier follows all origins at
 /// once: with a branch it would look at the whole judgement once for each.
+///
+/// Above the bits there stands the slot of the pod of this node that sent the packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Origin(u32);
 
 impl Origin {
-    /// Another pod, or another host.
+    /// Another host, or nobody that is known.
     pub(crate) const ELSEWHERE: Self = Self(0);
     const NODE: u32 = 1;
     const ITSELF: u32 = 2;
+    const NEAR: u32 = Self::NODE | Self::ITSELF;
+    const SLOT_SHIFT: u32 = 2;
 
     /// This node, if no interface brought the packet and the packet itself does not say otherwise.
     #[inline(always)]
@@ -49,22 +53,30 @@ impl Origin {
         Self(podgate_made_here(packet.context()) & Self::NODE)
     }
 
-    /// The pod itself, if the packet was sent from the slot that it is about to enter.
+    /// The pod in a slot; itself, if that is the one that the packet is about to enter.
     #[inline(always)]
     fn by_slots(from: u32, to: u32) -> Self {
-        Self(Self::ITSELF * is_zero(from ^ to))
+        Self(from << Self::SLOT_SHIFT | Self::ITSELF * is_zero(from ^ to))
     }
 
     /// Made by a process of this node, or by the pod itself; 0: neither.
     #[inline(always)]
     pub(crate) const fn near(self) -> u32 {
-        self.0
+        self.0 & Self::NEAR
     }
 
     /// Made by the pod itself.
     #[inline(always)]
     pub(crate) const fn is_itself(self) -> bool {
         self.0 & Self::ITSELF != 0
+    }
+
+    /// The slot of the pod of this node that sent it; `None`: no pod did.
+    #[inline(always)]
+    pub(crate) fn pod(self) -> Option<u32> {
+        let slot = self.0 >> Self::SLOT_SHIFT;
+        // The tag of what came from elsewhere has a slot that is none.
+        (slot != 0 && slot < map::ENDPOINTS).then_some(slot)
     }
 }
 
@@ -351,7 +363,7 @@ fn judge<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag, word: SlotWord) -> Re
         generation: word.generation(),
         config,
         direction: Direction::Egress,
-        from_node: 0,
+        origin: Origin::ELSEWHERE,
     };
     packet.linearise();
     let reason = match packet.ethertype() {

@@ -27,8 +27,8 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) generation: u32,
     pub(crate) config: &'a EndpointConfig,
     pub(crate) direction: Direction,
-    /// Made by a process of this node, or by the pod itself; 0: neither.
-    pub(crate) from_node: u32,
+    /// Where the packet comes from, if it enters.
+    pub(crate) origin: Origin,
 }
 
 /// Judges a packet, counts it and acts.
@@ -109,7 +109,7 @@ fn judge(packet: &Packet<'_>, slot: u32, word: SlotWord, direction: Direction, o
         return Reason::NotIsolated;
     }
     let Some(config) = maps::CONFIGS.get(word.config()) else { return Reason::Internal };
-    let endpoint = Endpoint { slot, generation: word.generation(), config, direction, from_node: origin.near() };
+    let endpoint = Endpoint { slot, generation: word.generation(), config, direction, origin };
     let reason = frame(packet, &endpoint);
     if origin.is_itself() && (reason == Reason::Node || reason.verdict() == Verdict::Denied) {
         return Reason::Itself;
@@ -263,7 +263,7 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
         (&raw mut (*scene).protocol).write(ports.protocol);
         (&raw mut (*scene).tcp_flags).write(ports.tcp_flags);
         (&raw mut (*scene).from_node).write(match direction {
-            Direction::Ingress => endpoint.from_node,
+            Direction::Ingress => endpoint.origin.near(),
             Direction::Egress => 0,
         });
         (&raw mut (*scene).opens_flow).write(ports.kind != Kind::EchoReply);

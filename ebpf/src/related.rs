@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use podgate_common::{Direction, Reason, Stamp, place};
+use podgate_common::{Direction, OwnAddressKey, Reason, Stamp, place};
 
 use crate::family::Family;
 use crate::flow::{self, Scene};
@@ -45,6 +45,31 @@ fn by_flow<F: Family, const L3: u32>(packet: &Packet<'_, L3>, endpoint: &Endpoin
     }
 }
 
+/// Whether an error must go from one end of its flow to the other. One that leaves a pod goes to the sender of the packet that
+/// it is about; any other address would be a way round policy. One that enters may be a router's, which no pod is unless it may
+/// send for every address.
+#[inline(always)]
+fn must_be_between_ends(endpoint: &Endpoint<'_>) -> bool {
+    endpoint.direction == Direction::Egress || endpoint.origin.pod().is_some_and(|slot| !speaks_for_all(slot))
+}
+
+/// Whether the pod in a slot may send for every address.
+#[inline(always)]
+fn speaks_for_all(slot: u32) -> bool {
+    // SAFETY: not preallocated, so the element is not reused while this program runs; nothing is read of it.
+    unsafe { maps::OWN_ADDRESSES.get(OwnAddressKey::every(slot)) }.is_some()
+}
+
+/// The address at the other end of an error's way.
+#[inline(always)]
+fn other_end<F: Family, const L3: u32>(packet: &Packet<'_, L3>, direction: Direction) -> Result<F, Reason> {
+    let (source, destination) = F::ends(packet)?;
+    Ok(match direction {
+        Direction::Ingress => source,
+        Direction::Egress => destination,
+    })
+}
+
 /// Reads what the error is about and fills in the scene, in place. A function of its own, so that what it takes to read is off
 /// the stack afterwards.
 #[inline(never)]
@@ -65,8 +90,10 @@ fn read<'a, F: Family, const L3: u32>(
         Direction::Ingress => (Direction::Egress, about.source, about.destination),
         Direction::Egress => (Direction::Ingress, about.destination, about.source),
     };
-    if endpoint.direction == Direction::Egress && F::ends(packet)?.1 != remote {
-        // An error goes to the sender of the packet that it is about; any other address would be a way round policy.
+    if endpoint.direction == Direction::Egress && place == place::POD && program::is_spoofed(endpoint, local, false) {
+        return Err(Reason::Spoofed);
+    }
+    if must_be_between_ends(endpoint) && other_end::<F, L3>(packet, endpoint.direction)? != remote {
         return Err(Reason::IcmpUnrelated);
     }
     let ports = (transport.local_port(direction), transport.remote_port(direction));

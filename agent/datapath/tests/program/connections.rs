@@ -1,10 +1,13 @@
 //! Flows: who may answer, what a change of policy does, what closed connections leave behind.
 
-use podgate_common::Reason;
+use podgate_common::{Direction, Reason, Tag};
+use podgate_datapath::Identity;
 use podgate_policy::op::Op;
 
-use crate::frames::{ACK, FIN, RST, SYN, SYN_ACK, echo_reply, echo_request, icmp, raw, sctp, tcp, too_big, udp};
-use crate::rig::{Ends, FAMILIES, Rig, Side, identity};
+use crate::frames::{
+    ACK, FIN, RST, SYN, SYN_ACK, echo_reply, echo_request, icmp, raw, sctp, tcp, too_big, udp, unreachable,
+};
+use crate::rig::{Ends, FAMILIES, Rig, SECOND_INTERFACE, SLOT, Side, identity, second_pod};
 
 /// Opens a TCP connection from the friend to the pod's port 80 and completes the handshake.
 fn open_from_friend(rig: &Rig, ends: Ends) {
@@ -153,7 +156,7 @@ fn an_allow_that_comes_back_revives_the_connection_it_cut() {
 #[test]
 fn with_keep_a_connection_ends_in_peace_and_no_new_one_opens() {
     for ends in FAMILIES {
-        let mut rig = Rig::with(podgate_datapath::Identity { keep: true, ..identity() }, Side::Web, Side::Deny);
+        let mut rig = Rig::with(Identity { keep: true, ..identity() }, Side::Web, Side::Deny);
         let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
         open_from_friend(&rig, ends);
         rig.switch(Side::Deny, Side::Deny);
@@ -312,6 +315,66 @@ fn icmp_errors_about_an_allowed_flow_pass_and_others_do_not() {
 }
 
 #[test]
+fn a_pod_of_this_node_sends_icmp_errors_only_about_what_was_sent_to_it() {
+    let mut rig = Rig::new(Side::Deny, Side::All);
+    rig.second_pod_on_its_own_interface(Side::Open, Side::Open);
+    for ends in FAMILIES {
+        let Ends { pod, friend, stranger } = ends;
+        let second = second_pod(ends);
+        let [to_friend, to_second] = [friend, second].map(|to| udp((pod, 4000), (to, 53)));
+        assert_eq!([&to_friend, &to_second].map(|datagram| rig.egress(datagram)), [Reason::Rule; 2]);
+        let ping = echo_request(pod, friend, 7);
+        assert_eq!(rig.egress(&ping), Reason::Rule);
+        for about in [&to_friend, &ping] {
+            for error in [too_big(second, pod, about), unreachable(second, pod, about)] {
+                assert_eq!(rig.ingress_of_second(&error), Reason::IcmpUnrelated);
+                let tagged = |tag| rig.ingress_tagged(&error, tag);
+                assert_eq!(tagged(Tag::judged(0, SLOT + 1)), [(Direction::Ingress, Reason::IcmpUnrelated)]);
+                assert_eq!(
+                    tagged(Tag::FOREIGN),
+                    [(Direction::Ingress, Reason::Related)],
+                    "another node's pod, or a router"
+                );
+            }
+        }
+        assert_eq!(rig.ingress_of_second(&too_big(second, pod, &to_second)), Reason::Related);
+        assert_eq!(rig.ingress_of_second(&too_big(friend, pod, &to_friend)), Reason::Related, "as behind a Service");
+        assert_eq!(rig.ingress_of_node(&too_big(stranger, pod, &to_friend)), Reason::Related, "the node is a router");
+    }
+}
+
+#[test]
+fn a_pod_of_this_node_that_routes_sends_icmp_errors_about_what_it_forwards() {
+    let mut rig = Rig::new(Side::Deny, Side::All);
+    rig.second_pod_on_its_own_interface(Side::Open, Side::Open);
+    rig.datapath
+        .identify(SLOT + 1, &Identity { ifindex: SECOND_INTERFACE, routes: true, ..identity() })
+        .expect("the second pod's slot");
+    for ends in FAMILIES {
+        let datagram = udp((ends.pod, 4000), (ends.friend, 53));
+        assert_eq!(rig.egress(&datagram), Reason::Rule);
+        assert_eq!(rig.ingress_of_second(&too_big(second_pod(ends), ends.pod, &datagram)), Reason::Related);
+    }
+}
+
+#[test]
+fn an_isolated_pod_sends_no_icmp_error_about_what_was_sent_to_others() {
+    for (ingress, egress, expected) in
+        [(Side::Deny, Side::Open, Reason::DirectionNotIsolated), (Side::All, Side::Deny, Reason::Related)]
+    {
+        let rig = Rig::new(ingress, egress);
+        for Ends { pod, friend, stranger } in FAMILIES {
+            let [to_pod, to_stranger] = [pod, stranger].map(|to| udp((friend, 4000), (to, 53)));
+            rig.ingress(&to_pod);
+            assert_eq!(rig.egress(&too_big(pod, friend, &to_pod)), expected);
+            for error in [too_big(pod, friend, &to_stranger), unreachable(pod, friend, &to_stranger)] {
+                assert_eq!(rig.egress(&error), Reason::Spoofed);
+            }
+        }
+    }
+}
+
+#[test]
 fn icmp_errors_about_a_flow_that_is_no_longer_allowed_are_dropped() {
     let mut rig = Rig::new(Side::Web, Side::Deny);
     for ends in FAMILIES {
@@ -364,16 +427,14 @@ fn a_flow_is_judged_again_when_an_allow_is_taken_from_its_remote_address() {
 #[test]
 fn a_pods_successor_inherits_nothing() {
     for ends in FAMILIES {
-        let mut rig = Rig::with(podgate_datapath::Identity { keep: true, ..identity() }, Side::Web, Side::Deny);
+        let mut rig = Rig::with(Identity { keep: true, ..identity() }, Side::Web, Side::Deny);
         let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
         open_from_friend(&rig, ends);
-        rig.datapath.release(crate::rig::SLOT).expect("an endpoint in use");
+        rig.datapath.release(SLOT).expect("an endpoint in use");
         rig.apply(&[Op::Grace]);
-        rig.datapath
-            .identify(crate::rig::SLOT, &podgate_datapath::Identity { keep: true, ..identity() })
-            .expect("free");
+        rig.datapath.identify(SLOT, &Identity { keep: true, ..identity() }).expect("free");
         rig.switch(Side::Deny, Side::Deny);
-        rig.datapath.attach(crate::rig::SLOT).expect("loopback takes programs");
+        rig.datapath.attach(SLOT).expect("loopback takes programs");
         assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::NoRule, "not kept, not cut: not known");
     }
 }

@@ -6,7 +6,7 @@ use etherparse::EtherType;
 use podgate_common::{Direction, Reason, Tag};
 use podgate_datapath::{Arrivals, Deferring, Exits, Guard, Identity, ServiceEgress, TestContext};
 
-use crate::frames::{ACK, SYN, SYN_ACK, echo_request, fragments, icmp, of_type, sctp, tcp, udp};
+use crate::frames::{self, ACK, SYN, SYN_ACK, echo_request, fragments, icmp, of_type, sctp, tcp, udp};
 use crate::rig::{ELSEWHERE, Ends, FAMILIES, Rig, SLOT, Side, identity};
 
 const SERVICE: Option<Deferring> = Some(Deferring { host: false, service: Some(ServiceEgress::Exit) });
@@ -255,8 +255,7 @@ fn what_may_go_to_the_host_only_goes_nowhere_else() {
 
 /// "Port unreachable", as the pod would send it about a datagram that came from this end to its port 4000.
 fn unreachable(pod: IpAddr, about: (IpAddr, u16)) -> Vec<u8> {
-    let (kind, code) = if pod.is_ipv4() { (3, 3) } else { (1, 4) };
-    icmp(pod, about.0, kind, code, &[&[0; 4], &udp(about, (pod, 4000))[14..]].concat())
+    frames::unreachable(pod, about.0, &udp(about, (pod, 4000)))
 }
 
 #[test]
@@ -290,8 +289,7 @@ fn icmp_errors_about_a_flow_to_a_service_reach_only_what_the_exit_hook_has_let_t
 
 /// "Port unreachable" about what the pod has sent from its port 4000 to port 53 of this address.
 fn unreachable_from(remote: IpAddr, pod: IpAddr) -> Vec<u8> {
-    let (kind, code) = if pod.is_ipv4() { (3, 3) } else { (1, 4) };
-    icmp(remote, pod, kind, code, &[&[0; 4], &udp((pod, 4000), (remote, 53))[14..]].concat())
+    frames::unreachable(remote, pod, &udp((pod, 4000), (remote, 53)))
 }
 
 #[test]

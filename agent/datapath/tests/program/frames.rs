@@ -99,6 +99,12 @@ pub(crate) fn too_big(router: IpAddr, to: IpAddr, about: &[u8]) -> Vec<u8> {
     icmp(router, to, kind, code, &[&[0, 0, 5, 0], &about[14..]].concat())
 }
 
+/// "Port unreachable" about a frame.
+pub(crate) fn unreachable(from: IpAddr, to: IpAddr, about: &[u8]) -> Vec<u8> {
+    let (kind, code) = if to.is_ipv4() { (3, 3) } else { (1, 4) };
+    icmp(from, to, kind, code, &[&[0; 4], &about[14..]].concat())
+}
+
 /// Cuts the IP payload of a frame into fragments of so many bytes, a multiple of eight, all but the last.
 pub(crate) fn fragments(frame: &[u8], size: usize, id: u16) -> Vec<Vec<u8>> {
     let header = if frame[12..14] == [0x08, 0x00] { 34 } else { 54 };

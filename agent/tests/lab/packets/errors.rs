@@ -15,6 +15,8 @@ use crate::support::{World, policy};
 /// Less than a pod's 1500.
 const SMALL_MTU: u16 = 1400;
 const BULK: usize = 300_000;
+/// What the datagram carried that an error is about.
+const TOO_LARGE: &[u8] = b"too large";
 
 /// The client may ask anybody, and nobody may ask it.
 fn client_may_ask() -> String {
@@ -65,12 +67,12 @@ fn a_connection_learns_of_a_smaller_mtu_on_its_way() -> Result<()> {
     Ok(())
 }
 
-/// Says that a datagram from `pod` to port 80 of the outside was too large.
-fn too_large(macs: ([u8; 6], [u8; 6]), pod: SocketAddr, outside: IpAddr) -> Vec<u8> {
+/// Says, from an address, that a datagram from `pod` to port 80 of another was too large.
+fn too_large(macs: ([u8; 6], [u8; 6]), from: IpAddr, pod: SocketAddr, to: IpAddr) -> Vec<u8> {
     let mut about = Vec::new();
-    let datagram = PacketBuilder::ip(ip_header(pod.ip(), outside)).udp(pod.port(), 80);
-    datagram.write(&mut about, b"too large").expect("a vector takes every packet");
-    let error = PacketBuilder::ethernet2(macs.0, macs.1).ip(ip_header(outside, pod.ip()));
+    let datagram = PacketBuilder::ip(ip_header(pod.ip(), to)).udp(pod.port(), 80);
+    datagram.write(&mut about, TOO_LARGE).expect("a vector takes every packet");
+    let error = PacketBuilder::ethernet2(macs.0, macs.1).ip(ip_header(from, pod.ip()));
     let mut frame = Vec::new();
     let written = match pod.ip() {
         IpAddr::V4(_) => {
@@ -93,13 +95,49 @@ fn an_error_about_a_flow_that_is_allowed_enters_and_any_other_does_not() -> Resu
         let socket = client.run(|| UdpSocket::bind((pod, 4000))).expect("the port is free");
         socket.send_to(b"a question", (outside, 80)).expect("the kernel takes the datagram");
         for (port, known) in [(4001, false), (4000, true)] {
-            let error = too_large((near.mac, far.mac), SocketAddr::new(pod, port), outside);
+            let error = too_large((near.mac, far.mac), outside, SocketAddr::new(pod, port), outside);
             sending.send(&error)?;
             let limit: Duration = if known { ARRIVES } else { STAYS_AWAY };
-            let caught = arriving.catch(limit, |frame| carries(frame, b"too large"));
+            let caught = arriving.catch(limit, |frame| carries(frame, TOO_LARGE));
             assert_eq!(caught.is_some(), known, "about {pod} port {port}");
         }
     }
     assert_eq!(world.denied(&client, "ingress")?, [("icmp_unrelated".to_owned(), 2)].into());
     Ok(())
+}
+
+/// A pod without policies sends the client errors about what the client has sent to another pod, and to itself.
+fn only_an_end_of_a_flow_tells_of_it(name: &str, wiring: Wiring, hook: &str) -> Result<()> {
+    let mut world = World::new(name)?;
+    let [client, server, neighbour] =
+        ["client", "server", "neighbour"].map(|pod| world.pod(&format!("shop/{pod}"), wiring));
+    let (client, server, neighbour) = (client?, server?, neighbour?);
+    world.write("policies.yaml", &client_may_ask())?;
+    world.run_agent(&["--hook", hook])?;
+    let next = if wiring == Wiring::Bridge { client.interface() } else { neighbour.gateway() };
+    let macs = (neighbour.interface().mac, next.mac);
+    let (sending, mut arriving) = (link(&neighbour)?, link(&client)?);
+    let [clients, servers, neighbours] = [&client, &server, &neighbour].map(|pod| pod.addresses().both());
+    for ((pod, server), neighbour) in clients.into_iter().zip(servers).zip(neighbours) {
+        let socket = client.run(|| UdpSocket::bind((pod, 4000))).expect("the port is free");
+        for to in [server, neighbour] {
+            socket.send_to(b"a question", (to, 80)).expect("the kernel takes the datagram");
+            sending.send(&too_large(macs, neighbour, SocketAddr::new(pod, 4000), to))?;
+            let told =
+                arriving.catch(if to == neighbour { ARRIVES } else { STAYS_AWAY }, |frame| carries(frame, TOO_LARGE));
+            assert_eq!(told.is_some(), to == neighbour, "{neighbour} about a datagram from {pod} to {to}");
+        }
+    }
+    assert_eq!(world.denied(&client, "ingress")?, [("icmp_unrelated".to_owned(), 2)].into());
+    Ok(())
+}
+
+#[test]
+fn a_pod_tells_another_nothing_of_what_that_has_sent_to_a_third() -> Result<()> {
+    only_an_end_of_a_flow_tells_of_it("third", Wiring::Ptp, "tcx")
+}
+
+#[test]
+fn a_pod_tells_another_nothing_of_what_that_has_sent_to_a_third_on_a_bridge_by_clsact() -> Result<()> {
+    only_an_end_of_a_flow_tells_of_it("third-bridge", Wiring::Bridge, "clsact")
 }
