@@ -44,8 +44,9 @@ const SHORTEST: u64 = TCP_CLOSING;
 #[inline(always)]
 pub const fn timeout(protocol: u8, flow_state: u32) -> u64 {
     const BOTH: u32 = state::FIN_LOCAL | state::FIN_REMOTE;
+    const RESET: u32 = state::RESET_LOCAL | state::RESET_REMOTE;
     match protocol {
-        protocol::TCP if flow_state & state::RESET != 0 || flow_state & BOTH == BOTH => TCP_CLOSING,
+        protocol::TCP if flow_state & RESET != 0 || flow_state & BOTH == BOTH => TCP_CLOSING,
         protocol::TCP if flow_state & state::ANSWERED != 0 => TCP_ESTABLISHED,
         protocol::TCP => TCP_HALF_OPEN,
         protocol::ICMP | protocol::ICMPV6 => ICMP,
@@ -86,7 +87,10 @@ pub const fn next_state(current: u32, protocol: u8, direction: Direction, tcp_fl
             };
         }
         if tcp_flags & tcp::RST != 0 {
-            next |= state::RESET;
+            next |= match direction {
+                Direction::Egress => state::RESET_LOCAL,
+                Direction::Ingress => state::RESET_REMOTE,
+            };
         }
     }
     next
@@ -131,12 +135,13 @@ pub const fn may_be_kept(protocol: u8, flow: &Flow, epoch: u32) -> bool {
     if protocol == protocol::TCP { flow.state & state::ANSWERED != 0 } else { flow.stamp.epoch() == epoch }
 }
 
-/// Whether a TCP flow that has been silent for too long was a connection that may live on.
+/// Whether a TCP flow that has been silent for too long was a connection that may live on, as far as its pod's kernel has it
+/// still. A RST of the other end says nothing against that: anybody may have made it up.
 #[must_use]
 #[inline(always)]
 pub const fn may_outlive_its_entry(flow_state: u32) -> bool {
     const BOTH: u32 = state::FIN_LOCAL | state::FIN_REMOTE;
-    flow_state & state::ANSWERED != 0 && flow_state & state::RESET == 0 && flow_state & BOTH != BOTH
+    flow_state & state::ANSWERED != 0 && flow_state & state::RESET_LOCAL == 0 && flow_state & BOTH != BOTH
 }
 
 /// A share as it is counted now. Jiffies may wrap.

@@ -1,6 +1,6 @@
 use podgate_common::Direction::{Egress, Ingress};
 use podgate_common::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
-use podgate_common::state::{ANSWERED, FIN_LOCAL, FIN_REMOTE, OPENED_EGRESS, RESET};
+use podgate_common::state::{ANSWERED, FIN_LOCAL, FIN_REMOTE, OPENED_EGRESS, RESET_LOCAL, RESET_REMOTE};
 use podgate_common::{Share, Stamp};
 
 use super::{
@@ -17,8 +17,9 @@ fn timeouts_depend_on_protocol_and_state() {
         ("established TCP", TCP, OPENED_EGRESS | ANSWERED, 86_400),
         ("one FIN keeps TCP established", TCP, ANSWERED | FIN_LOCAL, 86_400),
         ("both FINs", TCP, ANSWERED | FIN_LOCAL | FIN_REMOTE, 10),
-        ("a reset", TCP, ANSWERED | RESET, 10),
-        ("a reset of a half-open connection", TCP, RESET, 10),
+        ("a reset by the pod", TCP, ANSWERED | RESET_LOCAL, 10),
+        ("a reset by the other end", TCP, ANSWERED | RESET_REMOTE, 10),
+        ("a reset of a half-open connection", TCP, RESET_REMOTE, 10),
         ("unanswered UDP", UDP, 0, 30),
         ("answered UDP", UDP, ANSWERED, 180),
         ("answered SCTP", SCTP, ANSWERED, 180),
@@ -44,11 +45,12 @@ fn a_predecessors_generation_is_older_than_the_birth_even_across_the_wrap() {
 }
 
 #[test]
-fn fins_are_remembered_by_sender_and_a_reset_only_marks() {
+fn fins_and_resets_are_remembered_by_sender() {
     let open = OPENED_EGRESS | ANSWERED;
     assert_eq!(next_state(open, TCP, Egress, tcp::FIN | tcp::ACK), open | FIN_LOCAL);
     assert_eq!(next_state(open, TCP, Ingress, tcp::FIN | tcp::ACK), open | FIN_REMOTE);
-    assert_eq!(next_state(open, TCP, Ingress, tcp::RST), open | RESET);
+    assert_eq!(next_state(open, TCP, Egress, tcp::RST), open | RESET_LOCAL);
+    assert_eq!(next_state(open, TCP, Ingress, tcp::RST | tcp::ACK), open | RESET_REMOTE);
     assert_eq!(next_state(open, UDP, Ingress, 0xff), open);
 }
 
@@ -99,9 +101,12 @@ fn tcp_that_nobody_answered_is_never_kept() {
 }
 
 #[test]
-fn only_a_connection_that_nobody_ended_may_outlive_its_entry() {
-    let states = [0, ANSWERED, ANSWERED | FIN_LOCAL, ANSWERED | FIN_LOCAL | FIN_REMOTE, ANSWERED | RESET];
-    assert_eq!(states.map(may_outlive_its_entry), [false, true, true, false, false]);
+fn only_a_connection_that_its_pod_has_not_ended_may_outlive_its_entry() {
+    let may = |flow_state: u32| may_outlive_its_entry(ANSWERED | flow_state);
+    assert_eq!([0, FIN_LOCAL, FIN_REMOTE, RESET_REMOTE].map(may), [true; 4]);
+    let ended = [FIN_LOCAL | FIN_REMOTE, RESET_LOCAL, RESET_LOCAL | RESET_REMOTE];
+    assert_eq!(ended.map(may), [false; 3]);
+    assert!(!may_outlive_its_entry(0), "nobody has answered");
 }
 
 #[test]

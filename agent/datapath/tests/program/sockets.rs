@@ -293,6 +293,44 @@ fn a_moment_after_isolation_began_a_pods_sockets_tell_nothing_more() {
     assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Cut);
 }
 
+/// Longer than an entry is kept after a reset.
+const AFTER_A_RESET: Duration = Duration::from_secs(12);
+
+#[test]
+fn a_connection_that_only_somebody_else_says_is_reset_goes_on() {
+    let mut rig = Rig::new(Side::Web, Side::Deny);
+    let inside = Inside::new();
+    let pod = |ends: Ends| (ends.pod, 80);
+    let friend = |ends: Ends, port| (ends.friend, port);
+    let more = |ends: Ends| inside.run(|| [4001, 4002].map(|port| connected(friend(ends, port), pod(ends))));
+    let _sockets = FAMILIES.map(|ends| (SERVED(&inside, ends), more(ends)));
+    rig.datapath.identify(SLOT, &inside.identity(false)).expect("the pod's slot");
+    for ends in FAMILIES {
+        for port in 4000..4004 {
+            let (pod, friend) = (pod(ends), friend(ends, port));
+            assert_eq!(rig.ingress(&tcp(friend, pod, SYN)), Reason::Rule);
+            assert_eq!(rig.egress(&tcp(pod, friend, SYN_ACK)), Reason::Established);
+            assert_eq!(rig.ingress(&tcp(friend, pod, ACK)), Reason::Established);
+        }
+        assert_eq!(rig.ingress(&tcp(friend(ends, 4000), pod(ends), RST)), Reason::Established);
+        assert_eq!(rig.ingress(&tcp(friend(ends, 4001), pod(ends), "RA")), Reason::Established);
+        assert_eq!(rig.egress(&tcp(pod(ends), friend(ends, 4002), RST)), Reason::Established);
+        assert_eq!(rig.ingress(&tcp(friend(ends, 4003), pod(ends), RST)), Reason::Established);
+    }
+    sleep(AFTER_A_RESET);
+    for ends in FAMILIES {
+        let speaks = |port| rig.egress(&tcp(pod(ends), friend(ends, port), ACK));
+        assert_eq!([speaks(4000), speaks(4000)], [Reason::Rule, Reason::Established], "{ends:?}");
+        assert_eq!([speaks(4001), speaks(4001)], [Reason::Rule, Reason::Established], "{ends:?}");
+        assert_eq!(speaks(4002), Reason::NoRule, "the pod has reset it");
+        assert_eq!(speaks(4003), Reason::NoRule, "the pod's kernel has it no more");
+    }
+    rig.switch(Side::Deny, Side::Deny);
+    for ends in FAMILIES {
+        assert_eq!(rig.egress(&tcp(pod(ends), friend(ends, 4000), ACK)), Reason::Cut, "as any other");
+    }
+}
+
 /// Lets the host's connection tracking know of a connection in which both ends have spoken.
 fn track(client: (IpAddr, u16), server: (IpAddr, u16)) {
     let [(source, source_port), (destination, destination_port)] =
