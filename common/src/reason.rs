@@ -140,7 +140,8 @@ reasons! {
     /// ARP or neighbour discovery in which a pod speaks for an address that is not its own. Dropped at every pod, isolated
     /// or not: a neighbour that believes it sends others' packets there.
     NeighbourSpoofed = 33, Denied, "neighbour_spoofed";
-    /// A router advertisement or redirect that a pod sends to another pod. Dropped at every pod, isolated or not.
+    /// A router advertisement or redirect that a pod sends to another pod. Dropped at every pod, isolated or not; if it is
+    /// ICMPv4, at isolated ones.
     RogueRouter = 34, Denied, "rogue_router";
 }
 

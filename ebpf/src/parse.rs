@@ -80,6 +80,9 @@ pub enum Kind {
     Portless,
     /// An ICMP error about another packet.
     IcmpError,
+    /// What a router tells its neighbours by ICMP: where else to send, or that it is there. ICMPv6's is told by
+    /// [`crate::discovery`].
+    OfRouter,
 }
 
 /// What the transport header says.
@@ -560,13 +563,15 @@ fn interpret_icmp(bytes: Bytes, protocol: u8, transport: &mut Transport) {
     transport.destination = id;
 }
 
-/// ICMP types: 0 and 8 echo, 3 unreachable (fragmentation needed among it), 11 time exceeded, 12 parameter problem.
+/// ICMP types: 0 and 8 echo, 3 unreachable (fragmentation needed among it), 11 time exceeded, 12 parameter problem; 5 redirect
+/// (RFC 792) and 9 router advertisement (RFC 1256).
 #[inline(always)]
 const fn icmp4_kind(icmp_type: u8) -> Kind {
     match icmp_type {
         0 => Kind::EchoReply,
         8 => Kind::EchoRequest,
         3 | 11 | 12 => Kind::IcmpError,
+        5 | 9 => Kind::OfRouter,
         _ => Kind::Portless,
     }
 }

@@ -139,10 +139,10 @@ pub(crate) const fn if_isolated(reason: Reason, config: &EndpointConfig, directi
 /// What happens to a frame.
 #[inline(always)]
 fn frame(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
-    if packet.has_vlan_metadata() {
-        return Reason::Vlan;
-    }
     packet.linearise();
+    if packet.has_vlan_metadata() {
+        return tagged(packet, endpoint);
+    }
     match packet.ethertype() {
         ethertype::IPV4 => match endpoint.direction {
             Direction::Ingress => ip4::<INGRESS>(packet, endpoint),
@@ -157,6 +157,20 @@ fn frame(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
         ethertype::VLAN | ethertype::QINQ => Reason::Vlan,
         _ => Reason::NotIp,
     }
+}
+
+/// What happens to a frame with a VLAN tag. One that names no VLAN is taken off by the receiver (`__netif_receive_skb_core` of
+/// Linux).
+#[inline(never)]
+fn tagged(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
+    let mut headers = Headers::NONE;
+    let mut transport = Transport::PORTLESS;
+    let is_of_router = packet.ethertype() == ethertype::IPV4
+        && parse::ipv4(packet, &mut headers).is_ok()
+        && headers.fragment != Fragment::Later
+        && parse::read_transport(packet, &headers, parse::HEADER4, &mut transport).is_ok()
+        && transport.kind == Kind::OfRouter;
+    if is_of_router && is_rogue(endpoint, endpoint.direction) { Reason::RogueRouter } else { Reason::Vlan }
 }
 
 const INGRESS: bool = false;
@@ -238,8 +252,10 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     if sum != NO_SUM && !parse::may_be_summed(sum, headers.l4 - L3, headers.protocol, headers.fragment) {
         return Err(NoScene::Fate(Reason::Malformed));
     }
-    if ports.kind == Kind::IcmpError {
-        return Err(NoScene::IcmpError);
+    match ports.kind {
+        Kind::IcmpError => return Err(NoScene::IcmpError),
+        Kind::OfRouter if is_rogue(endpoint, direction) => return Err(NoScene::Fate(Reason::RogueRouter)),
+        _ => {}
     }
     let (source, destination) = F::ends(packet)?;
     let (local, remote) = match direction {
@@ -285,6 +301,12 @@ extern "C" fn podgate_sum_place(context: *mut __sk_buff) -> u32 {
 }
 
 const NO_SUM: u32 = u32::MAX;
+
+/// Whether a pod is the router that tells its neighbours something.
+#[inline(always)]
+fn is_rogue(endpoint: &Endpoint<'_>, direction: Direction) -> bool {
+    direction == Direction::Ingress && endpoint.origin.pod().is_some()
+}
 
 /// Whether a packet leaves the pod with a source address that is not the pod's. A pod without an IPv4 address yet asks
 /// for one from the unspecified address; what else is sent from there was told by [`neighbours`].

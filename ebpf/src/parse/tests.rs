@@ -188,6 +188,20 @@ fn echoes_are_keyed_by_identifier_and_by_who_asked() {
 }
 
 #[test]
+fn redirects_and_router_advertisements_are_of_routers_behind_options_and_in_first_fragments_too() {
+    const MORE: u16 = 0x2000;
+    for (options, fragment) in [(&[][..], 0), (&[1, 1, 1, 0], 0), (&[], MORE)] {
+        let kind = |icmp_type: u8| {
+            let frame = frame4(options, fragment, 1, &[icmp_type, 0, 0, 0, 10, 0, 0, 3]);
+            let packet = Frame::new(&frame);
+            transport(&packet, &headers4(&packet)?, HEADER4).map(|transport| transport.kind)
+        };
+        let of_routers: Vec<u8> = (0..=u8::MAX).filter(|&icmp_type| kind(icmp_type) == Ok(Kind::OfRouter)).collect();
+        assert_eq!(of_routers, [5, 9]);
+    }
+}
+
+#[test]
 fn icmp_of_the_other_family_is_a_protocol_like_any_other() {
     for icmp_type in [1, 3, 8, 128, 129, 134, 135, 136, 143] {
         let message = [icmp_type, 0, 0, 0, 0x12, 0x34, 0, 1];

@@ -7,7 +7,7 @@ use podgate_common::{Direction, Reason, Tag};
 use podgate_datapath::Identity;
 use podgate_policy::op::Op;
 
-use crate::frames::{SYN, echo_request, icmp, of_type, raw, tcp, udp};
+use crate::frames::{SYN, echo_request, fragments, icmp, of_type, raw, tcp, udp};
 use crate::rig::{LINK_LOCAL, Rig, SECOND_LINK_LOCAL, SLOT, Side, V4, V6, identity, second_pod};
 
 const NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -262,6 +262,44 @@ fn a_router_advertisement_or_redirect_of_a_pod_enters_no_other() {
             assert_ne!(rig.ingress(&frame), Reason::RogueRouter, "what the uplink brings is a router's");
         }
     }
+}
+
+/// With room for options behind the IPv4 header.
+fn with_options(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[14] = 0x46;
+    frame[17] += 4;
+    frame.splice(34..34, [1, 1, 1, 0]);
+    frame
+}
+
+#[test]
+fn an_icmp_redirect_or_router_advertisement_of_a_pod_enters_no_isolated_one() {
+    let redirect =
+        icmp(second_pod(V4), V4.pod, 5, 1, &[&[10, 0, 0, 3], &udp((V4.pod, 1), (V4.stranger, 53))[14..]].concat());
+    let advertisement =
+        icmp(second_pod(V4), Ipv4Addr::new(224, 0, 0, 1).into(), 9, 0, &[1, 2, 7, 8, 10, 0, 0, 3, 0, 0, 0, 0]);
+    let options = with_options(redirect.clone());
+    let [first, ..] = &fragments(&redirect, 8, 7)[..] else { panic!("it has more than eight bytes") };
+    for (ingress, egress) in [(Side::Open, Side::Deny), (Side::All, Side::Open), (Side::AuditedDeny, Side::Open)] {
+        let mut rig = Rig::new(ingress, egress);
+        rig.second_pod_on_its_own_interface(Side::Open, Side::Open);
+        for frame in [&redirect, &advertisement, &options, first] {
+            assert_eq!(rig.ingress_of_second(frame), Reason::RogueRouter);
+            let tagged = rig.ingress_tagged(frame, Tag::judged(0, SLOT + 1));
+            assert_eq!(tagged, [(Direction::Ingress, Reason::RogueRouter)]);
+            for others in [rig.ingress(frame), rig.ingress_tagged(frame, Tag::FOREIGN)[0].1, rig.ingress_of_node(frame)]
+            {
+                assert_ne!(others, Reason::RogueRouter, "what the uplink or the node brings is a router's");
+            }
+        }
+        let timestamp = icmp(second_pod(V4), V4.pod, 13, 0, &[0; 16]);
+        assert_ne!(rig.ingress_of_second(&timestamp), Reason::RogueRouter);
+        let of_icmpv6 = icmp(V6.friend, V6.pod, 5, 0, &[0; 8]);
+        assert_ne!(rig.ingress_of_second(&of_icmpv6), Reason::RogueRouter, "its type 5 says nothing");
+    }
+    let mut rig = Rig::new(Side::Open, Side::Open);
+    rig.second_pod_on_its_own_interface(Side::Open, Side::Open);
+    assert_eq!(rig.ingress_of_second(&redirect), Reason::NotIsolated, "nothing of IPv4 is read there");
 }
 
 #[test]

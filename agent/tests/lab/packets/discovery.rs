@@ -1,6 +1,6 @@
 //! ARP, neighbour discovery and listener discovery between pods on a bridge.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{IpNumber, PacketBuilder};
 use podgate_lab::{LinkSocket, Pod, Result, Wiring};
@@ -134,6 +134,52 @@ fn no_pod_is_a_router_for_another() -> Result<()> {
     assert_eq!(arrive(&sending, &mut arriving, &frames)?, [false; 3]);
     assert_eq!(pair.world.denied(&pair.server, "ingress")?, [("rogue_router".to_owned(), 3)].into());
     Ok(())
+}
+
+/// Pods isolated for egress alone are told nothing by a pod that passes for their gateway.
+fn no_pod_is_a_gateway(name: &str, hook: &str) -> Result<()> {
+    let mut pair = Pair::new(name, Wiring::Bridge)?;
+    let egress = "podSelector: {matchLabels: {app: server}}\npolicyTypes: [Egress]";
+    pair.world.write("policies.yaml", &policy("shop", "egress", egress))?;
+    pair.world.run_agent(&["--hook", hook])?;
+    let (rogue, victim) = (&pair.client, &pair.server);
+    let (IpAddr::V4(own), IpAddr::V4(to)) = (rogue.ip4(), victim.ip4()) else { panic!("by definition") };
+    let from = |address: Ipv4Addr, to: Ipv4Addr, kind: u8, rest: &[u8]| {
+        let message = [&[kind, 1, 0, 0], rest, PAYLOAD].concat();
+        packet(rogue, victim.interface().mac, (address.into(), to.into()), 1, 64, &message)
+    };
+    let redirect = from(own, to, 5, &own.octets());
+    let mut tagged = redirect.clone();
+    tagged.splice(12..12, [0x81, 0, 0, 0]);
+    let frames = [redirect, tagged, from(own, Ipv4Addr::new(224, 0, 0, 1), 9, &[1, 2, 0, 9])];
+    let (sending, mut arriving) = (link(rogue)?, link(victim)?);
+    for frame in &frames {
+        sending.send(frame)?;
+        assert_eq!(arriving.catch(STAYS_AWAY, |frame| carries(frame, PAYLOAD)), None);
+    }
+    assert_eq!(pair.world.denied(&pair.server, "ingress")?, [("rogue_router".to_owned(), 3)].into());
+    let (rogue, victim) = (&pair.client, &pair.server);
+    let answer = packet(
+        rogue,
+        victim.interface().mac,
+        (own.into(), to.into()),
+        1,
+        64,
+        &[&[0, 0, 0, 0, 0, 7, 0, 1], PAYLOAD].concat(),
+    );
+    sending.send(&answer)?;
+    assert!(arriving.catch(ARRIVES, |frame| carries(frame, PAYLOAD)).is_some(), "its ingress is open");
+    Ok(())
+}
+
+#[test]
+fn no_pod_is_a_gateway_for_another() -> Result<()> {
+    no_pod_is_a_gateway("gateway", "tcx")
+}
+
+#[test]
+fn no_pod_is_a_gateway_for_another_by_clsact() -> Result<()> {
+    no_pod_is_a_gateway("gateway-clsact", "clsact")
 }
 
 #[test]
