@@ -119,6 +119,10 @@ pub(crate) async fn serve(listener: TcpListener, door: Door, engine: Handle) {
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, door: &Door, engine: &Handle) {
     let Ok(local) = stream.local_addr() else { return };
     let ends = Ends::new(peer, local);
+    if ends.are_martian() {
+        tracing::debug!(%peer, %local, "connection to a loopback address from elsewhere refused");
+        return;
+    }
     let service =
         service_fn(move |request| async move { Ok::<_, Infallible>(answer(&request, door, ends, engine).await) });
     let mut server = http1::Builder::new();

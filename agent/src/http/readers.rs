@@ -38,6 +38,11 @@ impl Ends {
     pub(super) fn new(peer: SocketAddr, local: SocketAddr) -> Self {
         Self { peer: peer.ip().to_canonical(), local: local.ip().to_canonical() }
     }
+
+    /// Whether a loopback address was reached from beyond the node, as a host with `route_localnet` lets it be.
+    pub(super) fn are_martian(self) -> bool {
+        self.local.is_loopback() && !self.peer.is_loopback()
+    }
 }
 
 /// Why somebody may not read.
@@ -119,6 +124,18 @@ mod tests {
 
     fn headers(authorization: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(authorization))])
+    }
+
+    #[test]
+    fn nobody_but_loopback_reaches_loopback() {
+        let martian = |peer, local| ends(peer, local).are_martian();
+        assert!(
+            martian("10.0.0.7:4000", "127.0.0.1:9419") && martian("[::ffff:10.0.0.7]:4000", "[::ffff:127.0.0.1]:9419")
+        );
+        assert!(martian("[fd00::7]:4000", "[::1]:9419"));
+        assert!(!martian("127.0.0.1:4000", "127.0.0.1:9419") && !martian("127.0.0.53:4000", "127.0.0.1:9419"));
+        assert!(!martian("[::1]:4000", "[::1]:9419"));
+        assert!(!martian("10.0.0.7:4000", "10.0.0.1:9419"), "an address of the node's is the operator's choice");
     }
 
     #[test]

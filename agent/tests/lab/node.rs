@@ -1,10 +1,12 @@
 //! The node's own traffic, and what only looks like it.
 
-use std::net::IpAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
 use podgate_lab::{Node, Outside, Pod, Probe, Result, Seen, Wiring};
 use serde_json::{Value, json};
 
+use crate::packets::ARRIVES;
 use crate::support::{Questions, World, deny_all, everything, ping, policy, serve, tcp};
 
 const OUTSIDE: [IpAddr; 2] = [Outside::IP4, Outside::IP6];
@@ -160,5 +162,29 @@ fn a_host_network_pod_is_as_a_peer_not_its_nodes_address() -> Result<()> {
     world.write("allow.yaml", &[allow, host_pod("host", &other).to_string()].join("\n---\n"))?;
     let pod = &pods[0];
     Questions::new().silent(&other, everything(pod.addresses().both(), 80)).ask();
+    Ok(())
+}
+
+#[test]
+fn a_pod_gets_no_answer_from_a_loopback_address_of_its_node() -> Result<()> {
+    let mut world = World::new("loopback")?;
+    let pod = world.pod("shop/curious", Wiring::Routed)?;
+    world.run_agent(&["--metrics-public"])?;
+    // The node lets in what is for a loopback address, and the pod sends it there.
+    for namespace in [&*world.node, &*pod] {
+        namespace.set("ipv4/conf/all/route_localnet", "1")?;
+    }
+    pod.ip(&["addr del 127.0.0.1/8 dev lo", "route add 127.0.0.1 via 169.254.1.1 dev eth0"])?;
+    for port in [9417, 9419] {
+        let server = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        assert_eq!(world.node.get(server, "/readyz")?.status, 200);
+        let mut stream = pod.run(|| TcpStream::connect_timeout(&server, ARRIVES)).expect("the node lets it in");
+        stream.set_read_timeout(Some(ARRIVES)).expect("the limit is not zero");
+        // The other end may have closed it before this is sent.
+        drop(stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n"));
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer));
+        assert_eq!(String::from_utf8_lossy(&answer), "", "port {port}");
+    }
     Ok(())
 }
