@@ -127,7 +127,15 @@ extern "C" fn podgate_made_here(context: *mut __sk_buff) -> u32 {
     }
     const L3: u32 = packet::ETHERNET;
     let said = match packet.ethertype() {
-        ethertype::IPV4 => packet.load::<[u32; 1]>(L3 + 12).map(|[source]| verdict::podgate_deferring4(source)),
+        ethertype::IPV4 => packet.load::<[u32; 2]>(L3 + 8).map(|[third, source]| {
+            let [_, protocol, _, _] = third.to_ne_bytes();
+            // A bridge of this host that asks for members of groups has no address (`br_ip4_multicast_alloc_query` of Linux).
+            if protocol == protocol::IGMP && source == 0 {
+                deferring::HOST
+            } else {
+                verdict::podgate_deferring4(source)
+            }
+        }),
         ethertype::IPV6 => packet
             .load::<[u32; 4]>(L3 + 8)
             .map(|[first, second, third, fourth]| verdict::podgate_deferring6(first, second, third, fourth)),

@@ -11,17 +11,21 @@ use crate::support::{World, arrivals, count_arrivals, deny_all, times, until};
 
 /// The kinds of discovery that every idle pod is to see, as nft names them.
 const KINDS: [&str; 4] = ["nd-router-solicit", "nd-neighbor-solicit", "mld-listener-query", "mld2-listener-report"];
+/// What a bridge without an address sends to ask for members of groups.
+const QUERY: &str = "igmp-membership-query";
 /// The bridge of the CNI plugin.
 const BRIDGE: &str = "cni0";
 
-/// Has a pod's kernel count what it receives of each of [`KINDS`].
+/// Has a pod's kernel count what it receives of each of [`KINDS`], and of [`QUERY`].
 fn watch(pod: &Pod) -> Result<()> {
-    count_arrivals(pod, &KINDS, &KINDS.map(|kind| format!("icmpv6 type {kind} counter name {kind}")))
+    let mut rules = KINDS.map(|kind| format!("icmpv6 type {kind} counter name {kind}")).to_vec();
+    rules.push(format!("ip saddr 0.0.0.0 igmp type membership-query counter name {QUERY}"));
+    count_arrivals(pod, &[&KINDS[..], &[QUERY]].concat(), &rules)
 }
 
 /// What [`watch`] has counted.
 fn seen(pod: &Pod) -> Result<BTreeMap<&'static str, u64>> {
-    KINDS.into_iter().map(|kind| Ok((kind, arrivals(pod, kind)?))).collect()
+    KINDS.into_iter().chain([QUERY]).map(|kind| Ok((kind, arrivals(pod, kind)?))).collect()
 }
 
 /// Has a namespace on the bridge look for neighbours that are not there, others each time.
@@ -71,9 +75,8 @@ fn idle_pods_are_denied_nothing_whatever_their_bridge_floods() -> Result<()> {
     {
         restless.set(&format!("ipv6/conf/eth0/{key}"), value)?;
     }
-    // Queries each second, so that members report themselves. Those of IGMP have an address of the node: from 0.0.0.0, as
-    // bridges send them otherwise, they are nobody's and denied.
-    let querier = "mcast_querier 1 mcast_query_use_ifaddr 1 mcast_query_interval 100 mcast_query_response_interval 50";
+    // Queries each second, so that members report themselves.
+    let querier = "mcast_querier 1 mcast_query_interval 100 mcast_query_response_interval 50";
     world.node.ip(&[format!("link set {BRIDGE} type bridge {querier}")])?;
     world.run_agent(&[])?;
     watch(&idle[0])?;
