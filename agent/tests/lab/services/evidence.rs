@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder};
-use podgate_lab::{Fate, LinkSocket, Load, Pod, Result, Transport, Wiring};
+use podgate_lab::{Fate, LinkSocket, Load, Pod, Probe, Result, Seen, Service, ServicePort, Transport, Wiring};
 
 use super::shop::{BOTH, CLUSTER_IPS, NODE_PORT, PORT, Plan, Shop, egress, ips, make, received, to_open_backends};
 use crate::evidence::{datagram, to_gateway};
@@ -108,6 +108,23 @@ pub(super) fn too_large(client: &Pod, service: SocketAddr, port: u16, payload: &
     };
     written.expect("a vector takes every packet");
     frame
+}
+
+#[test]
+fn a_backend_that_does_not_serve_says_so_through_its_service() -> Result<()> {
+    let client = "podSelector: {matchLabels: {app: client}}\npolicyTypes: [Ingress, Egress]\negress: [{}]";
+    for (name, plan) in [("deaf-nftables", Plan::ROUTED_NFTABLES), ("deaf-iptables", Plan::TUNNELLED_IPTABLES)] {
+        let mut shop = Shop::empty(name, plan)?;
+        shop.backend("near-open", plan.wiring, "open")?;
+        let closed = ServicePort::new(Transport::Udp, PORT).to(shop.pod("near-open").backends(9));
+        shop.set(&Service::new("shop/deaf").cluster_ips(ips(CLUSTER_IPS)).port(closed))?;
+        shop.world.write("policies.yaml", &policy("shop", "client", client))?;
+        shop.start_agents(&[])?;
+        for address in ips(CLUSTER_IPS) {
+            shop.client.expect(Probe::udp(address, PORT), Seen::Refused)?;
+        }
+    }
+    Ok(())
 }
 
 #[test]
