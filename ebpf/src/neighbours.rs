@@ -132,7 +132,8 @@ pub(crate) extern "C" fn podgate_own6(slot: u32, first: u32, second: u32, third:
 #[inline(always)]
 fn is_of_pod(packet: &Frame<'_>) -> bool {
     let is_pods = |slot: u32| slot != 0 && slot != InterfaceSlot::BRIDGE;
-    packet.tag().is_present() || maps::slot_of(packet.ingress_ifindex()).is_some_and(is_pods)
+    let tag = packet.tag();
+    tag.is_present() && !tag.is_foreign() || maps::slot_of(packet.ingress_ifindex()).is_some_and(is_pods)
 }
 
 #[inline(always)]

@@ -260,6 +260,7 @@ fn a_router_advertisement_or_redirect_of_a_pod_enters_no_other() {
             let tagged = rig.ingress_tagged(&frame, Tag::judged(0, SLOT + 1));
             assert_eq!(tagged, [(Direction::Ingress, Reason::RogueRouter)]);
             assert_ne!(rig.ingress(&frame), Reason::RogueRouter, "what the uplink brings is a router's");
+            assert_ne!(rig.ingress_tagged(&frame, Tag::FOREIGN), [(Direction::Ingress, Reason::RogueRouter)]);
         }
     }
 }
