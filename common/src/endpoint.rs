@@ -73,6 +73,69 @@ impl InterfaceSlot {
     }
 }
 
+/// A value of [`crate::map::ETHERNET_SOURCES`]: which Ethernet source address the frames of a pod must have.
+///
+/// One aligned word, so that the kernel reads and writes it whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct EthernetSource(u64);
+
+impl EthernetSource {
+    const ONE: u64 = 1 << 48;
+
+    /// Any: nothing on the pod's link learns from it, or the pod routes.
+    pub const ANY: Self = Self(0);
+    /// None yet: the address of the pod's interface is not known.
+    pub const UNKNOWN: Self = Self(1 << 49);
+    /// None: the address of the pod's interface is another's.
+    pub const REFUSED: Self = Self(1 << 50);
+
+    /// This address alone.
+    #[must_use]
+    pub const fn one(o: [u8; 6]) -> Self {
+        let halves =
+            [u16::from_ne_bytes([o[0], o[1]]), u16::from_ne_bytes([o[2], o[3]]), u16::from_ne_bytes([o[4], o[5]])];
+        Self::of(halves)
+    }
+
+    /// The same, from the address as it stands in a frame.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(halves: [u16; 3]) -> Self {
+        Self(halves[0] as u64 | (halves[1] as u64) << 16 | (halves[2] as u64) << 32 | Self::ONE)
+    }
+
+    /// The address, if there is one.
+    #[must_use]
+    pub const fn octets(self) -> Option<[u8; 6]> {
+        let [a, b, c] = [self.0 as u16, (self.0 >> 16) as u16, (self.0 >> 32) as u16];
+        let ([a, b], [c, d], [e, f]) = (a.to_ne_bytes(), b.to_ne_bytes(), c.to_ne_bytes());
+        if self.0 & Self::ONE == 0 { None } else { Some([a, b, c, d, e, f]) }
+    }
+
+    /// The value as it was loaded from the map.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The value as it is stored.
+    #[must_use]
+    #[inline(always)]
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+}
+
+/// Where [`crate::map::ETHERNET_SOURCES`] has a slot's address: the first that its interface had, or one that it has had
+/// since.
+#[must_use]
+#[inline(always)]
+pub const fn ethernet_index(slot: u32, later: bool) -> u32 {
+    slot * 2 + later as u32
+}
+
 /// Bits of [`EndpointConfig::flags`].
 pub mod flags {
     /// The pod is isolated for ingress.
@@ -137,8 +200,10 @@ pub struct Resident {
     pub address4: Addr4,
     /// [`EndpointConfig::address6`]
     pub address6: Addr6,
+    /// The addresses of [`crate::map::ETHERNET_SOURCES`]; zero: none.
+    pub ethernet: [[u8; 6]; 2],
     /// Zero.
-    pub reserved: [u32; 4],
+    pub reserved: u32,
 }
 
 /// A key of [`crate::map::OWN_ADDRESSES`]: an address that a pod may speak for among its neighbours.

@@ -17,7 +17,9 @@ mod service;
 mod tag;
 
 pub use address::{Addr4, Addr6, Block4, Block6, EPOCHS, NetPort, epoch_index4, epoch_index6};
-pub use endpoint::{Counter, EndpointConfig, InterfaceSlot, OwnAddressKey, Resident, SlotWord, flags};
+pub use endpoint::{
+    Counter, EndpointConfig, EthernetSource, InterfaceSlot, OwnAddressKey, Resident, SlotWord, ethernet_index, flags,
+};
 pub use event::{FlowEvent, lost};
 pub use flow::{
     EXCESS_GROUPS, Flow, FlowKey4, FlowKey6, FlowPorts, FragmentKey4, FragmentKey6, FragmentPorts, Holder, Share,
@@ -100,6 +102,7 @@ shared! {
     Addr6: 16, align 4;
     NetPort: 2, align 2;
     SlotWord: 8, align 8;
+    EthernetSource: 8, align 8;
     InterfaceSlot: 8, align 8;
     EndpointConfig: 64, align 4;
     Resident: 48, align 4;

@@ -78,6 +78,8 @@ maps! {
     ORIGINS6 = super::ENDPOINTS;
     /// Hash: [`crate::OwnAddressKey`] → 1 (u32): the addresses that a pod may speak for among its neighbours.
     OWN_ADDRESSES = super::ENDPOINTS * super::OWN_ADDRESSES_OF_A_POD;
+    /// Array by [`crate::ethernet_index`] → [`crate::EthernetSource`]: what a pod's frames may come from.
+    ETHERNET_SOURCES = super::ENDPOINTS * 2;
     /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], flows that both ends have spoken in.
     FLOWS4 = 65_536;
     /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.

@@ -100,7 +100,7 @@ reasons! {
     FragmentTiny = 15, Denied, "fragment_tiny";
     /// An ICMP error about no flow that was allowed.
     IcmpUnrelated = 16, Denied, "icmp_unrelated";
-    /// The interface has no endpoint, though the program is attached to it.
+    /// The interface has no endpoint, though the program is attached to it. Or the Ethernet address of its pod is not known.
     NoEndpoint = 17, Denied, "no_endpoint";
     /// The tables contradict each other; this should not happen.
     Internal = 18, Denied, "internal";
@@ -137,8 +137,9 @@ reasons! {
     /// [`Self::IcmpUnrelated`], in audit mode.
     IcmpUnrelatedAudited = 32, WouldDeny, "icmp_unrelated";
 
-    /// ARP or neighbour discovery in which a pod speaks for an address that is not its own. Dropped at every pod, isolated
-    /// or not: a neighbour that believes it sends others' packets there.
+    /// ARP or neighbour discovery in which a pod speaks for an address that is not its own, or what a pod of a bridge
+    /// sends from another Ethernet address than its own. Dropped at every pod, isolated or not: a neighbour or bridge that
+    /// believes it sends others' packets there.
     NeighbourSpoofed = 33, Denied, "neighbour_spoofed";
     /// A router advertisement or redirect that a pod sends to another pod. Dropped at every pod, isolated or not; if it is
     /// ICMPv4, at isolated ones.

@@ -42,6 +42,17 @@ fn counters_of_different_verdicts_do_not_overlap() {
 }
 
 #[test]
+fn an_ethernet_source_is_one_address_or_none() {
+    let address = [2, 0x11, 0x22, 0x33, 0x44, 0xff];
+    let source = EthernetSource::one(address);
+    assert_eq!((source.octets(), EthernetSource::from_raw(source.raw())), (Some(address), source));
+    assert_eq!(EthernetSource::of([[2, 0x11], [0x22, 0x33], [0x44, 0xff]].map(u16::from_ne_bytes)), source);
+    let others = [EthernetSource::ANY, EthernetSource::UNKNOWN, EthernetSource::REFUSED];
+    assert_eq!(others.map(EthernetSource::octets), [None; 3]);
+    assert!(!others.contains(&EthernetSource::one([0; 6])));
+}
+
+#[test]
 fn reason_codes_are_read_back() {
     let codes: Vec<_> = Reason::ALL.iter().map(|&reason| Reason::from_code(reason as u8)).collect();
     assert_eq!(codes, Reason::ALL.iter().copied().map(Some).collect::<Vec<_>>());

@@ -6,9 +6,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use podgate_common::map::capacity;
 use podgate_common::{
-    Addr4, Addr6, Backend4, Backend6, BackendKey, ClassRowKey, Counter, EndpointConfig, Flow, FlowKey4, FlowKey6,
-    FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6, InterfaceSlot, OwnAddressKey,
-    PortClasses, Row, RowPortKey, Share,
+    Addr4, Addr6, Backend4, Backend6, BackendKey, ClassRowKey, Counter, EndpointConfig, EthernetSource, Flow, FlowKey4,
+    FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6, InterfaceSlot,
+    OwnAddressKey, PortClasses, Row, RowPortKey, Share, ethernet_index,
 };
 
 use crate::service::Asked;
@@ -112,6 +112,9 @@ pub(crate) static OWN_ADDRESSES: HashMap<OwnAddressKey, u32> =
     HashMap::with_max_entries(capacity::OWN_ADDRESSES, BPF_F_NO_PREALLOC);
 
 #[map]
+pub(crate) static ETHERNET_SOURCES: Array<u64> = Array::with_max_entries(capacity::ETHERNET_SOURCES, 0);
+
+#[map]
 pub(crate) static FLOWS4: LruHashMap<FlowKey4, Flow> = LruHashMap::with_max_entries(capacity::FLOWS4, 0);
 #[map]
 pub(crate) static FLOWS6: LruHashMap<FlowKey6, Flow> = LruHashMap::with_max_entries(capacity::FLOWS6, 0);
@@ -167,6 +170,14 @@ fn slot_elsewhere(ifindex: u32) -> Option<u32> {
 pub(crate) fn slot_word(slot: u32) -> Option<u64> {
     // SAFETY: an aligned u64 of an array map; user space stores it whole, and volatile keeps the load single.
     SLOTS.get_ptr(slot).map(|word| unsafe { word.read_volatile() })
+}
+
+/// The Ethernet source that a slot's frames must have: the first, or a later one.
+#[inline(always)]
+pub(crate) fn ethernet_source(slot: u32, later: bool) -> Option<EthernetSource> {
+    // SAFETY: as above.
+    let word = ETHERNET_SOURCES.get_ptr(ethernet_index(slot, later)).map(|word| unsafe { word.read_volatile() });
+    word.map(EthernetSource::from_raw)
 }
 
 /// The epoch of a remote address with this index. An index out of range is as good as any: the array has them all.

@@ -1,11 +1,11 @@
 //! What pods say to their neighbours: passes whatever the policies say, and is dropped where a pod speaks for another.
 
 use aya_ebpf::bindings::__sk_buff;
-use podgate_common::{Addr6, Direction, InterfaceSlot, OwnAddressKey, Reason, Tag};
+use podgate_common::{Addr6, Direction, EthernetSource, InterfaceSlot, OwnAddressKey, Reason, Tag};
 
 use crate::discovery::{self, Arp, Message};
 use crate::maps;
-use crate::packet::{ETHERNET, Frame};
+use crate::packet::{ETHERNET, ETHERNET_SOURCE, Frame};
 use crate::parse::{self, ethertype};
 
 /// Where a packet is looked at, as it crosses a function call of the BPF machine.
@@ -13,6 +13,36 @@ mod place {
     pub(super) const ENTERS: u32 = 0;
     pub(super) const LEAVES: u32 = 1;
     pub(super) const EXIT: u32 = 2;
+}
+
+/// Why a frame may not leave a pod, by its Ethernet source: a bridge learns from it where that address is, and sends there
+/// what is for another. `None`: it may.
+#[inline(always)]
+pub(crate) fn judge_source(packet: &Frame<'_>, slot: u32) -> Option<Reason> {
+    let permitted = maps::ethernet_source(slot, false)?;
+    if permitted == EthernetSource::ANY {
+        return None;
+    }
+    let source = EthernetSource::of(packet.read::<[u16; 3]>(ETHERNET_SOURCE as usize).unwrap_or_default());
+    if source == permitted {
+        return None;
+    }
+    match judge_other_source(slot, permitted.raw(), source.raw()) {
+        UNDECIDED => None,
+        NO_ENDPOINT => Some(Reason::NoEndpoint),
+        _ => Some(Reason::NeighbourSpoofed),
+    }
+}
+
+/// The same for those that do not come from the first address of their pod's interface. Not `#[cold]`: the loader finds
+/// no function outside of `.text`.
+#[inline(never)]
+fn judge_other_source(slot: u32, permitted: u64, source: u64) -> u32 {
+    if EthernetSource::from_raw(permitted) == EthernetSource::UNKNOWN {
+        return NO_ENDPOINT;
+    }
+    let later = maps::ethernet_source(slot, true).map_or(0, EthernetSource::raw);
+    if later == source { UNDECIDED } else { NEIGHBOUR_SPOOFED }
 }
 
 /// What becomes of a packet that may be discovery; `None`: it is judged as any other. Called before anything else is
@@ -45,6 +75,7 @@ pub(crate) fn is_discovery_at_exit(packet: *mut __sk_buff) -> bool {
 
 const UNDECIDED: u32 = 0;
 const DISCOVERY: u32 = Reason::Discovery as u32;
+const NO_ENDPOINT: u32 = Reason::NoEndpoint as u32;
 const NEIGHBOUR_SPOOFED: u32 = Reason::NeighbourSpoofed as u32;
 const ROGUE_ROUTER: u32 = Reason::RogueRouter as u32;
 const MALFORMED: u32 = Reason::Malformed as u32;

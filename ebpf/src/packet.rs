@@ -3,6 +3,9 @@
 /// Where the IP header begins behind an Ethernet header.
 pub const ETHERNET: u32 = 14;
 
+/// Where the source address stands in an Ethernet header.
+pub const ETHERNET_SOURCE: u32 = 6;
+
 /// Where the IP header begins on a device without link-layer headers, as many tunnels are.
 pub const BARE: u32 = 0;
 

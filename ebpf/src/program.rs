@@ -38,7 +38,11 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
     let Some(slot) = maps::slot_of(packet.ifindex()).filter(|&slot| slot != 0 && slot != InterfaceSlot::BRIDGE) else {
         return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
     };
-    if let Some(reason) = neighbours::judge(&packet, slot, direction) {
+    let refused = match direction {
+        Direction::Ingress => None,
+        Direction::Egress => neighbours::judge_source(&packet, slot),
+    };
+    if let Some(reason) = refused.or_else(|| neighbours::judge(&packet, slot, direction)) {
         let Some(word) = maps::slot_word(slot).map(SlotWord::from_raw) else {
             return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
         };

@@ -20,6 +20,7 @@ use crate::interfaces::{EntryLocation, Interfaces};
 use crate::kept::Kept;
 use crate::load::{self, Classifier, Loaded, Programs};
 use crate::maps::{Grace, Maps, clear_counters, cpus};
+use crate::netlink::Mac;
 use crate::older::{TRUST_SECONDS, Tracked};
 use crate::pins::Pins;
 use crate::slots::{Exhausted, Identified, Slots, Switch};
@@ -207,9 +208,12 @@ impl Datapath {
     }
 
     /// Notes for the next start who has a slot.
-    fn note(&self, slot: u32) -> Result<(), Error> {
+    pub(crate) fn note(&self, slot: u32) -> Result<(), Error> {
         let Some(kept) = &self.kept else { return Ok(()) };
-        let resident = self.slots.endpoint(slot).map(|endpoint| endpoint.identity.resident(endpoint.birth));
+        let resident = self.slots.endpoint(slot).map(|endpoint| Resident {
+            ethernet: self.ethernet_of(slot),
+            ..endpoint.identity.resident(endpoint.birth)
+        });
         kept.note(slot, resident.unwrap_or_default())
     }
 
@@ -417,13 +421,16 @@ pub struct FormerSlot {
     pub ifindex: u32,
     /// The pod's addresses.
     pub addresses: Vec<IpAddr>,
+    /// The Ethernet addresses that were its interface's: the first, and a later one.
+    pub macs: [Option<Mac>; 2],
 }
 
 impl FormerSlot {
     fn new(slot: u32, resident: &Resident) -> Self {
         let addresses = [IpAddr::from(resident.address4.octets()), IpAddr::from(resident.address6.octets())];
         let addresses = addresses.into_iter().filter(|address| !address.is_unspecified()).collect();
-        Self { slot, ifindex: resident.ifindex, addresses }
+        let macs = resident.ethernet.map(|mac| (mac != Mac::default()).then_some(mac));
+        Self { slot, ifindex: resident.ifindex, addresses, macs }
     }
 }
 

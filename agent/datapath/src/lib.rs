@@ -76,7 +76,7 @@ pub use hz::boot_time;
 pub use identity::Identity;
 pub use offline::{Given, Offline};
 pub use options::{DEFAULT_BPFFS, Hook, Options};
-pub use own::LinkLocals;
+pub use own::{OnLink, OnLinks};
 pub use pins::ensure_bpffs;
 pub use read::{CounterKey, Exits, Lost, TableUsage};
 pub use test_run::{Tagged, TestContext, TestRun, empty_program, test_run};

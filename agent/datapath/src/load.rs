@@ -22,9 +22,10 @@ use crate::{Error, Options, hz, preflight, sk_buff};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
 
 /// Maps whose size the programs, the layout of what is in them, or other maps depend on.
-const FIXED: [&str; 15] = [
+const FIXED: [&str; 16] = [
     map::INTERFACES,
     map::SLOTS,
+    map::ETHERNET_SOURCES,
     map::CONFIGS,
     map::PORTS,
     map::EPOCHS,

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use podgate_common::{
     Addr4, Addr6, Backend4, Backend6, BackendKey, Block4, Block6, ClassRowKey, Counter, Direction, EndpointConfig,
-    Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4, FrontendKey6,
-    InterfaceSlot, OwnAddressKey, PortClasses, Reason, Row, RowPortKey, SlotWord, counter_index, map,
+    EthernetSource, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4,
+    FrontendKey6, InterfaceSlot, OwnAddressKey, PortClasses, Reason, Row, RowPortKey, SlotWord, counter_index, map,
 };
 
 use aya::Pod;
@@ -43,6 +43,7 @@ pub(crate) struct Maps {
     pub(crate) origins4: Table<Addr4, u32>,
     pub(crate) origins6: Table<Addr6, u32>,
     pub(crate) own_addresses: Table<OwnAddressKey, u32>,
+    pub(crate) ethernet_sources: Table<u32, EthernetSource>,
     pub(crate) flows: [FlowTable; 6],
     counters: OwnedFd,
     events_lost: OwnedFd,
@@ -62,7 +63,7 @@ impl Maps {
     }
 
     /// All that can be compared with what the kernel has, as [`Datapath::audit`](crate::Datapath::audit) goes through it.
-    pub(crate) fn audible(&mut self) -> [&mut dyn Audible; 23] {
+    pub(crate) fn audible(&mut self) -> [&mut dyn Audible; 24] {
         [
             &mut self.interfaces,
             &mut self.interfaces_more,
@@ -87,6 +88,7 @@ impl Maps {
             &mut self.origins4,
             &mut self.origins6,
             &mut self.own_addresses,
+            &mut self.ethernet_sources,
         ]
     }
 
@@ -218,6 +220,7 @@ impl Descriptors {
             origins4: self.hash(map::ORIGINS4)?,
             origins6: self.hash(map::ORIGINS6)?,
             own_addresses: self.hash(map::OWN_ADDRESSES)?,
+            ethernet_sources: self.array(map::ETHERNET_SOURCES, &capacities)?,
             flows: [
                 FlowTable::new::<FlowKey4, Flow>(map::FLOWS4, &mut self)?,
                 FlowTable::new::<FlowKey6, Flow>(map::FLOWS6, &mut self)?,

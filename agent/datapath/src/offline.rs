@@ -10,7 +10,7 @@ mod plan;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use podgate_common::{Direction, InterfaceSlot, Resident, flags, map};
+use podgate_common::{Direction, EthernetSource, InterfaceSlot, Resident, ethernet_index, flags, map};
 
 use crate::attach::attach_pinned;
 use crate::interfaces::EntryLocation;
@@ -120,11 +120,12 @@ impl Offline {
         }
     }
 
-    /// Writes what the pod may speak for; its link-local addresses are known to the next agent. Policies that were last
-    /// known for a pod that routes are still those of one.
+    /// Writes what the pod may speak for; the link-local and Ethernet addresses of its interface are known to the next agent.
+    /// Policies that were last known for a pod that routes are still those of one.
     fn write_own(&self, plan: &Plan, identity: &Identity) -> Result<(), Error> {
         let routes = plan.shared || plan.config.is_some_and(|config| config.flags & flags::ROUTES != 0);
         let own = own(plan.slot, &Identity { routes, ..identity.clone() });
+        self.pinned.put(map::ETHERNET_SOURCES, &ethernet_index(plan.slot, false), &EthernetSource::ANY)?;
         own.iter().try_for_each(|key| self.pinned.put(map::OWN_ADDRESSES, key, &1_u32))
     }
 }

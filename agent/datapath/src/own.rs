@@ -1,19 +1,31 @@
-//! The addresses that pods may speak for among their neighbours.
+//! The addresses that pods may speak for among their neighbours, and the Ethernet addresses that they send from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use podgate_common::map::OWN_ADDRESSES_OF_A_POD;
-use podgate_common::{Addr6, OwnAddressKey};
+use podgate_common::{Addr6, EthernetSource, OwnAddressKey, ethernet_index};
 
+use crate::netlink::Mac;
 use crate::{Datapath, Error, Identity};
 
 /// Link-local addresses of one pod that are told to the programs; a pod can add as many to itself as it likes. The rest of
 /// its room is for both its addresses and for the mark of those that route.
 const MOST: usize = OWN_ADDRESSES_OF_A_POD as usize - 3;
 
-/// Which slot on which interface has which IPv6 link-local addresses; `None`: none any more.
-pub type LinkLocals = BTreeMap<(u32, u32), Option<BTreeSet<Ipv6Addr>>>;
+/// What is known of the interface of a slot's pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnLink {
+    /// The IPv6 link-local addresses that are the pod's own.
+    pub link_locals: BTreeSet<Ipv6Addr>,
+    /// What its frames may come from.
+    pub source: EthernetSource,
+    /// What they may come from too, if one address alone was named.
+    pub later_source: Option<EthernetSource>,
+}
+
+/// What is known by slot and interface; `None`: nothing any more.
+pub type OnLinks = BTreeMap<(u32, u32), Option<OnLink>>;
 
 /// What an identity alone makes a pod's own.
 pub(crate) fn own(slot: u32, identity: &Identity) -> BTreeSet<OwnAddressKey> {
@@ -24,21 +36,25 @@ pub(crate) fn own(slot: u32, identity: &Identity) -> BTreeSet<OwnAddressKey> {
 }
 
 impl Datapath {
-    /// Tells the programs the IPv6 link-local addresses of slots. What another interface than the slot's has is left out: the
-    /// slot is somebody else's by now.
+    /// Tells the programs what is on the interfaces of slots. What another interface than the slot's has is left out: the slot
+    /// is somebody else's by now.
     ///
     /// # Errors
     /// The kernel refused a write; what was written stays. Doing the same again is harmless.
-    pub fn own_link_locals(&mut self, changes: &LinkLocals) -> Result<(), Error> {
-        for (&(slot, ifindex), addresses) in changes {
+    pub fn own_on_link(&mut self, changes: &OnLinks) -> Result<(), Error> {
+        for (&(slot, ifindex), on_link) in changes {
             let Ok(endpoint) = self.slots.endpoint(slot) else { continue };
             if endpoint.identity.ifindex != ifindex {
                 continue;
             }
-            let all = addresses.iter().flatten().take(MOST);
+            let all = on_link.iter().flat_map(|it| &it.link_locals).take(MOST);
             let keys = all.map(|address| OwnAddressKey::v6(slot, Addr6::from_octets(address.octets())));
             let wanted = own(slot, &endpoint.identity).into_iter().chain(keys).collect();
+            let sources = on_link.as_ref().filter(|_| !endpoint.identity.routes);
+            let sources = sources.map(|it| (it.source, it.later_source.unwrap_or_default()));
             self.set_own(slot, &wanted)?;
+            self.set_sources(slot, sources.unwrap_or_default())?;
+            self.note(slot)?;
         }
         Ok(())
     }
@@ -58,7 +74,27 @@ impl Datapath {
 
     /// A slot has nothing of its own any more.
     pub(crate) fn disown(&mut self, slot: u32) -> Result<(), Error> {
-        self.set_own(slot, &BTreeSet::new())
+        self.set_own(slot, &BTreeSet::new())?;
+        self.set_sources(slot, Default::default())
+    }
+
+    /// Tells the programs what a slot's frames may come from. Where any address may, the later one is not looked at.
+    fn set_sources(&mut self, slot: u32, (first, later): (EthernetSource, EthernetSource)) -> Result<(), Error> {
+        for (is_later, source) in [(true, later), (false, first)] {
+            let index = ethernet_index(slot, is_later);
+            if source == EthernetSource::default() {
+                self.maps.ethernet_sources.clear(&[index]).map_err(|(_, error)| error)?;
+            } else {
+                self.maps.ethernet_sources.put_one(index, source)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The Ethernet addresses that a slot's frames may come from; zero where there is none.
+    pub(crate) fn ethernet_of(&self, slot: u32) -> [Mac; 2] {
+        let told = [false, true].map(|later| self.maps.ethernet_sources.entries.get(&ethernet_index(slot, later)));
+        told.map(|source| source.and_then(|source| source.octets()).unwrap_or_default())
     }
 
     fn owned(&self, slot: u32) -> BTreeSet<OwnAddressKey> {

@@ -1,6 +1,6 @@
 //! What is to be done to the kernel, and how that ended.
 
-use podgate_datapath::{Guard, Identity, LinkLocals};
+use podgate_datapath::{Guard, Identity, OnLinks};
 use podgate_policy::op::Op;
 
 use super::at_source::LeadChanges;
@@ -64,10 +64,10 @@ pub(crate) enum Command {
         /// How.
         changes: LeadChanges,
     },
-    /// Change which IPv6 link-local addresses are pods' own.
+    /// Change which IPv6 link-local and Ethernet addresses are pods' own.
     Own {
         /// How.
-        changes: LinkLocals,
+        changes: OnLinks,
     },
     /// Take what a former agent left off the interfaces that have no slot.
     FinishTakeover,

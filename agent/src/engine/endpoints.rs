@@ -390,8 +390,12 @@ mod tests {
 
     #[test]
     fn a_pod_gets_the_slot_that_a_former_agent_gave_it_and_others_get_none_of_these_yet() {
-        let former =
-            |slot, ifindex, address: &str| FormerSlot { slot, ifindex, addresses: vec![address.parse().unwrap()] };
+        let former = |slot, ifindex, address: &str| FormerSlot {
+            slot,
+            ifindex,
+            addresses: vec![address.parse().unwrap()],
+            macs: [None; 2],
+        };
         let left = vec![former(3, 10, "10.0.0.1"), former(1, 11, "10.0.0.9"), former(2, 99, "10.0.0.1")];
         let mut endpoints = Endpoints::new(5, left);
         for ifindex in [11, 10, 12] {

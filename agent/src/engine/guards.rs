@@ -179,6 +179,7 @@ mod tests {
             lower: None,
             up: true,
             master: None,
+            mac: None,
         }
     }
 

@@ -13,6 +13,7 @@ mod anomalies;
 mod at_source;
 mod attribution;
 mod backoff;
+mod claims;
 mod command;
 mod deferral;
 mod departed;

@@ -247,7 +247,7 @@ impl Engine {
             Command::Guard { ifindex, guard: None } => self.datapath.unguard(*ifindex),
             Command::Defer { changes } => self.datapath.defer(changes),
             Command::Lead { changes } => self.datapath.lead(changes),
-            Command::Own { changes } => self.datapath.own_link_locals(changes),
+            Command::Own { changes } => self.datapath.own_on_link(changes),
             Command::FinishTakeover => self.datapath.finish_takeover().map(|interfaces| {
                 if !interfaces.is_empty() {
                     tracing::info!(?interfaces, "took a former agent's programs off interfaces without a pod");

@@ -119,6 +119,7 @@ impl State {
             former: enforced.interfaces,
             rebind: false,
             rebound: false,
+            neighbours: Neighbours::new(&left.slots),
             endpoints: Endpoints::new(room.slots, left.slots),
             planning,
             changes: Changes::default(),
@@ -130,7 +131,6 @@ impl State {
             at_source,
             redefer: false,
             relead: false,
-            neighbours: Neighbours::default(),
             reown: false,
             apply_backoff: Backoff::default(),
             upkeep: Upkeep::default(),
@@ -460,7 +460,7 @@ impl State {
         Some(Command::Identify { slot, identity: endpoint.tenant.identity(routes, self.config.keep) })
     }
 
-    /// Link-local addresses of those that the datapath knows, before their programs run.
+    /// Link-local and Ethernet addresses of those that the datapath knows, before their programs run.
     pub(super) fn own(&mut self, now: Instant) -> Option<Command> {
         if let Some(view) = self.view.as_ref().filter(|_| std::mem::take(&mut self.reown)) {
             self.neighbours.update(view, &self.endpoints);

@@ -130,6 +130,7 @@ pub(super) fn device(ifindex: u32) -> Device {
         lower: None,
         up: true,
         master: None,
+        mac: None,
     }
 }
 
@@ -208,6 +209,7 @@ pub(super) fn veth(ifindex: u32, address: &str) -> Veth {
         up: true,
         master: None,
         xdp: false,
+        peer_mac: None,
     }
 }
 

@@ -286,7 +286,7 @@ fn restarted(former: &mut State, slots: Vec<FormerSlot>) -> State {
 }
 
 fn slot(slot: u32, ifindex: u32, address: &str) -> FormerSlot {
-    FormerSlot { slot, ifindex, addresses: vec![address.parse().unwrap()] }
+    FormerSlot { slot, ifindex, addresses: vec![address.parse().unwrap()], macs: [None; 2] }
 }
 
 #[test]

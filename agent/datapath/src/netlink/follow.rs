@@ -39,7 +39,7 @@ const HOST_GROUPS: [u32; 8] = [
     libc::RTNLGRP_IPV6_RULE,
     libc::RTNLGRP_NSID,
 ];
-const NAMESPACE_GROUPS: [u32; 2] = [libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
+const NAMESPACE_GROUPS: [u32; 3] = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
 
 /// Keeps the inventory up to date and publishes views of it.
 pub(super) struct Follower {
@@ -238,6 +238,9 @@ impl Follower {
         let unread = self.inventory.unread_namespaces();
         for id in &unread {
             self.inventory.set_namespace(*id, self.asker.addresses(*id)?);
+            for ifindex in self.inventory.peers_in(*id) {
+                self.inventory.set_mac(*id, ifindex, self.asker.mac(*id, ifindex)?);
+            }
         }
         Ok(!stale.links.is_empty() || !unread.is_empty())
     }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::addresses::Addresses;
 use super::message::{Address, Link, Message};
-use super::view::{Device, HostView, Veth};
+use super::view::{Device, HostView, Mac, Veth};
 
 /// What is known of the host.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(super) struct Inventory {
     own_addresses: Addresses,
     /// Addresses by namespace id.
     namespaces: BTreeMap<i32, Addresses>,
+    /// Ethernet addresses of veths' peers, by namespace id and ifindex there.
+    macs: BTreeMap<(i32, u32), Mac>,
     /// The addresses that each veth's namespace showed first, by ifindex.
     first: BTreeMap<u32, BTreeSet<IpAddr>>,
     default_route_devices: BTreeSet<u32>,
@@ -61,6 +63,10 @@ impl Inventory {
         match message {
             Message::Address(address) => addresses.put(address),
             Message::AddressGone(address) => addresses.remove(address),
+            // A pod can make as many interfaces as it likes.
+            Message::Link(link) if self.macs.contains_key(&(id, link.ifindex)) => {
+                self.set_mac(id, link.ifindex, link.mac);
+            }
             _ => {}
         }
     }
@@ -113,6 +119,14 @@ impl Inventory {
         self.namespaces.insert(id, addresses.into_iter().collect());
     }
 
+    /// Takes in the Ethernet address of a veth's peer.
+    pub(super) fn set_mac(&mut self, id: i32, ifindex: u32, mac: Option<Mac>) {
+        match mac {
+            Some(mac) => drop(self.macs.insert((id, ifindex), mac)),
+            None => drop(self.macs.remove(&(id, ifindex))),
+        }
+    }
+
     /// Takes in the devices that carry default routes.
     pub(super) fn set_default_route_devices(&mut self, devices: BTreeSet<u32>) {
         self.default_route_devices = devices;
@@ -154,6 +168,11 @@ impl Inventory {
             .collect()
     }
 
+    /// The peers of veths that are in the namespace with this id.
+    pub(super) fn peers_in(&self, id: i32) -> BTreeSet<u32> {
+        self.links.values().filter(|link| is_veth(link) && link.netns_id == Some(id)).map(|link| link.peer).collect()
+    }
+
     /// Those of them whose addresses were not read yet.
     pub(super) fn unread_namespaces(&self) -> BTreeSet<i32> {
         self.namespace_ids().into_iter().filter(|id| !self.namespaces.contains_key(id)).collect()
@@ -163,6 +182,7 @@ impl Inventory {
     pub(super) fn view(&mut self) -> HostView {
         let ids = self.namespace_ids();
         self.namespaces.retain(|id, _| ids.contains(id));
+        self.macs.retain(|(id, _), _| ids.contains(id));
         let mut view = HostView {
             local_addresses: self.own_addresses.by_address(),
             default_route_devices: self.default_route_devices.clone(),
@@ -175,7 +195,11 @@ impl Inventory {
                     let addresses = self.namespaces.get(&id).cloned().unwrap_or_default();
                     let first = self.first.entry(link.ifindex).or_default();
                     note_first(first, &addresses.reachable());
-                    view.veths.insert(link.ifindex, veth(link, id, &addresses, first.clone()));
+                    let veth = Veth {
+                        peer_mac: self.macs.get(&(id, link.peer)).copied(),
+                        ..veth(link, id, &addresses, first.clone())
+                    };
+                    view.veths.insert(link.ifindex, veth);
                 }
                 None => {
                     view.devices.insert(link.ifindex, device(link));
@@ -210,6 +234,7 @@ fn veth(link: &Link, netns_id: i32, addresses: &Addresses, first_addresses: BTre
         up: link.up,
         master: link.master,
         xdp: link.xdp,
+        peer_mac: None,
     }
 }
 
@@ -223,5 +248,6 @@ fn device(link: &Link) -> Device {
         lower: (link.netns_id.is_none() && link.peer != 0 && link.peer != link.ifindex).then_some(link.peer),
         up: link.up,
         master: link.master,
+        mac: link.mac,
     }
 }

@@ -15,6 +15,8 @@ use netlink_packet_route::address::AddressHeader;
 use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType};
 use netlink_packet_route::route::{RouteHeader, RouteProtocol, RouteType};
 
+use super::view::Mac;
+
 const LINK_HEADER_LENGTH: usize = 16;
 const ADDRESS_HEADER_LENGTH: usize = 8;
 const ROUTE_HEADER_LENGTH: usize = 12;
@@ -70,6 +72,8 @@ pub(super) struct Link {
     /// The namespace the peer is in if that is another one; negative: it is going away.
     pub(super) netns_id: Option<i32>,
     pub(super) xdp: bool,
+    /// Its Ethernet address.
+    pub(super) mac: Option<Mac>,
 }
 
 /// An address on a device.
@@ -161,6 +165,7 @@ fn link(payload: &[u8]) -> Result<Option<Link>, DecodeError> {
         peer: 0,
         netns_id: None,
         xdp: false,
+        mac: None,
     };
     for attribute in NlasIterator::new(body(payload, LINK_HEADER_LENGTH)?) {
         link_attribute(&mut link, &attribute?)?;
@@ -173,6 +178,7 @@ fn link_attribute(link: &mut Link, attribute: &NlaBuffer<&[u8]>) -> Result<(), D
     match attribute.kind() {
         libc::IFLA_IFNAME => link.name = text(value),
         libc::IFLA_MASTER => link.master = Some(parse_u32(value)?),
+        libc::IFLA_ADDRESS => link.mac = value.try_into().ok().filter(|_| link.ethernet),
         libc::IFLA_LINK => link.peer = parse_u32(value)?,
         libc::IFLA_LINK_NETNSID => link.netns_id = Some(parse_i32(value)?),
         libc::IFLA_LINKINFO => link.kind = nested(value, libc::IFLA_INFO_KIND)?.map(text),

@@ -35,7 +35,7 @@ mod view;
 
 pub(crate) use sandbox::ifindexes;
 pub use sandbox::{HostEnd, host_end};
-pub use view::{Device, HostView, Unsupported, UnsupportedReason, Veth};
+pub use view::{Device, HostView, Mac, Unsupported, UnsupportedReason, Veth};
 
 use std::io::{self, PipeWriter};
 use std::net::IpAddr;

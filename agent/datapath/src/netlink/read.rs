@@ -10,6 +10,7 @@ use super::Error;
 use super::message::{Address, Link, Message};
 use super::request::{Family, Request};
 use super::socket::Asker;
+use super::view::Mac;
 
 impl Asker {
     /// Every device of the host.
@@ -36,6 +37,15 @@ impl Asker {
         match self.all_addresses(|family| Request::Addresses(family, netns_id)) {
             Err(error) if error.is(Errno::EINVAL) => Ok(Vec::new()),
             answer => answer,
+        }
+    }
+
+    /// The Ethernet address of a device in the namespace with this id; `None`: there is no such device (any more).
+    pub(super) fn mac(&mut self, netns_id: i32, ifindex: u32) -> Result<Option<Mac>, Error> {
+        match self.ask(Request::LinkIn(ifindex, netns_id)) {
+            Ok(answer) => Ok(answer.into_iter().find_map(link).and_then(|link| link.mac)),
+            Err(error) if error.is(Errno::EINVAL) || error.is(Errno::ENODEV) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

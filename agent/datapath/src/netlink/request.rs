@@ -17,6 +17,8 @@ pub(super) enum Request {
     Links,
     /// One device of the host.
     Link(u32),
+    /// One device of the namespace with this id.
+    LinkIn(u32, i32),
     /// Every address of a family in the host's namespace.
     OwnAddresses(Family),
     /// Every address of a family in the namespace with this id.
@@ -52,6 +54,7 @@ impl Request {
     pub(super) fn subject(self) -> &'static str {
         match self {
             Self::Links | Self::Link(_) => "network devices",
+            Self::LinkIn(..) => "interfaces in pods' network namespaces",
             Self::OwnAddresses(_) => "the host's addresses",
             Self::Addresses(..) => "addresses in pods' network namespaces",
             Self::Routes(_) | Self::RouteTo(_) => "routes",
@@ -61,7 +64,7 @@ impl Request {
 
     /// Whether the answer is a list that ends in a message of its own.
     pub(super) fn is_dump(self) -> bool {
-        !matches!(self, Self::Link(_) | Self::RouteTo(_) | Self::Namespace(_))
+        !matches!(self, Self::Link(_) | Self::LinkIn(..) | Self::RouteTo(_) | Self::Namespace(_))
     }
 
     /// The request as it is sent.
@@ -77,8 +80,9 @@ impl Request {
 
     fn message(self) -> RouteNetlinkMessage {
         match self {
-            Self::Links => RouteNetlinkMessage::GetLink(link(0)),
-            Self::Link(ifindex) => RouteNetlinkMessage::GetLink(link(ifindex)),
+            Self::Links => RouteNetlinkMessage::GetLink(link(0, None)),
+            Self::Link(ifindex) => RouteNetlinkMessage::GetLink(link(ifindex, None)),
+            Self::LinkIn(ifindex, netns_id) => RouteNetlinkMessage::GetLink(link(ifindex, Some(netns_id))),
             Self::OwnAddresses(family) => RouteNetlinkMessage::GetAddress(addresses(family, None)),
             Self::Addresses(family, netns_id) => RouteNetlinkMessage::GetAddress(addresses(family, Some(netns_id))),
             Self::Routes(family) => RouteNetlinkMessage::GetRoute(routes(family)),
@@ -88,10 +92,12 @@ impl Request {
     }
 }
 
-fn link(ifindex: u32) -> LinkMessage {
+fn link(ifindex: u32, netns_id: Option<i32>) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
     message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+    // The kernel has renamed it to IFLA_TARGET_NETNSID.
+    message.attributes.extend(netns_id.map(LinkAttribute::IfNetnsId));
     message
 }
 

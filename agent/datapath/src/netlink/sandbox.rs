@@ -60,6 +60,7 @@ mod tests {
             peer: 2,
             netns_id,
             xdp: false,
+            mac: None,
         }
     }
 

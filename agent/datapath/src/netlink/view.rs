@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+/// An Ethernet address.
+pub type Mac = [u8; 6];
+
 /// The host as it is now: its devices, its addresses, and the veths that lead into other network namespaces.
 ///
 /// "Host" is the network namespace in which [`watch`](super::watch()) was called.
@@ -52,6 +55,8 @@ pub struct Veth {
     pub master: Option<u32>,
     /// Whether an XDP program is attached to it.
     pub xdp: bool,
+    /// The Ethernet address of its peer.
+    pub peer_mac: Option<Mac>,
 }
 
 /// A device of the host that is not a veth into another namespace.
@@ -73,6 +78,8 @@ pub struct Device {
     pub up: bool,
     /// The ifindex of the device it is a port of.
     pub master: Option<u32>,
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
 }
 
 /// A device whose traffic passes the TC hooks by, wholly or in part.

@@ -189,7 +189,12 @@ fn flows_counters_and_generations_go_on_with_the_next_start() {
         drop(first);
 
         let mut second = Datapath::load(&pinned(Hook::Auto)).unwrap();
-        let former = |slot, pod: &Pod| FormerSlot { slot, ifindex: pod.ifindex, addresses: vec![pod.address.into()] };
+        let former = |slot, pod: &Pod| FormerSlot {
+            slot,
+            ifindex: pod.ifindex,
+            addresses: vec![pod.address.into()],
+            macs: [None; 2],
+        };
         assert_eq!(second.former_slots(), [former(3, &pod), former(4, &gone)]);
         enforce(&mut second, 3, &pod, deny_all());
         denied_packet(&second, &pod);

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::EtherType;
-use podgate_common::{Direction, Reason, Tag};
-use podgate_datapath::Identity;
+use podgate_common::{Direction, EthernetSource, Reason, Tag};
+use podgate_datapath::{Identity, OnLink};
 use podgate_policy::op::Op;
 
 use crate::frames::{SYN, echo_request, fragments, icmp, of_type, raw, tcp, udp};
@@ -241,13 +241,93 @@ fn a_link_local_address_that_leaves_the_interface_is_the_pods_no_more() {
         [rig.egress(&datagram), rig.egress(&advertisement(V6.pod, V6.friend, LINK_LOCAL))]
     };
     assert_eq!(sends(&rig)[1], Reason::Discovery);
-    rig.datapath.own_link_locals(&[((SLOT, 1), None)].into()).expect("a slot");
+    rig.datapath.own_on_link(&[((SLOT, 1), None)].into()).expect("a slot");
     assert_eq!(sends(&rig), [Reason::Spoofed, Reason::NeighbourSpoofed]);
-    rig.datapath.own_link_locals(&[((SLOT, 77), Some([LINK_LOCAL].into()))].into()).expect("a slot");
+    let back = OnLink { link_locals: [LINK_LOCAL].into(), ..OnLink::default() };
+    rig.datapath.own_on_link(&[((SLOT, 77), Some(back.clone()))].into()).expect("a slot");
     assert_eq!(sends(&rig), [Reason::Spoofed, Reason::NeighbourSpoofed], "another interface has the slot");
-    rig.datapath.own_link_locals(&[((SLOT, 1), Some([LINK_LOCAL].into()))].into()).expect("a slot");
+    rig.datapath.own_on_link(&[((SLOT, 1), Some(back))].into()).expect("a slot");
     rig.datapath.identify(SLOT, &Identity { keep: true, ..identity() }).expect("the slot");
     assert_eq!(sends(&rig)[1], Reason::Discovery, "what else is known of the pod does not matter");
+}
+
+/// The Ethernet address that frames of these tests come from, and another.
+const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+/// What a pod may send, from an Ethernet address.
+fn sent_from(mac: [u8; 6]) -> Vec<Vec<u8>> {
+    let frames = vec![
+        arp(1, V4.pod),
+        solicitation(V6.pod, V6.friend),
+        report(LINK_LOCAL),
+        tcp((V4.pod, 4000), (V4.friend, 80), SYN),
+        udp((V6.pod, 4000), (V6.friend, 53)),
+        of_type(EtherType(0x88b5), b"neither"),
+    ];
+    let from = |mut frame: Vec<u8>| {
+        frame[6..12].copy_from_slice(&mac);
+        frame
+    };
+    frames.into_iter().map(from).collect()
+}
+
+fn on_link(source: EthernetSource, later_source: Option<EthernetSource>) -> OnLink {
+    OnLink { link_locals: [LINK_LOCAL].into(), source, later_source }
+}
+
+#[test]
+fn whatever_leaves_a_pod_of_a_bridge_comes_from_its_own_ethernet_address() {
+    for egress in [Side::Open, Side::Deny, Side::All, Side::AuditedDeny] {
+        let mut rig = Rig::new(Side::Deny, egress);
+        rig.knows(on_link(EthernetSource::one(OWN_MAC), None));
+        let own: Vec<_> = sent_from(OWN_MAC).iter().map(|frame| rig.egress(frame)).collect();
+        assert!(!own.contains(&Reason::NeighbourSpoofed), "{own:?}");
+        for frame in sent_from(OTHER_MAC) {
+            assert_eq!(rig.egress(&frame), Reason::NeighbourSpoofed, "{egress:?}, {frame:02x?}");
+            assert_ne!(rig.ingress(&frame), Reason::NeighbourSpoofed, "what enters comes from others");
+        }
+    }
+}
+
+#[test]
+fn a_later_ethernet_address_is_the_pods_beside_the_first() {
+    let mut rig = Rig::new(Side::Open, Side::Open);
+    rig.knows(on_link(EthernetSource::one(OWN_MAC), Some(EthernetSource::one(OTHER_MAC))));
+    for mac in [OWN_MAC, OTHER_MAC] {
+        // What is said of link-layer addresses in them is another matter.
+        let frame = sent_from(mac).swap_remove(3);
+        assert_eq!(rig.egress(&frame), Reason::NotIsolated, "{mac:?}");
+    }
+    let (first, later) = (&sent_from(OWN_MAC)[3], &sent_from(OTHER_MAC)[3]);
+    rig.knows(on_link(EthernetSource::one(OWN_MAC), None));
+    assert_eq!([first, later].map(|frame| rig.egress(frame)), [Reason::NotIsolated, Reason::NeighbourSpoofed]);
+}
+
+#[test]
+fn nothing_leaves_a_pod_whose_ethernet_address_is_unknown_or_anothers() {
+    let mut rig = Rig::new(Side::Open, Side::Open);
+    for (source, reason) in
+        [(EthernetSource::UNKNOWN, Reason::NoEndpoint), (EthernetSource::REFUSED, Reason::NeighbourSpoofed)]
+    {
+        rig.knows(on_link(source, None));
+        for frame in sent_from(OWN_MAC).iter().chain(&sent_from([0; 6])) {
+            assert_eq!(rig.egress(frame), reason, "{source:?}, {frame:02x?}");
+        }
+    }
+}
+
+#[test]
+fn a_pod_that_routes_or_is_forgotten_sends_from_any_ethernet_address() {
+    let mut rig = Rig::with(Identity { routes: true, ..identity() }, Side::Open, Side::Open);
+    rig.knows(on_link(EthernetSource::one(OWN_MAC), None));
+    let is_open = |rig: &Rig| sent_from(OTHER_MAC).iter().all(|frame| rig.egress(frame) == Reason::NotIsolated);
+    assert!(is_open(&rig));
+    let mut rig = Rig::new(Side::Open, Side::Open);
+    rig.knows(on_link(EthernetSource::one(OWN_MAC), None));
+    assert!(!is_open(&rig));
+    rig.datapath.own_on_link(&[((SLOT, 1), None)].into()).expect("a slot");
+    assert!(is_open(&rig));
 }
 
 #[test]

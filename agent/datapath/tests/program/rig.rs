@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 use podgate_common::{Counter, Direction, Reason, Tag, Verdict};
 use podgate_datapath::{
-    Arrivals, CounterKey, Datapath, Guard, Hook, Identity, LinkLayer, Options, Tagged, TestContext, test_run,
+    Arrivals, CounterKey, Datapath, Guard, Hook, Identity, LinkLayer, OnLink, Options, Tagged, TestContext, test_run,
 };
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
@@ -157,8 +157,15 @@ impl Rig {
 
     /// Tells the link-local address of a slot.
     fn own(&mut self, slot: u32, ifindex: u32, address: Ipv6Addr) {
-        let change = [((slot, ifindex), Some([address].into()))].into();
-        self.datapath.own_link_locals(&change).expect("room for an address");
+        let on_link = OnLink { link_locals: [address].into(), ..OnLink::default() };
+        let change = [((slot, ifindex), Some(on_link))].into();
+        self.datapath.own_on_link(&change).expect("room for an address");
+    }
+
+    /// Tells what is on the pod's interface.
+    pub(crate) fn knows(&mut self, on_link: OnLink) {
+        let change = [((SLOT, identity().ifindex), Some(on_link))].into();
+        self.datapath.own_on_link(&change).expect("room for what is known");
     }
 
     /// A second endpoint, on no interface, with an egress policy.

@@ -38,6 +38,7 @@ fn a_veth_that_is_there_at_the_start_shows_with_the_addresses_of_its_peers_names
         up: true,
         master: None,
         xdp: false,
+        peer_mac: found.peer_mac,
     };
     assert_eq!(found, expected);
     assert!(found.netns_id >= 0 && host.watcher.hears_namespaces());

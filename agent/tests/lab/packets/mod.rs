@@ -7,6 +7,7 @@ mod idle;
 mod link_layer;
 mod quiet;
 pub(crate) mod sctp;
+mod sources;
 mod spoofing;
 
 use std::net::IpAddr;

@@ -52,6 +52,7 @@ pub(super) fn veth(ifindex: u32, netns_id: i32, given: &[&str]) -> Veth {
         up: true,
         master: None,
         xdp: false,
+        peer_mac: None,
     }
 }
 

@@ -19,6 +19,7 @@ fn link(ifindex: u32, kind: &str, peer: u32, netns_id: Option<i32>) -> Link {
         peer,
         netns_id,
         xdp: false,
+        mac: None,
     }
 }
 
@@ -74,6 +75,7 @@ fn a_veth_shows_the_addresses_of_its_peers_namespace() {
         up: true,
         master: Some(9),
         xdp: true,
+        peer_mac: None,
     };
     assert_eq!(inventory.view().veths.into_values().collect::<Vec<_>>(), [expected]);
 }
@@ -109,8 +111,26 @@ fn devices_past_which_packets_may_slip_are_listed() {
         lower: None,
         up: true,
         master: None,
+        mac: None,
     };
     assert_eq!(view.devices[&4], netkit);
+}
+
+#[test]
+fn a_veth_shows_the_ethernet_address_of_its_peer_as_it_was_read_and_heard_last() {
+    let mut inventory = inventory([veth(5, 0)]);
+    let peer = |ifindex, last| Link { mac: Some([2, 0, 0, 0, 0, last]), ..link(ifindex, "veth", 5, Some(1)) };
+    let mac = |inventory: &mut Inventory| inventory.view().veths[&5].peer_mac.map(|mac| mac[5]);
+    inventory.hear_namespace(0, &Message::Link(peer(2, 1)));
+    assert_eq!((mac(&mut inventory), inventory.peers_in(0)), (None, [2].into()), "it is still to be read");
+    inventory.set_mac(0, 2, Some([2, 0, 0, 0, 0, 1]));
+    assert_eq!(mac(&mut inventory), Some(1));
+    inventory.hear_namespace(0, &Message::Link(peer(2, 7)));
+    inventory.hear_namespace(0, &Message::Link(peer(3, 8)));
+    inventory.hear_namespace(1, &Message::Link(peer(2, 9)));
+    assert_eq!(mac(&mut inventory), Some(7));
+    inventory.set_mac(0, 2, None);
+    assert_eq!(mac(&mut inventory), None);
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn veth_message() -> LinkMessage {
     message.header.flags = LinkFlags::Up;
     message.attributes = vec![
         LinkAttribute::IfName("v1".to_owned()),
+        LinkAttribute::Address(vec![2, 0, 0, 0, 0, 5]),
         LinkAttribute::Link(2),
         LinkAttribute::LinkNetNsId(3),
         LinkAttribute::Controller(9),
@@ -61,6 +62,7 @@ fn veth() -> Link {
         peer: 2,
         netns_id: Some(3),
         xdp: false,
+        mac: Some([2, 0, 0, 0, 0, 5]),
     }
 }
 
