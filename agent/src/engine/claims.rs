@@ -1,10 +1,10 @@
-//! Which Ethernet addresses on a bridge are whose.
+//! Which Ethernet and IPv6 link-local addresses on a bridge are whose.
 //!
 //! A pod with CAP_NET_ADMIN gives its interface any of them, also those of its neighbours. Who had one first keeps it. What an
 //! interface had when it was first seen, before anything ran behind it, comes before what it was given since.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use podgate_common::EthernetSource;
 use podgate_datapath::netlink::{HostView, Mac, Veth};
@@ -23,6 +23,7 @@ struct Claim {
     first: Option<Mac>,
     /// The one that it has now, if that is another one.
     later: Option<Mac>,
+    link_locals: BTreeSet<Ipv6Addr>,
 }
 
 impl Claims {
@@ -44,6 +45,7 @@ impl Claims {
         let hosts: BTreeSet<Mac> = view.devices.values().filter_map(|device| device.mac).collect();
         self.claim_first(&ports, &hosts);
         self.claim_later(&ports, &hosts);
+        self.claim_link_locals(&ports, view);
     }
 
     /// What is known of the interface of a pod, for the programs.
@@ -54,7 +56,7 @@ impl Claims {
         };
         let refused = if veth.peer_mac.is_none() { EthernetSource::UNKNOWN } else { EthernetSource::REFUSED };
         OnLink {
-            link_locals: veth.link_local_addresses.clone(),
+            link_locals: claim.link_locals.clone(),
             source: claim.first.map_or(refused, EthernetSource::one),
             later_source: claim.later.map(EthernetSource::one),
         }
@@ -90,6 +92,31 @@ impl Claims {
             let is_free = !firsts.contains(&key) && !hosts.contains(&mac);
             let is_its = is_changed && is_free && *had.entry(key).or_insert(port.ifindex()) == port.ifindex();
             self.of_mut(port).later = is_its.then_some(mac);
+        }
+    }
+
+    /// A link-local address made of an Ethernet address (RFC 4291, appendix A) goes with that, any other to who had it first.
+    fn claim_link_locals(&mut self, ports: &[Port<'_>], view: &HostView) {
+        let made = self.by_port.iter().flat_map(|(ifindex, claim)| {
+            [claim.first, claim.later].into_iter().flatten().map(|mac| ((claim.bridge, made_of(mac)), *ifindex))
+        });
+        let made: BTreeMap<_, _> = made.collect();
+        let had = ports.iter().flat_map(|port| {
+            let kept = self.of(port).link_locals.intersection(&port.veth.link_local_addresses);
+            kept.map(|address| ((port.bridge, *address), port.ifindex()))
+        });
+        let had: BTreeMap<_, _> = had.collect();
+        let shown = count(
+            ports.iter().flat_map(|port| port.veth.link_local_addresses.iter().map(|address| (port.bridge, *address))),
+        );
+        for port in ports {
+            let is_own = |address: &&Ipv6Addr| {
+                let key = (port.bridge, **address);
+                let holder = made.get(&key).or_else(|| had.get(&key));
+                let is_its = holder.map_or(shown[&key] == 1, |ifindex| *ifindex == port.ifindex());
+                is_its && !view.local_addresses.contains_key(&IpAddr::V6(**address))
+            };
+            self.of_mut(port).link_locals = port.veth.link_local_addresses.iter().filter(is_own).copied().collect();
         }
     }
 
@@ -137,6 +164,11 @@ impl<'a> Port<'a> {
     }
 }
 
+/// The link-local address whose interface identifier is made of an Ethernet address.
+fn made_of([a, b, c, d, e, f]: Mac) -> Ipv6Addr {
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+}
+
 #[cfg(test)]
 mod tests {
     use podgate_datapath::netlink::Device;
@@ -161,9 +193,11 @@ mod tests {
 
     fn view(veths: impl IntoIterator<Item = Veth>) -> HostView {
         let bridge = Device { kind: Some("bridge".to_owned()), mac: Some(mac(0xbb)), ..device(BRIDGE) };
+        let host = IpAddr::V6(made_of(mac(0xbb)));
         HostView {
             veths: veths.into_iter().map(|veth| (veth.ifindex, veth)).collect(),
             devices: [(BRIDGE, bridge)].into(),
+            local_addresses: [(host, [BRIDGE].into())].into(),
             ..HostView::default()
         }
     }
@@ -236,5 +270,33 @@ mod tests {
         claims.update(&view([thief.clone(), victim.clone(), port(12, 3, &[])]));
         let told = [&thief, &victim, &port(12, 3, &[])].map(|veth| claims.on_link(veth).source);
         assert_eq!(told, [one(1), one(2), one(3)], "99 is gone");
+    }
+
+    fn link_locals(history: &[Vec<Veth>], ifindex: u32) -> BTreeSet<Ipv6Addr> {
+        let mut claims = Claims::default();
+        history.iter().for_each(|veths| claims.update(&view(veths.clone())));
+        let veth = history.last().and_then(|veths| veths.iter().find(|veth| veth.ifindex == ifindex));
+        claims.on_link(veth.expect("it is there")).link_locals
+    }
+
+    #[test]
+    fn a_link_local_address_is_who_had_it_first_or_whose_ethernet_address_it_is_made_of() {
+        let [mine, theirs, random, gateway] =
+            [made_of(mac(1)), made_of(mac(2)), "fe80::7".parse().unwrap(), made_of(mac(0xbb))];
+        let victim = || port(11, 2, &[theirs, random]);
+        let thief = port(10, 1, &[mine, theirs, random, gateway]);
+        let before = vec![port(10, 1, &[mine]), victim()];
+        let history = [before, vec![thief.clone(), victim()]];
+        assert_eq!(link_locals(&history, 10), [mine].into());
+        assert_eq!(link_locals(&history, 11), [theirs, random].into());
+        let at_once = [vec![thief.clone(), victim()]];
+        assert_eq!(link_locals(&at_once, 10), [mine].into(), "all that is known");
+        assert_eq!(link_locals(&at_once, 11), [theirs].into(), "all that is known");
+        let alone = Veth { master: None, ..thief };
+        assert_eq!(
+            link_locals(&[vec![alone, victim()]], 10),
+            [mine, theirs, random, gateway].into(),
+            "on its own link"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! ARP, neighbour discovery and listener discovery between pods on a bridge.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
 
 use etherparse::{IpNumber, PacketBuilder};
 use podgate_lab::{LinkSocket, Pod, Result, Wiring};
@@ -172,6 +173,31 @@ fn no_pod_is_a_gateway(name: &str, hook: &str) -> Result<()> {
     Ok(())
 }
 
+/// A pod has addresses of the bridge and of another pod on its interface, and one that is nobody's.
+fn no_pod_has_anothers_link_local_address(hook: &str) -> Result<()> {
+    let mut pair = Pair::new(&format!("claims-{hook}"), Wiring::Bridge)?;
+    let (gateway, random, free): (Ipv6Addr, Ipv6Addr, Ipv6Addr) =
+        ("fe80::1".parse().unwrap(), "fe80::abcd".parse().unwrap(), "fe80::7".parse().unwrap());
+    pair.world.node.ip(&[format!("addr add {gateway}/64 dev {} nodad", pair.client.gateway().name)])?;
+    let others = [gateway, random, link_local(&pair.server)?];
+    pair.server.ip(&[format!("addr add {random}/64 dev eth0 nodad")])?;
+    pair.world.run_agent(&["--hook", hook])?;
+    let (thief, victim) = (&pair.client, &pair.server);
+    let own = (link_local(thief)?, NODES);
+    let claim = |address: Ipv6Addr| message(thief, own, 136, &[&[0x20, 0, 0, 0], &address.octets()[..]].concat());
+    thief.ip(&others.map(|address| format!("addr add {address}/64 dev eth0 nodad")))?;
+    thief.ip(&[format!("addr add {free}/64 dev eth0 nodad")])?;
+    let (sending, mut arriving) = (link(thief)?, link(victim)?);
+    // Once the last one is the pod's, the agent has seen the others.
+    let limit = Instant::now() + ARRIVES;
+    while arrive(&sending, &mut arriving, &[claim(free)])? != [true] {
+        assert!(Instant::now() < limit, "its own new address");
+    }
+    assert_eq!(arrive(&sending, &mut arriving, &others.map(claim))?, [false; 3]);
+    assert_eq!(arrive(&sending, &mut arriving, &[claim(own.0)])?, [true]);
+    Ok(())
+}
+
 #[test]
 fn no_pod_is_a_gateway_for_another() -> Result<()> {
     no_pod_is_a_gateway("gateway", "tcx")
@@ -180,6 +206,16 @@ fn no_pod_is_a_gateway_for_another() -> Result<()> {
 #[test]
 fn no_pod_is_a_gateway_for_another_by_clsact() -> Result<()> {
     no_pod_is_a_gateway("gateway-clsact", "clsact")
+}
+
+#[test]
+fn no_pod_has_the_link_local_address_of_its_gateway_or_neighbour_with_tcx() -> Result<()> {
+    no_pod_has_anothers_link_local_address("tcx")
+}
+
+#[test]
+fn no_pod_has_the_link_local_address_of_its_gateway_or_neighbour_with_clsact() -> Result<()> {
+    no_pod_has_anothers_link_local_address("clsact")
 }
 
 #[test]
