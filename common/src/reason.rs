@@ -14,6 +14,8 @@ pub enum Verdict {
     Deferred,
     /// It went on, but only because the policies that deny it are in audit mode.
     WouldDeny,
+    /// It was dropped, and nothing is denied by that: whoever sent it, and whoever does not get it, goes on without.
+    Withheld,
 }
 
 impl Verdict {
@@ -25,6 +27,7 @@ impl Verdict {
             Self::Denied => "denied",
             Self::Deferred => "deferred",
             Self::WouldDeny => "would_deny",
+            Self::Withheld => "withheld",
         }
     }
 }
@@ -144,6 +147,10 @@ reasons! {
     /// A router advertisement or redirect that a pod sends to another pod. Dropped at every pod, isolated or not; if it is
     /// ICMPv4, at isolated ones.
     RogueRouter = 34, Denied, "rogue_router";
+    /// A probe for an address that is not, or not yet, known as the pod's own: whoever has it, or is about to have it,
+    /// would take that for a conflict.
+    /// Dropped at every pod, isolated or not.
+    DiscoveryWithheld = 35, Withheld, "discovery_withheld";
 }
 
 impl Reason {
@@ -189,7 +196,7 @@ impl Reason {
         match self.verdict() {
             Verdict::Denied | Verdict::WouldDeny => true,
             Verdict::Allowed => matches!(self, Self::Rule | Self::DirectionNotIsolated | Self::OverShare),
-            Verdict::Deferred => false,
+            Verdict::Deferred | Verdict::Withheld => false,
         }
     }
 

@@ -177,6 +177,30 @@ impl Message {
         self.kind == kind::NEIGHBOUR_ADVERTISEMENT
     }
 
+    /// Whether it looks for a duplicate of the address that its sender wants (RFC 4862, section 5.4.2).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_duplicate_detection(&self) -> bool {
+        self.kind == kind::NEIGHBOUR_SOLICITATION && self.source.is_unspecified()
+    }
+
+    /// Whether it tells another link-layer address than this one, in an option that [`Self::is_valid`] knows.
+    #[must_use]
+    #[inline(always)]
+    pub fn tells_other_than(&self, packet: &Frame<'_>, address: [u16; 3]) -> bool {
+        let first = match self.kind {
+            kind::ROUTER_SOLICITATION => 8,
+            kind::NEIGHBOUR_SOLICITATION | kind::NEIGHBOUR_ADVERTISEMENT => 24,
+            _ => return false,
+        };
+        let is_other = |at: u32| {
+            let Some([head, a, b, c]) = packet.load::<[u16; 4]>(ETHERNET + HEADER6 + at) else { return false };
+            let [option, _] = head.to_ne_bytes();
+            at + 8 <= self.length && matches!(option, option::SOURCE | option::TARGET) && [a, b, c] != address
+        };
+        self.framing == Framing::Plain && (is_other(first) || is_other(first + 8))
+    }
+
     /// Whether it goes to one node, perhaps beyond the link.
     #[must_use]
     #[inline(always)]
@@ -361,8 +385,12 @@ const fn first_half(word: u32) -> u16 {
 pub struct Arp {
     /// Hardware and protocol type, both address lengths, operation, as they stand in the packet.
     header: [u16; 4],
+    /// The Ethernet address of who sends it, as it says.
+    pub hardware: [u16; 3],
     /// Who sends it, as it says.
     pub sender: Addr4,
+    /// Whom it is about.
+    pub target: Addr4,
     /// Bytes from the Ethernet header on.
     length: u32,
 }
@@ -377,8 +405,10 @@ impl Arp {
     #[inline(always)]
     pub fn read(packet: &Frame<'_>) -> Option<Self> {
         let header = packet.load::<[u16; 4]>(ETHERNET)?;
-        let sender = packet.load::<u32>(ETHERNET + 14)?;
-        Some(Self { header, sender: Addr4::from_octets(sender.to_ne_bytes()), length: packet.length() })
+        let hardware = packet.load::<[u16; 3]>(ETHERNET + 8)?;
+        let [sender, target] = [packet.load::<u32>(ETHERNET + 14)?, packet.load::<u32>(ETHERNET + 24)?];
+        let [sender, target] = [sender, target].map(|address| Addr4::from_octets(address.to_ne_bytes()));
+        Some(Self { header, hardware, sender, target, length: packet.length() })
     }
 
     /// Whether it asks who has an address without telling who asks (RFC 5227).

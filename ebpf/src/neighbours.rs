@@ -60,6 +60,7 @@ pub(crate) fn judge(packet: &Frame<'_>, slot: u32, direction: Direction) -> Opti
         DISCOVERY => Some(Reason::Discovery),
         NEIGHBOUR_SPOOFED => Some(Reason::NeighbourSpoofed),
         ROGUE_ROUTER => Some(Reason::RogueRouter),
+        WITHHELD => Some(Reason::DiscoveryWithheld),
         MALFORMED => Some(Reason::Malformed),
         VLAN => Some(Reason::Vlan),
         _ => None,
@@ -78,6 +79,7 @@ const DISCOVERY: u32 = Reason::Discovery as u32;
 const NO_ENDPOINT: u32 = Reason::NoEndpoint as u32;
 const NEIGHBOUR_SPOOFED: u32 = Reason::NeighbourSpoofed as u32;
 const ROGUE_ROUTER: u32 = Reason::RogueRouter as u32;
+const WITHHELD: u32 = Reason::DiscoveryWithheld as u32;
 const MALFORMED: u32 = Reason::Malformed as u32;
 const VLAN: u32 = Reason::Vlan as u32;
 
@@ -104,12 +106,20 @@ extern "C" fn podgate_neighbours(context: *mut __sk_buff, slot: u32, place: u32)
     }
 }
 
-/// ARP: whoever hears it believes the sender's address, in a request as in a reply.
+/// ARP: whoever hears it believes the sender's address, in a request as in a reply. Of one that leaves out who asks it
+/// believes that somebody else wants the address that it is about (RFC 5227, section 2.1.1).
 #[inline(always)]
 fn arp(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
     let Some(arp) = Arp::read(packet) else { return UNDECIDED };
-    if place == place::LEAVES && !arp.is_probe() && !is_own(&OwnAddressKey::v4(slot, arp.sender), slot) {
-        return NEIGHBOUR_SPOOFED;
+    if place == place::LEAVES {
+        let (claimed, otherwise) =
+            if arp.is_probe() { (arp.target, WITHHELD) } else { (arp.sender, NEIGHBOUR_SPOOFED) };
+        if !is_own(&OwnAddressKey::v4(slot, claimed), slot) {
+            return otherwise;
+        }
+        if is_checked(slot) && arp.hardware != source(packet) {
+            return NEIGHBOUR_SPOOFED;
+        }
     }
     if arp.is_valid() { pass(packet, slot, place, false) } else { UNDECIDED }
 }
@@ -126,7 +136,14 @@ fn ip6(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
     match place {
         place::ENTERS if message.is_of_router() && is_of_pod(packet) => return ROGUE_ROUTER,
         place::LEAVES if !is_truthful(&message, slot) => {
-            return if message.is_of_neighbour() { NEIGHBOUR_SPOOFED } else { UNDECIDED };
+            return match (message.is_of_neighbour(), message.is_duplicate_detection()) {
+                (false, _) => UNDECIDED,
+                (true, false) => NEIGHBOUR_SPOOFED,
+                (true, true) => WITHHELD,
+            };
+        }
+        place::LEAVES if is_checked(slot) && message.tells_other_than(packet, source(packet)) => {
+            return NEIGHBOUR_SPOOFED;
         }
         _ => {}
     }
@@ -134,12 +151,25 @@ fn ip6(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
     if message.is_valid(direction) { pass(packet, slot, place, message.may_be_forwarded()) } else { UNDECIDED }
 }
 
-/// Whether a pod speaks for itself alone. One without an address yet sends from the unspecified one.
+/// Whether a pod speaks for itself alone. One without an address yet sends from the unspecified one; what it looks for a
+/// duplicate of is then what it wants for its own (RFC 4862, section 5.4).
 #[inline(always)]
 fn is_truthful(message: &Message, slot: u32) -> bool {
     let is_own = |address: Addr6| is_own(&OwnAddressKey::v6(slot, address), slot);
     (message.source.is_unspecified() || is_own(message.source))
-        && (!message.is_advertisement() || is_own(message.target))
+        && (!message.is_advertisement() && !message.is_duplicate_detection() || is_own(message.target))
+}
+
+/// Whether a pod's frames must come from known Ethernet addresses. They do, if this is asked.
+#[inline(always)]
+fn is_checked(slot: u32) -> bool {
+    maps::ethernet_source(slot, false).is_some_and(|source| source != EthernetSource::ANY)
+}
+
+/// The Ethernet address that a frame comes from.
+#[inline(always)]
+fn source(packet: &Frame<'_>) -> [u16; 3] {
+    packet.load::<[u16; 3]>(ETHERNET_SOURCE).unwrap_or_default()
 }
 
 /// Whether an address is a pod's own, or the pod may speak for every address.

@@ -46,6 +46,10 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
         let Some(word) = maps::slot_word(slot).map(SlotWord::from_raw) else {
             return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
         };
+        if reason == Reason::DiscoveryWithheld {
+            events::count(&packet, slot, direction, reason);
+            return TC_ACT_SHOT;
+        }
         let is_open = word.config() == 0 && reason == Reason::Discovery;
         let reason = if is_open { Reason::NotIsolated } else { reason };
         return finish(ctx, &packet, slot, word.generation(), direction, reason);
@@ -91,7 +95,7 @@ fn finish(
     events::report(packet, slot, generation, direction, reason);
     match reason.verdict() {
         Verdict::Allowed | Verdict::Deferred | Verdict::WouldDeny => TC_ACT_UNSPEC,
-        Verdict::Denied => TC_ACT_SHOT,
+        Verdict::Denied | Verdict::Withheld => TC_ACT_SHOT,
     }
 }
 

@@ -21,7 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let arp = Arp::read(&frame);
     assert_eq!(arp.is_some_and(|arp| arp.is_valid()), reference::is_arp(bytes));
-    assert_eq!(arp.map(|arp| Ipv4Addr::from(arp.sender.octets())), reference::arp_sender(bytes));
+    let ends = arp.map(|arp| [arp.sender, arp.target].map(|address| Ipv4Addr::from(address.octets())));
+    assert_eq!(ends, reference::arp_ends(bytes));
     for (headers, header) in [(parse::ipv4(&frame), HEADER4), (parse::ipv6(&frame), HEADER6)] {
         let Ok(headers) = headers else { continue };
         assert!(headers.l4 <= headers.end && headers.end <= frame.length(), "{headers:?}");

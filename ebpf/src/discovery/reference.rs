@@ -15,10 +15,10 @@ pub(super) fn is_arp(frame: &[u8]) -> bool {
     (42..=64).contains(&frame.len()) && (known(1) || known(2))
 }
 
-/// The sender of an ARP packet.
-pub(super) fn arp_sender(frame: &[u8]) -> Option<Ipv4Addr> {
-    let octets: [u8; 4] = frame.get(28..32)?.try_into().ok()?;
-    Some(octets.into())
+/// The sender of an ARP packet, and whom it is about.
+pub(super) fn arp_ends(frame: &[u8]) -> Option<[Ipv4Addr; 2]> {
+    let at = |at: usize| <[u8; 4]>::try_from(frame.get(at..at + 4)?).ok();
+    Some([at(28)?.into(), at(38)?.into()])
 }
 
 struct Packet<'a> {

@@ -166,6 +166,30 @@ fn a_receiver_believes_what_came_by_no_router() {
     assert_eq!([134, 135].map(|kind| of(kind, 254)), [other; 2]);
 }
 
+#[test]
+fn who_has_no_address_looks_for_a_duplicate_of_what_it_asks_for() {
+    let is_detection =
+        |kind, from| read(&Sent::new(from, SOLICITED, kind, QUIET, &[&NEIGHBOUR]).frame()).is_duplicate_detection();
+    assert_eq!([is_detection(135, NONE), is_detection(135, POD), is_detection(136, NONE)], [true, false, false]);
+}
+
+#[test]
+fn a_link_layer_address_is_told_in_either_option() {
+    const OWN: [u8; 6] = [2, 0, 0, 0, 0, 9];
+    let tells_other = |kind, rest: &[&[u8]]| {
+        let frame = Sent::new(POD, SOLICITED, kind, QUIET, rest).frame();
+        let own = [[2, 0], [0, 0], [0, 9]].map(u16::from_ne_bytes);
+        read(&frame).tells_other_than(&Frame::new(&frame), own)
+    };
+    let (own, nonce, other) = ([&[1, 1][..], &OWN].concat(), [14, 1, 9, 9, 9, 9, 9, 9], [2, 1, 2, 0, 0, 0, 0, 8]);
+    assert!(!tells_other(135, &[&NEIGHBOUR, &own, &nonce]));
+    assert!(!tells_other(135, &[&NEIGHBOUR]));
+    assert!(!tells_other(133, &[&own]));
+    assert!(tells_other(135, &[&NEIGHBOUR, &other]));
+    assert!(tells_other(136, &[&NEIGHBOUR, &nonce, &other]));
+    assert!(tells_other(133, &[&nonce, &other]));
+}
+
 fn arp(operation: u8, sender: [u8; 4]) -> Vec<u8> {
     let mut frame = vec![0; 12];
     frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, operation, 2, 0, 0, 0, 0, 1]);
@@ -243,8 +267,8 @@ proptest! {
         let arp = Arp::read(&Frame::new(&bytes));
         prop_assert_eq!(arp.is_some_and(|arp| arp.is_valid()), reference::is_arp(&bytes));
         prop_assert_eq!(
-            arp.map(|arp| std::net::Ipv4Addr::from(arp.sender.octets())),
-            reference::arp_sender(&bytes)
+            arp.map(|arp| [arp.sender, arp.target].map(|address| std::net::Ipv4Addr::from(address.octets()))),
+            reference::arp_ends(&bytes)
         );
     }
 }

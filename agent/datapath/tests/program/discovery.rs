@@ -74,13 +74,21 @@ fn arp(operation: u8, sender: IpAddr) -> Vec<u8> {
     of_type(EtherType::ARP, &[&header[..], &sender.octets(), &[0; 10]].concat())
 }
 
+/// Asks who has an address, and leaves out who asks.
+fn arp_probe(target: IpAddr) -> Vec<u8> {
+    let IpAddr::V4(target) = target else { panic!("ARP is IPv4's") };
+    let mut frame = arp(1, Ipv4Addr::UNSPECIFIED.into());
+    frame[38..42].copy_from_slice(&target.octets());
+    frame
+}
+
 #[test]
 fn discovery_passes_under_deny_all() {
     let rig = Rig::new(Side::Deny, Side::Deny);
     let leaving = [
         arp(1, V4.pod),
         arp(2, V4.pod),
-        arp(1, Ipv4Addr::UNSPECIFIED.into()),
+        arp_probe(V4.pod),
         solicitation(V6.pod, V6.friend),
         solicitation(LINK_LOCAL, V6.friend),
         neighbour(ANYBODY, solicited(V6.pod), 135, QUIET, &[&octets(V6.pod)]),
@@ -198,6 +206,61 @@ fn a_pod_speaks_for_no_other_whether_it_is_isolated_or_not() {
         for (name, frame) in lies() {
             assert_eq!(rig.egress(&frame), Reason::NeighbourSpoofed, "{name}, {egress:?}");
         }
+    }
+}
+
+#[test]
+fn a_probe_for_an_address_that_is_not_the_pods_is_withheld_and_nobody_accused() {
+    let detection =
+        |target: IpAddr, options: &[u8]| neighbour(ANYBODY, solicited(target), 135, QUIET, &[&octets(target), options]);
+    let mut hidden = detection(V6.friend, &[]);
+    let length = hidden[19] + 8;
+    (hidden[19], hidden[20]) = (length, 60);
+    hidden.splice(54..54, [58, 0, 1, 4, 0, 0, 0, 0]);
+    let others = [
+        detection(V6.friend, &[]),
+        detection(V6.friend, &[14, 1, 1, 2, 3, 4, 5, 6]),
+        detection(SECOND_LINK_LOCAL.into(), &[]),
+        hidden,
+        arp_probe(V4.friend),
+        arp_probe(Ipv4Addr::UNSPECIFIED.into()),
+    ];
+    let own = [detection(V6.pod, &[]), detection(LINK_LOCAL.into(), &[14, 1, 1, 2, 3, 4, 5, 6]), arp_probe(V4.pod)];
+    for egress in [Side::Open, Side::Deny, Side::All, Side::AuditedDeny] {
+        let rig = Rig::new(Side::Deny, egress);
+        for frame in &others {
+            assert_eq!(rig.egress(frame), Reason::DiscoveryWithheld, "{egress:?}, {frame:02x?}");
+            let withheld = rig.ingress(frame) == Reason::DiscoveryWithheld;
+            assert!(!withheld, "what others look for enters: {frame:02x?}");
+        }
+        for frame in &own {
+            assert_eq!(rig.egress(frame), Reason::Discovery, "{egress:?}, {frame:02x?}");
+        }
+    }
+}
+
+#[test]
+fn a_pod_of_a_bridge_tells_its_own_link_layer_address_alone() {
+    let mut rig = Rig::new(Side::Open, Side::Open);
+    let tells = |kind: u8, option: u8, mac: &[u8]| {
+        let option = [&[option, 1][..], mac].concat();
+        match kind {
+            133 => neighbour(LINK_LOCAL, ROUTERS, 133, QUIET, &[&option]),
+            135 => neighbour(V6.pod, solicited(V6.friend), 135, QUIET, &[&octets(V6.friend), &option]),
+            _ => neighbour(V6.pod, V6.friend, 136, [0x60, 0, 0, 0], &[&octets(V6.pod), &option]),
+        }
+    };
+    let by_arp = |operation: u8, mac: &[u8]| {
+        let mut frame = arp(operation, V4.pod);
+        frame[22..28].copy_from_slice(mac);
+        frame
+    };
+    let all = |mac: &[u8]| [tells(133, 1, mac), tells(135, 1, mac), tells(136, 2, mac), by_arp(1, mac), by_arp(2, mac)];
+    assert_eq!(all(&OTHER_MAC).map(|frame| rig.egress(&frame)), [Reason::NotIsolated; 5], "on a link of its own");
+    rig.knows(on_link(EthernetSource::one(OWN_MAC), None));
+    assert_eq!(all(&OWN_MAC).map(|frame| rig.egress(&frame)), [Reason::NotIsolated; 5]);
+    for mac in [OTHER_MAC, [0xff; 6], [0x33, 0x33, 0, 0, 0, 1]] {
+        assert_eq!(all(&mac).map(|frame| rig.egress(&frame)), [Reason::NeighbourSpoofed; 5], "{mac:?}");
     }
 }
 

@@ -291,8 +291,9 @@ impl Rig {
         let moved: Vec<_> = moved.map(|(key, counter)| (key, counter.packets - before[&key].packets)).collect();
         let segments = u64::from(context.gso_segs.max(1));
         assert!(moved.iter().all(|&(_, packets)| packets == segments), "{moved:?}");
-        let denied = moved.iter().any(|(key, _)| key.reason.verdict() == Verdict::Denied);
-        assert_eq!(run.verdict, if denied { 2 } else { -1 }, "the action for {moved:?}");
+        let is_dropped = |verdict| matches!(verdict, Verdict::Denied | Verdict::Withheld);
+        let dropped = moved.iter().any(|(key, _)| is_dropped(key.reason.verdict()));
+        assert_eq!(run.verdict, if dropped { 2 } else { -1 }, "the action for {moved:?}");
         assert_eq!(run.packet, frame, "the frame is left alone");
         moved.iter().map(|(key, _)| (key.direction, key.reason)).collect()
     }

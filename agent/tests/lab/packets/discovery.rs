@@ -173,6 +173,43 @@ fn no_pod_is_a_gateway(name: &str, hook: &str) -> Result<()> {
     Ok(())
 }
 
+/// Looks for a duplicate of an address, as whoever wants it does.
+fn detection(from: &Pod, target: IpAddr) -> Vec<u8> {
+    let octets = octets(target);
+    let [.., x, y, z] = octets;
+    let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, x, y, z]);
+    message(from, (Ipv6Addr::UNSPECIFIED, group), 135, &[&[0; 4], &octets[..]].concat())
+}
+
+fn nobody_is_kept_from_an_address(hook: &str) -> Result<()> {
+    let mut pair = Pair::new(&format!("probes-{hook}"), Wiring::Bridge)?;
+    pair.world.run_agent(&["--hook", hook])?;
+    let (thief, victim) = (&pair.client, &pair.server);
+    let nobody = Ipv4Addr::UNSPECIFIED.into();
+    let of = |pod: &Pod| -> Result<[Vec<u8>; 3]> {
+        let on_link = link_local(pod)?.into();
+        Ok([detection(thief, pod.ip6()), detection(thief, on_link), arp(thief, 1, nobody, pod.ip4())])
+    };
+    let (sending, mut arriving) = (link(thief)?, link(victim)?);
+    for policies in ["", &deny_all("shop", "{matchLabels: {app: client}}")] {
+        pair.world.write("policies.yaml", policies)?;
+        assert_eq!(arrive(&sending, &mut arriving, &of(victim)?)?, [false; 3], "the victim's, under {policies:?}");
+        assert_eq!(arrive(&sending, &mut arriving, &of(thief)?)?, [true; 3], "its own, under {policies:?}");
+    }
+    assert_eq!(pair.world.denied(&pair.client, "egress")?, [].into(), "nobody is accused");
+    Ok(())
+}
+
+#[test]
+fn nobody_is_kept_from_an_address_by_anothers_probe_with_tcx() -> Result<()> {
+    nobody_is_kept_from_an_address("tcx")
+}
+
+#[test]
+fn nobody_is_kept_from_an_address_by_anothers_probe_with_clsact() -> Result<()> {
+    nobody_is_kept_from_an_address("clsact")
+}
+
 /// A pod has addresses of the bridge and of another pod on its interface, and one that is nobody's.
 fn no_pod_has_anothers_link_local_address(hook: &str) -> Result<()> {
     let mut pair = Pair::new(&format!("claims-{hook}"), Wiring::Bridge)?;
