@@ -148,7 +148,7 @@ reasons! {
     /// ICMPv4, at isolated ones.
     RogueRouter = 34, Denied, "rogue_router";
     /// A probe for an address that is not, or not yet, known as the pod's own: whoever has it, or is about to have it,
-    /// would take that for a conflict.
+    /// would take that for a conflict. Or the report of a listener that would enter a pod, which is no multicast router.
     /// Dropped at every pod, isolated or not.
     DiscoveryWithheld = 35, Withheld, "discovery_withheld";
 }

@@ -76,6 +76,8 @@ pub struct Message {
     pub code: u8,
     /// Bytes from the ICMPv6 header to the packet's end.
     pub length: u32,
+    /// Bytes of the frame behind that.
+    trailer: u32,
     /// Bytes 4 to 8: flags of an advertisement, the number of records in an MLDv2 report.
     second: u32,
     /// Bytes 8 to 24: the address that a solicitation or advertisement is about, or the group.
@@ -96,6 +98,7 @@ impl Message {
         kind: 0,
         code: 0,
         length: 0,
+        trailer: 0,
         second: 0,
         target: Addr6::from_words([0; 4]),
         tail: [0; 2],
@@ -148,7 +151,7 @@ impl Message {
         self.destination = Addr6::from_words([e, f, g, h]);
         self.hop_limit = second_word.to_ne_bytes()[3];
         self.framing = framing(packet, headers);
-        (self.length, self.second) = (length, second);
+        (self.length, self.trailer, self.second) = (length, packet.length() - headers.end, second);
         self.target = Addr6::from_words(target);
         (self.kind, self.code) = (kind, code);
     }
@@ -168,6 +171,14 @@ impl Message {
         use kind::*;
         self.hop_limit == 255
             && matches!(self.kind, ROUTER_SOLICITATION | NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT)
+    }
+
+    /// Whether a listener tells by it what it listens to.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of_listener(&self) -> bool {
+        use kind::*;
+        matches!(self.kind, LISTENER_REPORT | LISTENER_DONE | LISTENER_REPORT_2)
     }
 
     /// Whether it says who has an address.
@@ -213,7 +224,7 @@ impl Message {
     #[inline(always)]
     pub fn is_valid(&self, direction: Direction) -> bool {
         let enters = matches!(direction, Direction::Ingress);
-        if self.code != 0 || is_multicast(&self.source) {
+        if self.code != 0 || is_multicast(&self.source) || !enters && self.carries_more() {
             return false;
         }
         match self.framing {
@@ -221,6 +232,18 @@ impl Message {
             Framing::RouterAlert => self.hop_limit == 1 && self.is_valid_listener_discovery(enters),
             Framing::Other => false,
         }
+    }
+
+    /// Whether there is something in it that its receivers ignore and only those see who look for it: bits that are reserved,
+    /// which its sender has to leave zero, or bytes behind its end, which no frame of this length needs.
+    #[inline(always)]
+    fn carries_more(&self) -> bool {
+        let reserved: u32 = match self.kind {
+            kind::NEIGHBOUR_ADVERTISEMENT => 0x1fff_ffff,
+            kind::LISTENER_REPORT_2 => 0xffff_0000,
+            _ => 0xffff_ffff,
+        };
+        self.trailer != 0 || u32::from_be(self.second) & reserved != 0
     }
 
     /// RFC 4861, sections 6.1, 7.1 and 8.1; RFC 4862, section 5.4.
@@ -380,6 +403,11 @@ const fn first_half(word: u32) -> u16 {
     u16::from_ne_bytes([first, second])
 }
 
+/// Where an ARP packet ends in its frame.
+const PACKET: u32 = ETHERNET + 28;
+/// How long the frame is at most.
+const FILLED: u32 = 64;
+
 /// An ARP packet (RFC 826).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arp {
@@ -423,13 +451,18 @@ impl Arp {
     #[must_use]
     #[inline(always)]
     pub const fn is_valid(&self) -> bool {
-        const PACKET: u32 = ETHERNET + 28;
-        const FILLED: u32 = 64;
         let [hardware, protocol, lengths, operation] = self.header;
         let [ethernet, ipv4, both] = Self::KIND;
         let is_kind = hardware == ethernet && protocol == ipv4 && lengths == both;
         let is_operation = operation == Self::REQUEST || operation == Self::REPLY;
         is_kind && is_operation && self.length >= PACKET && self.length <= FILLED
+    }
+
+    /// Whether nothing but zeros stands behind a packet that [`Self::is_valid`] takes.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_filled_with_zeros(&self, packet: &Frame<'_>) -> bool {
+        (PACKET..FILLED).all(|at| at >= self.length || packet.load::<u8>(at) == Some(0))
     }
 }
 

@@ -19,7 +19,7 @@ mod place {
 /// what is for another. `None`: it may.
 #[inline(always)]
 pub(crate) fn judge_source(packet: &Frame<'_>, slot: u32) -> Option<Reason> {
-    let permitted = maps::ethernet_source(slot, false)?;
+    let Some(permitted) = maps::ethernet_source(slot, false) else { return Some(Reason::Internal) };
     if permitted == EthernetSource::ANY {
         return None;
     }
@@ -121,7 +121,8 @@ fn arp(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
             return NEIGHBOUR_SPOOFED;
         }
     }
-    if arp.is_valid() { pass(packet, slot, place, false) } else { UNDECIDED }
+    let is_bare = place != place::LEAVES || arp.is_filled_with_zeros(packet);
+    if arp.is_valid() && is_bare { pass(packet, slot, place, false) } else { UNDECIDED }
 }
 
 /// Neighbour and listener discovery.
@@ -148,7 +149,13 @@ fn ip6(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
         _ => {}
     }
     let direction = if place == place::ENTERS { Direction::Ingress } else { Direction::Egress };
-    if message.is_valid(direction) { pass(packet, slot, place, message.may_be_forwarded()) } else { UNDECIDED }
+    if !message.is_valid(direction) {
+        return UNDECIDED;
+    }
+    if place == place::ENTERS && message.is_of_listener() && !speaks_for_all(slot) {
+        return WITHHELD;
+    }
+    pass(packet, slot, place, message.may_be_forwarded())
 }
 
 /// Whether a pod speaks for itself alone. One without an address yet sends from the unspecified one; what it looks for a
@@ -176,7 +183,14 @@ fn source(packet: &Frame<'_>) -> [u16; 3] {
 #[inline(always)]
 fn is_own(key: &OwnAddressKey, slot: u32) -> bool {
     // SAFETY: not preallocated, so the element is not reused while this program runs; nothing is read of it.
-    unsafe { maps::OWN_ADDRESSES.get(key).is_some() || maps::OWN_ADDRESSES.get(OwnAddressKey::every(slot)).is_some() }
+    unsafe { maps::OWN_ADDRESSES.get(key).is_some() || speaks_for_all(slot) }
+}
+
+/// Whether a pod may speak for every address: it routes.
+#[inline(always)]
+fn speaks_for_all(slot: u32) -> bool {
+    // SAFETY: as above.
+    unsafe { maps::OWN_ADDRESSES.get(OwnAddressKey::every(slot)).is_some() }
 }
 
 /// Whether an IPv6 link-local address, given as its four words in network byte order, is on the interface of the pod in

@@ -21,6 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let arp = Arp::read(&frame);
     assert_eq!(arp.is_some_and(|arp| arp.is_valid()), reference::is_arp(bytes));
+    let is_bare = arp.is_some_and(|arp| arp.is_valid() && arp.is_filled_with_zeros(&frame));
+    assert_eq!(is_bare, reference::is_bare_arp(bytes));
     let ends = arp.map(|arp| [arp.sender, arp.target].map(|address| Ipv4Addr::from(address.octets())));
     assert_eq!(ends, reference::arp_ends(bytes));
     for (headers, header) in [(parse::ipv4(&frame), HEADER4), (parse::ipv6(&frame), HEADER6)] {

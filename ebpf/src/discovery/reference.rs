@@ -15,6 +15,11 @@ pub(super) fn is_arp(frame: &[u8]) -> bool {
     (42..=64).contains(&frame.len()) && (known(1) || known(2))
 }
 
+/// Whether what stands behind an ARP packet is zero.
+pub(super) fn is_bare_arp(frame: &[u8]) -> bool {
+    is_arp(frame) && frame[42..].iter().all(|byte| *byte == 0)
+}
+
 /// The sender of an ARP packet, and whom it is about.
 pub(super) fn arp_ends(frame: &[u8]) -> Option<[Ipv4Addr; 2]> {
     let at = |at: usize| <[u8; 4]>::try_from(frame.get(at..at + 4)?).ok();
@@ -29,6 +34,8 @@ struct Packet<'a> {
     between: &'a [u8],
     first_header: u8,
     message: &'a [u8],
+    /// Bytes behind the packet.
+    behind: usize,
 }
 
 fn packet(frame: &[u8]) -> Option<Packet<'_>> {
@@ -53,12 +60,16 @@ fn packet(frame: &[u8]) -> Option<Packet<'_>> {
         between: payload.get(..skipped)?,
         first_header: header[6],
         message: payload.get(skipped..)?,
+        behind: ip.len() - 40 - length,
     })
 }
 
 impl Packet<'_> {
     fn is_valid(&self, enters: bool) -> bool {
         if self.message.len() < 8 || self.message[1] != 0 || self.source.is_multicast() {
+            return false;
+        }
+        if !enters && (self.behind > 0 || self.has_reserved_bits()) {
             return false;
         }
         let neighbours = self.first_header == 58 && self.hop_limit == 255;
@@ -75,6 +86,14 @@ impl Packet<'_> {
             136 => neighbours && self.is_neighbour_advertisement(),
             137 => neighbours && enters && self.is_redirect(),
             _ => false,
+        }
+    }
+
+    fn has_reserved_bits(&self) -> bool {
+        match self.message[0] {
+            136 => self.message[4] & 0x1f != 0 || self.message[5..8] != [0; 3],
+            143 => self.message[4..6] != [0; 2],
+            _ => self.message[4..8] != [0; 4],
         }
     }
 

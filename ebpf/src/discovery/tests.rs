@@ -139,6 +139,36 @@ fn nothing_else_about_a_valid_message_may_differ() {
 }
 
 #[test]
+fn a_pod_sends_nothing_that_only_those_see_who_look_for_it() {
+    for (name, sent, leaves) in valid_ones() {
+        let mut followed = sent.frame();
+        followed.push(0);
+        let valid = [Ingress, Egress].map(|direction| is_valid(&followed, direction));
+        assert_eq!(valid, [true, false], "{name}, with a byte behind it");
+        if leaves {
+            let mut reserved = sent.clone();
+            reserved.message[if sent.message[0] == 143 { 5 } else { 7 }] |= 1;
+            assert_eq!(reserved.valid(), [true, false], "{name}, with a reserved bit");
+        }
+    }
+}
+
+#[test]
+fn arp_is_followed_by_zeros() {
+    let is_bare =
+        |frame: &[u8]| Arp::read(&Frame::new(frame)).is_some_and(|arp| arp.is_filled_with_zeros(&Frame::new(frame)));
+    let mut padded = arp(1, [10, 0, 0, 1]);
+    assert!(is_bare(&padded));
+    padded.resize(60, 0);
+    assert!(is_bare(&padded));
+    for at in [42, 59] {
+        let mut filled = padded.clone();
+        filled[at] = 1;
+        assert!(!is_bare(&filled), "{at}");
+    }
+}
+
+#[test]
 fn a_sender_without_an_address_tells_no_link_layer_address_and_asks_no_node() {
     let told = Sent::new(NONE, SOLICITED, 135, QUIET, &[&NEIGHBOUR, &option(1)]);
     let asked = Sent::new(NONE, NEIGHBOUR, 135, QUIET, &[&NEIGHBOUR]);
@@ -266,6 +296,8 @@ proptest! {
         }
         let arp = Arp::read(&Frame::new(&bytes));
         prop_assert_eq!(arp.is_some_and(|arp| arp.is_valid()), reference::is_arp(&bytes));
+        let is_bare = arp.is_some_and(|arp| arp.is_valid() && arp.is_filled_with_zeros(&Frame::new(&bytes)));
+        prop_assert_eq!(is_bare, reference::is_bare_arp(&bytes));
         prop_assert_eq!(
             arp.map(|arp| [arp.sender, arp.target].map(|address| std::net::Ipv4Addr::from(address.octets()))),
             reference::arp_ends(&bytes)

@@ -112,7 +112,6 @@ fn discovery_passes_under_deny_all() {
         router_advertisement(ROUTER),
         redirect(ROUTER),
         listener(ROUTER, NODES, 130, QUIET, &[0; 16]),
-        report(SECOND_LINK_LOCAL),
     ];
     for frame in entering {
         assert_eq!(rig.ingress(&frame), Reason::Discovery, "{frame:02x?}");
@@ -160,6 +159,42 @@ fn what_is_not_exactly_discovery_is_judged_as_any_other_packet() {
     for frame in [large, arp(3, V4.pod)] {
         assert_eq!([rig.ingress(&frame), rig.egress(&frame)], [Reason::NotIp; 2], "{frame:02x?}");
     }
+}
+
+#[test]
+fn listeners_reports_enter_no_pod_but_those_that_route() {
+    let group: Ipv6Addr = "ff02::fb".parse().expect("an address");
+    let reports = [
+        report(SECOND_LINK_LOCAL),
+        report(ANYBODY),
+        listener(SECOND_LINK_LOCAL, group, 131, QUIET, &group.octets()),
+        listener(SECOND_LINK_LOCAL, ROUTERS, 132, QUIET, &group.octets()),
+    ];
+    for ingress in [Side::Open, Side::Deny, Side::All, Side::AuditedDeny] {
+        let rig = Rig::new(ingress, Side::Open);
+        assert_eq!(reports.clone().map(|frame| rig.ingress(&frame)), [Reason::DiscoveryWithheld; 4], "{ingress:?}");
+        let query = listener(ROUTER, NODES, 130, QUIET, &[0; 16]);
+        assert_ne!(rig.ingress(&query), Reason::DiscoveryWithheld, "{ingress:?}");
+    }
+    let rig = Rig::with(Identity { routes: true, ..identity() }, Side::Deny, Side::Deny);
+    assert_eq!(reports.map(|frame| rig.ingress(&frame)), [Reason::Discovery; 4]);
+}
+
+#[test]
+fn discovery_carries_nothing_beside_itself_out_of_a_pod() {
+    let rig = Rig::new(Side::Deny, Side::Deny);
+    let with = |mut frame: Vec<u8>, more: &[u8]| {
+        frame.extend(more);
+        frame
+    };
+    for frame in [solicitation(V6.pod, V6.friend), advertisement(V6.pod, V6.friend, V6.pod), report(LINK_LOCAL)] {
+        assert_eq!(rig.egress(&frame), Reason::Discovery);
+        assert_eq!(rig.egress(&with(frame, b"hidden")), Reason::NoRule, "behind the packet");
+    }
+    let reserved = neighbour(V6.pod, solicited(V6.friend), 135, [0, 0, 0, 1], &[&octets(V6.friend)]);
+    assert_eq!(rig.egress(&reserved), Reason::NoRule, "in reserved bits");
+    assert_eq!(rig.egress(&with(arp(1, V4.pod), &[0; 18])), Reason::Discovery);
+    assert_eq!(rig.egress(&with(arp(1, V4.pod), b"hidden")), Reason::NotIp);
 }
 
 #[test]

@@ -255,8 +255,48 @@ fn no_pod_has_the_link_local_address_of_its_gateway_or_neighbour_with_clsact() -
     no_pod_has_anothers_link_local_address("clsact")
 }
 
+fn reports_reach_no_pod(hook: &str) -> Result<()> {
+    let mut pair = Pair::new(&format!("reports-{hook}"), Wiring::Bridge)?;
+    pair.world.write("policies.yaml", &deny_all("shop", "{}"))?;
+    pair.world.run_agent(&["--hook", hook])?;
+    let (client, server) = (&pair.client, &pair.server);
+    let from = link_local(client)?;
+    let report = |to: Ipv6Addr, message: &[&[u8]]| {
+        let payload = [&[58, 0, 5, 2, 0, 0, 1, 0][..], &message.concat()].concat();
+        let mut frame = packet(client, EVERYBODY, (from.into(), to.into()), 58, 1, &payload);
+        frame[20] = 0;
+        frame
+    };
+    let group: Ipv6Addr = "ff02::fb".parse().expect("an address");
+    let sources = PAYLOAD.iter().copied().cycle().take(16 * 8).collect::<Vec<_>>();
+    let record = [&[4, 0, 0, 8], &group.octets()[..], &sources].concat();
+    let frames = [
+        report(LISTENERS, &[&[143, 0, 0, 0, 0, 0, 0, 1], &record]),
+        report(group, &[&[131, 0, 0, 0, 0, 0, 0, 0], &group.octets()]),
+        report(ROUTERS, &[&[132, 0, 0, 0, 0, 0, 0, 0], &group.octets()]),
+    ];
+    let mut at_host = LinkSocket::open(&pair.world.node, &client.gateway().name)?;
+    let (sending, mut arriving) = (link(client)?, link(server)?);
+    assert_eq!(arrive(&sending, &mut arriving, &frames)?, [false; 3], "at another pod");
+    assert_eq!(arrive(&sending, &mut at_host, &frames)?, [true; 3], "at the bridge");
+    for (pod, direction) in [(&pair.server, "ingress"), (&pair.client, "egress")] {
+        assert_eq!(pair.world.denied(pod, direction)?, [].into(), "{direction}");
+    }
+    Ok(())
+}
+
 #[test]
-fn solicitations_and_reports_that_a_bridge_floods_are_no_denials() -> Result<()> {
+fn listeners_reports_reach_the_bridge_and_no_pod_with_tcx() -> Result<()> {
+    reports_reach_no_pod("tcx")
+}
+
+#[test]
+fn listeners_reports_reach_the_bridge_and_no_pod_with_clsact() -> Result<()> {
+    reports_reach_no_pod("clsact")
+}
+
+#[test]
+fn solicitations_that_a_bridge_floods_are_no_denials_and_reports_enter_no_pod() -> Result<()> {
     let mut pair = Pair::started("idle", Wiring::Bridge, &deny_all("shop", "{matchLabels: {app: server}}"))?;
     let from = link_local(&pair.client)?;
     let report = {
@@ -272,7 +312,7 @@ fn solicitations_and_reports_that_a_bridge_floods_are_no_denials() -> Result<()>
         report,
     ];
     let (sending, mut arriving) = (link(&pair.client)?, link(&pair.server)?);
-    assert_eq!(arrive(&sending, &mut arriving, &frames)?, [true; 3]);
+    assert_eq!(arrive(&sending, &mut arriving, &frames)?, [true, true, false]);
     for direction in ["ingress", "egress"] {
         assert_eq!(pair.world.denied(&pair.server, direction)?, [].into(), "{direction}");
     }
