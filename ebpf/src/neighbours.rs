@@ -7,6 +7,7 @@ use crate::discovery::{self, Arp, Message};
 use crate::maps;
 use crate::packet::{ETHERNET, ETHERNET_SOURCE, Frame};
 use crate::parse::{self, ethertype};
+use crate::program;
 
 /// Where a packet is looked at, as it crosses a function call of the BPF machine.
 mod place {
@@ -112,6 +113,9 @@ extern "C" fn podgate_neighbours(context: *mut __sk_buff, slot: u32, place: u32)
 fn arp(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
     let Some(arp) = Arp::read(packet) else { return UNDECIDED };
     if place == place::LEAVES {
+        if program::is_unsummed(packet) {
+            return MALFORMED;
+        }
         let (claimed, otherwise) =
             if arp.is_probe() { (arp.target, WITHHELD) } else { (arp.sender, NEIGHBOUR_SPOOFED) };
         if !is_own(&OwnAddressKey::v4(slot, claimed), slot) {
@@ -135,6 +139,8 @@ fn ip6(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
         return if place == place::LEAVES && follows_extension(packet) { MALFORMED } else { UNDECIDED };
     }
     match place {
+        // ICMPv6's checksum is made by its sender.
+        place::LEAVES if message.kind != Message::NONE.kind && program::is_unsummed(packet) => return MALFORMED,
         place::ENTERS if message.is_of_router() && is_of_pod(packet) => return ROGUE_ROUTER,
         place::LEAVES if !is_truthful(&message, slot) => {
             return match (message.is_of_neighbour(), message.is_duplicate_detection()) {

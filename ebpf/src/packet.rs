@@ -30,6 +30,7 @@ unsafe impl<const N: usize> Wire for [u32; N] where [u32; N]: Default {}
 #[cfg(target_arch = "bpf")]
 mod imp {
     use core::marker::PhantomData;
+    use core::mem::MaybeUninit;
 
     use aya_ebpf::bindings::__sk_buff;
     use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skb_load_bytes, bpf_skb_pull_data};
@@ -111,7 +112,7 @@ mod imp {
         pub fn sum_place(&self, [summed, start, network]: [u32; 3]) -> Option<u32> {
             const CHECKSUM_PARTIAL: u8 = 3;
             let first = summed / 8;
-            let mut window = [0_u64; SUM_WINDOW as usize / size_of::<u64>()];
+            let mut window = MaybeUninit::<[u8; SUM_WINDOW as usize]>::uninit();
             let fields = if maps::MAY_CAST.load() != 0 {
                 // SAFETY: within the kernel's `struct sk_buff`.
                 unsafe { self.cast().add(first as usize) }

@@ -310,6 +310,12 @@ extern "C" fn podgate_sum_place(context: *mut __sk_buff) -> u32 {
 
 const NO_SUM: u32 = u32::MAX;
 
+/// Whether the kernel is yet to write a checksum into a packet.
+#[inline(always)]
+pub(crate) fn is_unsummed(packet: &Packet<'_>) -> bool {
+    podgate_sum_place(packet.context()) != NO_SUM
+}
+
 /// Whether a pod is the router that tells its neighbours something.
 #[inline(always)]
 fn is_rogue(endpoint: &Endpoint<'_>, direction: Direction) -> bool {

@@ -136,3 +136,24 @@ fn nor_over_what_lets_it_into_a_pod() -> Result<()> {
     assert_eq!(world.denied(&server, "ingress")?, [("malformed".to_owned(), 2)].into());
     Ok(())
 }
+
+#[test]
+fn nor_over_what_a_pod_tells_its_neighbours() -> Result<()> {
+    let mut world = World::new("unsummed-arp")?;
+    let (client, server) = (world.pod("shop/client", Wiring::Bridge)?, world.pod("shop/server", Wiring::Bridge)?);
+    world.run_agent(&[])?;
+    let (mac, IpAddr::V4(ip4)) = (client.interface().mac, client.ip4()) else { panic!("by definition") };
+    // ARP (RFC 826): Ethernet and IPv4, a request, the sender, and whom it asks for.
+    let [first, .., last] = ip4.octets();
+    let asked = [&[0; 6][..], &[first, 244, 1, last.wrapping_add(1)]].concat();
+    let parts = [&[0xff; 6][..], &mac, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &mac, &ip4.octets(), &asked];
+    let arp = parts.concat();
+    let (sending, mut arriving) = (link(&client)?, link(&server)?);
+    let is_asked = |frame: &[u8]| frame.len() >= arp.len() && frame[..arp.len()] == arp;
+    sending.send_unsummed(&arp, 20, 8)?;
+    assert_eq!(arriving.catch(STAYS_AWAY, is_asked), None);
+    sending.send(&arp)?;
+    assert!(arriving.catch(ARRIVES, is_asked).is_some());
+    assert_eq!(world.denied(&client, "egress")?, [("malformed".to_owned(), 1)].into());
+    Ok(())
+}
