@@ -213,8 +213,7 @@ fn nobody_is_kept_from_an_address_by_anothers_probe_with_clsact() -> Result<()> 
 /// A pod has addresses of the bridge and of another pod on its interface, and one that is nobody's.
 fn no_pod_has_anothers_link_local_address(hook: &str) -> Result<()> {
     let mut pair = Pair::new(&format!("claims-{hook}"), Wiring::Bridge)?;
-    let (gateway, random, free): (Ipv6Addr, Ipv6Addr, Ipv6Addr) =
-        ("fe80::1".parse().unwrap(), "fe80::abcd".parse().unwrap(), "fe80::7".parse().unwrap());
+    let [gateway, random, free] = [1, 0xabcd, 7].map(|last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last));
     pair.world.node.ip(&[format!("addr add {gateway}/64 dev {} nodad", pair.client.gateway().name)])?;
     let others = [gateway, random, link_local(&pair.server)?];
     pair.server.ip(&[format!("addr add {random}/64 dev eth0 nodad")])?;
