@@ -1,6 +1,8 @@
 //! Two pods on a node, under one kind of enforcement.
 
-use podgate_lab::{Agent, Answer, ForeignLink, Hook, Lab, Manifests, Node, Place, Pod, Result, RunningAgent, Wiring};
+use podgate_lab::{
+    Agent, Answer, ChainPosition, ForeignLink, Hook, Lab, Manifests, Node, Pod, Result, RunningAgent, Wiring,
+};
 
 use crate::load::{self, Load};
 
@@ -119,7 +121,7 @@ impl World {
 
 fn empty_programs(node: &Node, pods: [&Pod; 2]) -> Result<Vec<ForeignLink>> {
     let hooks = pods.into_iter().flat_map(|pod| Hook::ALL.map(|hook| (&pod.host_interface().name, hook)));
-    hooks.map(|(name, hook)| ForeignLink::attach(node, name, hook, Place::First, Answer::Next)).collect()
+    hooks.map(|(name, hook)| ForeignLink::attach(node, name, hook, ChainPosition::First, Answer::Next)).collect()
 }
 
 fn agent(lab: &Lab, node: &Node, manifests: &Manifests) -> Result<RunningAgent> {

@@ -79,7 +79,7 @@ const TAG_BY_PORT: [u64; 7] = [
 
 /// Where in the chain of a TCX hook a program goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ChainPosition {
     /// Before all that are there.
     First,
     /// Behind all that are there.
@@ -97,10 +97,16 @@ impl ForeignLink {
     ///
     /// # Errors
     /// When the kernel is older than 6.6 or there is no such interface.
-    pub fn attach(namespace: &Namespace, interface: &str, hook: Hook, place: Place, answer: Answer) -> Result<Self> {
+    pub fn attach(
+        namespace: &Namespace,
+        interface: &str,
+        hook: Hook,
+        position: ChainPosition,
+        answer: Answer,
+    ) -> Result<Self> {
         let index = Interface::find(namespace, interface)?.index;
         // The kernel looks up the index in the namespace of the caller.
-        let link = namespace.run(|| link(&load(answer)?, index, hook, place));
+        let link = namespace.run(|| link(&load(answer)?, index, hook, position));
         link.map(|link| Self { _link: link }).during(|| format!("attach a TCX program to {interface}"))
     }
 }
@@ -155,7 +161,7 @@ fn load(answer: Answer) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(file) })
 }
 
-fn link(program: &OwnedFd, index: u32, hook: Hook, place: Place) -> io::Result<OwnedFd> {
+fn link(program: &OwnedFd, index: u32, hook: Hook, position: ChainPosition) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct LinkCreate {
         program: c_int,
@@ -171,9 +177,9 @@ fn link(program: &OwnedFd, index: u32, hook: Hook, place: Place) -> io::Result<O
         Hook::Egress => 47,
     };
     // BPF_F_BEFORE, BPF_F_AFTER: relative to all, where nothing else is named.
-    let flags = match place {
-        Place::First => 1 << 3,
-        Place::Last => 1 << 4,
+    let flags = match position {
+        ChainPosition::First => 1 << 3,
+        ChainPosition::Last => 1 << 4,
     };
     let program = program.as_raw_fd();
     let attributes = LinkCreate { program, interface: index, attach_type, flags, relative: 0, expected_revision: 0 };

@@ -60,7 +60,7 @@ pub use chain::{Chain, Started};
 pub use cni::plugins;
 pub use connection::{Connection, End};
 pub use error::{Error, Result};
-pub use foreign::{Answer, ForeignLink, Hook, Place, add_foreign_filter};
+pub use foreign::{Answer, ChainPosition, ForeignLink, Hook, add_foreign_filter};
 pub use http::Response;
 pub use lab::{Lab, kept, remove};
 pub use link::LinkSocket;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use podgate_lab::{Answer, ForeignLink, Hook, Place, Pod, Result, Wiring, add_foreign_filter};
+use podgate_lab::{Answer, ChainPosition, ForeignLink, Hook, Pod, Result, Wiring, add_foreign_filter};
 
 use crate::support::{Questions, World, deny_all, everything};
 
@@ -23,9 +23,10 @@ impl Pair {
         Ok(Self { world, closed, open })
     }
 
-    fn link(&self, place: Place) -> Result<Vec<ForeignLink>> {
-        let attach =
-            |hook| ForeignLink::attach(&self.world.node, &self.closed.host_interface().name, hook, place, Answer::Ok);
+    fn link(&self, position: ChainPosition) -> Result<Vec<ForeignLink>> {
+        let attach = |hook| {
+            ForeignLink::attach(&self.world.node, &self.closed.host_interface().name, hook, position, Answer::Ok)
+        };
         Hook::ALL.into_iter().map(attach).collect()
     }
 
@@ -53,7 +54,7 @@ impl Pair {
 #[test]
 fn a_foreign_tcx_program_that_was_first_before_the_agent_came_hides_nothing() -> Result<()> {
     let mut pair = Pair::new("tcx-first")?;
-    let _links = pair.link(Place::First)?;
+    let _links = pair.link(ChainPosition::First)?;
     pair.assert_open();
     pair.world.run_agent(&["--hook", "tcx"])?;
     pair.assert_enforced();
@@ -64,7 +65,7 @@ fn a_foreign_tcx_program_that_was_first_before_the_agent_came_hides_nothing() ->
 fn a_foreign_tcx_program_added_behind_ours_hides_nothing() -> Result<()> {
     let mut pair = Pair::new("tcx-last")?;
     pair.world.run_agent(&["--hook", "tcx"])?;
-    let _links = pair.link(Place::Last)?;
+    let _links = pair.link(ChainPosition::Last)?;
     pair.assert_enforced();
     Ok(())
 }
@@ -73,7 +74,7 @@ fn a_foreign_tcx_program_added_behind_ours_hides_nothing() -> Result<()> {
 fn a_foreign_tcx_program_put_before_ours_is_overtaken_when_the_agent_starts_again() -> Result<()> {
     let mut pair = Pair::new("tcx-overtaken")?;
     pair.world.run_agent(&["--hook", "tcx"])?;
-    let _links = pair.link(Place::First)?;
+    let _links = pair.link(ChainPosition::First)?;
     // What leaves the closed pod is still judged where it enters the other one; but nobody sees what enters it.
     Questions::new().silent(&pair.open, everything(pair.closed.addresses().both(), 80)).ask();
     let nothing = BTreeMap::new();
@@ -122,7 +123,7 @@ fn programs_of_others_still_run_on_the_packets_that_ours_allows() -> Result<()> 
     let open = pair.open.addresses().both();
     Questions::new().answered(&pair.world.node, everything(open, 80)).ask();
     let interface = &pair.open.host_interface().name;
-    let _link = ForeignLink::attach(&pair.world.node, interface, Hook::Egress, Place::Last, Answer::Shot)?;
+    let _link = ForeignLink::attach(&pair.world.node, interface, Hook::Egress, ChainPosition::Last, Answer::Shot)?;
     Questions::new().silent(&pair.world.node, everything(open, 80)).ask();
     Ok(())
 }

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use podgate_lab::{Answer, Fate, ForeignLink, Hook, Load, Place, Pod, ProxyMode, Result, Transport, UPLINK, Wiring};
+use podgate_lab::{
+    Answer, ChainPosition, Fate, ForeignLink, Hook, Load, Pod, ProxyMode, Result, Transport, UPLINK, Wiring,
+};
 use serde_json::json;
 
 use super::dns;
@@ -66,7 +68,7 @@ fn what_hides_the_exit_hook_opens_no_service() -> Result<()> {
         shop.set(&shop.api())?;
         shop.world.write("policies.yaml", &to_open_backends())?;
         shop.start_agents(arguments)?;
-        let _link = ForeignLink::attach(&shop.world.node, UPLINK, Hook::Egress, Place::First, Answer::Ok)?;
+        let _link = ForeignLink::attach(&shop.world.node, UPLINK, Hook::Egress, ChainPosition::First, Answer::Ok)?;
         let loads = shop.loads(ips(CLUSTER_IPS), PORT, 3);
         let fates: Vec<Fate> = make(&shop.client, &loads)?.concat().iter().map(|attempt| attempt.fate).collect();
         assert_eq!(fates, [fate; 12], "{arguments:?}");

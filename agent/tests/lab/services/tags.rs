@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use podgate_common::Tag;
-use podgate_lab::{Answer, Fate, ForeignLink, Hook, Load, Place, Result, Transport};
+use podgate_lab::{Answer, ChainPosition, Fate, ForeignLink, Hook, Load, Result, Transport};
 
 use super::shop::{CLUSTER_IPS, PORT, Plan, Shop, TARGET, ips, make, to_open_backends};
 use crate::support::deny_all;
@@ -28,7 +28,7 @@ fn loads(shop: &Shop, to: [IpAddr; 2], port: u16) -> Vec<Load> {
 #[test]
 fn a_pod_that_tags_its_packets_itself_gains_and_loses_nothing() -> Result<()> {
     let shop = Shop::started("own-tag", Plan::ROUTED_NFTABLES, &to_open_backends())?;
-    let _link = ForeignLink::attach(&shop.client, "eth0", Hook::Egress, Place::Last, Answer::TagByPort)?;
+    let _link = ForeignLink::attach(&shop.client, "eth0", Hook::Egress, ChainPosition::Last, Answer::TagByPort)?;
     shop.assert_judged(&loads(&shop, ips(CLUSTER_IPS), PORT), &["near-open", "far-open"])
 }
 
@@ -37,7 +37,7 @@ fn a_tag_that_comes_from_outside_makes_nobody_a_pod_or_process_of_the_node() -> 
     let shop = Shop::started("foreign-tag", Plan::ROUTED_NFTABLES, &deny_all("shop", "{}"))?;
     let (outside, to) = (shop.world.lab.outside(), shop.pod("near-closed").addresses().both());
     // The other end of the first node's uplink.
-    let _link = ForeignLink::attach(outside, "node1", Hook::Egress, Place::Last, Answer::TagByPort)?;
+    let _link = ForeignLink::attach(outside, "node1", Hook::Egress, ChainPosition::Last, Answer::TagByPort)?;
     let made = make(outside, &loads(&shop, to, TARGET))?.concat();
     let heard: Vec<_> = made.iter().filter(|attempt| attempt.fate != Fate::Silence).collect();
     assert!(heard.is_empty(), "{heard:?}");
