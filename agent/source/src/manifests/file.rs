@@ -8,7 +8,7 @@ use podgate_policy::model::Direction;
 use super::document::{Found, NoObject, objects};
 use super::open::{self, Unreadable};
 use super::tree::Tree;
-use super::{Place, json, split, yaml};
+use super::{Definition, json, split, yaml};
 use crate::convert::{self, Converted, Issue, Outcome, Strings};
 use crate::object::Object;
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
@@ -68,9 +68,9 @@ pub(super) struct Item {
 }
 
 impl Item {
-    pub(super) fn place(&self, path: &Path) -> Place {
+    pub(super) fn place(&self, path: &Path) -> Definition {
         let Self { document, sound, ref ineffective, .. } = *self;
-        Place { path: path.into(), document, sound, ineffective: ineffective.clone() }
+        Definition { path: path.into(), document, sound, ineffective: ineffective.clone() }
     }
 }
 

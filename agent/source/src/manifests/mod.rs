@@ -48,7 +48,7 @@ pub struct Loaded {
     /// Everything that is wrong, sorted by origin.
     pub problems: Vec<Problem>,
     /// Where each object is written. Namespaces that exist only because objects are in them are not among these.
-    pub places: BTreeMap<ObjectRef, Place>,
+    pub places: BTreeMap<ObjectRef, Definition>,
     /// The line on which the content of each YAML document begins, by file and document; both counted from 1.
     pub lines: BTreeMap<(Arc<Path>, usize), u64>,
     /// What is written beside what the objects hold, for `podgate check`.
@@ -57,7 +57,7 @@ pub struct Loaded {
 
 /// Where an object is written, and what is written there that the object itself does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Definition {
     /// The file.
     pub path: Arc<Path>,
     /// The document in it, counted from 1.
@@ -152,7 +152,7 @@ impl Loaded {
     }
 }
 
-fn written(places: &BTreeMap<ObjectRef, Place>) -> Written {
+fn written(places: &BTreeMap<ObjectRef, Definition>) -> Written {
     let mut written = Written::default();
     for (reference, place) in places {
         match reference {

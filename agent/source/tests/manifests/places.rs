@@ -4,12 +4,12 @@ use std::path::Path;
 
 use podgate_policy::model::{Direction, ObjectKey};
 use podgate_source::ObjectRef;
-use podgate_source::manifests::Place;
+use podgate_source::manifests::Definition;
 
 use crate::{parse, policy};
 
-fn place(document: usize) -> Place {
-    Place { path: Path::new("net.yaml").into(), document, sound: true, ineffective: vec![] }
+fn place(document: usize) -> Definition {
+    Definition { path: Path::new("net.yaml").into(), document, sound: true, ineffective: vec![] }
 }
 
 fn the_policy() -> ObjectRef {
@@ -47,5 +47,5 @@ fn rules_that_policy_types_leaves_out_are_told() {
 #[test]
 fn a_policy_that_stands_in_for_an_invalid_one_is_not_sound() {
     let mut loaded = parse(&policy("{podSelector: {}, ingress: [{ports: [{port: 0}]}]}"));
-    assert_eq!(loaded.places.remove(&the_policy()), Some(Place { sound: false, ..place(1) }));
+    assert_eq!(loaded.places.remove(&the_policy()), Some(Definition { sound: false, ..place(1) }));
 }
