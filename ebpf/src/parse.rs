@@ -69,7 +69,7 @@ impl Headers {
 
 /// What kind of packet the transport header makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TransportKind {
     /// TCP, UDP or SCTP.
     Ports,
     /// ICMP echo request; its identifier stands for both ports.
@@ -89,7 +89,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport {
     /// What kind of packet it is.
-    pub kind: Kind,
+    pub kind: TransportKind,
     /// Source port or echo identifier.
     pub source: NetPort,
     /// Destination port or echo identifier.
@@ -101,7 +101,7 @@ pub struct Transport {
 impl Transport {
     /// A transport header that says nothing.
     pub const PORTLESS: Self =
-        Self { kind: Kind::Portless, source: NetPort::new(0), destination: NetPort::new(0), tcp_flags: 0 };
+        Self { kind: TransportKind::Portless, source: NetPort::new(0), destination: NetPort::new(0), tcp_flags: 0 };
 
     /// The pod's port in the flow that a packet belongs to; of an echo the identifier.
     #[must_use]
@@ -118,8 +118,12 @@ impl Transport {
     #[inline(always)]
     pub const fn remote_port(&self, direction: Direction) -> NetPort {
         match (self.kind, direction) {
-            (Kind::EchoRequest, Direction::Egress) | (Kind::EchoReply, Direction::Ingress) => NetPort::from_network(0),
-            (Kind::EchoRequest, Direction::Ingress) | (Kind::EchoReply, Direction::Egress) => NetPort::from_network(1),
+            (TransportKind::EchoRequest, Direction::Egress) | (TransportKind::EchoReply, Direction::Ingress) => {
+                NetPort::from_network(0)
+            }
+            (TransportKind::EchoRequest, Direction::Ingress) | (TransportKind::EchoReply, Direction::Egress) => {
+                NetPort::from_network(1)
+            }
             (_, Direction::Egress) => self.destination,
             (_, Direction::Ingress) => self.source,
         }
@@ -415,7 +419,7 @@ pub fn read_transport<const L3: u32>(
         protocol::ICMP if header == HEADER4 => 8,
         protocol::ICMPV6 if header == HEADER6 => 8,
         _ => {
-            transport.kind = Kind::Portless;
+            transport.kind = TransportKind::Portless;
             return Ok(());
         }
     };
@@ -510,7 +514,7 @@ extern "C" fn podgate_load_transport(context: *mut aya_ebpf::bindings::__sk_buff
 #[inline(always)]
 fn interpret(bytes: Bytes, headers: &Headers, room: u32, transport: &mut Transport) -> bool {
     let third = u32::from(u16::from_be(bytes.third()));
-    transport.kind = Kind::Ports;
+    transport.kind = TransportKind::Ports;
     transport.source = NetPort::from_network(bytes.first());
     transport.destination = NetPort::from_network(bytes.second());
     match headers.protocol {
@@ -557,7 +561,7 @@ const NO_ECHO: u16 = 2;
 fn interpret_icmp(bytes: Bytes, protocol: u8, transport: &mut Transport) {
     let [icmp_type, _code] = bytes.first().to_ne_bytes();
     transport.kind = if protocol == protocol::ICMP { icmp4_kind(icmp_type) } else { icmp6_kind(icmp_type) };
-    let is_echo = matches!(transport.kind, Kind::EchoRequest | Kind::EchoReply);
+    let is_echo = matches!(transport.kind, TransportKind::EchoRequest | TransportKind::EchoReply);
     let id = NetPort::from_network(if is_echo { bytes.third() } else { NO_ECHO });
     transport.source = id;
     transport.destination = id;
@@ -566,24 +570,24 @@ fn interpret_icmp(bytes: Bytes, protocol: u8, transport: &mut Transport) {
 /// ICMP types: 0 and 8 echo, 3 unreachable (fragmentation needed among it), 11 time exceeded, 12 parameter problem; 5 redirect
 /// (RFC 792) and 9 router advertisement (RFC 1256).
 #[inline(always)]
-const fn icmp4_kind(icmp_type: u8) -> Kind {
+const fn icmp4_kind(icmp_type: u8) -> TransportKind {
     match icmp_type {
-        0 => Kind::EchoReply,
-        8 => Kind::EchoRequest,
-        3 | 11 | 12 => Kind::IcmpError,
-        5 | 9 => Kind::OfRouter,
-        _ => Kind::Portless,
+        0 => TransportKind::EchoReply,
+        8 => TransportKind::EchoRequest,
+        3 | 11 | 12 => TransportKind::IcmpError,
+        5 | 9 => TransportKind::OfRouter,
+        _ => TransportKind::Portless,
     }
 }
 
 /// ICMPv6 types: 1 to 4 errors, 128 and 129 echo. Discovery is told by [`crate::discovery`], before any of this is read.
 #[inline(always)]
-const fn icmp6_kind(icmp_type: u8) -> Kind {
+const fn icmp6_kind(icmp_type: u8) -> TransportKind {
     match icmp_type {
-        1..=4 => Kind::IcmpError,
-        128 => Kind::EchoRequest,
-        129 => Kind::EchoReply,
-        _ => Kind::Portless,
+        1..=4 => TransportKind::IcmpError,
+        128 => TransportKind::EchoRequest,
+        129 => TransportKind::EchoReply,
+        _ => TransportKind::Portless,
     }
 }
 
@@ -651,7 +655,7 @@ pub fn embedded_transport(packet: &Packet<'_>, headers: &Headers) -> Result<Tran
     }
     let [first, second, third, _] = packet.load::<[u16; 4]>(headers.l4).ok_or(Reason::IcmpUnrelated)?;
     let ports = Transport {
-        kind: Kind::Ports,
+        kind: TransportKind::Ports,
         source: NetPort::from_network(first),
         destination: NetPort::from_network(second),
         tcp_flags: 0,
@@ -662,8 +666,8 @@ pub fn embedded_transport(packet: &Packet<'_>, headers: &Headers) -> Result<Tran
     };
     match (headers.protocol, first.to_ne_bytes()[0]) {
         (protocol::TCP | protocol::UDP | protocol::SCTP, _) => Ok(ports),
-        (protocol::ICMP, 8) | (protocol::ICMPV6, 128) => echo(Kind::EchoRequest),
-        (protocol::ICMP, 0) | (protocol::ICMPV6, 129) => echo(Kind::EchoReply),
+        (protocol::ICMP, 8) | (protocol::ICMPV6, 128) => echo(TransportKind::EchoRequest),
+        (protocol::ICMP, 0) | (protocol::ICMPV6, 129) => echo(TransportKind::EchoReply),
         (protocol::ICMP | protocol::ICMPV6, _) => Err(Reason::IcmpUnrelated),
         _ => Ok(Transport::PORTLESS),
     }

@@ -16,7 +16,7 @@ use crate::flow::{self, Scene};
 use crate::maps;
 use crate::neighbours;
 use crate::packet::{self, Frame, Packet};
-use crate::parse::{self, Fragment, Headers, Kind, Transport, ethertype};
+use crate::parse::{self, Fragment, Headers, Transport, TransportKind, ethertype};
 use crate::related;
 use crate::rules::{self, tcp};
 use crate::verdict::{is_audited, is_enforced, is_isolated};
@@ -177,7 +177,7 @@ fn tagged(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
         && parse::ipv4(packet, &mut headers).is_ok()
         && headers.fragment != Fragment::Later
         && parse::read_transport(packet, &headers, parse::HEADER4, &mut transport).is_ok()
-        && transport.kind == Kind::OfRouter;
+        && transport.kind == TransportKind::OfRouter;
     if is_of_router && is_rogue(endpoint, endpoint.direction) { Reason::RogueRouter } else { Reason::Vlan }
 }
 
@@ -261,8 +261,8 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
         return Err(NoScene::Fate(Reason::Malformed));
     }
     match ports.kind {
-        Kind::IcmpError => return Err(NoScene::IcmpError),
-        Kind::OfRouter if is_rogue(endpoint, direction) => return Err(NoScene::Fate(Reason::RogueRouter)),
+        TransportKind::IcmpError => return Err(NoScene::IcmpError),
+        TransportKind::OfRouter if is_rogue(endpoint, direction) => return Err(NoScene::Fate(Reason::RogueRouter)),
         _ => {}
     }
     let (source, destination) = F::ends(packet)?;
@@ -290,7 +290,7 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
             Direction::Ingress => endpoint.origin.near(),
             Direction::Egress => 0,
         });
-        (&raw mut (*scene).opens_flow).write(ports.kind != Kind::EchoReply);
+        (&raw mut (*scene).opens_flow).write(ports.kind != TransportKind::EchoReply);
         (&raw mut (*scene).at_exit).write(place == place::EXIT);
     }
     Ok(())
@@ -335,7 +335,7 @@ pub(crate) fn is_spoofed<F: Family>(endpoint: &Endpoint<'_>, source: F, is_dhcp:
 
 /// The ports and flags of a packet, known from itself or from the first fragment.
 struct Ports {
-    kind: Kind,
+    kind: TransportKind,
     protocol: u8,
     tcp_flags: u8,
     local: NetPort,
@@ -343,8 +343,13 @@ struct Ports {
 }
 
 impl Ports {
-    const NONE: Self =
-        Self { kind: Kind::Portless, protocol: 0, tcp_flags: 0, local: NetPort::new(0), remote: NetPort::new(0) };
+    const NONE: Self = Self {
+        kind: TransportKind::Portless,
+        protocol: 0,
+        tcp_flags: 0,
+        local: NetPort::new(0),
+        remote: NetPort::new(0),
+    };
 
     /// What a DHCP client sends (RFC 2131, section 4.1).
     #[inline(always)]
@@ -415,7 +420,7 @@ impl FirstFragment {
         if self.0 & Self::PRESENT == 0 {
             return Err(Reason::FragmentBeforeFirst);
         }
-        ports.kind = Kind::Ports;
+        ports.kind = TransportKind::Ports;
         ports.protocol = self.protocol();
         ports.tcp_flags = tcp::ACK;
         ports.local = self.local();

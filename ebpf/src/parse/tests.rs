@@ -196,7 +196,8 @@ fn redirects_and_router_advertisements_are_of_routers_behind_options_and_in_firs
             let packet = Frame::new(&frame);
             transport(&packet, &headers4(&packet)?, HEADER4).map(|transport| transport.kind)
         };
-        let of_routers: Vec<u8> = (0..=u8::MAX).filter(|&icmp_type| kind(icmp_type) == Ok(Kind::OfRouter)).collect();
+        let of_routers: Vec<u8> =
+            (0..=u8::MAX).filter(|&icmp_type| kind(icmp_type) == Ok(TransportKind::OfRouter)).collect();
         assert_eq!(of_routers, [5, 9]);
     }
 }
