@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::flows::{End, Flow, Kind};
+use crate::flows::{End, EndKind, Flow};
 use crate::status::{DropStatus, EndStatus};
 
 /// How many drops are kept.
@@ -50,9 +50,9 @@ fn status(flow: &Flow) -> DropStatus {
 
 fn end(end: &End) -> EndStatus {
     let name = end.name.as_ref().map(|name| match end.kind {
-        Kind::Node => format!("node {name}"),
-        Kind::Service => format!("service {name}"),
-        Kind::Pod | Kind::Other => name.clone(),
+        EndKind::Node => format!("node {name}"),
+        EndKind::Service => format!("service {name}"),
+        EndKind::Pod | EndKind::Other => name.clone(),
     });
     EndStatus { address: end.address, port: end.port, name }
 }
@@ -98,8 +98,8 @@ mod tests {
             reason: "no_rule".to_owned(),
             direction: "ingress".to_owned(),
             pod: Some("shop/api".to_owned()),
-            source: end("192.0.2.1", 40_000, Kind::Node, "node-b"),
-            destination: end("10.0.0.2", 80, Kind::Pod, "shop/api"),
+            source: end("192.0.2.1", 40_000, EndKind::Node, "node-b"),
+            destination: end("10.0.0.2", 80, EndKind::Pod, "shop/api"),
             protocol: "TCP".to_owned(),
             detail: "SYN".to_owned(),
             length,

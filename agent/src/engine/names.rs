@@ -8,7 +8,7 @@ use std::sync::Arc;
 use podgate_policy::model::{ObjectKey, Phase, Pod};
 use podgate_policy::services::{Node, Service, ServiceForm};
 
-use crate::flows::Kind;
+use crate::flows::EndKind;
 
 /// Names of pods, Services and nodes by address. A node is also known by its pods on the host's network, which have its
 /// addresses.
@@ -87,11 +87,11 @@ impl Names {
     }
 
     /// Who has an address: the pod or Service as namespace/name, or the node.
-    pub(super) fn find(&self, address: IpAddr) -> Option<(Kind, String)> {
-        let pod = self.pods.get(&address).map(|pod| (Kind::Pod, pod.to_string()));
-        let service = || Some((Kind::Service, self.services.get(&address)?.first()?.to_string()));
+    pub(super) fn find(&self, address: IpAddr) -> Option<(EndKind, String)> {
+        let pod = self.pods.get(&address).map(|pod| (EndKind::Pod, pod.to_string()));
+        let service = || Some((EndKind::Service, self.services.get(&address)?.first()?.to_string()));
         let by_its_pods = || self.hosted.get(&address)?.values().next();
-        let node = || Some((Kind::Node, self.nodes.get(&address).or_else(by_its_pods)?.to_string()));
+        let node = || Some((EndKind::Node, self.nodes.get(&address).or_else(by_its_pods)?.to_string()));
         pod.or_else(service).or_else(node)
     }
 }
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    fn find(names: &Names, address: &str) -> Option<(Kind, String)> {
+    fn find(names: &Names, address: &str) -> Option<(EndKind, String)> {
         names.find(address.parse().unwrap())
     }
 
@@ -135,7 +135,7 @@ mod tests {
         names.set_pod(None, Some(&old));
         names.set_pod(None, Some(&new));
         names.set_pod(Some(&old), None);
-        assert_eq!(find(&names, "10.0.0.1"), Some((Kind::Pod, "shop/new".to_owned())));
+        assert_eq!(find(&names, "10.0.0.1"), Some((EndKind::Pod, "shop/new".to_owned())));
         names.set_pod(Some(&new), None);
         assert_eq!(find(&names, "10.0.0.1"), None);
     }
@@ -145,9 +145,9 @@ mod tests {
         let mut names = Names::default();
         let services = ["web", "api"].map(|name| service(name, &["10.96.0.1"]));
         services.iter().for_each(|service| names.set_service(None, Some(service)));
-        assert_eq!(find(&names, "10.96.0.1"), Some((Kind::Service, "shop/api".to_owned())));
+        assert_eq!(find(&names, "10.96.0.1"), Some((EndKind::Service, "shop/api".to_owned())));
         names.set_service(Some(&services[1]), None);
-        assert_eq!(find(&names, "10.96.0.1"), Some((Kind::Service, "shop/web".to_owned())));
+        assert_eq!(find(&names, "10.96.0.1"), Some((EndKind::Service, "shop/web".to_owned())));
         names.set_service(Some(&services[0]), Some(&service("web", &[])));
         assert_eq!(find(&names, "10.96.0.1"), None);
     }
@@ -172,7 +172,7 @@ mod tests {
         names.set_node(&"node-a".into(), Some(&node("192.0.2.1")));
         names.set_node(&"node-a".into(), Some(&node("192.0.2.2")));
         assert_eq!(find(&names, "192.0.2.1"), None);
-        assert_eq!(find(&names, "192.0.2.2"), Some((Kind::Node, "node-a".to_owned())));
+        assert_eq!(find(&names, "192.0.2.2"), Some((EndKind::Node, "node-a".to_owned())));
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         names.set_pod(None, Some(&hosted("proxy")));
         names.set_pod(None, Some(&hosted("agent")));
         names.set_pod(Some(&hosted("agent")), None);
-        assert_eq!(find(&names, "192.0.2.3"), Some((Kind::Node, "node-b".to_owned())));
+        assert_eq!(find(&names, "192.0.2.3"), Some((EndKind::Node, "node-b".to_owned())));
         names.set_pod(Some(&hosted("proxy")), None);
         assert_eq!(find(&names, "192.0.2.3"), None);
     }

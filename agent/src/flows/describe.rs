@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use podgate_common::{FlowEvent, Reason, protocol};
 
-use super::{End, Flow, Kind, Rule};
+use super::{End, EndKind, Flow, Rule};
 
 /// What the agent knows of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +23,11 @@ pub(crate) struct Facts {
 }
 
 /// What an event tells; `name` finds who has an address.
-pub(crate) fn describe(event: &FlowEvent, facts: Facts, name: impl Fn(IpAddr) -> Option<(Kind, String)>) -> Flow {
+pub(crate) fn describe(event: &FlowEvent, facts: Facts, name: impl Fn(IpAddr) -> Option<(EndKind, String)>) -> Flow {
     let has_ports = matches!(event.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
     let end = |octets: [u8; 16], port: u16| {
         let address = address(octets, event.family);
-        let (kind, name) = address.and_then(&name).map_or((Kind::Other, None), |(kind, name)| (kind, Some(name)));
+        let (kind, name) = address.and_then(&name).map_or((EndKind::Other, None), |(kind, name)| (kind, Some(name)));
         End { address, port: has_ports.then_some(port), kind, name }
     };
     let reason = Reason::from_code(event.reason);
@@ -126,7 +126,7 @@ pub(super) mod tests {
             rule: None,
         };
         let names = |address: IpAddr| match address.to_string().as_str() {
-            "10.0.0.1" => Some((Kind::Pod, "shop/web".to_owned())),
+            "10.0.0.1" => Some((EndKind::Pod, "shop/web".to_owned())),
             _ => None,
         };
         describe(event, facts, names)
@@ -178,7 +178,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_not_ip_has_no_addresses() {
         let flow = described(&FlowEvent { family: 0, protocol: 0, reason: Reason::NotIp as u8, ..event() });
-        let nobody = End { address: None, port: None, kind: Kind::Other, name: None };
+        let nobody = End { address: None, port: None, kind: EndKind::Other, name: None };
         assert_eq!((flow.source, flow.protocol), (nobody, String::new()));
     }
 }

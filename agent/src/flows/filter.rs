@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Flow, Kind, Line};
+use super::{EndKind, Flow, Line};
 
 /// What a flow must be like. What was lost is always told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ impl Filter {
 
     fn takes_pod(&self, flow: &Flow) -> bool {
         let Some(wanted) = &self.pod else { return true };
-        let ends = [&flow.source, &flow.destination].into_iter().filter(|end| end.kind == Kind::Pod);
+        let ends = [&flow.source, &flow.destination].into_iter().filter(|end| end.kind == EndKind::Pod);
         ends.map(|end| &end.name).chain([&flow.pod]).any(|name| name.as_ref() == Some(wanted))
     }
 }

@@ -69,7 +69,7 @@ pub(crate) struct End {
     /// Its port, for protocols with ports.
     pub(crate) port: Option<u16>,
     /// Who has this address.
-    pub(crate) kind: Kind,
+    pub(crate) kind: EndKind,
     /// The pod or Service as namespace/name, or the node.
     pub(crate) name: Option<String>,
 }
@@ -77,7 +77,7 @@ pub(crate) struct End {
 /// Who has an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(crate) enum EndKind {
     /// A pod.
     Pod,
     /// A Service.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use super::{End, Flow, Kind, Line, Lost, Rule};
+use super::{End, EndKind, Flow, Line, Lost, Rule};
 
 /// A line as text, without its end. `with_node`: the node is told.
 pub(crate) fn render(line: &Line, with_node: bool) -> String {
@@ -34,7 +34,7 @@ fn render_flow(flow: &Flow) -> String {
 }
 
 fn is_at_an_end(flow: &Flow, pod: &str) -> bool {
-    [&flow.source, &flow.destination].iter().any(|end| end.kind == Kind::Pod && end.name.as_deref() == Some(pod))
+    [&flow.source, &flow.destination].iter().any(|end| end.kind == EndKind::Pod && end.name.as_deref() == Some(pod))
 }
 
 fn protocol(flow: &Flow) -> String {
@@ -58,10 +58,10 @@ fn end(end: &End) -> String {
         None => address.to_string(),
     };
     match (end.kind, &end.name) {
-        (Kind::Pod, Some(name)) => format!("{name} ({socket})"),
-        (Kind::Service, Some(name)) => format!("service {name} ({socket})"),
-        (Kind::Node, Some(name)) => format!("node {name} ({socket})"),
-        (Kind::Other, _) | (_, None) => socket,
+        (EndKind::Pod, Some(name)) => format!("{name} ({socket})"),
+        (EndKind::Service, Some(name)) => format!("service {name} ({socket})"),
+        (EndKind::Node, Some(name)) => format!("node {name} ({socket})"),
+        (EndKind::Other, _) | (_, None) => socket,
     }
 }
 
