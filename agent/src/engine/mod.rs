@@ -9,6 +9,7 @@
 //! [`State`] decides and is tested without a kernel; [`run`] waits, executes and tells the servers. Plans are made on a thread
 //! beside it.
 
+mod accounting;
 mod anomalies;
 mod at_source;
 mod attribution;
@@ -30,7 +31,6 @@ mod names;
 mod neighbours;
 mod planning;
 mod readiness;
-mod reckon;
 mod report;
 mod setup;
 mod shell;

@@ -14,6 +14,7 @@ use podgate_source::{Source, Update};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+use super::accounting;
 use super::command::{Command, Outcome};
 use super::drops::Drops;
 use super::events::{Losses, boot};
@@ -21,7 +22,6 @@ use super::handed::Standing;
 use super::handle::{Pulse, Request};
 use super::memory::Memory;
 use super::planning::Beside;
-use super::reckon;
 use super::report::{Count, Reading};
 use super::state::State;
 use super::upkeep::Check;
@@ -193,12 +193,12 @@ impl Engine {
             }
             log(&command, &outcome);
             if self.state.attribution.is_wanted() {
-                warn(reckon::after(&mut self.state, &self.datapath, &command, &outcome));
+                warn(accounting::after(&mut self.state, &self.datapath, &command, &outcome));
             }
             self.state.report(command, outcome, Instant::now());
         };
         if self.state.take_reattribute() && self.state.attribution.is_wanted() {
-            warn(reckon::reattribute(&mut self.state, &self.datapath));
+            warn(accounting::reattribute(&mut self.state, &self.datapath));
         }
         if self.state.is_up_to_date()
             && let Some(changed) = self.changed.take()
@@ -314,7 +314,7 @@ impl Engine {
     fn read(&mut self) -> Result<Reading, Error> {
         let counters = self.datapath.counters()?;
         if self.state.attribution.is_wanted() {
-            reckon::see_all(&mut self.state, &self.datapath, &counters)?;
+            accounting::see_all(&mut self.state, &self.datapath, &counters)?;
         }
         let counted = counters.into_iter().filter(|(_, counter)| counter.packets > 0);
         let counts = counted.map(|(key, counter)| Count { key, counter }).collect();
