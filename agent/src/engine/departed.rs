@@ -60,7 +60,7 @@ impl State {
 
     fn depart(&mut self, pod: &Pod) -> Change {
         self.departed.0.insert(PodId::of(pod));
-        self.lent_to_nobody(&pod.key);
+        self.end_lease(&pod.key);
         Change::Apply(Object::Pod(Arc::new(Pod { addresses: Vec::new(), terminating: true, ..pod.clone() })))
     }
 
@@ -69,7 +69,7 @@ impl State {
         let id = PodId::of(pod);
         let key = ObjectKey::new(&*pod.key.namespace, format!("{} (uid {})", pod.key.name, pod.uid));
         let renamed = Pod { key: key.clone(), addresses: Vec::new(), terminating: true, ..pod.clone() };
-        self.lent_to_nobody(&pod.key);
+        self.end_lease(&pod.key);
         self.departed.0.remove(&id);
         self.departed.0.insert(PodId::of(&renamed));
         self.bindings.rename(&id, &key);

@@ -25,7 +25,7 @@ mod guards;
 mod handed;
 mod handle;
 mod held;
-mod lent;
+mod leases;
 mod memory;
 mod names;
 mod neighbours;

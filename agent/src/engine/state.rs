@@ -23,7 +23,7 @@ use super::deferral::{Deferral, served_by_host};
 use super::departed::Departed;
 use super::endpoints::{Endpoints, Stage};
 use super::guards::Guards;
-use super::lent::Lent;
+use super::leases::Leases;
 use super::memory::Interface;
 use super::names::Names;
 use super::neighbours::Neighbours;
@@ -80,7 +80,7 @@ pub(crate) struct State {
     apply_backoff: Backoff,
     upkeep: Upkeep,
     pub(super) windows: Windows,
-    pub(super) lent: Lent,
+    pub(super) leases: Leases,
     pub(super) departed: Departed,
     pub(super) errors: u64,
     pub(super) apply_error: Option<String>,
@@ -135,7 +135,7 @@ impl State {
             apply_backoff: Backoff::default(),
             upkeep: Upkeep::default(),
             windows: Windows::default(),
-            lent: Lent::default(),
+            leases: Leases::default(),
             departed: Departed::default(),
             errors: 0,
             apply_error: None,
@@ -150,7 +150,7 @@ impl State {
     pub(crate) fn take_update(&mut self, update: Update) {
         for change in update {
             let change = match self.as_lived(change) {
-                Change::Apply(Object::Pod(pod)) => Change::Apply(Object::Pod(self.with_lent(pod))),
+                Change::Apply(Object::Pod(pod)) => Change::Apply(Object::Pod(self.with_lease(pod))),
                 change => change,
             };
             self.take_change(change);
@@ -372,7 +372,7 @@ impl State {
             match decision {
                 Decision::Bind(binding) | Decision::Update(binding) => {
                     self.leave(binding.ifindex, Some(&binding.pod));
-                    self.lend(&binding);
+                    self.lease(&binding);
                     self.endpoints.bind(binding);
                 }
                 Decision::Isolate(unclaimed) => {
@@ -380,7 +380,7 @@ impl State {
                     self.endpoints.bind(unclaimed);
                 }
                 Decision::Unbind { ifindex, pod } => {
-                    self.take_back(&pod.key);
+                    self.revoke_lease(&pod.key);
                     self.lose_addresses(&pod.key);
                     self.unbind(ifindex);
                 }
@@ -393,7 +393,7 @@ impl State {
     fn leave(&mut self, ifindex: u32, pod: Option<&PodId>) {
         let former = self.endpoints.at(ifindex).and_then(|endpoint| endpoint.tenant.pod());
         if let Some(former) = former.filter(|former| Some(*former) != pod).cloned() {
-            self.take_back(&former.key);
+            self.revoke_lease(&former.key);
         }
     }
 

@@ -12,11 +12,11 @@ use super::state::State;
 
 /// The pods that have addresses by CNI alone.
 #[derive(Debug, Default)]
-pub(super) struct Lent(BTreeSet<ObjectKey>);
+pub(super) struct Leases(BTreeSet<ObjectKey>);
 
 impl State {
-    /// Lends a pod that is bound the addresses of its binding, if its status has none.
-    pub(super) fn lend(&mut self, binding: &Binding) {
+    /// Gives a pod that is bound the addresses of its binding, if its status has none.
+    pub(super) fn lease(&mut self, binding: &Binding) {
         let key = &binding.pod.key;
         if self.departed.contains(&binding.pod) {
             return;
@@ -26,18 +26,18 @@ impl State {
         else {
             return;
         };
-        self.lent.0.insert(key.clone());
+        self.leases.0.insert(key.clone());
         self.take_change(Change::Apply(Object::Pod(pod)));
     }
 
-    /// Notes that what a pod was lent is taken back elsewhere.
-    pub(super) fn lent_to_nobody(&mut self, key: &ObjectKey) {
-        self.lent.0.remove(key);
+    /// Notes that a lease has ended elsewhere.
+    pub(super) fn end_lease(&mut self, key: &ObjectKey) {
+        self.leases.0.remove(key);
     }
 
-    /// Takes back what a pod was lent: whoever has the address next is another.
-    pub(super) fn take_back(&mut self, key: &ObjectKey) {
-        if !self.lent.0.remove(key) {
+    /// Takes a leased address back: whoever has the address next is another.
+    pub(super) fn revoke_lease(&mut self, key: &ObjectKey) {
+        if !self.leases.0.remove(key) {
             return;
         }
         if let Some(pod) = self.cluster.pods.get(key) {
@@ -46,14 +46,14 @@ impl State {
         }
     }
 
-    /// A pod as its source has it, or with what it is lent if that has no addresses.
-    pub(super) fn with_lent(&mut self, pod: Arc<Pod>) -> Arc<Pod> {
-        let lent = self.lent.0.contains(&pod.key);
+    /// A pod as its source has it, or with its leased addresses if that has none.
+    pub(super) fn with_lease(&mut self, pod: Arc<Pod>) -> Arc<Pod> {
+        let lent = self.leases.0.contains(&pod.key);
         let bound = || self.bindings.bound().values().find(|binding| binding.pod.key == pod.key);
         match bound().filter(|binding| lent && pod.addresses.is_empty() && binding.pod.uid == pod.uid) {
             Some(binding) => with_addresses(&pod, binding),
             None => {
-                self.lent.0.remove(&pod.key);
+                self.leases.0.remove(&pod.key);
                 pod
             }
         }
