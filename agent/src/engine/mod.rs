@@ -20,6 +20,7 @@ mod deferral;
 mod departed;
 mod drops;
 mod endpoints;
+mod enforcement_delays;
 mod events;
 mod guards;
 mod handed;
@@ -43,7 +44,6 @@ pub(crate) mod testing;
 mod tests;
 mod upkeep;
 mod waiters;
-mod windows;
 
 pub(crate) use anomalies::KINDS as ANOMALY_KINDS;
 pub(crate) use at_source::ServiceRoom;

@@ -261,7 +261,7 @@ impl State {
     }
 
     fn window(&self) -> WindowStatus {
-        let (interfaces, longest) = self.windows.summary();
+        let (interfaces, longest) = self.enforcement_delays.summary();
         WindowStatus { interfaces, longest_seconds: longest.as_secs_f64() }
     }
 

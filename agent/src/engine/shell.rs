@@ -209,7 +209,11 @@ impl Engine {
         if let Some(Err(error)) = kept {
             tracing::warn!(%error, "cannot keep for the next agent which interfaces are enforced");
         }
-        self.state.windows.take().iter().for_each(|window| inputs.durations.window.observe(window.as_secs_f64()));
+        self.state
+            .enforcement_delays
+            .take()
+            .iter()
+            .for_each(|window| inputs.durations.window.observe(window.as_secs_f64()));
         self.waiters.settle(Instant::now(), |ifindex| self.state.standing(ifindex));
         more
     }

@@ -22,6 +22,7 @@ use super::command::{Command, Outcome};
 use super::deferral::{Deferral, served_by_host};
 use super::departed::Departed;
 use super::endpoints::{Endpoints, Stage};
+use super::enforcement_delays::EnforcementDelays;
 use super::guards::Guards;
 use super::leases::Leases;
 use super::memory::Interface;
@@ -31,7 +32,6 @@ use super::planning::{Made, Planning, Work};
 use super::setup::{Config, Left, Room, Services};
 use super::tags::Tags;
 use super::upkeep::{Check, Upkeep};
-use super::windows::Windows;
 use crate::status::RepairStatus;
 
 /// So many operations of a plan are applied at once: some milliseconds' worth.
@@ -79,7 +79,7 @@ pub(crate) struct State {
     reown: bool,
     apply_backoff: Backoff,
     upkeep: Upkeep,
-    pub(super) windows: Windows,
+    pub(super) enforcement_delays: EnforcementDelays,
     pub(super) leases: Leases,
     pub(super) departed: Departed,
     pub(super) errors: u64,
@@ -134,7 +134,7 @@ impl State {
             reown: false,
             apply_backoff: Backoff::default(),
             upkeep: Upkeep::default(),
-            windows: Windows::default(),
+            enforcement_delays: EnforcementDelays::default(),
             leases: Leases::default(),
             departed: Departed::default(),
             errors: 0,
@@ -181,7 +181,7 @@ impl State {
     pub(crate) fn next(&mut self, now: Instant) -> Option<Command> {
         let view = self.view.as_ref()?;
         if self.rebind {
-            self.windows.look(view, now);
+            self.enforcement_delays.look(view, now);
         }
         if !self.synced {
             return self.next_before_sync(now);
@@ -245,7 +245,7 @@ impl State {
             (Command::Confine { ifindex }, Outcome::Done) => {
                 self.endpoints.confined(ifindex);
                 self.guards.taken(ifindex);
-                self.windows.enforced(ifindex, now);
+                self.enforcement_delays.enforced(ifindex, now);
             }
             (Command::Confine { ifindex }, Outcome::Failed { error, .. }) => {
                 self.endpoints.not_confined(ifindex, error, now);
@@ -589,7 +589,7 @@ impl State {
             endpoint.stage = Stage::Attached;
             endpoint.succeed();
             self.guards.taken(endpoint.tenant.ifindex);
-            self.windows.enforced(endpoint.tenant.ifindex, now);
+            self.enforcement_delays.enforced(endpoint.tenant.ifindex, now);
         }
     }
 

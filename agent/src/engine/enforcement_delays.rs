@@ -7,7 +7,7 @@ use podgate_datapath::netlink::HostView;
 
 /// The times between an interface's appearance and its enforcement.
 #[derive(Debug, Default)]
-pub(super) struct Windows {
+pub(super) struct EnforcementDelays {
     /// When each interface appeared; `None`: it was there before, or is measured already.
     appeared: Option<BTreeMap<u32, Option<Instant>>>,
     measured: Vec<Duration>,
@@ -15,7 +15,7 @@ pub(super) struct Windows {
     longest: Duration,
 }
 
-impl Windows {
+impl EnforcementDelays {
     /// Notes which interfaces are there. Of those that are there at first it is not known since when.
     pub(super) fn look(&mut self, view: &HostView, now: Instant) {
         let former = self.appeared.take();
@@ -57,7 +57,7 @@ mod tests {
     fn the_time_from_appearance_to_enforcement_is_measured_once() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut windows = Windows::default();
+        let mut windows = EnforcementDelays::default();
         windows.look(&host(&[(10, "10.0.0.1")]), at(0));
         windows.look(&host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]), at(5));
         windows.look(&host(&[(10, "10.0.0.1"), (11, "10.0.0.2"), (12, "10.0.0.3")]), at(7));
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn an_interface_that_goes_and_comes_back_is_measured_again() {
         let now = Instant::now();
-        let mut windows = Windows::default();
+        let mut windows = EnforcementDelays::default();
         windows.look(&host(&[(10, "10.0.0.1")]), now);
         windows.look(&host(&[]), now);
         windows.look(&host(&[(10, "10.0.0.1")]), now);
