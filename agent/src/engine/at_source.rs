@@ -11,10 +11,10 @@ use podgate_policy::cluster::Cluster;
 use podgate_policy::model::ObjectKey;
 use podgate_policy::services::{EndpointSlice, Frontend, Leads, ends};
 
-use super::held::{self, Held};
+use super::reconciled::{self, Reconciled};
 
 /// What changes: `None` for a frontend that is none any more.
-pub(super) type LeadChanges = held::Changes<Frontend, Lead>;
+pub(super) type LeadChanges = reconciled::Changes<Frontend, Lead>;
 
 /// How much of one family there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) struct AtSource {
     services: BTreeSet<ObjectKey>,
     /// Namespaces with pods that may be backends of Services without EndpointSlices.
     namespaces: BTreeSet<Arc<str>>,
-    held: Held<Frontend, Lead>,
+    reconciled: Reconciled<Frontend, Lead>,
     /// The addresses that the host serves itself.
     own: BTreeSet<IpAddr>,
     /// Addresses of frontends of which nobody can say here where they lead: several Services have the same port of them, or
@@ -77,7 +77,7 @@ impl AtSource {
             leads: Leads::default(),
             services: BTreeSet::new(),
             namespaces: BTreeSet::new(),
-            held: Held::default(),
+            reconciled: Reconciled::default(),
             own: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             pods_differ: false,
@@ -127,7 +127,7 @@ impl AtSource {
         doubtful.extend(self.leads.iter().map(|(frontend, _)| frontend.address).filter(|address| is_pods(*address)));
         let former = (std::mem::take(&mut self.short), std::mem::replace(&mut self.doubtful, doubtful));
         let wanted = self.fitting();
-        self.held.want(&wanted);
+        self.reconciled.want(&wanted);
         former.0 != self.short || former.1 != self.doubtful
     }
 
@@ -167,27 +167,27 @@ impl AtSource {
 
     /// What to change now.
     pub(super) fn next(&self, now: Instant) -> Option<LeadChanges> {
-        self.held.next(now)
+        self.reconciled.next(now)
     }
 
     /// Notes that the changes that [`Self::next`] told were made.
     pub(super) fn done(&mut self, changes: LeadChanges) {
-        self.held.done(changes);
+        self.reconciled.done(changes);
     }
 
     /// Notes that they could not be made, or not all.
     pub(super) fn failed(&mut self, now: Instant) {
-        self.held.failed(now);
+        self.reconciled.failed(now);
     }
 
     /// When to try again.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.held.deadline(now)
+        self.reconciled.deadline(now)
     }
 
     /// How many frontends the kernel judges by their backends.
     pub(super) fn judged(&self) -> usize {
-        self.held.values().filter(|lead| **lead != Lead::Unknown).count()
+        self.reconciled.values().filter(|lead| **lead != Lead::Unknown).count()
     }
 
     /// The frontends to which egress is denied, in order.

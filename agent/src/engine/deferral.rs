@@ -7,24 +7,24 @@ use std::time::Instant;
 use podgate_datapath::netlink::HostView;
 use podgate_datapath::{Deferring, ServiceEgress};
 
-use super::held::{self, Held};
+use super::reconciled::{self, Reconciled};
 
 /// What changes: `None` for an address that defers no longer.
-pub(super) type Changes = held::Changes<IpAddr, Deferring>;
+pub(super) type Changes = reconciled::Changes<IpAddr, Deferring>;
 
 /// The addresses that the kernel has, and what is to change about them.
 #[derive(Debug)]
 pub(super) struct Deferral {
     /// Addresses that there is room for, per family.
     room: usize,
-    held: Held<IpAddr, Deferring>,
+    reconciled: Reconciled<IpAddr, Deferring>,
     left_out: usize,
 }
 
 impl Deferral {
     /// No addresses; `room`: how many there may be of each family.
     pub(super) fn new(room: usize) -> Self {
-        Self { room, held: Held::default(), left_out: 0 }
+        Self { room, reconciled: Reconciled::default(), left_out: 0 }
     }
 
     /// Takes in which addresses there are. What there is no room for is judged where it leaves the pod, as any other
@@ -37,32 +37,32 @@ impl Deferral {
         let before = all.len();
         let wanted = fitting(all, self.room);
         self.left_out = before - wanted.len();
-        self.held.want(&wanted);
+        self.reconciled.want(&wanted);
     }
 
     /// What to change now.
     pub(super) fn next(&self, now: Instant) -> Option<Changes> {
-        self.held.next(now)
+        self.reconciled.next(now)
     }
 
     /// Notes that the changes that [`Self::next`] told were made.
     pub(super) fn done(&mut self, changes: Changes) {
-        self.held.done(changes);
+        self.reconciled.done(changes);
     }
 
     /// Notes that they could not be made.
     pub(super) fn failed(&mut self, now: Instant) {
-        self.held.failed(now);
+        self.reconciled.failed(now);
     }
 
     /// When to try again.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.held.deadline(now)
+        self.reconciled.deadline(now)
     }
 
     /// How many addresses of Services, and of the host, the kernel has.
     pub(super) fn counts(&self) -> (usize, usize) {
-        let count = |of: fn(&Deferring) -> bool| self.held.values().filter(|deferring| of(deferring)).count();
+        let count = |of: fn(&Deferring) -> bool| self.reconciled.values().filter(|deferring| of(deferring)).count();
         (count(|deferring| deferring.service.is_some()), count(|deferring| deferring.host))
     }
 

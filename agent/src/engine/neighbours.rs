@@ -8,19 +8,19 @@ use podgate_datapath::{FormerSlot, OnLink, OnLinks};
 
 use super::claims::Claims;
 use super::endpoints::Endpoints;
-use super::held::Held;
+use super::reconciled::Reconciled;
 
 /// What the kernel knows of them, by slot and interface.
 #[derive(Debug)]
 pub(super) struct Neighbours {
     claims: Claims,
-    held: Held<(u32, u32), OnLink>,
+    reconciled: Reconciled<(u32, u32), OnLink>,
 }
 
 impl Neighbours {
     /// None is known but what a former agent noted of the interfaces of its slots.
     pub(super) fn new(former: &[FormerSlot]) -> Self {
-        Self { claims: Claims::new(former), held: Held::default() }
+        Self { claims: Claims::new(former), reconciled: Reconciled::default() }
     }
 
     /// Takes in what is on the interfaces of the endpoints that the datapath knows.
@@ -34,27 +34,27 @@ impl Neighbours {
                 (on_link != OnLink::default()).then_some(((slot, ifindex), on_link))
             })
             .collect();
-        self.held.want(&wanted);
+        self.reconciled.want(&wanted);
     }
 
     /// What to change now.
     pub(super) fn next(&self, now: Instant) -> Option<OnLinks> {
-        self.held.next(now)
+        self.reconciled.next(now)
     }
 
     /// Notes that the changes that [`Self::next`] told were made.
     pub(super) fn done(&mut self, changes: OnLinks) {
-        self.held.done(changes);
+        self.reconciled.done(changes);
     }
 
     /// Notes that they could not be made.
     pub(super) fn failed(&mut self, now: Instant) {
-        self.held.failed(now);
+        self.reconciled.failed(now);
     }
 
     /// When to try again.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.held.deadline(now)
+        self.reconciled.deadline(now)
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) type Changes<K, V> = BTreeMap<K, Option<V>>;
 
 /// The entries that the kernel has, and what is to change about them.
 #[derive(Debug)]
-pub(super) struct Held<K, V> {
+pub(super) struct Reconciled<K, V> {
     held: BTreeMap<K, V>,
     /// Entries of which a change that failed has left open what the kernel has.
     doubtful: BTreeSet<K>,
@@ -19,13 +19,13 @@ pub(super) struct Held<K, V> {
     backoff: Backoff,
 }
 
-impl<K, V> Default for Held<K, V> {
+impl<K, V> Default for Reconciled<K, V> {
     fn default() -> Self {
         Self { held: BTreeMap::new(), doubtful: BTreeSet::new(), pending: Changes::new(), backoff: Backoff::default() }
     }
 }
 
-impl<K: Copy + Ord, V: Clone + PartialEq> Held<K, V> {
+impl<K: Copy + Ord, V: Clone + PartialEq> Reconciled<K, V> {
     /// Takes in what the kernel is to have.
     pub(super) fn want(&mut self, wanted: &BTreeMap<K, V>) {
         let known = self.held.keys().chain(&self.doubtful);
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn what_a_change_that_failed_may_have_left_is_put_right_whatever_is_wanted_then() {
         let now = Instant::now();
-        let mut held = Held::default();
+        let mut held = Reconciled::default();
         held.want(&[(1, 'a'), (2, 'b')].into());
         held.failed(now);
         held.want(&[(2, 'b'), (3, 'c')].into());
