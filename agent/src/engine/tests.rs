@@ -10,7 +10,7 @@ use podgate_policy::services::Node;
 use podgate_source::{Change, Location, Object, ObjectRef, ResourceStatus, SourceStatus};
 
 use super::command::{Command, Outcome};
-use super::handed::Standing;
+use super::handovers::Standing;
 use super::memory::Interface;
 use super::report::Reading;
 use super::testing::{NOW, deny_all, host, limits, never, pod, pod_states, run, short, state, with_pod, without_pod};

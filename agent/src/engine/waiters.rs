@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::handed::Standing;
+use super::handovers::Standing;
 
 /// What became of a pod that was handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
