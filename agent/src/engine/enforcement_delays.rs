@@ -57,25 +57,25 @@ mod tests {
     fn the_time_from_appearance_to_enforcement_is_measured_once() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut windows = EnforcementDelays::default();
-        windows.look(&host(&[(10, "10.0.0.1")]), at(0));
-        windows.look(&host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]), at(5));
-        windows.look(&host(&[(10, "10.0.0.1"), (11, "10.0.0.2"), (12, "10.0.0.3")]), at(7));
+        let mut delays = EnforcementDelays::default();
+        delays.look(&host(&[(10, "10.0.0.1")]), at(0));
+        delays.look(&host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]), at(5));
+        delays.look(&host(&[(10, "10.0.0.1"), (11, "10.0.0.2"), (12, "10.0.0.3")]), at(7));
         for (ifindex, time) in [(10, 8), (11, 9), (11, 50), (12, 8)] {
-            windows.enforced(ifindex, at(time));
+            delays.enforced(ifindex, at(time));
         }
-        assert_eq!(windows.take(), [4, 1].map(Duration::from_millis));
-        assert_eq!((windows.take(), windows.summary()), (vec![], (2, Duration::from_millis(4))));
+        assert_eq!(delays.take(), [4, 1].map(Duration::from_millis));
+        assert_eq!((delays.take(), delays.summary()), (vec![], (2, Duration::from_millis(4))));
     }
 
     #[test]
     fn an_interface_that_goes_and_comes_back_is_measured_again() {
         let now = Instant::now();
-        let mut windows = EnforcementDelays::default();
-        windows.look(&host(&[(10, "10.0.0.1")]), now);
-        windows.look(&host(&[]), now);
-        windows.look(&host(&[(10, "10.0.0.1")]), now);
-        windows.enforced(10, now + Duration::from_secs(1));
-        assert_eq!(windows.summary(), (1, Duration::from_secs(1)));
+        let mut delays = EnforcementDelays::default();
+        delays.look(&host(&[(10, "10.0.0.1")]), now);
+        delays.look(&host(&[]), now);
+        delays.look(&host(&[(10, "10.0.0.1")]), now);
+        delays.enforced(10, now + Duration::from_secs(1));
+        assert_eq!(delays.summary(), (1, Duration::from_secs(1)));
     }
 }
