@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use podgate_common::map::{self, capacity};
-use podgate_datapath::{Datapath, netlink};
+use podgate_datapath::Datapath;
+use podgate_host::netlink;
 use podgate_policy::tables::Limits;
 use podgate_source::{Location, Source, api, manifests};
 use tokio::net::{TcpListener, lookup_host};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use podgate_datapath::binding::{Handover, PodId};
+use podgate_host::binding::{Handover, PodId};
 use podgate_policy::model::ObjectKey;
 use serde::{Deserialize, Serialize};
 

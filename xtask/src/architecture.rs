@@ -10,11 +10,15 @@ use serde_json::Value;
 use crate::workspace::{cargo, root, shell};
 
 /// The crates of the workspace, and those of the workspace that each may use.
-const LAYERS: [(&str, &[&str]); 11] = [
-    ("podgate", &["podgate-common", "podgate-datapath", "podgate-judge", "podgate-policy", "podgate-source"]),
+const LAYERS: [(&str, &[&str]); 12] = [
+    (
+        "podgate",
+        &["podgate-common", "podgate-datapath", "podgate-host", "podgate-judge", "podgate-policy", "podgate-source"],
+    ),
     ("podgate-common", &[]),
-    ("podgate-datapath", &["podgate-common", "podgate-policy", "podgate-toolchain"]),
+    ("podgate-datapath", &["podgate-common", "podgate-host", "podgate-policy", "podgate-toolchain"]),
     ("podgate-ebpf", &["podgate-common"]),
+    ("podgate-host", &["podgate-common", "podgate-policy"]),
     ("podgate-judge", &["podgate-policy"]),
     ("podgate-lab", &[]),
     ("podgate-policy", &[]),
@@ -55,9 +59,9 @@ const ONLY: [(&str, &[&str]); 5] = [
     // The marker of types that may be in maps.
     ("aya", &["podgate-common", "podgate-datapath"]),
     ("aya-log", &["podgate-datapath"]),
-    ("netlink-packet-core", &["podgate-datapath"]),
-    ("netlink-packet-route", &["podgate-datapath"]),
-    ("netlink-sys", &["podgate-datapath"]),
+    ("netlink-packet-core", &["podgate-datapath", "podgate-host"]),
+    ("netlink-packet-route", &["podgate-datapath", "podgate-host"]),
+    ("netlink-sys", &["podgate-datapath", "podgate-host"]),
 ];
 
 /// What pure crates must not name outside of comments: files, clocks, processes, output.
@@ -121,9 +125,9 @@ fn only(facts: &Facts) -> Vec<String> {
     let mut broken = Vec::new();
     for (package, names) in &facts.direct {
         let wrong = ONLY.iter().filter(|(name, who)| names.contains(*name) && !who.contains(&package.as_str()));
-        broken.extend(
-            wrong.map(|(name, _)| format!("{package} names {name}: only podgate-datapath talks to the kernel")),
-        );
+        broken.extend(wrong.map(|(name, _)| {
+            format!("{package} names {name}: only podgate-datapath and podgate-host talk to the kernel")
+        }));
     }
     broken
 }
@@ -303,7 +307,8 @@ mod tests {
     fn each_crate_of_the_kernel_is_found_in_others_manifests() {
         for (name, who) in ONLY {
             for (package, _) in LAYERS.iter().filter(|(package, _)| !who.contains(package)) {
-                let expected = vec![format!("{package} names {name}: only podgate-datapath talks to the kernel")];
+                let expected =
+                    vec![format!("{package} names {name}: only podgate-datapath and podgate-host talk to the kernel")];
                 assert_eq!(after(|facts| add(&mut facts.direct, package, name)), expected);
             }
         }

@@ -45,7 +45,7 @@ pub(crate) struct Built {
 impl Program {
     fn need(&self) -> Need {
         match (self.package.as_str(), self.target.as_str()) {
-            ("agent/datapath", _) | ("agent", "kernel") => Need::Kernel,
+            ("agent/datapath" | "agent/host", _) | ("agent", "kernel") => Need::Kernel,
             ("agent/lab", _) | ("agent", "lab" | "core") => Need::Namespaces,
             _ => Need::Nothing,
         }

@@ -20,13 +20,13 @@ use crate::interfaces::{EntryLocation, Interfaces};
 use crate::kept::Kept;
 use crate::load::{self, Classifier, Loaded, Programs};
 use crate::maps::{Grace, Maps, clear_counters, cpus};
-use crate::netlink::Mac;
 use crate::older::{TRUST_SECONDS, Tracked};
 use crate::pins::Pins;
 use crate::slots::{Exhausted, Identified, Slots, Switch};
 use crate::sys::{self, Walk};
 use crate::table::Table;
 use crate::{Error, Hook, Options, preflight};
+use podgate_host::netlink::Mac;
 
 /// An endpoint that is identified later than that after a start is new, though the start has not come to its end.
 const START: Duration = Duration::from_secs(60);

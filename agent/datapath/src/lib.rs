@@ -1,4 +1,4 @@
-//! podgate's hands in the kernel: eBPF programs and maps, TC hooks, netlink.
+//! podgate's hands in the kernel: eBPF programs and maps, TC hooks.
 //!
 //! ```text
 //!  Identity ─► identify ─┐                               ┌─► counters, usage
@@ -34,7 +34,6 @@
 mod apply;
 mod attach;
 mod audit;
-pub mod binding;
 mod cleanup;
 mod datapath;
 mod deferring;
@@ -48,7 +47,6 @@ mod interfaces;
 mod kept;
 mod load;
 mod maps;
-pub mod netlink;
 mod offline;
 mod older;
 mod options;

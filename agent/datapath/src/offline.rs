@@ -17,12 +17,12 @@ use crate::interfaces::EntryLocation;
 use crate::kept::RESIDENTS;
 use crate::load::Classifier;
 use crate::maps::Grace;
-use crate::netlink::ifindexes;
 use crate::own::own;
 use crate::pins::Pins;
 use crate::{Error, Identity, preflight};
 use pinned::Pinned;
 use plan::Plan;
+use podgate_host::netlink::ifindexes;
 
 /// What an agent has left.
 #[derive(Debug)]

@@ -16,8 +16,8 @@ use podgate_common::{
 use crate::apply::epoch_of;
 use crate::identity::Identity;
 use crate::maps::FlowTable;
-use crate::netlink::conntrack::{self, Connection, Connections};
 use crate::{Datapath, Error, hz};
+use podgate_host::netlink::conntrack::{self, Connection, Connections};
 
 /// How long the programs believe the sockets of a pod whose isolation begins: two to three seconds.
 pub(crate) const TRUST_SECONDS: u64 = 3;

@@ -6,8 +6,8 @@ use std::net::Ipv6Addr;
 use podgate_common::map::OWN_ADDRESSES_OF_A_POD;
 use podgate_common::{Addr6, EthernetSource, OwnAddressKey, ethernet_index};
 
-use crate::netlink::Mac;
 use crate::{Datapath, Error, Identity};
+use podgate_host::netlink::Mac;
 
 /// Link-local addresses of one pod that are told to the programs; a pod can add as many to itself as it likes. The rest of
 /// its room is for both its addresses and for the mark of those that route.

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use podgate_datapath::netlink::{HostEnd, host_end};
+use podgate_host::netlink::{HostEnd, host_end};
 use serde_json::{Value, json};
 
 use super::absent::{self, Absent};

@@ -1,8 +1,8 @@
 //! What looks wrong about interfaces, in words.
 
 use podgate_common::MAX_BACKENDS;
-use podgate_datapath::binding::{Anomaly, NoVeth, PodId};
-use podgate_datapath::netlink::{HostView, Unsupported};
+use podgate_host::binding::{Anomaly, NoVeth, PodId};
+use podgate_host::netlink::{HostView, Unsupported};
 
 use super::at_source::{Refusal, Refused};
 use super::tenant::{Occupant, Tenant};

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use podgate_common::EthernetSource;
-use podgate_datapath::netlink::{HostView, Mac, Veth};
 use podgate_datapath::{FormerSlot, OnLink};
+use podgate_host::netlink::{HostView, Mac, Veth};
 
 /// What is whose, by the ifindex of the veths that are ports of a bridge. Elsewhere every link is its pod's alone.
 #[derive(Debug, Default)]
@@ -171,7 +171,7 @@ fn made_of([a, b, c, d, e, f]: Mac) -> Ipv6Addr {
 
 #[cfg(test)]
 mod tests {
-    use podgate_datapath::netlink::Device;
+    use podgate_host::netlink::Device;
 
     use super::super::testing::{device, veth};
     use super::*;

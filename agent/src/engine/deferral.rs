@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use podgate_datapath::netlink::HostView;
 use podgate_datapath::{Deferring, ServiceEgress};
+use podgate_host::netlink::HostView;
 
 use super::reconciled::{self, Reconciled};
 
@@ -141,7 +141,7 @@ mod tests {
     fn addresses_on_the_device_of_ipvs_alone_are_served_by_no_process_of_the_host() {
         let device = |ifindex, name: &str| {
             let device = super::super::testing::device(ifindex);
-            (ifindex, podgate_datapath::netlink::Device { name: name.to_owned(), ..device })
+            (ifindex, podgate_host::netlink::Device { name: name.to_owned(), ..device })
         };
         let mut view = view(&["192.0.2.1"]);
         view.devices = [device(2, "eth0"), device(3, "kube-ipvs0")].into();

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use podgate_datapath::binding::PodId;
+use podgate_host::binding::PodId;
 use podgate_policy::compile::Endpoint;
 use podgate_policy::model::{ObjectKey, Pod};
 use podgate_source::{Change, Object, ObjectRef};

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use podgate_datapath::FormerSlot;
-use podgate_datapath::binding::PodId;
+use podgate_host::binding::PodId;
 use podgate_policy::model::ObjectKey;
 
 use super::backoff::Backoff;
@@ -346,7 +346,7 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
-    use podgate_datapath::binding::Unclaimed;
+    use podgate_host::binding::Unclaimed;
 
     use super::*;
 

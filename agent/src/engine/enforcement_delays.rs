@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use podgate_datapath::netlink::HostView;
+use podgate_host::netlink::HostView;
 
 /// The times between an interface's appearance and its enforcement.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use podgate_datapath::netlink::{Device, HostView};
 use podgate_datapath::{Arrivals, Guard, LinkLayer};
+use podgate_host::netlink::{Device, HostView};
 
 use super::backoff::Backoff;
 

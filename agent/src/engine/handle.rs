@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use podgate_datapath::binding::Handover;
+use podgate_host::binding::Handover;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use podgate_datapath::binding::Handover;
+use podgate_host::binding::Handover;
 
 use super::command::Command;
 use super::endpoints::{Endpoint, NO_SLOT, Stage};

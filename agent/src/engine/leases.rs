@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podgate_datapath::binding::Binding;
+use podgate_host::binding::Binding;
 use podgate_policy::model::{ObjectKey, Pod};
 use podgate_source::{Change, Object};
 

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use podgate_datapath::binding::{PodId, Remembered};
+use podgate_host::binding::{PodId, Remembered};
 use podgate_policy::model::{ContainerPort, Phase, Pod, Protocol};
 use serde::{Deserialize, Serialize};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use podgate_datapath::netlink::HostView;
 use podgate_datapath::{FormerSlot, OnLink, OnLinks};
+use podgate_host::netlink::HostView;
 
 use super::claims::Claims;
 use super::endpoints::Endpoints;

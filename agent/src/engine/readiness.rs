@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use podgate_datapath::binding::Anomaly;
+use podgate_host::binding::Anomaly;
 use podgate_policy::plan::Subject;
 use podgate_source::{Location, ResourceStatus, Stale};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use podgate_common::Counter;
-use podgate_datapath::binding::{Anomaly, PodId};
 use podgate_datapath::{CounterKey, Exits, Lost};
+use podgate_host::binding::{Anomaly, PodId};
 use podgate_policy::evaluate::{in_force, is_audited, isolating};
 use podgate_policy::model::{self, Mode, Pod};
 use podgate_policy::plan::Subject;

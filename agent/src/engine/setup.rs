@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use podgate_datapath::FormerSlot;
-use podgate_datapath::binding::Remembered;
+use podgate_host::binding::Remembered;
 use podgate_policy::model::ObjectKey;
 use podgate_policy::tables::Limits;
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::bail;
 use podgate_common::{FlowEvent, Verdict};
-use podgate_datapath::netlink::HostView;
 use podgate_datapath::{Datapath, Error, Hook};
+use podgate_host::netlink::HostView;
 use podgate_policy::op::{EndpointPolicies, Op};
 use podgate_source::{Source, Update};
 use tokio::sync::{mpsc, oneshot, watch};

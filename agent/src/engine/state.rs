@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use podgate_datapath::ServiceEgress;
-use podgate_datapath::binding::{Bindings, Decision, NodeFacts, PodId};
-use podgate_datapath::netlink::HostView;
+use podgate_host::binding::{Bindings, Decision, NodeFacts, PodId};
+use podgate_host::netlink::HostView;
 use podgate_policy::cluster::Cluster;
 use podgate_policy::compile::{Changes, Endpoint};
 use podgate_policy::model::{ObjectKey, Pod};

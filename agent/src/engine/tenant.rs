@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use podgate_datapath::Identity;
-use podgate_datapath::binding::{Binding, PodId, Unclaimed};
+use podgate_host::binding::{Binding, PodId, Unclaimed};
 
 /// Whoever is behind an interface that is enforced.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ipnet::IpNet;
-use podgate_datapath::netlink::{Device, HostView, Veth};
+use podgate_host::netlink::{Device, HostView, Veth};
 use podgate_policy::model::{
     IpBlock, Isolation, Labels, Namespaces, ObjectKey, Operator, Peer, Peers, Phase, Pod, Policy, Ports, Requirement,
     Rule, Selector,

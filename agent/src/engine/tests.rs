@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use podgate_datapath::binding::{Handover, PodId};
 use podgate_datapath::{Exits, FormerSlot};
+use podgate_host::binding::{Handover, PodId};
 use podgate_policy::model::{ObjectKey, Phase, Pod};
 use podgate_policy::op::{EndpointPolicy, Op};
 use podgate_policy::services::Node;

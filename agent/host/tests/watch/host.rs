@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use podgate_datapath::netlink::{self, HostView, Options, Veth, Watcher};
+use podgate_host::netlink::{self, HostView, Options, Veth, Watcher};
 use tokio::sync::watch::Receiver;
 
 use crate::namespace::Namespace;

@@ -34,7 +34,7 @@ pub fn host_end(namespace: BorrowedFd<'_>, named: &[String]) -> Result<Option<Ho
 ///
 /// # Errors
 /// The kernel does not answer.
-pub(crate) fn ifindexes() -> Result<BTreeSet<u32>, Error> {
+pub fn ifindexes() -> Result<BTreeSet<u32>, Error> {
     Ok(Asker::new()?.links()?.into_iter().map(|link| link.ifindex).collect())
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use host::{Host, addresses, ifindex, veth};
 use namespace::Namespace;
-use podgate_datapath::netlink::{Options, Veth};
+use podgate_host::netlink::{Options, Veth};
 
 #[test]
 fn a_veth_that_is_there_at_the_start_shows_with_the_addresses_of_its_peers_namespace() {

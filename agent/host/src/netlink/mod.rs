@@ -20,7 +20,7 @@
 //! Beside all that, `conntrack` asks which connections the host tracks.
 
 mod addresses;
-pub(crate) mod conntrack;
+pub mod conntrack;
 mod follow;
 mod inventory;
 mod message;
@@ -33,8 +33,7 @@ mod socket;
 mod tests;
 mod view;
 
-pub(crate) use sandbox::ifindexes;
-pub use sandbox::{HostEnd, host_end};
+pub use sandbox::{HostEnd, host_end, ifindexes};
 pub use view::{Device, HostView, Mac, Unsupported, UnsupportedReason, Veth};
 
 use std::io::{self, PipeWriter};

@@ -22,19 +22,19 @@ use podgate_common::{Direction, protocol};
 use super::message::{code, nested};
 
 /// Connections by the address of one of their ends.
-pub(crate) type Connections = BTreeMap<IpAddr, Vec<Connection>>;
+pub type Connections = BTreeMap<IpAddr, Vec<Connection>>;
 
 /// A TCP connection, as one of its ends sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Connection {
+pub struct Connection {
     /// The way in which it was opened, seen from that end.
-    pub(crate) opened: Direction,
+    pub opened: Direction,
     /// Its own port.
-    pub(crate) local_port: u16,
+    pub local_port: u16,
     /// The other end's address.
-    pub(crate) remote: IpAddr,
+    pub remote: IpAddr,
     /// The other end's port.
-    pub(crate) remote_port: u16,
+    pub remote_port: u16,
 }
 
 /// More entries are not read: it would take longer than the node can wait.
@@ -72,7 +72,7 @@ const ALIVE: std::ops::RangeInclusive<u8> = 3..=6;
 ///
 /// # Errors
 /// The kernel refused the question, or gave no answer in time.
-pub(crate) fn connections() -> io::Result<Connections> {
+pub fn connections() -> io::Result<Connections> {
     let tracked = fs::read_to_string(COUNT).ok().and_then(|count| count.trim().parse().ok()).unwrap_or(0);
     if tracked == 0 {
         return Ok(Connections::new());

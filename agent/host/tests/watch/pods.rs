@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use podgate_datapath::binding::{Anomaly, Bindings, Decision, NoVeth, NodeFacts, PodId};
-use podgate_datapath::netlink::Options;
+use podgate_host::binding::{Anomaly, Bindings, Decision, NoVeth, NodeFacts, PodId};
+use podgate_host::netlink::Options;
 use podgate_policy::model::{Labels, ObjectKey, Phase, Pod};
 
 use crate::host::{Host, addresses, ifindex};

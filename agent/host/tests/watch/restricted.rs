@@ -1,6 +1,6 @@
 //! Watching without a capability.
 
-use podgate_datapath::netlink::{self, Options};
+use podgate_host::netlink::{self, Options};
 
 use crate::capability::{Capability, drop_capability};
 use crate::host::{Host, addresses};
