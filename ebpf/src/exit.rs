@@ -56,7 +56,7 @@ impl Origin {
     /// The pod in a slot; itself, if that is the one that the packet is about to enter.
     #[inline(always)]
     fn by_slots(from: u32, to: u32) -> Self {
-        Self(from << Self::SLOT_SHIFT | Self::ITSELF * is_zero(from ^ to))
+        Self((from << Self::SLOT_SHIFT) | (Self::ITSELF * is_zero(from ^ to)))
     }
 
     /// Made by a process of this node, or by the pod itself; 0: neither.
