@@ -21,14 +21,14 @@ use tokio::time::timeout;
 use crate::admin;
 use crate::cli::{AgentArgs, Attribution, Hook, JudgedAt, LiveConnections, UnknownPods};
 use crate::cni;
-use crate::engine::{
+use crate::http::{self, Door};
+use crate::lock::Lock;
+use podgate_engine::Durations;
+use podgate_engine::flows::Feed;
+use podgate_engine::{
     self, AttributionSettings, Config, Granularity, Handle, Inputs, Left, Memory, Pulse, Room, ServiceRoom, Services,
     State,
 };
-use crate::flows::Feed;
-use crate::http::{self, Door};
-use crate::lock::Lock;
-use crate::metrics::Durations;
 
 /// Threads for sources and servers; the engine and netlink have threads of their own.
 const WORKERS: usize = 2;
@@ -129,7 +129,7 @@ impl Engine {
             // Dropped when the engine ends, by a panic too.
             let _ending: oneshot::Sender<()> = ending;
             let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
-            runtime.block_on(engine::run(inputs, state, datapath, memory))
+            runtime.block_on(podgate_engine::run(inputs, state, datapath, memory))
         })?;
         Ok((Self { thread, stop, ended, _watcher: watcher }, handle))
     }

@@ -1,4 +1,4 @@
-//! The `podgate` binary: command line, engine, metrics, admin socket.
+//! The `podgate` binary: command line, CNI plugin, metrics, admin socket, and what wires them to the engine.
 //!
 //! ```text
 //! source ──► engine ──► datapath        explain, matrix: manifests ──► evaluator ──► stdout
@@ -7,8 +7,7 @@
 //!               └──► admin socket ◄── podgate status
 //! ```
 //!
-//! [`cli`] is the only way in. The engine's decisions are sans-IO; its thread, the HTTP server and the admin socket are
-//! thin shells around them.
+//! [`cli`] is the only way in. The engine decides; the HTTP server and the admin socket are thin shells around it.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -17,12 +16,8 @@ pub mod cli;
 mod cni;
 #[cfg(test)]
 mod documented;
-mod engine;
-mod flows;
-mod handover;
 mod http;
 mod lock;
 mod logging;
 mod metrics;
 mod private;
-mod status;

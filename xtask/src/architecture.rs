@@ -10,14 +10,26 @@ use serde_json::Value;
 use crate::workspace::{cargo, root, shell};
 
 /// The crates of the workspace, and those of the workspace that each may use.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     (
         "podgate",
-        &["podgate-common", "podgate-datapath", "podgate-host", "podgate-judge", "podgate-policy", "podgate-source"],
+        &[
+            "podgate-common",
+            "podgate-datapath",
+            "podgate-engine",
+            "podgate-host",
+            "podgate-judge",
+            "podgate-policy",
+            "podgate-source",
+        ],
     ),
     ("podgate-common", &[]),
     ("podgate-datapath", &["podgate-common", "podgate-host", "podgate-policy", "podgate-toolchain"]),
     ("podgate-ebpf", &["podgate-common"]),
+    (
+        "podgate-engine",
+        &["podgate-common", "podgate-datapath", "podgate-host", "podgate-policy", "podgate-source"],
+    ),
     ("podgate-host", &["podgate-common", "podgate-policy"]),
     ("podgate-judge", &["podgate-policy"]),
     ("podgate-lab", &[]),

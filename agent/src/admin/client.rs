@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::protocol::{Answer, Command, FlowsQuery, MAX_RESPONSE, Request, Response, VERSION};
-use crate::flows::Line;
-use crate::handover::HandedOver;
-use crate::status::Status;
+use podgate_engine::flows::Line;
+use podgate_engine::handover::HandedOver;
+use podgate_engine::status::Status;
 
 /// The agent has this long to answer.
 const TIMEOUT: Duration = Duration::from_secs(15);

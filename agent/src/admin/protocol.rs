@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::flows::{Filter, Line};
-use crate::handover::HandedOver;
-use crate::status::Status;
+use podgate_engine::flows::{Filter, Line};
+use podgate_engine::handover::HandedOver;
+use podgate_engine::status::Status;
 
 /// The version of the protocol. A change that old clients can't read changes it.
 pub(super) const VERSION: u32 = 1;
@@ -112,8 +112,8 @@ pub(super) fn parse_request(line: &[u8]) -> Result<Command, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flows::Lost;
-    use crate::handover::PodRecord;
+    use podgate_engine::flows::Lost;
+    use podgate_engine::handover::PodRecord;
 
     #[test]
     fn a_request_has_one_stable_form() {

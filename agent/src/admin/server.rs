@@ -17,9 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 
 use super::protocol::{Answer, Command, FlowsQuery, MAX_REQUEST, Response, parse_request};
-use crate::engine::{HandedOverOutcome, Handle, now};
-use crate::flows::Line;
 use crate::private;
+use podgate_engine::flows::Line;
+use podgate_engine::{HandedOverOutcome, Handle, now};
 
 /// Connections served at once; more wait for one to end.
 const CONNECTIONS: usize = 64;

@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use tokio::task::{AbortHandle, spawn_blocking};
 
 use super::*;
-use crate::engine::testing::engine_with;
-use crate::flows::{Line, Lost};
-use crate::handover::{HandedOver, PodRecord};
-use crate::status::Status;
+use podgate_engine::flows::{Line, Lost};
+use podgate_engine::handover::{HandedOver, PodRecord};
+use podgate_engine::status::Status;
+use podgate_engine::testing::engine_with;
 
 /// An admin socket that is served until it is dropped.
 struct Server {

@@ -7,7 +7,9 @@ use clap::Args;
 
 use super::agent::DEFAULT_SOCKET;
 use super::output::{Format, print, print_json};
-use crate::{admin, status};
+use podgate_engine::status;
+
+use crate::admin;
 
 /// Exit status when the agent says that it is not ready.
 const NOT_READY: u8 = 1;

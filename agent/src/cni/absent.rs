@@ -14,9 +14,9 @@ use super::config::{Settings, WhenAgentDown};
 use super::failure::{Code, Failure};
 use super::plugin::note;
 use crate::admin::{self, ClientError};
-use crate::engine::Memory;
-use crate::handover::HandedOver;
 use crate::lock::Lock;
+use podgate_engine::Memory;
+use podgate_engine::handover::HandedOver;
 
 /// A pod, and why the agent was not told of it.
 pub(super) struct Absent {

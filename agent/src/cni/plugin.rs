@@ -14,7 +14,7 @@ use super::config::{Config, MAX_INPUT, NEWEST, VERSIONS, version_of};
 use super::failure::{Code, Failure};
 use super::result::Previous;
 use crate::admin::{self, ClientError};
-use crate::handover::{HandedOver, PodRecord};
+use podgate_engine::handover::{HandedOver, PodRecord};
 
 /// Runs the plugin as the runtime has called it.
 pub(crate) fn run() -> ExitCode {

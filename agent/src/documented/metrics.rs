@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use podgate_source::{ErrorClass, ProblemKind};
 
 use super::{code, read, table};
-use crate::engine::ANOMALY_KINDS;
 use crate::metrics::tests::sample;
+use podgate_engine::ANOMALY_KINDS;
 
 const DOCUMENT: &str = "docs/metrics.md";
 

@@ -25,8 +25,8 @@ use tokio::time::{sleep, timeout};
 use self::connections::{Connections, Source};
 pub(crate) use self::readers::Readers;
 use self::readers::{Ends, Refusal};
-use crate::engine::Handle;
 use crate::metrics;
+use podgate_engine::Handle;
 
 /// A client has this long to send its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,8 +1,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::engine::testing::engine_with;
-use crate::status::Status;
+use podgate_engine::status::Status;
+use podgate_engine::testing::engine_with;
 
 /// A door that is served, and its address. Dropped, it is closed.
 struct Served {

@@ -11,10 +11,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::Durations;
 use super::names::{self, Metric};
-use crate::engine::ANOMALY_KINDS;
-use crate::status::{
+use podgate_engine::ANOMALY_KINDS;
+use podgate_engine::Durations;
+use podgate_engine::status::{
     AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, PodState, PodStatus, RepairStatus,
     ServicesAt, SourceStatus, Status, UntaggedStatus,
 };

@@ -13,36 +13,14 @@ mod promql;
 pub(crate) mod tests;
 
 use prometheus_client::encoding::text;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::status::Status;
 use collector::StatusCollector;
+use podgate_engine::Durations;
+use podgate_engine::status::Status;
 
 /// The content type of [`encode`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-impl Default for Durations {
-    fn default() -> Self {
-        Self { apply: duration_histogram(), window: duration_histogram(), change: duration_histogram() }
-    }
-}
-
-/// A histogram for durations between a quarter of a millisecond and about eight seconds.
-fn duration_histogram() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
-}
-
-/// What is measured as it happens.
-#[derive(Clone, Debug)]
-pub(crate) struct Durations {
-    /// Of a change's compilation and application.
-    pub(crate) apply: Histogram,
-    /// Between a pod's interface's appearance and its enforcement.
-    pub(crate) window: Histogram,
-    /// Between a change's arrival and its being in force.
-    pub(crate) change: Histogram,
-}
 
 /// The metrics of a status in OpenMetrics' text format.
 ///

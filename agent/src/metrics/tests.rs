@@ -5,7 +5,7 @@ use podgate_source::ErrorClass;
 use super::collector::CORE;
 use super::names;
 use super::*;
-use crate::status::{
+use podgate_engine::status::{
     AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, DeviceStatus, InterfaceStatus,
     PodState, PodStatus, ProblemCount, RepairStatus, ServicesAt, ServicesStatus, SourceErrorStatus, SourceStatus,
     TableStatus, UntaggedStatus,

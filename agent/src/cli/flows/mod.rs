@@ -15,8 +15,8 @@ use super::FAILED;
 use super::agent::{DEFAULT_SOCKET, object_key};
 use super::output::Format;
 use crate::admin::{self, FlowsQuery};
-use crate::flows::{Filter, Line, render};
 use everywhere::Agents;
+use podgate_engine::flows::{Filter, Line, render};
 
 /// Show which flows were allowed and which packets were dropped, and why
 ///

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::flows::{End, Flow, Line};
+use podgate_engine::flows::{End, Flow, Line};
 
 /// What agents have seen of denials, and how many of these they did not report one by one.
 #[derive(Serialize)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Agents;
 use super::pods::{self, Agent};
 use super::stream::{End, Heard, Stream};
-use crate::flows::Line;
+use podgate_engine::flows::Line;
 
 /// How soon agents are looked for when one has ended, twice as long each time that follows.
 const SOON: Duration = Duration::from_secs(2);

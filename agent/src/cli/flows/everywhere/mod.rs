@@ -19,7 +19,7 @@ use clap::Args;
 
 use self::pods::Agent;
 use self::stream::{Heard, Stream};
-use crate::flows::Line;
+use podgate_engine::flows::Line;
 
 /// How long it may be that no agent says anything: a node that has died lets kubectl wait.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use std::thread;
 use anyhow::Context;
 
 use super::pods::Agent;
-use crate::flows::Line;
+use podgate_engine::flows::Line;
 
 /// What comes from the agents, each known by a number.
 pub(super) enum Heard {

@@ -1,0 +1,94 @@
+//! The IPv6 link-local and Ethernet addresses on pods' interfaces, which are the pods' own among their neighbours.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use podgate_datapath::{FormerSlot, OnLink, OnLinks};
+use podgate_host::netlink::HostView;
+
+use super::claims::Claims;
+use super::endpoints::Endpoints;
+use super::reconciled::Reconciled;
+
+/// What the kernel knows of them, by slot and interface.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    claims: Claims,
+    reconciled: Reconciled<(u32, u32), OnLink>,
+}
+
+impl Neighbours {
+    /// None is known but what a former agent noted of the interfaces of its slots.
+    pub(super) fn new(former: &[FormerSlot]) -> Self {
+        Self { claims: Claims::new(former), reconciled: Reconciled::default() }
+    }
+
+    /// Takes in what is on the interfaces of the endpoints that the datapath knows.
+    pub(super) fn update(&mut self, view: &HostView, endpoints: &Endpoints) {
+        self.claims.update(view);
+        let known = endpoints.iter().filter(|(_, endpoint)| endpoint.identified);
+        let wanted: BTreeMap<_, _> = known
+            .filter_map(|(slot, endpoint)| {
+                let ifindex = endpoint.tenant.ifindex;
+                let on_link = self.claims.on_link(view.veths.get(&ifindex)?);
+                (on_link != OnLink::default()).then_some(((slot, ifindex), on_link))
+            })
+            .collect();
+        self.reconciled.want(&wanted);
+    }
+
+    /// What to change now.
+    pub(super) fn next(&self, now: Instant) -> Option<OnLinks> {
+        self.reconciled.next(now)
+    }
+
+    /// Notes that the changes that [`Self::next`] told were made.
+    pub(super) fn done(&mut self, changes: OnLinks) {
+        self.reconciled.done(changes);
+    }
+
+    /// Notes that they could not be made.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.reconciled.failed(now);
+    }
+
+    /// When to try again.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.reconciled.deadline(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::fixtures::veth;
+    use super::super::tenant::{Occupant, Tenant};
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_those_whom_the_datapath_knows_are_told_once() {
+        let now = Instant::now();
+        let mut endpoints = Endpoints::new(4, Vec::new());
+        for ifindex in [10, 11] {
+            endpoints.bind(Tenant { ifindex, netns_id: 4, addresses: BTreeSet::new(), occupant: Occupant::Unknown });
+        }
+        let link_locals = BTreeSet::from(["fe80::1".parse().unwrap()]);
+        let mut veths = BTreeMap::from([10, 11].map(|ifindex| (ifindex, veth(ifindex, "10.0.0.1"))));
+        veths.values_mut().for_each(|veth| veth.link_local_addresses.clone_from(&link_locals));
+        let mut view = HostView { veths, ..HostView::default() };
+        let mut neighbours = Neighbours::new(&[]);
+        neighbours.update(&view, &endpoints);
+        assert_eq!(neighbours.next(now), None, "nobody is known yet");
+        endpoints.get_mut(1).unwrap().identified = true;
+        neighbours.update(&view, &endpoints);
+        let told = OnLinks::from([((1, 10), Some(OnLink { link_locals, ..OnLink::default() }))]);
+        assert_eq!(neighbours.next(now), Some(told.clone()));
+        neighbours.done(told);
+        neighbours.update(&view, &endpoints);
+        assert_eq!(neighbours.next(now), None);
+        view.veths.clear();
+        neighbours.update(&view, &endpoints);
+        assert_eq!(neighbours.next(now), Some([((1, 10), None)].into()));
+    }
+}

@@ -1,0 +1,93 @@
+//! What is done when nothing else is: clearing up after a former agent, and seeing that our programs still come first.
+
+use std::time::{Duration, Instant};
+
+use podgate_datapath::Guard;
+
+use super::backoff::Backoff;
+use super::endpoints::{Endpoints, Stage};
+use super::guards::Guards;
+
+/// A former agent's programs stay at most this long on interfaces that have no pod, while some pod has no interface:
+/// one of them may be that pod's.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two rounds of checks: what somebody changes is put right within a second.
+const CHECK_INTERVAL: Duration = Duration::from_millis(700);
+
+/// What to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The hooks of the pod in a slot.
+    Pod(u32),
+    /// Those of a pod without a slot.
+    Confined(u32),
+    /// Those of a device that is no pod's.
+    Device(u32, Guard),
+    /// What is pinned.
+    Pins,
+}
+
+/// What is to be done from time to time.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    started: Option<Instant>,
+    takeover_done: bool,
+    takeover_backoff: Backoff,
+    /// The slot, the interface without a slot, and the device that were checked last in this round.
+    slot: u32,
+    confined: u32,
+    device: u32,
+    next_round: Option<Instant>,
+}
+
+impl Upkeep {
+    /// Whether to clear up after a former agent now; `settled`: every pod is enforced.
+    pub(super) fn may_finish_takeover(&mut self, settled: bool, now: Instant) -> bool {
+        let started = *self.started.get_or_insert(now);
+        let patient = !settled && now < started + PATIENCE;
+        !self.takeover_done && !patient && self.takeover_backoff.is_over(now)
+    }
+
+    /// Notes that nothing of a former agent is left.
+    pub(super) fn finished(&mut self) {
+        self.takeover_done = true;
+    }
+
+    /// Notes that clearing up failed.
+    pub(super) fn not_finished(&mut self, now: Instant) {
+        self.takeover_backoff.fail(now);
+    }
+
+    /// What to check next.
+    pub(super) fn next_check(&mut self, endpoints: &Endpoints, guards: &Guards, now: Instant) -> Option<Check> {
+        let next_round = *self.next_round.get_or_insert(now + CHECK_INTERVAL);
+        if now < next_round {
+            return None;
+        }
+        let mut pods = endpoints.iter().filter(|(slot, it)| *slot > self.slot && it.stage == Stage::Attached);
+        if let Some((slot, _)) = pods.next() {
+            self.slot = slot;
+            return Some(Check::Pod(slot));
+        }
+        let mut confined = endpoints.waiting().filter(|it| it.confined && it.tenant.ifindex > self.confined);
+        if let Some(waiting) = confined.next() {
+            self.confined = waiting.tenant.ifindex;
+            return Some(Check::Confined(self.confined));
+        }
+        if let Some((ifindex, guard)) = guards.next_check(self.device) {
+            self.device = ifindex;
+            return Some(Check::Device(ifindex, guard));
+        }
+        (self.slot, self.confined, self.device) = (0, 0, 0);
+        self.next_round = Some(now + CHECK_INTERVAL);
+        Some(Check::Pins)
+    }
+
+    /// When something is to be done.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let patience = self.started.filter(|_| !self.takeover_done).map(|started| started + PATIENCE);
+        let takeover = self.takeover_backoff.deadline(now).or(patience);
+        [takeover, self.next_round].into_iter().flatten().filter(|deadline| *deadline > now).min()
+    }
+}
