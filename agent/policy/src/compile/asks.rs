@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::compile::terms::{Ask, AskId};
+use crate::id::Sequence;
 
 /// More unused asks than this, and than a quarter of those in use, are let go.
 const UNUSED: usize = 4;
@@ -17,7 +18,7 @@ pub(crate) struct Asks {
     asks: BTreeMap<AskId, State>,
     unused: BTreeSet<AskId>,
     active: usize,
-    last: AskId,
+    sequence: Sequence<AskId>,
 }
 
 #[derive(Debug)]
@@ -35,11 +36,11 @@ impl Asks {
             self.state(id).holders += 1;
             return id;
         }
-        self.last += 1;
+        let id = self.sequence.take();
         let ask = Arc::new(ask);
-        self.ids.insert(Arc::clone(&ask), self.last);
-        self.asks.insert(self.last, State { ask, holders: 1, users: 0, active: false });
-        self.last
+        self.ids.insert(Arc::clone(&ask), id);
+        self.asks.insert(id, State { ask, holders: 1, users: 0, active: false });
+        id
     }
 
     /// Gives back a hold.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::compile::peers::PeerId;
-use crate::compile::terms::GroupId;
+use crate::compile::terms::GroupNumber;
 use crate::model::IpBlock;
 
 /// Every prefix that is some active block's or exception's. The addresses whose longest prefix is the same are in the
@@ -24,7 +24,7 @@ pub(crate) struct Node {
     /// The blocks that contain it and have no exception around it.
     pub(crate) peers: BTreeSet<PeerId>,
     /// The groups of addresses whose longest prefix it is.
-    pub(crate) groups: BTreeSet<GroupId>,
+    pub(crate) groups: BTreeSet<GroupNumber>,
     /// How many blocks have it as `cidr` or exception.
     owners: u32,
 }
@@ -81,7 +81,7 @@ impl Blocks {
     }
 
     /// The groups at a prefix, to be changed; `None` if it is gone.
-    pub(crate) fn groups_mut(&mut self, prefix: IpNet) -> Option<&mut BTreeSet<GroupId>> {
+    pub(crate) fn groups_mut(&mut self, prefix: IpNet) -> Option<&mut BTreeSet<GroupNumber>> {
         self.nodes.get_mut(&prefix).map(|node| &mut node.groups)
     }
 

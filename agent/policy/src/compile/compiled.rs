@@ -8,17 +8,24 @@ use crate::compile::demand;
 use crate::compile::rules::Rules;
 use crate::compile::terms::{Ask, AskId, Grant, PortName, PortRange, Scope, Term, Who};
 use crate::evaluate::RuleRef;
+use crate::id::id;
 use crate::model::{
     Direction, Isolation, Namespaces, ObjectKey, Peer, Peers, Pod, Policy, PortMatch, PortSpec, Ports, Protocol, Rule,
     Selector,
 };
 use crate::op::RuleId;
 
+id! {
+    /// Tells apart what policies were compiled to at different times. Given out by
+    /// [`Subjects`](crate::compile::subjects::Subjects), never again.
+    pub(crate) struct CompilationId(u32);
+}
+
 /// A policy's rules as terms.
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    /// Tells apart what a policy was compiled to at different times. Never reused.
-    pub(crate) id: u32,
+    /// Its id.
+    pub(crate) id: CompilationId,
     /// The steps to compile it, where they are too many: then it has no terms.
     pub(crate) excess: Option<u64>,
     ingress: Option<Terms>,
@@ -79,7 +86,7 @@ impl Named {
 
 impl Compiled {
     /// Compiles a policy, unless that takes more steps than the budget. Its asks and rules are held until [`Self::release`].
-    pub(crate) fn new(id: u32, policy: &Policy, budget: u64, asks: &mut Asks, rules: &mut Rules) -> Self {
+    pub(crate) fn new(id: CompilationId, policy: &Policy, budget: u64, asks: &mut Asks, rules: &mut Rules) -> Self {
         let excess = Some(demand::of_policy(policy)).filter(|&steps| steps > budget);
         let mut compiled = Self { id, excess, ingress: None, egress: None, asks: Vec::new(), rules: Vec::new() };
         compiled.ingress = compiled.direction(policy, Direction::Ingress, asks, rules);

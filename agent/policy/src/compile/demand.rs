@@ -21,6 +21,7 @@ use crate::compile::asks::Asks;
 use crate::compile::blocks::outermost;
 use crate::compile::peers::{Hook, hooks};
 use crate::compile::terms::{AskId, Grant, PortRange, Scope, Spec, Term, Who};
+use crate::id::Id as _;
 use crate::model::{IpBlock, Labels, Policy, Protocol, Selector};
 use crate::model::{Isolation, Peer, Peers, PortSpec, Ports};
 
@@ -228,7 +229,7 @@ impl Class {
 
 /// A number for an ask that sums of other asks' numbers don't hit by chance (the finaliser of SplitMix64).
 fn scatter(ask: AskId) -> u64 {
-    let mut bits = u64::from(ask).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut bits = u64::from(ask.number()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)

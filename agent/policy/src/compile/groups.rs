@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::compile::profiles::ProfileId;
-use crate::compile::terms::GroupId;
+use crate::compile::terms::GroupNumber;
+use crate::id::Sequence;
 
 /// What the addresses of a group have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,10 +24,10 @@ pub(crate) struct Key {
 /// Addresses and their groups.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    ids: HashMap<Key, GroupId>,
-    groups: BTreeMap<GroupId, Group>,
-    addresses: BTreeMap<IpAddr, GroupId>,
-    last: GroupId,
+    ids: HashMap<Key, GroupNumber>,
+    groups: BTreeMap<GroupNumber, Group>,
+    addresses: BTreeMap<IpAddr, GroupNumber>,
+    sequence: Sequence<GroupNumber>,
 }
 
 #[derive(Debug)]
@@ -39,13 +40,13 @@ struct Group {
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
     /// Addresses with their new group, if any; each once.
-    pub(crate) addresses: Vec<(IpAddr, Option<GroupId>)>,
+    pub(crate) addresses: Vec<(IpAddr, Option<GroupNumber>)>,
     /// Groups that have another key now, with the key before.
-    pub(crate) renamed: Vec<(GroupId, Key)>,
+    pub(crate) renamed: Vec<(GroupNumber, Key)>,
     /// New groups.
-    pub(crate) made: Vec<GroupId>,
+    pub(crate) made: Vec<GroupNumber>,
     /// Groups without members, with their keys.
-    pub(crate) emptied: Vec<(GroupId, Key)>,
+    pub(crate) emptied: Vec<(GroupNumber, Key)>,
 }
 
 impl Groups {
@@ -68,7 +69,7 @@ impl Groups {
     }
 
     /// What the members of a group have in common.
-    pub(crate) fn key(&self, id: GroupId) -> Option<&Key> {
+    pub(crate) fn key(&self, id: GroupNumber) -> Option<&Key> {
         self.groups.get(&id).map(|group| &group.key)
     }
 
@@ -81,7 +82,7 @@ impl Groups {
     fn by_group(
         &self,
         keys: impl Iterator<Item = (IpAddr, Option<Key>)>,
-    ) -> BTreeMap<Option<GroupId>, Vec<(IpAddr, Option<Key>)>> {
+    ) -> BTreeMap<Option<GroupNumber>, Vec<(IpAddr, Option<Key>)>> {
         let mut by_group = BTreeMap::<_, Vec<_>>::new();
         for (address, key) in keys {
             let group = self.addresses.get(&address).copied();
@@ -93,14 +94,14 @@ impl Groups {
     }
 
     /// The key that every member of a group gets, if it is one that no group has.
-    fn common_way(&self, group: GroupId, addresses: &[(IpAddr, Option<Key>)]) -> Option<Key> {
+    fn common_way(&self, group: GroupNumber, addresses: &[(IpAddr, Option<Key>)]) -> Option<Key> {
         let key = addresses.first()?.1.as_ref()?;
         let all =
             addresses.len() == self.groups[&group].members && addresses.iter().all(|(_, it)| it.as_ref() == Some(key));
         (all && !self.ids.contains_key(key)).then(|| key.clone())
     }
 
-    fn rename(&mut self, id: GroupId, key: Key) -> Key {
+    fn rename(&mut self, id: GroupNumber, key: Key) -> Key {
         let group = self.groups.get_mut(&id).expect("its addresses are in it");
         let before = std::mem::replace(&mut group.key, key.clone());
         self.ids.remove(&before);
@@ -108,7 +109,7 @@ impl Groups {
         before
     }
 
-    fn scatter(&mut self, from: Option<GroupId>, addresses: Vec<(IpAddr, Option<Key>)>, moves: &mut Moves) {
+    fn scatter(&mut self, from: Option<GroupNumber>, addresses: Vec<(IpAddr, Option<Key>)>, moves: &mut Moves) {
         let left = addresses.len();
         for (address, key) in addresses {
             let to = key.map(|key| self.join(key, moves));
@@ -123,7 +124,7 @@ impl Groups {
         }
     }
 
-    fn leave(&mut self, id: GroupId, left: usize, moves: &mut Moves) {
+    fn leave(&mut self, id: GroupNumber, left: usize, moves: &mut Moves) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         group.members -= left;
         if group.members == 0
@@ -134,15 +135,15 @@ impl Groups {
         }
     }
 
-    fn join(&mut self, key: Key, moves: &mut Moves) -> GroupId {
+    fn join(&mut self, key: Key, moves: &mut Moves) -> GroupNumber {
         if let Some(&id) = self.ids.get(&key) {
             self.groups.entry(id).and_modify(|group| group.members += 1);
             return id;
         }
-        self.last += 1;
-        self.ids.insert(key.clone(), self.last);
-        self.groups.insert(self.last, Group { key, members: 1 });
-        moves.made.push(self.last);
-        self.last
+        let id = self.sequence.take();
+        self.ids.insert(key.clone(), id);
+        self.groups.insert(id, Group { key, members: 1 });
+        moves.made.push(id);
+        id
     }
 }

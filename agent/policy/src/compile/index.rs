@@ -12,7 +12,8 @@ use crate::compile::mentions::Mentions;
 use crate::compile::peers::{PeerId, Peers};
 use crate::compile::profiles::{Profile, ProfileId, Profiles};
 use crate::compile::scopes::Scopes;
-use crate::compile::terms::{Ask, AskId, Atom, Atoms, GroupId, Who};
+use crate::compile::terms::{Ask, AskId, Atom, Atoms, GroupNumber, Who};
+use crate::id::{Sequence, id};
 use crate::model::{Namespace, ObjectKey, Pod};
 
 /// Pods, namespaces and active asks, and what follows from them for addresses.
@@ -28,12 +29,14 @@ pub(crate) struct Index {
     pods: BTreeMap<ObjectKey, Known>,
     /// What each pod that has an address says of it.
     claims: BTreeMap<(IpAddr, PodId), Claim>,
-    last_pod: PodId,
+    pod_ids: Sequence<PodId>,
     dirty: Dirty,
 }
 
-/// Tells pods with the same address apart. Never reused.
-type PodId = u32;
+id! {
+    /// Tells pods with the same address apart. Given out by [`Index`], never again.
+    struct PodId(u32);
+}
 
 /// A pod of the pod network that has an address.
 #[derive(Debug)]
@@ -64,9 +67,9 @@ struct Dirty {
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
     /// Addresses with their new group, if any; each once.
-    pub(crate) addresses: Vec<(IpAddr, Option<GroupId>)>,
+    pub(crate) addresses: Vec<(IpAddr, Option<GroupNumber>)>,
     /// Groups with the atoms they fulfil; `None`: no address is in it any more.
-    pub(crate) groups: BTreeMap<GroupId, Option<Atoms>>,
+    pub(crate) groups: BTreeMap<GroupNumber, Option<Atoms>>,
     /// Prefixes with the atoms that their addresses fulfil; `None`: the prefix is none of any block.
     pub(crate) blocks: BTreeMap<IpNet, Option<Atoms>>,
 }
@@ -157,7 +160,7 @@ impl Index {
             self.profiles.release(known.profile);
         }
         if let (Some(pod), Some(profile)) = (pod, profile) {
-            let id = before.map_or_else(|| self.next_pod(), |known| known.id);
+            let id = before.map_or_else(|| self.pod_ids.take(), |known| known.id);
             let known = Known { id, pod: Arc::clone(pod), profile };
             self.claim(&known, Some(profile));
             self.pods.insert(key.clone(), known);
@@ -257,11 +260,6 @@ impl Index {
         namespaces.flat_map(|namespace| self.profiles.of_namespace(namespace)).collect()
     }
 
-    fn next_pod(&mut self) -> PodId {
-        self.last_pod += 1;
-        self.last_pod
-    }
-
     fn claim(&mut self, known: &Known, profile: Option<ProfileId>) {
         for &address in &known.pod.addresses {
             match profile {
@@ -278,7 +276,7 @@ impl Index {
     fn place(&mut self, addresses: &[IpAddr]) -> Moves {
         let (claims, blocks) = (&self.claims, &self.blocks);
         let key = |address: IpAddr| {
-            let claims = claims.range((address, 0)..=(address, PodId::MAX)).map(|(_, &claim)| claim);
+            let claims = claims.range((address, PodId(0))..=(address, PodId(u32::MAX))).map(|(_, &claim)| claim);
             let last = claims.clone().all(|claim| claim.terminating);
             let counting = claims.filter(|claim| claim.terminating == last);
             let mut profiles: Vec<_> = counting.map(|claim| claim.profile).collect();

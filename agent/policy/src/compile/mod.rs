@@ -29,7 +29,7 @@ use subjects::{Outcome, Subjects};
 pub(crate) use index::Delta;
 pub(crate) use rules::News as RuleNews;
 pub(crate) use subjects::{Held, Want, Wants};
-pub(crate) use terms::{AskId, Atom, Atoms, Grant, GroupId, PortRange, Spec, SpecId};
+pub(crate) use terms::{AskId, Atom, Atoms, Grant, GroupNumber, PortRange, Spec, SpecId};
 
 /// A pod of this node, bound to a slot of the datapath.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,10 +7,13 @@ use crate::compile::profiles::Profile;
 use crate::compile::profiles::ProfileId;
 use crate::compile::scopes::{ScopeId, Scopes};
 use crate::compile::terms::{AskId, Who};
+use crate::id::{Sequence, id};
 use crate::model::{Operator, Selector};
 
-/// The id of a peer. Never reused.
-pub(crate) type PeerId = u32;
+id! {
+    /// Names a peer of active asks. Given out by [`Peers`], never again.
+    pub(crate) struct PeerId(u32);
+}
 
 /// A label that pods must have for a peer to match; `None`: the peer's selector names no such label.
 pub(super) type Hook = Option<(Arc<str>, Arc<str>)>;
@@ -22,7 +25,7 @@ pub(crate) struct Peers {
     states: BTreeMap<PeerId, State>,
     /// Peers that select pods.
     hooks: HashMap<(ScopeId, Hook), BTreeSet<PeerId>>,
-    last: PeerId,
+    sequence: Sequence<PeerId>,
 }
 
 /// What is known of a peer.
@@ -45,15 +48,15 @@ impl Peers {
             self.state(id).asks.insert(ask);
             return (id, false);
         }
-        self.last += 1;
+        let id = self.sequence.take();
         let scope = match who {
-            Who::Pods { scope, pods } => Some(self.hook(self.last, scopes.hold(scope), pods)),
+            Who::Pods { scope, pods } => Some(self.hook(id, scopes.hold(scope), pods)),
             Who::Block(_) => None,
         };
         let who = Arc::new(who.clone());
-        self.ids.insert(Arc::clone(&who), self.last);
-        self.states.insert(self.last, State { who, scope, asks: BTreeSet::from([ask]), profiles: BTreeSet::new() });
-        (self.last, true)
+        self.ids.insert(Arc::clone(&who), id);
+        self.states.insert(id, State { who, scope, asks: BTreeSet::from([ask]), profiles: BTreeSet::new() });
+        (id, true)
     }
 
     /// Takes a peer from an ask. Returns the peer's id, and what was known of it if that was the last ask that had it.

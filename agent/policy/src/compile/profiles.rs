@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::compile::peers::PeerId;
-use crate::compile::terms::{GroupId, PortName};
+use crate::compile::terms::{GroupNumber, PortName};
+use crate::id::{Sequence, id};
 use crate::model::{Operator, Selector};
 
-/// The id of a [`Profile`]. Never reused.
-pub(crate) type ProfileId = u32;
+id! {
+    /// Names a [`Profile`]. Given out by [`Profiles`], never again.
+    pub(crate) struct ProfileId(u32);
+}
 
 /// What active asks can see of a pod. Ordered as its fields stand.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,7 +47,7 @@ pub(crate) struct Profiles {
     states: BTreeMap<ProfileId, State>,
     by_namespace: BTreeMap<Arc<str>, BTreeSet<ProfileId>>,
     idle: BTreeSet<ProfileId>,
-    last: ProfileId,
+    sequence: Sequence<ProfileId>,
 }
 
 /// What is known of a profile.
@@ -55,7 +58,7 @@ pub(crate) struct State {
     /// The peers that match it.
     pub(crate) peers: BTreeSet<PeerId>,
     /// The groups that have it.
-    pub(crate) groups: BTreeSet<GroupId>,
+    pub(crate) groups: BTreeSet<GroupNumber>,
     pods: u32,
 }
 
@@ -67,12 +70,12 @@ impl Profiles {
             self.idle.remove(&id);
             return (id, false);
         }
-        self.last += 1;
+        let id = self.sequence.take();
         let profile = Arc::new(profile);
-        self.ids.insert(Arc::clone(&profile), self.last);
-        self.by_namespace.entry(Arc::clone(&profile.namespace)).or_default().insert(self.last);
-        self.states.insert(self.last, State { profile, peers: BTreeSet::new(), groups: BTreeSet::new(), pods: 1 });
-        (self.last, true)
+        self.ids.insert(Arc::clone(&profile), id);
+        self.by_namespace.entry(Arc::clone(&profile.namespace)).or_default().insert(id);
+        self.states.insert(id, State { profile, peers: BTreeSet::new(), groups: BTreeSet::new(), pods: 1 });
+        (id, true)
     }
 
     /// One pod less has the profile. It stays until [`Self::take_idle`].

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::compile::terms::Scope;
+use crate::id::{Sequence, id};
 use crate::model::{Labels, Namespace, Selector};
 
-/// The id of a scope of active peers. Never reused.
-pub(crate) type ScopeId = u32;
+id! {
+    /// Names a scope of active peers. Given out by [`Scopes`], never again.
+    pub(crate) struct ScopeId(u32);
+}
 
 /// Scopes of active peers, and the labels of namespaces.
 #[derive(Debug, Default)]
@@ -17,7 +20,7 @@ pub(crate) struct Scopes {
     /// Scopes with a selector.
     selecting: BTreeSet<ScopeId>,
     namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
-    last: ScopeId,
+    sequence: Sequence<ScopeId>,
 }
 
 #[derive(Debug)]
@@ -33,14 +36,14 @@ impl Scopes {
             self.states.entry(id).and_modify(|state| state.peers += 1);
             return id;
         }
-        self.last += 1;
+        let id = self.sequence.take();
         let scope = Arc::new(scope.clone());
-        self.ids.insert(Arc::clone(&scope), self.last);
+        self.ids.insert(Arc::clone(&scope), id);
         if matches!(*scope, Scope::Matching(_)) {
-            self.selecting.insert(self.last);
+            self.selecting.insert(id);
         }
-        self.states.insert(self.last, State { scope, peers: 1 });
-        self.last
+        self.states.insert(id, State { scope, peers: 1 });
+        id
     }
 
     /// One peer less has the scope.

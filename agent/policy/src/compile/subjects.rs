@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::cluster::Cluster;
 use crate::compile::Changes;
 use crate::compile::asks::Asks;
-use crate::compile::compiled::{Compiled, Served};
+use crate::compile::compiled::{CompilationId, Compiled, Served};
 use crate::compile::rules::Rules;
 use crate::compile::specs::{Activated, DENY, Specs};
 use crate::compile::terms::{AskId, Spec, SpecId, Term, Who};
+use crate::id::Sequence;
 use crate::model::{Direction, Mode, ObjectKey, Pod, Policy};
 
 /// What an endpoint shall have in one direction.
@@ -39,7 +40,7 @@ pub(crate) struct Subjects {
     by_namespace: BTreeMap<Arc<str>, BTreeSet<u32>>,
     policies: BTreeMap<ObjectKey, Selecting>,
     audited: Audited,
-    compilations: u32,
+    compilations: Sequence<CompilationId>,
     /// How many steps a policy, and what is allowed to an endpoint, may take.
     budget: u64,
 }
@@ -68,7 +69,7 @@ struct Selecting {
 }
 
 /// What makes endpoints have the same spec: direction, compiled policies, ports of their own that policies name.
-type Likeness = (Direction, Vec<u32>, Vec<Term>);
+type Likeness = (Direction, Vec<CompilationId>, Vec<Term>);
 
 /// What an endpoint's policies allow in a direction.
 struct Allowed {
@@ -101,7 +102,7 @@ impl Subjects {
             by_namespace: BTreeMap::new(),
             policies: BTreeMap::new(),
             audited: Audited::default(),
-            compilations: 0,
+            compilations: Sequence::default(),
             budget,
         }
     }
@@ -298,8 +299,7 @@ impl Subjects {
     }
 
     fn compile(&mut self, policy: &Policy) -> Compiled {
-        self.compilations += 1;
-        Compiled::new(self.compilations, policy, self.budget, &mut self.asks, &mut self.rules)
+        Compiled::new(self.compilations.take(), policy, self.budget, &mut self.asks, &mut self.rules)
     }
 
     fn compile_again(&mut self, key: &ObjectKey, policy: &Arc<Policy>) {

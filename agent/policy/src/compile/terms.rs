@@ -2,17 +2,23 @@
 
 use std::sync::Arc;
 
+use crate::id::id;
 use crate::model::{IpBlock, Protocol, Selector};
 use crate::op::RuleId;
 
-/// The id of an [`Ask`]. Never reused.
-pub(crate) type AskId = u32;
+id! {
+    /// Names an [`Ask`]. Given out by [`Asks`](crate::compile::asks::Asks), never again.
+    pub(crate) struct AskId(u32);
+}
 
 /// The id of a [`Spec`], which is its policy id in the tables. Never reused.
 pub(crate) type SpecId = u32;
 
-/// The compiler's id of a group of addresses. Never reused; the tables give each group an id of their own.
-pub(crate) type GroupId = u32;
+id! {
+    /// Names a group of addresses in the compiler. Given out by [`Groups`](crate::compile::groups::Groups), never again;
+    /// the tables give each group for which there is room an id of the kernel's.
+    pub(crate) struct GroupNumber(u32);
+}
 
 /// The namespaces that a peer's pods may be in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

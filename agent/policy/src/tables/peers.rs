@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::compile::{Atoms, Delta, GroupId};
+use crate::compile::{Atoms, Delta, GroupNumber};
 use crate::op::Op;
 use crate::tables::ids::Ids;
 use crate::tables::image::Image;
@@ -20,13 +20,13 @@ const NAMED: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Peers {
     limits: [usize; 2],
-    groups: BTreeMap<GroupId, Group>,
-    homes: BTreeMap<IpAddr, GroupId>,
+    groups: BTreeMap<GroupNumber, Group>,
+    homes: BTreeMap<IpAddr, GroupNumber>,
     /// Addresses that have a group but no room.
     left_out: BTreeSet<IpAddr>,
     /// Groups that have no place in the kernel's array.
-    unplaced: BTreeSet<GroupId>,
-    by_place: BTreeMap<u32, GroupId>,
+    unplaced: BTreeSet<GroupNumber>,
+    by_place: BTreeMap<u32, GroupNumber>,
     places: Ids,
     /// Groups by address, IPv4 and IPv6.
     addresses: [Image<IpAddr, u32>; 2],
@@ -169,9 +169,9 @@ impl Peers {
     /// Notes who is where. Returns the groups that the kernel's table has members of who left.
     fn move_members(
         &mut self,
-        addresses: &[(IpAddr, Option<GroupId>)],
+        addresses: &[(IpAddr, Option<GroupNumber>)],
         touched: &mut Vec<IpAddr>,
-    ) -> BTreeSet<GroupId> {
+    ) -> BTreeSet<GroupNumber> {
         let mut left = BTreeSet::new();
         for &(address, to) in addresses {
             let from = match to {
@@ -190,7 +190,7 @@ impl Peers {
         left
     }
 
-    fn enter(&mut self, id: GroupId, address: IpAddr) {
+    fn enter(&mut self, id: GroupNumber, address: IpAddr) {
         let unplaced = &mut self.unplaced;
         let group = self.groups.entry(id).or_insert_with(|| {
             unplaced.insert(id);
@@ -203,7 +203,7 @@ impl Peers {
     /// whoever is on the way to the old place must find the old class there, and those who leave must not find the new.
     fn stage_group(
         &mut self,
-        id: GroupId,
+        id: GroupNumber,
         atoms: &Atoms,
         left: bool,
         touched: &mut Vec<IpAddr>,
@@ -226,7 +226,7 @@ impl Peers {
         policies.release_class(before);
     }
 
-    fn remove_group(&mut self, id: GroupId, policies: &mut Policies) {
+    fn remove_group(&mut self, id: GroupNumber, policies: &mut Policies) {
         let Some(group) = self.groups.remove(&id) else { return };
         self.unplaced.remove(&id);
         if let Some(place) = group.place {
