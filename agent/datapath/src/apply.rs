@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use podgate_common::{
     Addr4, Addr6, ClassRowKey, EPOCHS, PortClasses, Row, RowPortKey, VERDICT_NONE, epoch_index4, epoch_index6, protocol,
 };
+use podgate_policy::id::{PortClassId, RowId, RuleId};
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{Op, RowHeader};
 
@@ -109,21 +110,22 @@ fn keys<K, V>(ops: &[Op], entry: fn(&Op) -> Option<(K, V)>) -> Vec<K> {
 fn row(op: &Op) -> Option<(u32, Row)> {
     match *op {
         Op::PutRow { row, header: RowHeader { any, protocols: [tcp, udp, sctp] } } => {
-            let [any, tcp, udp, sctp] = [any, tcp, udp, sctp].map(|rule| rule.unwrap_or(VERDICT_NONE));
-            Some((row, Row { any, tcp, udp, sctp }))
+            let [any, tcp, udp, sctp] = [any, tcp, udp, sctp].map(|rule| rule.map_or(VERDICT_NONE, RuleId::raw));
+            Some((row.raw(), Row { any, tcp, udp, sctp }))
         }
-        Op::DeleteRow { row } => Some((row, Row::default())),
+        Op::DeleteRow { row } => Some((row.raw(), Row::default())),
         _ => None,
     }
 }
 
 fn row_port(op: &Op) -> Option<(RowPortKey, u32)> {
     let (row, protocol, port_class, rule) = match *op {
-        Op::PutRowPort { row, protocol, port_class, rule } => (row, protocol, port_class, rule),
+        Op::PutRowPort { row, protocol, port_class, rule } => (row, protocol, port_class, rule.raw()),
         Op::DeleteRowPort { row, protocol, port_class } => (row, protocol, port_class, VERDICT_NONE),
         _ => return None,
     };
-    Some((RowPortKey { row, port_class, protocol: protocol_number(protocol) }, rule))
+    let key = RowPortKey { row: row.raw(), port_class: port_class.raw(), protocol: protocol_number(protocol) };
+    Some((key, rule))
 }
 
 /// A protocol as packets name it.
@@ -137,7 +139,8 @@ pub(crate) fn protocol_number(protocol: Protocol) -> u16 {
 
 fn port(op: &Op) -> Option<(u32, PortClasses)> {
     match *op {
-        Op::PutPort { port, classes: [tcp, udp, sctp] } => {
+        Op::PutPort { port, classes } => {
+            let [tcp, udp, sctp] = classes.map(PortClassId::raw);
             Some((port.into(), PortClasses { tcp, udp, sctp, reserved: 0 }))
         }
         _ => None,
@@ -145,23 +148,24 @@ fn port(op: &Op) -> Option<(u32, PortClasses)> {
 }
 
 fn class_row(op: &Op) -> Option<(ClassRowKey, u32)> {
-    match *op {
-        Op::PutClassRow { policy, class, row } => Some((ClassRowKey { policy, class }, row)),
-        Op::DeleteClassRow { policy, class } => Some((ClassRowKey { policy, class }, 0)),
-        _ => None,
-    }
+    let (policy, class, row) = match *op {
+        Op::PutClassRow { policy, class, row } => (policy, class, row),
+        Op::DeleteClassRow { policy, class } => (policy, class, RowId::NONE),
+        _ => return None,
+    };
+    Some((ClassRowKey { policy: policy.raw(), class: class.raw() }, row.raw()))
 }
 
 fn group(op: &Op) -> Option<(u32, u32)> {
     match *op {
-        Op::PutGroup { group, class } => Some((group, class)),
+        Op::PutGroup { group, class } => Some((group.raw(), class.raw())),
         _ => None,
     }
 }
 
 fn address(op: &Op) -> Option<(IpAddr, u32)> {
     match *op {
-        Op::PutAddress { address, group } => Some((address, group)),
+        Op::PutAddress { address, group } => Some((address, group.raw())),
         Op::DeleteAddress { address } => Some((address, 0)),
         _ => None,
     }
@@ -183,7 +187,7 @@ fn address6(op: &Op) -> Option<(Addr6, u32)> {
 
 fn block(op: &Op) -> Option<(IpNet, u32)> {
     match *op {
-        Op::PutBlock { block, class } => Some((block, class)),
+        Op::PutBlock { block, class } => Some((block, class.raw())),
         Op::DeleteBlock { block } => Some((block, 0)),
         _ => None,
     }

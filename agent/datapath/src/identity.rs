@@ -85,8 +85,8 @@ fn isolate(config: &mut EndpointConfig, direction: Direction, [isolated, audited
         EndpointPolicy::Audited { policy, default_row } => (isolated | audited, policy, default_row),
     };
     config.flags |= more;
-    config.policy[direction as usize] = policy;
-    config.default_row[direction as usize] = default_row;
+    config.policy[direction as usize] = policy.raw();
+    config.default_row[direction as usize] = default_row.raw();
 }
 
 const fn flag(set: bool, bit: u32) -> u32 {
@@ -95,6 +95,8 @@ const fn flag(set: bool, bit: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use podgate_policy::id::{PolicyId, RowId};
+
     use super::*;
 
     #[test]
@@ -108,8 +110,8 @@ mod tests {
             keep: true,
         };
         let policies = EndpointPolicies {
-            ingress: EndpointPolicy::Isolated { policy: 4, default_row: 5 },
-            egress: EndpointPolicy::Isolated { policy: 6, default_row: 0 },
+            ingress: EndpointPolicy::Isolated { policy: PolicyId::from_raw(4), default_row: RowId::from_raw(5) },
+            egress: EndpointPolicy::Isolated { policy: PolicyId::from_raw(6), default_row: RowId::NONE },
         };
         let expected = EndpointConfig {
             flags: flags::ISOLATED_INGRESS | flags::ISOLATED_EGRESS | flags::ROUTES | flags::KEEP,
@@ -130,7 +132,7 @@ mod tests {
             Identity { ifindex: 7, netns_id: None, address4: None, address6: None, routes: false, keep: false };
         let policies = EndpointPolicies {
             ingress: EndpointPolicy::Open,
-            egress: EndpointPolicy::Audited { policy: 6, default_row: 8 },
+            egress: EndpointPolicy::Audited { policy: PolicyId::from_raw(6), default_row: RowId::from_raw(8) },
         };
         let expected = EndpointConfig {
             flags: flags::ISOLATED_EGRESS | flags::AUDITED_EGRESS,
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn only_policies_that_isolate_in_no_direction_are_open() {
-        let isolated = EndpointPolicy::Isolated { policy: 1, default_row: 0 };
+        let isolated = EndpointPolicy::NOTHING;
         let open = EndpointPolicies::default();
         let one = EndpointPolicies { egress: isolated, ..open };
         let other = EndpointPolicies { ingress: isolated, ..open };

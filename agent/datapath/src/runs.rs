@@ -71,11 +71,13 @@ pub(crate) fn runs(ops: &[Op]) -> impl Iterator<Item = (OpKind, Range<usize>)> +
 
 #[cfg(test)]
 mod tests {
+    use podgate_policy::id::GroupId;
+
     use super::*;
 
     #[test]
     fn only_neighbours_of_one_kind_and_family_are_grouped_and_their_order_kept() {
-        let put = |address: &str| Op::PutAddress { address: address.parse().unwrap(), group: 1 };
+        let put = |address: &str| Op::PutAddress { address: address.parse().unwrap(), group: GroupId::from_raw(1) };
         let ops = [
             put("10.0.0.1"),
             put("10.0.0.2"),

@@ -282,6 +282,7 @@ impl Configs {
 #[cfg(test)]
 mod tests {
     use podgate_common::{Addr4, flags};
+    use podgate_policy::id::{PolicyId, RowId};
     use podgate_policy::op::EndpointPolicy;
 
     use super::*;
@@ -295,7 +296,9 @@ mod tests {
     }
 
     fn isolated(policy: u32) -> EndpointPolicies {
-        EndpointPolicies { ingress: EndpointPolicy::Isolated { policy, default_row: 0 }, ..EndpointPolicies::default() }
+        let policy = PolicyId::from_raw(policy);
+        let ingress = EndpointPolicy::Isolated { policy, default_row: RowId::NONE };
+        EndpointPolicies { ingress, ..EndpointPolicies::default() }
     }
 
     fn record(policy: u32, birth: u32) -> EndpointConfig {

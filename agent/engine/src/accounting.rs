@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use podgate_common::Counter;
 use podgate_datapath::{CounterKey, Datapath, Error};
 use podgate_policy::evaluate::in_force;
+use podgate_policy::id::RuleId;
 use podgate_policy::model::Direction;
 
 use super::attribution::Isolators;
@@ -57,7 +58,7 @@ pub(super) fn see_all(
 
 fn see_rules(state: &mut State, datapath: &Datapath) -> Result<(), Error> {
     let (planning, attribution) = (&state.planning, &mut state.attribution);
-    let unknown = attribution.see_rules(&datapath.rules()?, |rule| planning.rule(rule));
+    let unknown = attribution.see_rules(&datapath.rules()?, |rule| planning.rule(RuleId::from_raw(rule)?));
     datapath.forget_rules(&unknown)
 }
 

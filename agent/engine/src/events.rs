@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use podgate_common::FlowEvent;
 use podgate_datapath::{Lost, boot_time};
 use podgate_policy::evaluate::in_force;
+use podgate_policy::id::RuleId;
 use podgate_policy::model::Direction;
 
 use super::state::State;
@@ -23,7 +24,7 @@ impl State {
             node: self.node().to_owned(),
             pod: tenant.and_then(|tenant| Some(tenant.named()?.to_string())),
             policies: policies.iter().map(|policy| policy.key.to_string()).collect(),
-            rule: self.planning.rule(event.rule).map(|rule| Rule {
+            rule: RuleId::from_raw(event.rule).and_then(|id| self.planning.rule(id)).map(|rule| Rule {
                 policy: rule.policy.to_string(),
                 direction: rule.direction.to_string(),
                 index: rule.index,

@@ -11,7 +11,7 @@
 pub mod cluster;
 pub mod compile;
 pub mod evaluate;
-mod id;
+pub mod id;
 pub mod model;
 pub mod op;
 pub mod plan;

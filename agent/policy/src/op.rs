@@ -5,10 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::id::{ClassId, GroupId, PolicyId, PortClassId, RowId, RuleId};
 use crate::model::Protocol;
-
-/// The id of a rule in the tables; leads back to policy, direction and index in user space. Never 0.
-pub type RuleId = u32;
 
 /// One change of the kernel's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,18 +14,18 @@ pub enum Op {
     /// Writes the header of a row: the rules that name no port.
     PutRow {
         /// The row, never 0.
-        row: u32,
+        row: RowId,
         /// Its header.
         header: RowHeader,
     },
     /// Writes what a row says of a port class.
     PutRowPort {
         /// The row.
-        row: u32,
+        row: RowId,
         /// The protocol.
         protocol: Protocol,
         /// The class among this protocol's ports, never 0.
-        port_class: u16,
+        port_class: PortClassId,
         /// The rule that allows it.
         rule: RuleId,
     },
@@ -35,31 +33,31 @@ pub enum Op {
     PutPort {
         /// The port number.
         port: u16,
-        /// Class for TCP, UDP and SCTP; 0: in no rule.
-        classes: [u16; 3],
+        /// Class for TCP, UDP and SCTP.
+        classes: [PortClassId; 3],
     },
     /// Writes which row a policy has for a class of peers.
     PutClassRow {
         /// The policy id.
-        policy: u32,
+        policy: PolicyId,
         /// The class, never 0.
-        class: u32,
+        class: ClassId,
         /// The row.
-        row: u32,
+        row: RowId,
     },
     /// Writes the class of a group.
     PutGroup {
-        /// The group, never 0.
-        group: u32,
+        /// The group.
+        group: GroupId,
         /// Its class.
-        class: u32,
+        class: ClassId,
     },
     /// Writes the group of an address.
     PutAddress {
         /// The address.
         address: IpAddr,
         /// Its group.
-        group: u32,
+        group: GroupId,
     },
     /// Removes an address: it is as any other address of the blocks that contain it.
     DeleteAddress {
@@ -71,7 +69,7 @@ pub enum Op {
         /// The block.
         block: IpNet,
         /// The class.
-        class: u32,
+        class: ClassId,
     },
     /// Removes a block.
     DeleteBlock {
@@ -98,23 +96,23 @@ pub enum Op {
     /// Removes a row's header.
     DeleteRow {
         /// The row.
-        row: u32,
+        row: RowId,
     },
     /// Removes what a row says of a port class.
     DeleteRowPort {
         /// The row.
-        row: u32,
+        row: RowId,
         /// The protocol.
         protocol: Protocol,
         /// The class.
-        port_class: u16,
+        port_class: PortClassId,
     },
     /// Removes a policy's row for a class.
     DeleteClassRow {
         /// The policy id.
-        policy: u32,
+        policy: PolicyId,
         /// The class.
-        class: u32,
+        class: ClassId,
     },
 }
 
@@ -143,7 +141,7 @@ impl EndpointPolicies {
 
 impl EndpointPolicy {
     /// Isolated and allowed nothing.
-    pub const NOTHING: Self = Self::Isolated { policy: 1, default_row: 0 };
+    pub const NOTHING: Self = Self::Isolated { policy: PolicyId::NOTHING, default_row: RowId::NONE };
 }
 
 /// The policy of an endpoint in one direction.
@@ -154,16 +152,16 @@ pub enum EndpointPolicy {
     Open,
     /// Isolated: what the rows of this policy id allow passes.
     Isolated {
-        /// The policy id, never 0.
-        policy: u32,
-        /// The row of classes without a row of their own; 0: they are allowed nothing.
-        default_row: u32,
+        /// The policy id.
+        policy: PolicyId,
+        /// The row of classes without a row of their own.
+        default_row: RowId,
     },
     /// Isolated by policies in audit mode alone: what these rows do not allow passes all the same, and is reported.
     Audited {
         /// As in [`Self::Isolated`].
-        policy: u32,
+        policy: PolicyId,
         /// As in [`Self::Isolated`].
-        default_row: u32,
+        default_row: RowId,
     },
 }

@@ -9,7 +9,7 @@ use podgate_policy::op::Op;
 
 use crate::frames::{ACK, SYN, SYN_ACK, tcp, udp};
 use crate::measure::{At, Case};
-use crate::rig::{Ends, Rig, SLOT, Side, V4, V6};
+use crate::rig::{Ends, Rig, SLOT, Side, V4, V6, id};
 
 const FLOWS: u16 = 60_000;
 
@@ -176,7 +176,7 @@ fn one_by_one() -> [Case; 2] {
 fn with_peers(peers: u32) -> [Case; 3] {
     let mut rig = Rig::new(Side::Web, Side::Web);
     let address = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + n));
-    let ops: Vec<_> = (0..peers).map(|n| Op::PutAddress { address: address(n), group: 1 }).collect();
+    let ops: Vec<_> = (0..peers).map(|n| Op::PutAddress { address: address(n), group: id::FRIEND_GROUP }).collect();
     rig.apply(&ops);
     let frames = established(&rig, V4, Direction::Ingress);
     let rig = Rc::new(rig);

@@ -9,7 +9,7 @@ use std::{fs, panic, thread};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use podgate_common::Verdict;
-use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op};
+use podgate_policy::op::{EndpointPolicies, Op};
 
 use crate::{Datapath, Hook, Identity, Options, preflight};
 
@@ -141,8 +141,7 @@ fn dropped(datapath: &Datapath) -> u64 {
 
 /// Isolated in both directions, with nothing allowed.
 pub(super) fn deny_all() -> EndpointPolicies {
-    let nothing = EndpointPolicy::Isolated { policy: 1, default_row: 0 };
-    EndpointPolicies { ingress: nothing, egress: nothing }
+    EndpointPolicies::NOTHING
 }
 
 /// Identifies, switches and attaches.

@@ -7,7 +7,7 @@ use podgate_policy::op::Op;
 use crate::frames::{
     ACK, FIN, RST, SYN, SYN_ACK, echo_reply, echo_request, icmp, raw, sctp, tcp, too_big, udp, unreachable,
 };
-use crate::rig::{Ends, FAMILIES, Rig, SECOND_INTERFACE, SLOT, Side, identity, second_pod};
+use crate::rig::{Ends, FAMILIES, Rig, SECOND_INTERFACE, SLOT, Side, id, identity, second_pod};
 
 /// Opens a TCP connection from the friend to the pod's port 80 and completes the handshake.
 fn open_from_friend(rig: &Rig, ends: Ends) {
@@ -419,7 +419,7 @@ fn a_flow_is_judged_again_when_an_allow_is_taken_from_its_remote_address() {
         open_from_friend(&rig, ends);
         rig.apply(&[Op::DeleteAddress { address: ends.friend }, Op::Invalidate { address: ends.friend }]);
         assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Cut);
-        rig.apply(&[Op::PutAddress { address: ends.friend, group: 1 }]);
+        rig.apply(&[Op::PutAddress { address: ends.friend, group: id::FRIEND_GROUP }]);
         assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Established);
     }
 }

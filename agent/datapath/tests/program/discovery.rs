@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use etherparse::EtherType;
 use podgate_common::{Direction, EthernetSource, Reason, Tag};
 use podgate_datapath::{Identity, OnLink};
+use podgate_policy::id::ClassId;
 use podgate_policy::op::Op;
 
 use crate::frames::{SYN, echo_request, fragments, icmp, of_type, raw, tcp, udp};
-use crate::rig::{LINK_LOCAL, Rig, SECOND_LINK_LOCAL, SLOT, Side, V4, V6, identity, second_pod};
+use crate::rig::{LINK_LOCAL, Rig, SECOND_LINK_LOCAL, SLOT, Side, V4, V6, id, identity, second_pod};
 
 const NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
@@ -505,7 +506,7 @@ fn open_to_the_world(ingress: Side, egress: Side) -> Rig {
     let mut rig = Rig::new(ingress, egress);
     rig.second_pod_on_its_own_interface(Side::Open, Side::Open);
     for block in ["0.0.0.0/0", "::/0"] {
-        rig.apply(&[Op::PutBlock { block: block.parse().expect("a block"), class: 1 }]);
+        rig.apply(&[Op::PutBlock { block: block.parse().expect("a block"), class: id::FRIEND_CLASS }]);
     }
     rig
 }
@@ -528,9 +529,10 @@ fn a_link_local_destination_is_in_a_block_only_if_that_speaks_of_link_local_addr
     let mut rig = open_to_the_world(Side::Friend, Side::Friend);
     let to = |rig: &Rig, port| rig.egress(&udp((LINK_LOCAL.into(), port), (SECOND_LINK_LOCAL.into(), 7777)));
     assert_eq!(to(&rig, 1), Reason::NoRule);
+    let class = ClassId::from_raw(2);
     rig.apply(&[
-        Op::PutClassRow { policy: 11, class: 2, row: 2 },
-        Op::PutBlock { block: "fe80::/10".parse().expect("a block"), class: 2 },
+        Op::PutClassRow { policy: id::FRIEND_POLICY, class, row: id::ANY_ROW },
+        Op::PutBlock { block: "fe80::/10".parse().expect("a block"), class },
     ]);
     assert_eq!(to(&rig, 2), Reason::Rule);
     let metadata = udp((V4.pod, 1), (Ipv4Addr::new(169, 254, 169, 254).into(), 80));

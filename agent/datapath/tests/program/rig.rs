@@ -10,6 +10,7 @@ use podgate_common::{Counter, Direction, Reason, Tag, Verdict};
 use podgate_datapath::{
     Arrivals, CounterKey, Datapath, Guard, Hook, Identity, LinkLayer, OnLink, Options, Tagged, TestContext, test_run,
 };
+use podgate_policy::id::{PolicyId, PortClassId, RowId, RuleId};
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
 
@@ -62,15 +63,16 @@ pub(crate) enum Side {
 }
 
 /// Ids in the tables below.
-mod id {
-    pub(super) const FRIEND_GROUP: u32 = 1;
-    pub(super) const FRIEND_CLASS: u32 = 1;
-    pub(super) const WEB_ROW: u32 = 1;
-    pub(super) const ANY_ROW: u32 = 2;
-    pub(super) const WEB_POLICY: u32 = 10;
-    pub(super) const FRIEND_POLICY: u32 = 11;
-    pub(super) const ALL_POLICY: u32 = 12;
-    pub(super) const DENY_POLICY: u32 = 1;
+pub(crate) mod id {
+    use podgate_policy::id::{ClassId, GroupId, PolicyId, RowId};
+
+    pub(crate) const FRIEND_GROUP: GroupId = GroupId::from_raw(1);
+    pub(crate) const FRIEND_CLASS: ClassId = ClassId::from_raw(1);
+    pub(crate) const WEB_ROW: RowId = RowId::from_raw(1);
+    pub(crate) const ANY_ROW: RowId = RowId::from_raw(2);
+    pub(crate) const WEB_POLICY: PolicyId = PolicyId::from_raw(10);
+    pub(crate) const FRIEND_POLICY: PolicyId = PolicyId::from_raw(11);
+    pub(crate) const ALL_POLICY: PolicyId = PolicyId::from_raw(12);
 }
 
 impl Side {
@@ -78,11 +80,11 @@ impl Side {
         let isolated = |policy, default_row| EndpointPolicy::Isolated { policy, default_row };
         match self {
             Self::Open => EndpointPolicy::Open,
-            Self::Deny => isolated(id::DENY_POLICY, 0),
-            Self::AuditedDeny => EndpointPolicy::Audited { policy: id::DENY_POLICY, default_row: 0 },
-            Self::AuditedWeb => EndpointPolicy::Audited { policy: id::WEB_POLICY, default_row: 0 },
-            Self::Web => isolated(id::WEB_POLICY, 0),
-            Self::Friend => isolated(id::FRIEND_POLICY, 0),
+            Self::Deny => EndpointPolicy::NOTHING,
+            Self::AuditedDeny => EndpointPolicy::Audited { policy: PolicyId::NOTHING, default_row: RowId::NONE },
+            Self::AuditedWeb => EndpointPolicy::Audited { policy: id::WEB_POLICY, default_row: RowId::NONE },
+            Self::Web => isolated(id::WEB_POLICY, RowId::NONE),
+            Self::Friend => isolated(id::FRIEND_POLICY, RowId::NONE),
             Self::All => isolated(id::ALL_POLICY, id::ANY_ROW),
         }
     }
@@ -90,14 +92,19 @@ impl Side {
 
 /// Tables in which the friend has a class, and the policies of [`Side`].
 fn tables() -> Vec<Op> {
-    let any = RowHeader { any: Some(3), protocols: [None; 3] };
+    let any = RowHeader { any: RuleId::from_raw(3), protocols: [None; 3] };
+    let (none, port_class) = (PortClassId::NONE, PortClassId::from_raw(1));
+    let web = |protocol, rule| {
+        let rule = RuleId::from_raw(rule).expect("no rule has id 0");
+        Op::PutRowPort { row: id::WEB_ROW, protocol, port_class, rule }
+    };
     let mut ops = vec![
         Op::PutRow { row: id::WEB_ROW, header: RowHeader::default() },
         Op::PutRow { row: id::ANY_ROW, header: any },
-        Op::PutRowPort { row: id::WEB_ROW, protocol: Protocol::Tcp, port_class: 1, rule: 1 },
-        Op::PutRowPort { row: id::WEB_ROW, protocol: Protocol::Udp, port_class: 1, rule: 2 },
-        Op::PutPort { port: 80, classes: [1, 0, 0] },
-        Op::PutPort { port: 53, classes: [0, 1, 0] },
+        web(Protocol::Tcp, 1),
+        web(Protocol::Udp, 2),
+        Op::PutPort { port: 80, classes: [port_class, none, none] },
+        Op::PutPort { port: 53, classes: [none, port_class, none] },
         Op::PutClassRow { policy: id::WEB_POLICY, class: id::FRIEND_CLASS, row: id::WEB_ROW },
         Op::PutClassRow { policy: id::FRIEND_POLICY, class: id::FRIEND_CLASS, row: id::ANY_ROW },
         Op::PutGroup { group: id::FRIEND_GROUP, class: id::FRIEND_CLASS },

@@ -8,12 +8,11 @@ use crate::compile::demand;
 use crate::compile::rules::Rules;
 use crate::compile::terms::{Ask, AskId, Grant, PortName, PortRange, Scope, Term, Who};
 use crate::evaluate::RuleRef;
-use crate::id::id;
+use crate::id::{RuleId, id};
 use crate::model::{
     Direction, Isolation, Namespaces, ObjectKey, Peer, Peers, Pod, Policy, PortMatch, PortSpec, Ports, Protocol, Rule,
     Selector,
 };
-use crate::op::RuleId;
 
 id! {
     /// Tells apart what policies were compiled to at different times. Given out by

@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 use crate::cluster::Cluster;
 use crate::evaluate::RuleRef;
+use crate::id::RuleId;
 use crate::model::{Direction, ObjectKey};
-use crate::op::RuleId;
 
 use index::Index;
 use subjects::{Outcome, Subjects};

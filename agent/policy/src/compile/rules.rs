@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::evaluate::RuleRef;
-use crate::op::RuleId;
+use crate::id::{RuleId, Sequence};
 
 /// Rules that are gone but whose ids still lead somewhere, since reports of what they did may still be under way.
 const REMEMBERED: usize = 4096;
@@ -15,7 +15,7 @@ pub(crate) struct Rules {
     ids: HashMap<RuleRef, RuleId>,
     rules: BTreeMap<RuleId, Held>,
     gone: VecDeque<RuleId>,
-    last: RuleId,
+    sequence: Sequence<RuleId>,
     news: News,
 }
 
@@ -38,9 +38,9 @@ impl Rules {
     /// The id of a rule, held until it is released.
     pub(crate) fn hold(&mut self, rule: RuleRef) -> RuleId {
         let id = *self.ids.entry(rule.clone()).or_insert_with(|| {
-            self.last += 1;
-            self.news.named.push((self.last, rule.clone()));
-            self.last
+            let id = self.sequence.take();
+            self.news.named.push((id, rule.clone()));
+            id
         });
         self.rules.entry(id).or_insert(Held { rule, holders: 0 }).holders += 1;
         id
@@ -96,7 +96,8 @@ mod tests {
         let (first, second) = (rules.hold(rule(0)), rules.hold(rule(1)));
         rules.release(first);
         assert_eq!(rules.get(first), Some(&rule(0)), "events about it may still come");
-        assert_eq!((rules.hold(rule(0)), rules.hold(rule(2)), second), (1, 3, 2));
+        let ids = [rules.hold(rule(0)), second, rules.hold(rule(2))];
+        assert_eq!(ids.map(RuleId::raw), [1, 2, 3]);
     }
 
     #[test]

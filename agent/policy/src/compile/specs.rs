@@ -7,10 +7,11 @@ use crate::cluster::Cluster;
 use crate::compile::asks::Asks;
 use crate::compile::demand::{self, Together};
 use crate::compile::terms::{Ask, AskId, Spec, SpecId, Term};
+use crate::id::{PolicyId, Sequence};
 
 /// The spec without terms: nothing is allowed. It is always there, and its id is that of
 /// [`EndpointPolicy::NOTHING`](crate::op::EndpointPolicy::NOTHING).
-pub(super) const DENY: SpecId = 1;
+pub(super) const DENY: SpecId = PolicyId::NOTHING;
 
 /// Specs in use by endpoints. Endpoints that are allowed the same by the same rules share one.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct Specs {
     excess: BTreeMap<SpecId, Excess>,
     together: Together,
     budget: u64,
-    last: SpecId,
+    sequence: Sequence<SpecId>,
 }
 
 /// More steps than the budget has.
@@ -54,7 +55,7 @@ impl Specs {
             excess: BTreeMap::new(),
             together: Together::default(),
             budget,
-            last: DENY,
+            sequence: Sequence::after(DENY),
         }
     }
 
@@ -66,24 +67,24 @@ impl Specs {
             self.share(id);
             return (id, Vec::new());
         }
-        self.last += 1;
-        self.ids.insert(terms.clone(), self.last);
-        let spec = Arc::new(Spec { id: self.last, terms });
+        let id = self.sequence.take();
+        self.ids.insert(terms.clone(), id);
+        let spec = Arc::new(Spec { id, terms });
         let own = demand::of_spec(&spec, asks, cluster, self.budget);
         if own > self.budget {
             self.exceed(&spec, Excess::Own(own));
         }
-        self.specs.insert(self.last, State { spec: Arc::clone(&spec), users: 1 });
-        (self.last, self.accept(&spec, asks))
+        self.specs.insert(id, State { spec: Arc::clone(&spec), users: 1 });
+        (id, self.accept(&spec, asks))
     }
 
     /// A spec that is refused for good, since it takes so many steps to tell its terms.
     pub(crate) fn hold_excess(&mut self, steps: u64) -> SpecId {
-        self.last += 1;
-        let spec = Arc::new(Spec { id: self.last, terms: Vec::new() });
+        let id = self.sequence.take();
+        let spec = Arc::new(Spec { id, terms: Vec::new() });
         self.exceed(&spec, Excess::Own(steps));
-        self.specs.insert(self.last, State { spec, users: 1 });
-        self.last
+        self.specs.insert(id, State { spec, users: 1 });
+        id
     }
 
     fn exceed(&mut self, spec: &Spec, excess: Excess) {

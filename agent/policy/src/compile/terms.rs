@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::id::id;
+use crate::id::{PolicyId, RuleId, id};
 use crate::model::{IpBlock, Protocol, Selector};
-use crate::op::RuleId;
 
 id! {
     /// Names an [`Ask`]. Given out by [`Asks`](crate::compile::asks::Asks), never again.
@@ -12,7 +11,7 @@ id! {
 }
 
 /// The id of a [`Spec`], which is its policy id in the tables. Never reused.
-pub(crate) type SpecId = u32;
+pub(crate) type SpecId = PolicyId;
 
 id! {
     /// Names a group of addresses in the compiler. Given out by [`Groups`](crate::compile::groups::Groups), never again;

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use crate::cluster::Cluster;
 use crate::compile::{Changes, Compiler, RuleNews, Spec, SpecId};
 use crate::evaluate::RuleRef;
+use crate::id::RuleId;
 use crate::model::Direction;
-use crate::op::{Op, RuleId};
+use crate::op::Op;
 use crate::tables::{Limits, Mirror, Overflow, Table, Tables, Usage};
 
 /// What to do to the kernel's tables, and what they have no room for.

@@ -2,36 +2,36 @@
 
 use std::collections::BTreeSet;
 
+use crate::id::Id;
+
 /// Gives out ids from 1 on. An id that is given back is not given out again before [`Self::thaw`], since a program may
 /// still be about to follow it.
 #[derive(Debug)]
-pub(crate) struct Ids {
+pub(crate) struct Ids<I> {
     capacity: u32,
     next: u32,
-    free: BTreeSet<u32>,
-    frozen: BTreeSet<u32>,
+    free: BTreeSet<I>,
+    frozen: BTreeSet<I>,
 }
 
-impl Ids {
+impl<I: Id> Ids<I> {
     /// Ids of an array with this many entries; entry 0 is never given out.
     pub(crate) fn new(capacity: u32) -> Self {
         Self { capacity, next: 1, free: BTreeSet::new(), frozen: BTreeSet::new() }
     }
 
     /// The smallest id that can be had.
-    pub(crate) fn take(&mut self) -> Option<u32> {
+    pub(crate) fn take(&mut self) -> Option<I> {
         if let Some(id) = self.free.pop_first() {
             return Some(id);
         }
-        let id = self.next;
-        (id < self.capacity).then(|| {
-            self.next += 1;
-            id
-        })
+        let id = I::numbered(self.next).filter(|_| self.next < self.capacity)?;
+        self.next += 1;
+        Some(id)
     }
 
     /// Gives an id back.
-    pub(crate) fn give_back(&mut self, id: u32) {
+    pub(crate) fn give_back(&mut self, id: I) {
         self.frozen.insert(id);
     }
 
@@ -60,14 +60,16 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::RowId;
 
     #[test]
     fn an_id_is_given_out_again_only_after_a_thaw() {
+        let [first, second] = [1, 2].map(RowId::from_raw);
         let mut ids = Ids::new(3);
-        assert_eq!((ids.take(), ids.take(), ids.take()), (Some(1), Some(2), None));
-        ids.give_back(1);
+        assert_eq!((ids.take(), ids.take(), ids.take()), (Some(first), Some(second), None));
+        ids.give_back(first);
         assert_eq!((ids.take(), ids.used(), ids.wants_thaw()), (None, 2, true));
         ids.thaw();
-        assert_eq!((ids.used(), ids.take(), ids.take()), (1, Some(1), None));
+        assert_eq!((ids.used(), ids.take(), ids.take()), (1, Some(first), None));
     }
 }

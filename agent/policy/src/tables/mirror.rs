@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::evaluate::Traffic;
+use crate::id::{ClassId, GroupId, PolicyId, PortClassId, RowId, RuleId};
 use crate::model::{Direction, Protocol};
-use crate::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader, RuleId};
+use crate::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
 use crate::tables::Table;
 
 /// What the tables say of a new flow.
@@ -35,22 +36,22 @@ impl Judgement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// In this group.
-    Group(u32),
-    /// In no group, and in this class by the longest block around it; 0 where there is none.
-    Class(u32),
+    Group(GroupId),
+    /// In no group, and in this class by the longest block around it; [`ClassId::NONE`] where there is none.
+    Class(ClassId),
 }
 
 /// The contents of the kernel's tables, looked up as the programs do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirror {
     pub(crate) endpoints: BTreeMap<u32, EndpointPolicies>,
-    pub(crate) addresses: BTreeMap<IpAddr, u32>,
-    pub(crate) groups: BTreeMap<u32, u32>,
-    pub(crate) blocks: BTreeMap<IpNet, u32>,
-    pub(crate) class_rows: BTreeMap<(u32, u32), u32>,
-    pub(crate) rows: BTreeMap<u32, RowHeader>,
-    pub(crate) row_ports: BTreeMap<(u32, Protocol, u16), RuleId>,
-    pub(crate) ports: BTreeMap<u16, [u16; 3]>,
+    pub(crate) addresses: BTreeMap<IpAddr, GroupId>,
+    pub(crate) groups: BTreeMap<GroupId, ClassId>,
+    pub(crate) blocks: BTreeMap<IpNet, ClassId>,
+    pub(crate) class_rows: BTreeMap<(PolicyId, ClassId), RowId>,
+    pub(crate) rows: BTreeMap<RowId, RowHeader>,
+    pub(crate) row_ports: BTreeMap<(RowId, Protocol, PortClassId), RuleId>,
+    pub(crate) ports: BTreeMap<u16, [PortClassId; 3]>,
 }
 
 impl Mirror {
@@ -112,22 +113,22 @@ impl Mirror {
     pub fn place(&self, address: IpAddr) -> Place {
         match self.addresses.get(&address) {
             Some(&group) => Place::Group(group),
-            None => Place::Class(self.longest_block(address).unwrap_or(0)),
+            None => Place::Class(self.longest_block(address).unwrap_or(ClassId::NONE)),
         }
     }
 
     /// Third look: the class of what stands there.
     #[must_use]
-    pub fn class(&self, place: Place) -> u32 {
+    pub fn class(&self, place: Place) -> ClassId {
         match place {
-            Place::Group(group) => self.groups.get(&group).copied().unwrap_or(0),
+            Place::Group(group) => self.groups.get(&group).copied().unwrap_or(ClassId::NONE),
             Place::Class(class) => class,
         }
     }
 
     /// Fourth look: the row of a policy for a class; `None`: the endpoint is open.
     #[must_use]
-    pub fn row(&self, policy: EndpointPolicy, class: u32) -> Option<u32> {
+    pub fn row(&self, policy: EndpointPolicy, class: ClassId) -> Option<RowId> {
         match policy {
             EndpointPolicy::Open => None,
             EndpointPolicy::Isolated { policy, default_row } | EndpointPolicy::Audited { policy, default_row } => {
@@ -138,16 +139,16 @@ impl Mirror {
 
     /// Fifth look: the protocol and the class of the port.
     #[must_use]
-    pub fn port(&self, traffic: Traffic) -> Option<(Protocol, u16)> {
+    pub fn port(&self, traffic: Traffic) -> Option<(Protocol, PortClassId)> {
         let Traffic::Port { protocol, number } = traffic else { return None };
-        Some((protocol, self.ports.get(&number).map_or(0, |classes| classes[protocol as usize])))
+        Some((protocol, self.ports.get(&number).map_or(PortClassId::NONE, |classes| classes[protocol as usize])))
     }
 
     /// Last look: the rule of a row.
     #[must_use]
-    pub fn rule(&self, row: u32, port: Option<(Protocol, u16)>) -> Option<RuleId> {
+    pub fn rule(&self, row: RowId, port: Option<(Protocol, PortClassId)>) -> Option<RuleId> {
         let header = self.rows.get(&row).copied().unwrap_or_default();
-        let by_port = |(protocol, class): (Protocol, u16)| {
+        let by_port = |(protocol, class): (Protocol, PortClassId)| {
             header.protocols[protocol as usize].or_else(|| self.row_ports.get(&(row, protocol, class)).copied())
         };
         header.any.or_else(|| port.and_then(by_port))
@@ -160,14 +161,14 @@ impl Mirror {
         match table {
             Table::Addresses4 => self.addresses.keys().filter(|address| address.is_ipv4()).count(),
             Table::Addresses6 => self.addresses.keys().filter(|address| address.is_ipv6()).count(),
-            Table::Groups => length(self.groups.keys().next_back().copied()),
+            Table::Groups => length(self.groups.keys().next_back().map(|group| group.raw())),
             Table::Blocks4 => self.blocks.keys().filter(|block| block.network().is_ipv4()).count(),
             Table::Blocks6 => self.blocks.keys().filter(|block| block.network().is_ipv6()).count(),
             Table::ClassRows => self.class_rows.len(),
-            Table::Rows => length(self.rows.keys().next_back().copied()),
+            Table::Rows => length(self.rows.keys().next_back().map(|row| row.raw())),
             Table::RowPorts => self.row_ports.len(),
             Table::Steps => 0,
-            Table::PortClasses => length(self.ports.values().flatten().max().map(|&class| u32::from(class))),
+            Table::PortClasses => length(self.ports.values().flatten().max().map(|class| class.raw().into())),
         }
     }
 
@@ -177,11 +178,11 @@ impl Mirror {
         let used: BTreeSet<_> = self.addresses.values().copied().collect();
         let mut tidied = self.clone();
         tidied.groups.retain(|group, _| used.contains(group));
-        tidied.ports.retain(|_, classes| *classes != [0; 3]);
+        tidied.ports.retain(|_, classes| *classes != [PortClassId::NONE; 3]);
         tidied
     }
 
-    fn longest_block(&self, address: IpAddr) -> Option<u32> {
+    fn longest_block(&self, address: IpAddr) -> Option<ClassId> {
         let longest = if address.is_ipv4() { 32 } else { 128 };
         (0..=longest).rev().find_map(|length| {
             let block = IpNet::new(address, length).ok()?.trunc();

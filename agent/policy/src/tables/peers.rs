@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::compile::{Atoms, Delta, GroupNumber};
+use crate::id::{ClassId, GroupId};
 use crate::op::Op;
 use crate::tables::ids::Ids;
 use crate::tables::image::Image;
-use crate::tables::policies::{ClassId, Policies};
+use crate::tables::policies::Policies;
 use crate::tables::{Limits, Table};
 
 /// More addresses than this are not named one by one when their flows must be judged again: there are not many more
@@ -26,12 +27,12 @@ pub(crate) struct Peers {
     left_out: BTreeSet<IpAddr>,
     /// Groups that have no place in the kernel's array.
     unplaced: BTreeSet<GroupNumber>,
-    by_place: BTreeMap<u32, GroupNumber>,
-    places: Ids,
+    by_place: BTreeMap<GroupId, GroupNumber>,
+    places: Ids<GroupId>,
     /// Groups by address, IPv4 and IPv6.
-    addresses: [Image<IpAddr, u32>; 2],
+    addresses: [Image<IpAddr, GroupId>; 2],
     /// Classes by the kernel's id of a group.
-    classes: Image<u32, ClassId>,
+    classes: Image<GroupId, ClassId>,
     /// Classes by block, IPv4 and IPv6.
     blocks: [Image<IpNet, ClassId>; 2],
 }
@@ -39,7 +40,7 @@ pub(crate) struct Peers {
 #[derive(Debug)]
 struct Group {
     /// Its id in the kernel, if there was one left.
-    place: Option<u32>,
+    place: Option<GroupId>,
     class: ClassId,
     members: BTreeSet<IpAddr>,
 }
@@ -140,12 +141,12 @@ impl Peers {
     }
 
     /// Groups of the kernel by address.
-    pub(crate) fn held_addresses(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+    pub(crate) fn held_addresses(&self) -> impl Iterator<Item = (IpAddr, GroupId)> {
         self.addresses.iter().flat_map(Image::held)
     }
 
     /// Classes by group of the kernel.
-    pub(crate) fn held_groups(&self) -> impl Iterator<Item = (u32, ClassId)> {
+    pub(crate) fn held_groups(&self) -> impl Iterator<Item = (GroupId, ClassId)> {
         self.classes.held()
     }
 
@@ -194,7 +195,7 @@ impl Peers {
         let unplaced = &mut self.unplaced;
         let group = self.groups.entry(id).or_insert_with(|| {
             unplaced.insert(id);
-            Group { place: None, class: 0, members: BTreeSet::new() }
+            Group { place: None, class: ClassId::NONE, members: BTreeSet::new() }
         });
         group.members.insert(address);
     }
@@ -235,7 +236,7 @@ impl Peers {
         policies.release_class(group.class);
     }
 
-    fn vacate(&mut self, place: u32) {
+    fn vacate(&mut self, place: GroupId) {
         self.classes.unset(place);
         self.by_place.remove(&place);
         self.places.give_back(place);
@@ -281,7 +282,7 @@ impl Peers {
     }
 
     /// Writes groups. Returns the classes that they had before.
-    fn write_groups(&mut self, policies: &mut Policies, ops: &mut Vec<Op>) -> BTreeMap<u32, ClassId> {
+    fn write_groups(&mut self, policies: &mut Policies, ops: &mut Vec<Op>) -> BTreeMap<GroupId, ClassId> {
         let mut replaced = BTreeMap::new();
         for put in self.classes.puts() {
             policies.mark_written(put.value);
@@ -297,24 +298,24 @@ impl Peers {
 
     /// Writes addresses, first those that go, so that there is room for those that come. One that is new loses nothing:
     /// its group fulfils whatever the blocks around it do.
-    fn write_addresses(&mut self, replaced: &BTreeMap<u32, ClassId>, policies: &Policies, ops: &mut Vec<Op>) {
+    fn write_addresses(&mut self, replaced: &BTreeMap<GroupId, ClassId>, policies: &Policies, ops: &mut Vec<Op>) {
         let classes = &self.classes;
-        let before = |place| replaced.get(&place).copied().or_else(|| classes.kernel(place)).unwrap_or(0);
+        let before = |place| replaced.get(&place).copied().or_else(|| classes.kernel(place)).unwrap_or(ClassId::NONE);
         for (address, place) in self.addresses.iter_mut().flat_map(Image::deletes) {
             ops.push(Op::DeleteAddress { address });
-            ops.extend(policies.takes_away(before(place), 0).then_some(Op::Invalidate { address }));
+            ops.extend(policies.takes_away(before(place), ClassId::NONE).then_some(Op::Invalidate { address }));
         }
         for put in self.addresses.iter_mut().flat_map(Image::puts) {
             let (address, group) = (put.key, put.value);
             ops.push(Op::PutAddress { address, group });
-            let class = classes.kernel(group).unwrap_or(0);
+            let class = classes.kernel(group).unwrap_or(ClassId::NONE);
             let loses = put.before.is_some_and(|place| policies.takes_away(before(place), class));
             ops.extend(loses.then_some(Op::Invalidate { address }));
         }
     }
 
     /// The addresses that the kernel has in a group.
-    fn members_at(&self, place: u32) -> impl Iterator<Item = IpAddr> {
+    fn members_at(&self, place: GroupId) -> impl Iterator<Item = IpAddr> {
         let group = self.by_place.get(&place).and_then(|id| self.groups.get(id));
         let members = group.into_iter().flat_map(|group| group.members.iter().copied());
         members.filter(move |&address| self.addresses[family(address)].kernel(address) == Some(place))

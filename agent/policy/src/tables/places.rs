@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use crate::id::{PortClassId, RowId};
 use crate::model::Protocol;
 use crate::op::Op;
 use crate::tables::Limits;
 use crate::tables::ids::Ids;
-use crate::tables::ports::{PortClassId, PortClasses};
-use crate::tables::rows::{RowId, Rows};
+use crate::tables::ports::{PortClassNumber, PortClasses};
+use crate::tables::rows::{RowNumber, Rows};
 
 /// The kernel's ids of rows and port classes, and its classes of ports.
 #[derive(Debug)]
 pub(crate) struct Places {
-    row_ids: Ids,
-    rows: BTreeMap<RowId, u32>,
-    class_ids: [Ids; 3],
-    classes: [BTreeMap<PortClassId, u16>; 3],
-    ports: Vec<[u16; 3]>,
+    row_ids: Ids<RowId>,
+    rows: BTreeMap<RowNumber, RowId>,
+    class_ids: [Ids<PortClassId>; 3],
+    classes: [BTreeMap<PortClassNumber, PortClassId>; 3],
+    ports: Vec<[PortClassId; 3]>,
 }
 
 impl Places {
@@ -27,53 +28,51 @@ impl Places {
             rows: BTreeMap::new(),
             class_ids: std::array::from_fn(|_| Ids::new(limits.port_classes.min(1 << 16))),
             classes: Default::default(),
-            ports: vec![[0; 3]; 1 << 16],
+            ports: vec![[PortClassId::NONE; 3]; 1 << 16],
         }
     }
 
     /// The place of a row.
-    pub(crate) fn row(&mut self, row: RowId) -> u32 {
-        if row == 0 {
-            return 0;
+    pub(crate) fn row(&mut self, row: RowNumber) -> RowId {
+        if row == RowNumber::NONE {
+            return RowId::NONE;
         }
         let ids = &mut self.row_ids;
         *self.rows.entry(row).or_insert_with(|| ids.take().expect("no plan is written that does not fit"))
     }
 
-    /// The place of a row that has one; 0 for row 0.
-    pub(crate) fn row_at(&self, row: RowId) -> u32 {
-        self.rows.get(&row).copied().unwrap_or(0)
+    /// The place of a row that has one; else [`RowId::NONE`].
+    pub(crate) fn row_at(&self, row: RowNumber) -> RowId {
+        self.rows.get(&row).copied().unwrap_or(RowId::NONE)
     }
 
     /// Frees the place of a row.
-    pub(crate) fn free_row(&mut self, row: RowId) -> u32 {
-        let place = self.rows.remove(&row).unwrap_or(0);
+    pub(crate) fn free_row(&mut self, row: RowNumber) -> RowId {
+        let Some(place) = self.rows.remove(&row) else { return RowId::NONE };
         self.row_ids.give_back(place);
         place
     }
 
     /// The place of a port class.
-    pub(crate) fn class(&mut self, protocol: Protocol, class: PortClassId) -> u16 {
-        if class == 0 {
-            return 0;
+    pub(crate) fn class(&mut self, protocol: Protocol, class: PortClassNumber) -> PortClassId {
+        if class == PortClassNumber::NONE {
+            return PortClassId::NONE;
         }
         let ids = &mut self.class_ids[protocol as usize];
-        *self.classes[protocol as usize].entry(class).or_insert_with(|| {
-            let place = ids.take().and_then(|id| u16::try_from(id).ok());
-            place.expect("no plan is written that does not fit")
-        })
+        let place = self.classes[protocol as usize].entry(class);
+        *place.or_insert_with(|| ids.take().expect("no plan is written that does not fit"))
     }
 
-    /// The place of a port class that has one; 0 for class 0.
-    pub(crate) fn class_at(&self, protocol: Protocol, class: PortClassId) -> u16 {
-        self.classes[protocol as usize].get(&class).copied().unwrap_or(0)
+    /// The place of a port class that has one; else [`PortClassId::NONE`].
+    pub(crate) fn class_at(&self, protocol: Protocol, class: PortClassNumber) -> PortClassId {
+        self.classes[protocol as usize].get(&class).copied().unwrap_or(PortClassId::NONE)
     }
 
     /// Frees the place of a port class, if it has one.
-    pub(crate) fn free_class(&mut self, protocol: Protocol, class: PortClassId) -> bool {
+    pub(crate) fn free_class(&mut self, protocol: Protocol, class: PortClassNumber) -> bool {
         let place = self.classes[protocol as usize].remove(&class);
         if let Some(place) = place {
-            self.class_ids[protocol as usize].give_back(u32::from(place));
+            self.class_ids[protocol as usize].give_back(place);
         }
         place.is_some()
     }
@@ -111,8 +110,8 @@ impl Places {
     }
 
     /// The classes of every port that is in some range.
-    pub(crate) fn held_ports(&self) -> impl Iterator<Item = (u16, [u16; 3])> {
+    pub(crate) fn held_ports(&self) -> impl Iterator<Item = (u16, [PortClassId; 3])> {
         let ports = (0..=u16::MAX).zip(&self.ports);
-        ports.filter(|(_, classes)| **classes != [0; 3]).map(|(port, classes)| (port, *classes))
+        ports.filter(|(_, classes)| **classes != [PortClassId::NONE; 3]).map(|(port, classes)| (port, *classes))
     }
 }

@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::compile::{AskId, Atom, Atoms, Grant, PortRange, Spec, SpecId};
-use crate::op::RuleId;
+use crate::id::{ClassId, RuleId, Sequence};
 use crate::tables::image::Image;
-use crate::tables::rows::{RowId, RowKey, Rows};
-
-/// The id of a class. 0: no atom. Never reused.
-pub(crate) type ClassId = u32;
+use crate::tables::rows::{RowKey, RowNumber, Rows};
 
 /// Policies, classes and their rows.
 #[derive(Debug)]
@@ -21,9 +18,9 @@ pub(crate) struct Policies {
     class_ids: HashMap<Atoms, ClassId>,
     classes_by_ask: BTreeMap<AskId, BTreeSet<ClassId>>,
     idle_classes: BTreeSet<ClassId>,
-    last_class: ClassId,
+    new_classes: Sequence<ClassId>,
     /// Rows by policy and class.
-    pub(crate) class_rows: Image<(SpecId, ClassId), RowId>,
+    pub(crate) class_rows: Image<(SpecId, ClassId), RowNumber>,
     /// The rows.
     pub(crate) rows: Rows,
 }
@@ -35,7 +32,7 @@ struct Policy {
     wanted: u32,
     /// Endpoints and directions that have it in the kernel.
     kernel: u32,
-    default_row: RowId,
+    default_row: RowNumber,
     classes: BTreeSet<ClassId>,
 }
 
@@ -49,18 +46,18 @@ struct Class {
 }
 
 impl Policies {
-    /// No policies, and no class but 0.
+    /// No policies, and no class but the one without atoms.
     pub(crate) fn new() -> Self {
         let none = Class { atoms: Atoms::from([]), users: 1, policies: BTreeSet::new(), written: true };
         Self {
             policies: BTreeMap::new(),
             policies_by_ask: BTreeMap::new(),
             idle_policies: BTreeSet::new(),
-            class_ids: HashMap::from([(Arc::clone(&none.atoms), 0)]),
-            classes: BTreeMap::from([(0, none)]),
+            class_ids: HashMap::from([(Arc::clone(&none.atoms), ClassId::NONE)]),
+            classes: BTreeMap::from([(ClassId::NONE, none)]),
             classes_by_ask: BTreeMap::new(),
             idle_classes: BTreeSet::new(),
-            last_class: 0,
+            new_classes: Sequence::default(),
             class_rows: Image::default(),
             rows: Rows::new(),
         }
@@ -102,8 +99,8 @@ impl Policies {
     }
 
     /// A policy's default row.
-    pub(crate) fn default_row(&self, id: SpecId) -> RowId {
-        self.policies.get(&id).map_or(0, |policy| policy.default_row)
+    pub(crate) fn default_row(&self, id: SpecId) -> RowNumber {
+        self.policies.get(&id).map_or(RowNumber::NONE, |policy| policy.default_row)
     }
 
     /// Stops to prepare a policy for classes that the kernel does not know yet: it is about to go, and room is short.
@@ -133,8 +130,7 @@ impl Policies {
             }
             return id;
         }
-        self.last_class += 1;
-        let id = self.last_class;
+        let id = self.new_classes.take();
         self.class_ids.insert(Arc::clone(atoms), id);
         for atom in atoms.iter() {
             self.classes_by_ask.entry(atom.ask).or_default().insert(id);
@@ -147,7 +143,7 @@ impl Policies {
 
     /// One user less. A class that the kernel never saw is gone at once, another with [`Self::collect`].
     pub(crate) fn release_class(&mut self, id: ClassId) {
-        let Some(class) = self.classes.get_mut(&id).filter(|_| id != 0) else { return };
+        let Some(class) = self.classes.get_mut(&id).filter(|_| id != ClassId::NONE) else { return };
         class.users -= 1;
         match (class.users, class.written) {
             (0, false) => self.remove_class(id),
@@ -206,10 +202,10 @@ impl Policies {
     }
 
     /// A policy's rows, its default row included.
-    pub(crate) fn rows_of(&self, id: SpecId) -> BTreeSet<RowId> {
+    pub(crate) fn rows_of(&self, id: SpecId) -> BTreeSet<RowNumber> {
         let Some(policy) = self.policies.get(&id) else { return BTreeSet::new() };
         let rows = policy.classes.iter().filter_map(|&class| self.class_rows.wanted((id, class)));
-        rows.chain([policy.default_row]).filter(|&row| row != 0).collect()
+        rows.chain([policy.default_row]).filter(|&row| row != RowNumber::NONE).collect()
     }
 
     /// How many classes a policy has a row of its own for.
@@ -282,7 +278,7 @@ impl Policies {
     }
 }
 
-fn remove_from(index: &mut BTreeMap<AskId, BTreeSet<u32>>, ask: AskId, id: u32) {
+fn remove_from<I: Ord>(index: &mut BTreeMap<AskId, BTreeSet<I>>, ask: AskId, id: I) {
     if let Some(ids) = index.get_mut(&ask) {
         ids.remove(&id);
         if ids.is_empty() {

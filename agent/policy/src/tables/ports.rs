@@ -2,11 +2,21 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
-use crate::tables::rows::RowId;
+use crate::id::{Sequence, id};
+use crate::tables::rows::RowNumber;
 
-/// The id of a port class before the kernel gives it a place. 0: the ports in no range. Never reused.
-pub(crate) type PortClassId = u32;
+id! {
+    /// Names a port class, whether it has a place in the kernel's tables or not. Given out by [`PortClasses`], never
+    /// again.
+    pub(crate) struct PortClassNumber(u32);
+}
+
+impl PortClassNumber {
+    /// The ports in no range.
+    pub(crate) const NONE: Self = Self(0);
+}
 
 /// First and last port.
 pub(crate) type Span = (u16, u16);
@@ -19,22 +29,22 @@ const UNUSED: usize = 4;
 pub(crate) struct PortClasses {
     ranges: BTreeMap<Span, Range>,
     /// First port of each stretch of ports with one class, up to the next stretch. Port 0 is always there.
-    stretches: BTreeMap<u16, PortClassId>,
-    classes: BTreeMap<PortClassId, Class>,
-    ids: HashMap<Vec<Span>, PortClassId>,
+    stretches: BTreeMap<u16, PortClassNumber>,
+    classes: BTreeMap<PortClassNumber, Class>,
+    ids: HashMap<Vec<Span>, PortClassNumber>,
     unused: BTreeSet<Span>,
     /// Ranges that no plan has written yet.
     fresh: BTreeSet<Span>,
-    empty: BTreeSet<PortClassId>,
-    last: PortClassId,
+    empty: BTreeSet<PortClassNumber>,
+    sequence: Sequence<PortClassNumber>,
     /// No plan has written a later class.
-    written: PortClassId,
+    written: PortClassNumber,
 }
 
 #[derive(Debug, Default)]
 struct Range {
-    rows: BTreeSet<RowId>,
-    classes: BTreeSet<PortClassId>,
+    rows: BTreeSet<RowNumber>,
+    classes: BTreeSet<PortClassNumber>,
 }
 
 /// A port class.
@@ -51,7 +61,7 @@ pub(crate) struct Class {
 #[derive(Debug, Default)]
 pub(crate) struct Reshaped {
     /// Classes that are new.
-    pub(crate) made: BTreeSet<PortClassId>,
+    pub(crate) made: BTreeSet<PortClassNumber>,
     /// Ports whose class may be another now.
     pub(crate) ports: Vec<Span>,
 }
@@ -59,21 +69,22 @@ pub(crate) struct Reshaped {
 impl PortClasses {
     /// All ports in no range.
     pub(crate) fn new() -> Self {
+        let none = Class { ranges: Vec::new(), filled: false, stretches: 1 };
         Self {
             ranges: BTreeMap::new(),
-            stretches: BTreeMap::from([(0, 0)]),
-            classes: BTreeMap::from([(0, Class { ranges: Vec::new(), filled: false, stretches: 1 })]),
-            ids: HashMap::from([(Vec::new(), 0)]),
+            stretches: BTreeMap::from([(0, PortClassNumber::NONE)]),
+            classes: BTreeMap::from([(PortClassNumber::NONE, none)]),
+            ids: HashMap::from([(Vec::new(), PortClassNumber::NONE)]),
             unused: BTreeSet::new(),
             fresh: BTreeSet::new(),
             empty: BTreeSet::new(),
-            last: 0,
-            written: 0,
+            sequence: Sequence::default(),
+            written: PortClassNumber::NONE,
         }
     }
 
     /// Notes that a row has a range.
-    pub(crate) fn add_row(&mut self, range: Span, row: RowId, reshaped: &mut Reshaped) {
+    pub(crate) fn add_row(&mut self, range: Span, row: RowNumber, reshaped: &mut Reshaped) {
         if let Entry::Vacant(entry) = self.ranges.entry(range) {
             entry.insert(Range::default());
             self.fresh.insert(range);
@@ -87,7 +98,7 @@ impl PortClasses {
     }
 
     /// Notes that a row with a range is gone. The range stays until [`Self::remove_range`].
-    pub(crate) fn remove_row(&mut self, range: Span, row: RowId) {
+    pub(crate) fn remove_row(&mut self, range: Span, row: RowNumber) {
         let Some(state) = self.ranges.get_mut(&range) else { return };
         state.rows.remove(&row);
         if state.rows.is_empty() {
@@ -122,13 +133,13 @@ impl PortClasses {
     /// Notes that a plan has written every range and class.
     pub(crate) fn mark_written(&mut self) {
         self.fresh.clear();
-        self.written = self.last;
+        self.written = self.classes.keys().next_back().copied().unwrap_or(PortClassNumber::NONE);
     }
 
     /// Classes that no port has any more and that no plan has written: as ranges come one by one, each divides the classes
     /// of those before it.
-    pub(crate) fn passing(&self) -> Vec<PortClassId> {
-        self.empty.range(self.written + 1..).copied().collect()
+    pub(crate) fn passing(&self) -> Vec<PortClassNumber> {
+        self.empty.range((Bound::Excluded(self.written), Bound::Unbounded)).copied().collect()
     }
 
     /// Lets go of a range without rows.
@@ -140,34 +151,34 @@ impl PortClasses {
     }
 
     /// A class, about which rows are to say something from now on.
-    pub(crate) fn fill(&mut self, id: PortClassId) -> Option<&Class> {
+    pub(crate) fn fill(&mut self, id: PortClassNumber) -> Option<&Class> {
         let class = self.classes.get_mut(&id)?;
         class.filled = true;
         Some(class)
     }
 
     /// A class.
-    pub(crate) fn get(&self, id: PortClassId) -> Option<&Class> {
+    pub(crate) fn get(&self, id: PortClassNumber) -> Option<&Class> {
         self.classes.get(&id)
     }
 
     /// The classes of a range's ports.
-    pub(crate) fn classes_of(&self, range: Span) -> impl Iterator<Item = PortClassId> {
+    pub(crate) fn classes_of(&self, range: Span) -> impl Iterator<Item = PortClassNumber> {
         self.ranges.get(&range).into_iter().flat_map(|state| &state.classes).copied()
     }
 
     /// The rows that have a range.
-    pub(crate) fn rows_with(&self, range: Span) -> impl Iterator<Item = RowId> {
+    pub(crate) fn rows_with(&self, range: Span) -> impl Iterator<Item = RowNumber> {
         self.ranges.get(&range).into_iter().flat_map(|state| &state.rows).copied()
     }
 
     /// The rows that have one of the ranges of a class.
-    pub(crate) fn rows_of(&self, class: &Class) -> BTreeSet<RowId> {
+    pub(crate) fn rows_of(&self, class: &Class) -> BTreeSet<RowNumber> {
         class.ranges.iter().flat_map(|&range| self.rows_with(range)).collect()
     }
 
     /// The stretches of ports with one class that make up a span: first port, last port, class.
-    pub(crate) fn stretches_in(&self, (first, last): Span) -> Vec<(u16, u16, PortClassId)> {
+    pub(crate) fn stretches_in(&self, (first, last): Span) -> Vec<(u16, u16, PortClassNumber)> {
         let start = self.stretches.range(..=first).next_back().map_or(0, |(&start, _)| start);
         let within: Vec<_> = self.stretches.range(start..=last).map(|(&start, &class)| (start, class)).collect();
         let ends = within.iter().skip(1).map(|&(next, _)| next - 1).chain([last]);
@@ -175,12 +186,12 @@ impl PortClasses {
     }
 
     /// The classes that no port has any more.
-    pub(crate) fn empty(&self) -> &BTreeSet<PortClassId> {
+    pub(crate) fn empty(&self) -> &BTreeSet<PortClassNumber> {
         &self.empty
     }
 
     /// Removes a class that no port has.
-    pub(crate) fn remove(&mut self, id: PortClassId) -> Option<Class> {
+    pub(crate) fn remove(&mut self, id: PortClassNumber) -> Option<Class> {
         self.empty.remove(&id);
         let class = self.classes.remove(&id)?;
         self.ids.remove(&class.ranges);
@@ -192,7 +203,7 @@ impl PortClasses {
         Some(class)
     }
 
-    /// How many classes some port has, class 0 left out.
+    /// How many classes some port has, the one in no range left out.
     pub(crate) fn len(&self) -> usize {
         self.classes.len() - 1 - self.empty.len()
     }
@@ -240,15 +251,12 @@ impl PortClasses {
 
     /// The class of the ports in these ranges. One that no port had is as good as new: the ranges and rows of its time
     /// may be gone.
-    fn class(&mut self, ranges: Vec<Span>, reshaped: &mut Reshaped) -> PortClassId {
+    fn class(&mut self, ranges: Vec<Span>, reshaped: &mut Reshaped) -> PortClassNumber {
         let known = self.ids.get(&ranges).copied();
         if let Some(id) = known.filter(|id| !self.empty.contains(id)) {
             return id;
         }
-        let id = known.unwrap_or_else(|| {
-            self.last += 1;
-            self.last
-        });
+        let id = known.unwrap_or_else(|| self.sequence.take());
         for range in &ranges {
             if let Some(state) = self.ranges.get_mut(range) {
                 state.classes.insert(id);
@@ -260,10 +268,10 @@ impl PortClasses {
         id
     }
 
-    fn count(&mut self, id: PortClassId, change: i32) {
+    fn count(&mut self, id: PortClassNumber, change: i32) {
         let Some(class) = self.classes.get_mut(&id) else { return };
         class.stretches = class.stretches.saturating_add_signed(change);
-        if class.stretches > 0 || id == 0 {
+        if class.stretches > 0 || id == PortClassNumber::NONE {
             self.empty.remove(&id);
         } else {
             self.empty.insert(id);
@@ -274,6 +282,11 @@ impl PortClasses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Id as _;
+
+    fn row(number: u32) -> RowNumber {
+        RowNumber::numbered(number).unwrap()
+    }
 
     /// The ranges of each stretch from port 0 on.
     fn stretches(classes: &PortClasses) -> Vec<(u16, u16, Vec<Span>)> {
@@ -283,8 +296,8 @@ mod tests {
 
     fn with(ranges: &[Span]) -> PortClasses {
         let mut classes = PortClasses::new();
-        for (&range, row) in ranges.iter().zip(1..) {
-            classes.add_row(range, row, &mut Reshaped::default());
+        for (&range, number) in ranges.iter().zip(1..) {
+            classes.add_row(range, row(number), &mut Reshaped::default());
         }
         classes
     }
@@ -309,8 +322,8 @@ mod tests {
     #[test]
     fn removing_ranges_joins_what_they_divided() {
         let mut classes = with(&[(10, 20), (15, 30), (1, 65535)]);
-        for (range, row) in [((15, 30), 2), ((10, 20), 1)] {
-            classes.remove_row(range, row);
+        for (range, number) in [((15, 30), 2), ((10, 20), 1)] {
+            classes.remove_row(range, row(number));
             classes.remove_range(range, &mut Reshaped::default());
         }
         assert_eq!(stretches(&classes), [(0, 0, vec![]), (1, 65535, vec![(1, 65535)])]);

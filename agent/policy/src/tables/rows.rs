@@ -4,13 +4,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::compile::PortRange;
+use crate::id::{RuleId, Sequence, id};
 use crate::model::Protocol;
-use crate::op::{RowHeader, RuleId};
+use crate::op::RowHeader;
 use crate::tables::image::Image;
-use crate::tables::ports::{Class, PortClassId, PortClasses, Reshaped, Span};
+use crate::tables::ports::{Class, PortClassNumber, PortClasses, Reshaped, Span};
 
-/// The id of a row before the kernel gives it a place. 0: the row that allows nothing. Never reused.
-pub(crate) type RowId = u32;
+id! {
+    /// Names a row, whether it has a place in the kernel's array or not. Given out by [`Rows`], never again.
+    pub(crate) struct RowNumber(u32);
+}
+
+impl RowNumber {
+    /// The row that allows nothing.
+    pub(crate) const NONE: Self = Self(0);
+}
 
 /// What a row allows. Rules that another makes pointless are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +32,7 @@ pub(crate) struct RowKey {
 impl RowKey {
     /// Says which rule allows the ports of each class that some port has. In one go from the first port to the last: it
     /// costs by the stretches of ports in the row's ranges, not by how many ranges cover each.
-    fn sweep(&self, protocol: Protocol, classes: &PortClasses, say: &mut impl FnMut(PortClassId, RuleId)) {
+    fn sweep(&self, protocol: Protocol, classes: &PortClasses, say: &mut impl FnMut(PortClassNumber, RuleId)) {
         let start = self.ranges.partition_point(|(range, _)| range.protocol < protocol);
         let ranges = self.ranges[start..].iter().take_while(|(range, _)| range.protocol == protocol);
         let mut ends: Vec<(u32, RuleId, bool)> = ranges
@@ -59,29 +67,29 @@ impl RowKey {
 /// Rows, with the port classes that their ranges make.
 #[derive(Debug)]
 pub(crate) struct Rows {
-    ids: HashMap<Arc<RowKey>, RowId>,
-    rows: BTreeMap<RowId, Row>,
-    idle: BTreeSet<RowId>,
-    last: RowId,
+    ids: HashMap<Arc<RowKey>, RowNumber>,
+    rows: BTreeMap<RowNumber, Row>,
+    idle: BTreeSet<RowNumber>,
+    sequence: Sequence<RowNumber>,
     /// Port classes by protocol.
     pub(crate) classes: [PortClasses; 3],
     /// Stretches of ports whose class may be another than the kernel's, with the protocol.
     pub(crate) reshaped: BTreeSet<(Protocol, Span)>,
     /// Headers by row.
-    pub(crate) headers: Image<RowId, RowHeader>,
+    pub(crate) headers: Image<RowNumber, RowHeader>,
     /// Rules by row and port class.
-    pub(crate) row_ports: Image<(RowId, Protocol, PortClassId), RuleId>,
+    pub(crate) row_ports: Image<(RowNumber, Protocol, PortClassNumber), RuleId>,
     /// Port classes that are new since [`Self::settle`].
-    new_classes: BTreeSet<(Protocol, PortClassId)>,
+    new_classes: BTreeSet<(Protocol, PortClassNumber)>,
     /// Rows of which [`Self::row_ports`] does not say everything yet.
-    unsettled: BTreeSet<RowId>,
+    unsettled: BTreeSet<RowNumber>,
 }
 
 #[derive(Debug)]
 struct Row {
     key: Arc<RowKey>,
     holders: u32,
-    ports: BTreeSet<(Protocol, PortClassId)>,
+    ports: BTreeSet<(Protocol, PortClassNumber)>,
 }
 
 impl Rows {
@@ -91,7 +99,7 @@ impl Rows {
             ids: HashMap::new(),
             rows: BTreeMap::new(),
             idle: BTreeSet::new(),
-            last: 0,
+            sequence: Sequence::default(),
             classes: std::array::from_fn(|_| PortClasses::new()),
             reshaped: BTreeSet::new(),
             headers: Image::default(),
@@ -102,17 +110,16 @@ impl Rows {
     }
 
     /// The row with a key, held until it is released.
-    pub(crate) fn hold(&mut self, key: RowKey) -> RowId {
+    pub(crate) fn hold(&mut self, key: RowKey) -> RowNumber {
         if key == RowKey::default() {
-            return 0;
+            return RowNumber::NONE;
         }
         if let Some(&id) = self.ids.get(&key) {
             self.rows.entry(id).and_modify(|row| row.holders += 1);
             self.idle.remove(&id);
             return id;
         }
-        self.last += 1;
-        let id = self.last;
+        let id = self.sequence.take();
         let key = Arc::new(key);
         self.ids.insert(Arc::clone(&key), id);
         self.headers.set(id, key.header);
@@ -150,7 +157,7 @@ impl Rows {
     }
 
     /// Gives back a hold. A row that the kernel never had is gone at once, another with [`Self::collect`].
-    pub(crate) fn release(&mut self, id: RowId) {
+    pub(crate) fn release(&mut self, id: RowNumber) {
         let Some(row) = self.rows.get_mut(&id) else { return };
         row.holders -= 1;
         if row.holders > 0 {
@@ -176,7 +183,7 @@ impl Rows {
     }
 
     /// Removes a port class that no port has.
-    pub(crate) fn remove_class(&mut self, protocol: Protocol, id: PortClassId) {
+    pub(crate) fn remove_class(&mut self, protocol: Protocol, id: PortClassNumber) {
         let Some(class) = self.classes[protocol as usize].remove(id).filter(|class| class.filled) else { return };
         for row in self.classes[protocol as usize].rows_of(&class) {
             if let Some(row) = self.rows.get_mut(&row) {
@@ -188,13 +195,13 @@ impl Rows {
 
     /// How many entries a row has by port class, and how many ranges. A row that is not settled yet counts with one entry for
     /// each range at least: it takes room before it is refused in favour of one that the kernel has.
-    pub(crate) fn weight(&self, id: RowId) -> (usize, usize) {
+    pub(crate) fn weight(&self, id: RowNumber) -> (usize, usize) {
         let Some(row) = self.rows.get(&id) else { return (0, 0) };
         let (ports, ranges) = (row.ports.len(), row.key.ranges.len());
         (if self.unsettled.contains(&id) { ports.max(ranges) } else { ports }, ranges)
     }
 
-    fn remove(&mut self, id: RowId) {
+    fn remove(&mut self, id: RowNumber) {
         let Some(row) = self.rows.remove(&id) else { return };
         self.ids.remove(&row.key);
         self.headers.unset(id);
@@ -218,12 +225,12 @@ impl Rows {
         }
     }
 
-    fn fill_row(&mut self, id: RowId) {
+    fn fill_row(&mut self, id: RowNumber) {
         let Some(row) = self.rows.get_mut(&id) else { return };
         let key = Arc::clone(&row.key);
         for protocol in Protocol::ALL {
             let classes = &self.classes[protocol as usize];
-            let mut say = |class: PortClassId, rule: RuleId| {
+            let mut say = |class: PortClassNumber, rule: RuleId| {
                 if row.ports.insert((protocol, class)) {
                     self.row_ports.set((id, protocol, class), rule);
                 }
@@ -249,9 +256,13 @@ mod tests {
 
     const ROOM: usize = 10_000;
 
+    fn rule(raw: u32) -> RuleId {
+        RuleId::from_raw(raw).expect("no rule has id 0")
+    }
+
     /// A row with these ranges of TCP ports.
     fn row(ranges: &[Span]) -> RowKey {
-        let range = |&(first, last): &Span| (PortRange { protocol: Protocol::Tcp, first, last }, 1);
+        let range = |&(first, last): &Span| (PortRange { protocol: Protocol::Tcp, first, last }, rule(1));
         RowKey { header: RowHeader::default(), ranges: ranges.iter().map(range).collect() }
     }
 
@@ -298,7 +309,7 @@ mod tests {
             ((0, 1), 8),
         ];
         let range =
-            |&((first, last), rule): &(Span, RuleId)| (PortRange { protocol: Protocol::Udp, first, last }, rule);
+            |&((first, last), raw): &(Span, u32)| (PortRange { protocol: Protocol::Udp, first, last }, rule(raw));
         let mut ranges: Vec<_> = ranges.iter().map(range).collect();
         ranges.sort_unstable();
         let key = RowKey { header: RowHeader::default(), ranges };

@@ -4,7 +4,7 @@ use crate::model::Protocol;
 use crate::op::Op;
 use crate::tables::Tables;
 use crate::tables::image::Put;
-use crate::tables::ports::PortClassId;
+use crate::tables::ports::PortClassNumber;
 
 /// More classes that nothing has than this, and than a quarter of the others, are removed.
 const IDLE_CLASSES: usize = 8;
@@ -83,7 +83,7 @@ impl Tables {
         needed
     }
 
-    fn remove_empty_port_classes(&mut self) -> Vec<(Protocol, PortClassId)> {
+    fn remove_empty_port_classes(&mut self) -> Vec<(Protocol, PortClassNumber)> {
         let rows = &mut self.policies.rows;
         let empty = |protocol| rows.classes[protocol as usize].empty().iter().map(move |&class| (protocol, class));
         let gone: Vec<_> = Protocol::ALL.into_iter().flat_map(empty).collect();

@@ -1,5 +1,6 @@
 //! Programs run while a plan is being applied, and flows outlive it: what either may see.
 
+use podgate_policy::id::{ClassId, PortClassId, RowId};
 use podgate_policy::model::Protocol;
 use podgate_policy::op::{EndpointPolicy, Op};
 use podgate_policy::plan::{Plan, Planner};
@@ -14,10 +15,10 @@ use crate::support::world::{Edit, World};
 use crate::support::{ROOMY, allowed};
 
 /// A protocol, and the class of one of its ports.
-type PortClass = (Protocol, u16);
+type PortClass = (Protocol, PortClassId);
 
 /// What a program has found: no row of an endpoint that is open; else the row, and whether its policies are in audit mode.
-type Row = Option<(u32, bool)>;
+type Row = Option<(RowId, bool)>;
 
 /// Programs that judge a new flow and have got to different looks, for one question.
 struct Runs {
@@ -25,7 +26,7 @@ struct Runs {
     answers: [Expected; 3],
     policies: Vec<EndpointPolicy>,
     places: Vec<(EndpointPolicy, Place)>,
-    classes: Vec<(EndpointPolicy, u32)>,
+    classes: Vec<(EndpointPolicy, ClassId)>,
     rows: Vec<Row>,
     ports: Vec<(Row, Option<PortClass>)>,
 }
@@ -61,7 +62,7 @@ impl Runs {
     }
 }
 
-fn row(mirror: &Mirror, policy: EndpointPolicy, class: u32) -> Row {
+fn row(mirror: &Mirror, policy: EndpointPolicy, class: ClassId) -> Row {
     Some((mirror.row(policy, class)?, matches!(policy, EndpointPolicy::Audited { .. })))
 }
 
