@@ -299,6 +299,7 @@ fn is_own<F: Family, const L3: u32>(packet: &Packet<'_, L3>, config: &EndpointCo
     let mut headers = Headers::NONE;
     F::headers(packet, &mut headers).is_ok()
         && !finds_neighbours(packet, &headers)
+        && !program::is_overwritten(packet, &headers)
         && F::ends(packet).is_ok_and(|(source, _)| {
             !source.is_unspecified() && (source == F::of(config) || config.flags & flags::ROUTES != 0)
         })

@@ -538,14 +538,15 @@ fn interpret(bytes: Bytes, headers: &Headers, room: u32, transport: &mut Transpo
 
 /// Whether the kernel may write a checksum at a place, in bytes from the IP header on: behind all by which a packet is
 /// judged. That is where TCP, UDP and SCTP have theirs, or in what they carry, as in the packets of a tunnel that ends in
-/// the pod. ICMP's is made by its sender, and the kernel completes checksums before it takes a packet apart.
+/// the pod. Of protocols without ports nothing behind the IP headers is judged: GRE has its checksum there. ICMP's is made by its sender, and the kernel completes checksums before it takes a packet apart.
 #[must_use]
 #[inline(always)]
 pub const fn may_be_summed(place: u32, header: u32, protocol: u8, fragment: Fragment) -> bool {
     let judged = match protocol {
         protocol::TCP => 16,
         protocol::UDP => 6,
-        _ => 8,
+        protocol::SCTP => 8,
+        _ => 0,
     };
     place >= header + judged
         && matches!(fragment, Fragment::Whole)

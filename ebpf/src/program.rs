@@ -126,10 +126,39 @@ fn judge(packet: &Packet<'_>, slot: u32, word: SlotWord, direction: Direction, o
         return Reason::Node;
     }
     if reason.matters_only_if_isolated() {
-        return if_isolated(reason, config, direction);
+        return unread(packet, &endpoint, reason);
     }
     // Without the policies that are in audit mode, nobody would look at the pod's addresses.
     if reason == Reason::Spoofed && !is_enforced(config) { reason.audited() } else { reason }
+}
+
+/// What becomes of a packet that could not be read to its end at a pod's hook. In a direction that is not isolated it may pass
+/// all the same, but not from another's address, nor with what it says yet to be overwritten: its receiver, who takes a VLAN
+/// tag off or puts fragments together, would take it for another's. Pods that route may do both.
+#[inline(never)]
+fn unread(packet: &Packet<'_>, endpoint: &Endpoint<'_>, reason: Reason) -> Reason {
+    let judged = if_isolated(reason, endpoint.config, endpoint.direction);
+    if judged != Reason::DirectionNotIsolated || endpoint.config.flags & flags::ROUTES != 0 {
+        return judged;
+    }
+    let forged = if endpoint.direction == Direction::Egress && has_false_source(packet, endpoint) {
+        Reason::Spoofed
+    } else if is_unsummed(packet) {
+        reason
+    } else {
+        return judged;
+    };
+    if is_enforced(endpoint.config) { forged } else { forged.audited() }
+}
+
+/// Whether the source address in an IP header is another's, whatever follows it.
+#[inline(always)]
+fn has_false_source(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> bool {
+    match packet.ethertype() {
+        ethertype::IPV4 => Addr4::ends(packet).is_ok_and(|(source, _)| is_spoofed(endpoint, source, true)),
+        ethertype::IPV6 => Addr6::ends(packet).is_ok_and(|(source, _)| is_spoofed(endpoint, source, true)),
+        _ => false,
+    }
 }
 
 /// What becomes of a packet that could not be understood.
@@ -256,8 +285,7 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     F::headers(packet, &mut headers)?;
     let mut ports = Ports::NONE;
     read_ports::<F, L3>(packet, endpoint, &headers, direction, &mut ports)?;
-    let sum = podgate_sum_place(packet.context());
-    if sum != NO_SUM && !parse::may_be_summed(sum, headers.l4 - L3, headers.protocol, headers.fragment) {
+    if is_overwritten(packet, &headers) {
         return Err(NoScene::Fate(Reason::Malformed));
     }
     match ports.kind {
@@ -309,6 +337,13 @@ extern "C" fn podgate_sum_place(context: *mut __sk_buff) -> u32 {
 }
 
 const NO_SUM: u32 = u32::MAX;
+
+/// Whether the kernel is yet to write a checksum over what a packet is judged by.
+#[inline(always)]
+pub(crate) fn is_overwritten<const L3: u32>(packet: &Packet<'_, L3>, headers: &Headers) -> bool {
+    let place = podgate_sum_place(packet.context());
+    place != NO_SUM && !parse::may_be_summed(place, headers.l4 - L3, headers.protocol, headers.fragment)
+}
 
 /// Whether the kernel is yet to write a checksum into a packet.
 #[inline(always)]

@@ -26,10 +26,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("podgate-common", &[]),
     ("podgate-datapath", &["podgate-common", "podgate-host", "podgate-policy", "podgate-toolchain"]),
     ("podgate-ebpf", &["podgate-common"]),
-    (
-        "podgate-engine",
-        &["podgate-common", "podgate-datapath", "podgate-host", "podgate-policy", "podgate-source"],
-    ),
+    ("podgate-engine", &["podgate-common", "podgate-datapath", "podgate-host", "podgate-policy", "podgate-source"]),
     ("podgate-host", &["podgate-common", "podgate-policy"]),
     ("podgate-judge", &["podgate-policy"]),
     ("podgate-lab", &[]),

@@ -259,3 +259,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_checksum_may_be_written_behind_what_is_judged_alone() {
+    let first = |protocol| (0..80).find(|&place| may_be_summed(place, 40, protocol, Fragment::Whole));
+    let [tcp, udp, sctp, gre] = [6, 17, 132, 47].map(first);
+    assert_eq!([tcp, udp, sctp, gre], [Some(56), Some(46), Some(48), Some(40)]);
+    assert_eq!([1, 58].map(first), [None; 2], "ICMP's is made by its sender");
+    for fragment in [Fragment::First, Fragment::Later] {
+        assert!(!may_be_summed(60, 40, 17, fragment), "the kernel completes it before");
+    }
+}

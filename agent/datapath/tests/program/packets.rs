@@ -51,6 +51,26 @@ fn a_pod_that_is_isolated_for_ingress_alone_may_not_spoof_either() {
 }
 
 #[test]
+fn nor_by_what_can_not_be_read_to_its_end() {
+    let unreadable = |from: IpAddr, to: IpAddr| {
+        let datagram = udp((from, 1), (to, 53));
+        let mut shorter = datagram.clone();
+        shorter.truncate(shorter.len() - 4);
+        let [_, later, ..] = &fragments(&raw(from, to, 17, &[0; 24]), 8, 9)[..] else { panic!("it has 24 bytes") };
+        let [tiny, ..] = &fragments(&tcp((from, 1), (to, 53), SYN), 8, 10)[..] else { panic!("it has 20 bytes") };
+        [shorter, later.clone(), tiny.clone()]
+    };
+    let rig = Rig::new(Side::Deny, Side::Open);
+    let routing = Rig::with(Identity { routes: true, ..identity() }, Side::Deny, Side::Open);
+    for ends in FAMILIES {
+        let reasons = |rig: &Rig, from| unreadable(from, ends.stranger).map(|frame| rig.egress(&frame));
+        assert_eq!(reasons(&rig, ends.friend), [Reason::Spoofed; 3], "{ends:?}");
+        assert_eq!(reasons(&rig, ends.pod), [Reason::DirectionNotIsolated; 3], "{ends:?}");
+        assert_eq!(reasons(&routing, ends.friend), [Reason::DirectionNotIsolated; 3], "{ends:?}");
+    }
+}
+
+#[test]
 fn a_pod_that_routes_may_send_for_others() {
     let rig = Rig::with(Identity { routes: true, ..identity() }, Side::Deny, Side::All);
     for ends in FAMILIES {
@@ -153,19 +173,21 @@ fn ports_behind_options_and_extension_headers_are_judged() {
 #[test]
 fn what_cannot_be_read_is_dropped_where_the_direction_is_isolated_and_passes_elsewhere() {
     let rig = Rig::new(Side::All, Side::Open);
-    for ends in FAMILIES {
-        let whole = tcp((ends.friend, 4000), (ends.pod, 80), SYN);
+    let unreadable = |from: IpAddr, to: IpAddr| {
+        let whole = tcp((from, 4000), (to, 80), SYN);
         let mut long = whole.clone();
-        long[if ends.pod.is_ipv4() { 16 } else { 18 }] = 0xff;
+        long[if to.is_ipv4() { 16 } else { 18 }] = 0xff;
         let mut version = whole.clone();
         version[14] = 0x95;
-        let mut frames = vec![whole[..whole.len() - 4].to_vec(), long, version];
-        frames.push(raw(ends.friend, ends.pod, 6, &[0; 19]));
-        if ends.pod.is_ipv4() {
-            frames.push(raw(ends.friend, ends.pod, 0, &[0; 8]));
-        }
-        for frame in frames {
+        let hop_by_hop = to.is_ipv4().then(|| raw(from, to, 0, &[0; 8]));
+        let frames = [whole[..whole.len() - 4].to_vec(), long, version, raw(from, to, 6, &[0; 19])];
+        frames.into_iter().chain(hop_by_hop)
+    };
+    for ends in FAMILIES {
+        for frame in unreadable(ends.friend, ends.pod) {
             assert_eq!(rig.ingress(&frame), Reason::Malformed, "{frame:02x?}");
+        }
+        for frame in unreadable(ends.pod, ends.friend) {
             assert_eq!(rig.egress(&frame), Reason::DirectionNotIsolated, "{frame:02x?}");
         }
     }

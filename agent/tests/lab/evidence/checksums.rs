@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::PacketBuilder;
+use etherparse::{IpNumber, PacketBuilder};
 use podgate_lab::{LinkSocket, Outside, Pod, Result, Wiring};
 
 use super::{datagram, to_gateway};
@@ -50,6 +50,19 @@ fn echo(pod: &Pod, to: IpAddr) -> Vec<u8> {
     frame
 }
 
+/// A packet of generic routing encapsulation with a checksum (RFC 2784).
+fn gre(pod: &Pod, to: IpAddr) -> Vec<u8> {
+    const GRE: u8 = 47;
+    let [source, destination] = to_gateway(pod);
+    let from = if to.is_ipv4() { pod.ip4() } else { pod.ip6() };
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(source, destination)
+        .ip(ip_header(from, to))
+        .write(&mut frame, IpNumber(GRE), &[&[0x80, 0, 8, 0, 0, 0, 0, 0], PAYLOAD].concat())
+        .expect("a vector takes every frame");
+    frame
+}
+
 /// The same packet as a first fragment.
 fn first_fragment(mut frame: Vec<u8>) -> Vec<u8> {
     const FLAGS: usize = ETHERNET as usize + 6;
@@ -78,8 +91,13 @@ fn unsummed(pod: &Pod, to: IpAddr) -> [Vec<(Vec<u8>, u16)>; 2] {
     if to.is_ipv4() {
         judged.push((first_fragment(udp(pod, to)), l4 + 6));
     }
-    let others =
-        vec![(udp(pod, to), l4 + 6), (udp(pod, to), l4 + 12), (tcp(pod, to), l4 + 16), (tcp(pod, to), l4 + 22)];
+    let others = vec![
+        (udp(pod, to), l4 + 6),
+        (udp(pod, to), l4 + 12),
+        (tcp(pod, to), l4 + 16),
+        (tcp(pod, to), l4 + 22),
+        (gre(pod, to), l4 + 4),
+    ];
     [judged, others]
 }
 
@@ -134,6 +152,62 @@ fn nor_over_what_lets_it_into_a_pod() -> Result<()> {
         assert!(arriving.catch(ARRIVES, |frame| carries(frame, PAYLOAD)).is_some(), "{to}");
     }
     assert_eq!(world.denied(&server, "ingress")?, [("malformed".to_owned(), 2)].into());
+    Ok(())
+}
+
+/// A pod isolated for ingress alone sends as another, by what is judged no further in the other direction.
+fn assert_nobody_is_another(hook: &str) -> Result<()> {
+    let mut world = World::new(&format!("unread-{hook}"))?;
+    let (client, server) = (world.pod("shop/client", Wiring::Ptp)?, world.pod("shop/server", Wiring::Ptp)?);
+    world.write(
+        "policies.yaml",
+        &policy("shop", "ingress", "podSelector: {matchLabels: {app: client}}\npolicyTypes: [Ingress]"),
+    )?;
+    world.run_agent(&["--hook", hook])?;
+    let (sending, mut arriving) = (link(&client)?, LinkSocket::open(world.lab.outside(), "node1")?);
+    for (to, own, other) in [(Outside::IP4, client.ip4(), server.ip4()), (Outside::IP6, client.ip6(), server.ip6())] {
+        let from =
+            |source| datagram(to_gateway(&client), SocketAddr::new(source, 4000), SocketAddr::new(to, 53), PAYLOAD);
+        let tagged = |mut frame: Vec<u8>| {
+            frame.splice(12..12, [0x81, 0, 0, 0]);
+            frame
+        };
+        sending.send(&tagged(from(other)))?;
+        sending.send_unsummed(&from(other), transport(to), 0)?;
+        // Complete, the sum would be another's address.
+        sending.send_unsummed(&from(own), transport(to) - 8, 0)?;
+        sending.send_unsummed(&tagged(from(own)), transport(to) - 4, 0)?;
+        assert_eq!(arriving.catch(STAYS_AWAY, |frame| carries(frame, PAYLOAD)), None, "{hook}, {to}");
+        sending.send(&tagged(from(own)))?;
+        assert!(arriving.catch(ARRIVES, |frame| carries(frame, PAYLOAD)).is_some(), "{hook}, {to}");
+    }
+    let expected = [("spoofed", 4), ("malformed", 2), ("vlan", 2)].map(|(reason, count)| (reason.to_owned(), count));
+    assert_eq!(world.denied(&client, "egress")?, expected.into(), "{hook}");
+    Ok(())
+}
+
+#[test]
+fn nobody_is_another_by_what_is_read_no_further() -> Result<()> {
+    ["tcx", "clsact"].into_iter().try_for_each(assert_nobody_is_another)
+}
+
+#[test]
+fn no_redirect_enters_because_its_checksum_is_left_out() -> Result<()> {
+    let mut world = World::new("unsummed-redirect")?;
+    let (client, server) = (world.pod("shop/client", Wiring::Bridge)?, world.pod("shop/server", Wiring::Bridge)?);
+    let egress = "podSelector: {matchLabels: {app: server}}\npolicyTypes: [Egress]";
+    world.write("policies.yaml", &policy("shop", "egress", egress))?;
+    world.run_agent(&[])?;
+    let (sending, mut arriving) = (link(&client)?, link(&server)?);
+    let mut redirect = Vec::new();
+    PacketBuilder::ethernet2(client.interface().mac, server.interface().mac)
+        .ip(ip_header(client.ip4(), server.ip4()))
+        .icmpv4_raw(5, 1, [10, 0, 0, 1])
+        .write(&mut redirect, PAYLOAD)
+        .expect("a vector takes every frame");
+    sending.send_unsummed(&redirect, transport(server.ip4()), 2)?;
+    assert_eq!(arriving.catch(STAYS_AWAY, |frame| carries(frame, PAYLOAD)), None);
+    assert_eq!(world.denied(&server, "ingress")?, [("malformed".to_owned(), 1)].into());
     Ok(())
 }
 
