@@ -173,6 +173,14 @@ impl Message {
             && matches!(self.kind, ROUTER_SOLICITATION | NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT)
     }
 
+    /// Whether a router asks by it what listeners listen to. A bridge takes its sender for the router to which groups lead,
+    /// whether listeners take it for valid or not (`br_multicast_query_received` of Linux).
+    #[must_use]
+    #[inline(always)]
+    pub const fn asks_listeners(&self) -> bool {
+        self.kind == kind::LISTENER_QUERY
+    }
+
     /// Whether a listener tells by it what it listens to.
     #[must_use]
     #[inline(always)]

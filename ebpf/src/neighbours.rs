@@ -149,9 +149,8 @@ fn ip6(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
                 (true, true) => WITHHELD,
             };
         }
-        place::LEAVES if is_checked(slot) && message.tells_other_than(packet, source(packet)) => {
-            return NEIGHBOUR_SPOOFED;
-        }
+        place::LEAVES if message.asks_listeners() && !speaks_for_all(slot) => return ROGUE_ROUTER,
+        place::LEAVES if is_checked(slot) && misleads(packet, &message) => return NEIGHBOUR_SPOOFED,
         _ => {}
     }
     let direction = if place == place::ENTERS { Direction::Ingress } else { Direction::Egress };
@@ -177,6 +176,14 @@ fn is_truthful(message: &Message, slot: u32) -> bool {
 #[inline(always)]
 fn is_checked(slot: u32) -> bool {
     maps::ethernet_source(slot, false).is_some_and(|source| source != EthernetSource::ANY)
+}
+
+/// Whether neighbours may learn another Ethernet address from it than that which it comes from. Of what is not valid nobody
+/// knows what a receiver takes from it.
+#[inline(always)]
+fn misleads(packet: &Frame<'_>, message: &Message) -> bool {
+    message.is_of_neighbour()
+        && (!message.is_valid(Direction::Egress) || message.tells_other_than(packet, source(packet)))
 }
 
 /// The Ethernet address that a frame comes from.
@@ -238,12 +245,13 @@ fn pass(packet: &Frame<'_>, slot: u32, place: u32, forwarded: bool) -> u32 {
     DISCOVERY
 }
 
-/// A frame with two VLAN tags, the outer of which the kernel has taken off. If both name no VLAN the receiver takes off the
-/// other one too (`__netif_receive_skb_core` of Linux), and sees what is behind.
+/// A frame with two VLAN tags, the outer of which the kernel has taken off. A bridge may take off the outer one for good, if it
+/// names the port's own VLAN. If the other one names none the receiver takes it off (`__netif_receive_skb_core` of Linux), and
+/// sees what is behind.
 #[inline(always)]
 fn tagged_twice(packet: &Frame<'_>, place: u32) -> u32 {
     const VLAN_ID: u16 = 0xfff;
     let names_none = |control: u16| u16::from_be(control) & VLAN_ID == 0;
-    let hides = packet.vlan_control() & VLAN_ID == 0 && packet.load::<u16>(ETHERNET).is_some_and(names_none);
+    let hides = packet.load::<u16>(ETHERNET).is_some_and(names_none);
     if place == place::LEAVES && hides { VLAN } else { UNDECIDED }
 }

@@ -197,13 +197,6 @@ mod imp {
             unsafe { (*self.skb).vlan_present != 0 }
         }
 
-        /// The control information of the VLAN tag in its metadata, in host byte order.
-        #[inline(always)]
-        pub fn vlan_control(&self) -> u16 {
-            // SAFETY: see `length`.
-            unsafe { (*self.skb).vlan_tci as u16 }
-        }
-
         /// How many packets it is on the wire.
         #[inline(always)]
         pub fn segments(&self) -> u32 {

@@ -147,7 +147,6 @@ fn what_is_not_exactly_discovery_is_judged_as_any_other_packet() {
     let of_routers = [
         ("advertisement", neighbour(LINK_LOCAL, NODES, 134, QUIET, &[&[0; 8]])),
         ("redirect", neighbour(LINK_LOCAL, V6.friend, 137, QUIET, &[&friend, &friend])),
-        ("query", listener(LINK_LOCAL, NODES, 130, QUIET, &[0; 16])),
     ];
     for (name, frame) in of_routers {
         assert_eq!(rig.egress(&frame), Reason::NoRule, "a pod is no router: {name}");
@@ -179,6 +178,18 @@ fn listeners_reports_enter_no_pod_but_those_that_route() {
     }
     let rig = Rig::with(Identity { routes: true, ..identity() }, Side::Deny, Side::Deny);
     assert_eq!(reports.map(|frame| rig.ingress(&frame)), [Reason::Discovery; 4]);
+}
+
+#[test]
+fn no_pod_asks_for_listeners_in_a_routers_place_but_those_that_route() {
+    let query = |more: usize| listener(LINK_LOCAL, NODES, 130, QUIET, &vec![0; 16 + more]);
+    let queries = [query(0), query(4), query(8), with_hop_limit(255, query(4))];
+    for egress in [Side::Open, Side::Deny, Side::All, Side::AuditedDeny] {
+        let rig = Rig::new(Side::Open, egress);
+        assert_eq!(queries.clone().map(|frame| rig.egress(&frame)), [Reason::RogueRouter; 4], "{egress:?}");
+    }
+    let rig = Rig::with(Identity { routes: true, ..identity() }, Side::Open, Side::All);
+    assert!(queries.iter().all(|frame| rig.egress(frame) != Reason::RogueRouter));
 }
 
 #[test]
@@ -297,6 +308,17 @@ fn a_pod_of_a_bridge_tells_its_own_link_layer_address_alone() {
     assert_eq!(all(&OWN_MAC).map(|frame| rig.egress(&frame)), [Reason::NotIsolated; 5]);
     for mac in [OTHER_MAC, [0xff; 6], [0x33, 0x33, 0, 0, 0, 1]] {
         assert_eq!(all(&mac).map(|frame| rig.egress(&frame)), [Reason::NeighbourSpoofed; 5], "{mac:?}");
+    }
+    for mut frame in [tells(135, 1, &OTHER_MAC), tells(136, 2, &OTHER_MAC)] {
+        let nonces = [14, 1, 1, 2, 3, 4, 5, 6].repeat(2);
+        let mut later = frame.clone();
+        later[19] += 16;
+        later.splice(78..78, nonces);
+        assert_eq!(rig.egress(&later), Reason::NeighbourSpoofed, "behind other options");
+        frame[19] += 8;
+        frame[20] = 60;
+        frame.splice(54..54, [58, 0, 1, 4, 0, 0, 0, 0]);
+        assert_eq!(rig.egress(&frame), Reason::NeighbourSpoofed, "behind another header");
     }
 }
 
