@@ -1,7 +1,8 @@
 //! Which Ethernet and IPv6 link-local addresses on a bridge are whose.
 //!
 //! A pod with CAP_NET_ADMIN gives its interface any of them, also those of its neighbours. Who had one first keeps it. What an
-//! interface had when it was first seen, before anything ran behind it, comes before what it was given since.
+//! interface had when CNI handed it over, or else when it was first seen, before anything ran behind it, comes before what it
+//! was given since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -34,8 +35,9 @@ impl Claims {
         Self { by_port: noted.map(|slot| (slot.ifindex, claim(slot))).collect() }
     }
 
-    /// Takes in what is on the host's bridges now.
-    pub(super) fn update(&mut self, view: &HostView) {
+    /// Takes in what is on the host's bridges now, and which Ethernet addresses interfaces had, by ifindex, when CNI handed
+    /// them over.
+    pub(super) fn update(&mut self, view: &HostView, handed_over: &BTreeMap<u32, Mac>) {
         let ports: Vec<Port<'_>> = view.veths.values().filter_map(|veth| Port::of(view, veth)).collect();
         let seen: BTreeSet<u32> = ports.iter().map(|port| port.ifindex()).collect();
         self.by_port.retain(|ifindex, _| seen.contains(ifindex));
@@ -43,6 +45,7 @@ impl Claims {
             self.by_port.entry(port.ifindex()).or_default().bridge = port.bridge;
         }
         let hosts: BTreeSet<Mac> = view.devices.values().filter_map(|device| device.mac).collect();
+        self.claim_handed_over(&ports, handed_over, &hosts);
         self.claim_first(&ports, &hosts);
         self.claim_later(&ports, &hosts);
         self.claim_link_locals(&ports, view);
@@ -59,6 +62,18 @@ impl Claims {
             link_locals: claim.link_locals.clone(),
             source: claim.first.map_or(refused, EthernetSource::one),
             later_source: claim.later.map(EthernetSource::one),
+        }
+    }
+
+    /// CNI may be seen at work on an interface: the first address is what that had at the end, unless another had it first.
+    fn claim_handed_over(&mut self, ports: &[Port<'_>], handed_over: &BTreeMap<u32, Mac>, hosts: &BTreeSet<Mac>) {
+        let had = self.by_port.iter().filter_map(|(ifindex, claim)| Some(((claim.bridge, claim.first?), *ifindex)));
+        let mut had: BTreeMap<_, _> = had.collect();
+        for port in ports {
+            let Some(mac) = handed_over.get(&port.ifindex()).filter(|mac| !hosts.contains(*mac)) else { continue };
+            if *had.entry((port.bridge, *mac)).or_insert(port.ifindex()) == port.ifindex() {
+                self.of_mut(port).first = Some(*mac);
+            }
         }
     }
 
@@ -205,7 +220,7 @@ mod tests {
     /// What may be the source of the frames of each of these, after all the views of them.
     fn sources<const N: usize>(history: &[[Veth; N]]) -> [Vec<EthernetSource>; N] {
         let mut claims = Claims::default();
-        history.iter().for_each(|veths| claims.update(&view(veths.clone())));
+        history.iter().for_each(|veths| claims.update(&view(veths.clone()), &BTreeMap::new()));
         let last = history.last().expect("a view");
         last.each_ref().map(|veth| {
             let on_link = claims.on_link(veth);
@@ -240,14 +255,36 @@ mod tests {
     fn a_first_address_comes_before_anothers_later_one_and_two_equal_ones_are_nobodys() {
         let (first, newcomer) = (port(10, 1, &[]), port(11, 7, &[]));
         let mut claims = Claims::default();
-        claims.update(&view([first.clone()]));
+        claims.update(&view([first.clone()]), &BTreeMap::new());
         let changed = port(10, 7, &[]);
-        claims.update(&view([changed.clone()]));
-        claims.update(&view([changed.clone(), newcomer.clone()]));
+        claims.update(&view([changed.clone()]), &BTreeMap::new());
+        claims.update(&view([changed.clone(), newcomer.clone()]), &BTreeMap::new());
         let told = [&changed, &newcomer].map(|veth| (claims.on_link(veth).source, claims.on_link(veth).later_source));
         assert_eq!(told, [(one(1), None), (one(7), None)]);
         let refused = vec![EthernetSource::REFUSED];
         assert_eq!(sources(&[[first, port(11, 1, &[])]]), [refused.clone(), refused]);
+    }
+
+    #[test]
+    fn what_an_interface_had_when_cni_handed_it_over_comes_first() {
+        let told = |history: &[[Veth; 2]], handed_over: &[(u32, u8)]| {
+            let mut claims = Claims::default();
+            history.iter().for_each(|veths| claims.update(&view(veths.clone()), &BTreeMap::new()));
+            let handed_over = handed_over.iter().map(|&(ifindex, last)| (ifindex, mac(last))).collect();
+            let veths = history.last().expect("a view");
+            claims.update(&view(veths.clone()), &handed_over);
+            claims.update(&view(veths.clone()), &handed_over);
+            veths.each_ref().map(|veth| (claims.on_link(veth).source, claims.on_link(veth).later_source))
+        };
+        let at = |one, two| [port(10, one, &[]), port(11, two, &[])];
+        // The second one is given the address 7 by the last plugins of its chain, and the first one was there before.
+        let history = [at(1, 2), at(7, 2), at(7, 7)];
+        assert_eq!(told(&history, &[]), [(one(1), Some(one(7))), (one(2), None)]);
+        assert_eq!(told(&history, &[(10, 1), (11, 7)]), [(one(1), None), (one(7), None)]);
+        assert_eq!(told(&[at(1, 2)], &[(11, 7)]), [(one(1), None), (one(7), Some(one(2)))], "before it is seen");
+        assert_eq!(told(&[at(1, 2)], &[(11, 1)]), [(one(1), None), (one(2), None)], "another's first");
+        assert_eq!(told(&[at(1, 2)], &[(11, 0xbb)]), [(one(1), None), (one(2), None)], "the bridge's");
+        assert_eq!(told(&[at(7, 7)], &[(11, 7)])[1], (one(7), None), "seen with the same one at the same time");
     }
 
     #[test]
@@ -267,14 +304,14 @@ mod tests {
         };
         let mut claims = Claims::new(&[former(1, 10, 1), former(2, 11, 2), former(3, 99, 3)]);
         let (thief, victim) = (port(10, 2, &[]), port(11, 2, &[]));
-        claims.update(&view([thief.clone(), victim.clone(), port(12, 3, &[])]));
+        claims.update(&view([thief.clone(), victim.clone(), port(12, 3, &[])]), &BTreeMap::new());
         let told = [&thief, &victim, &port(12, 3, &[])].map(|veth| claims.on_link(veth).source);
         assert_eq!(told, [one(1), one(2), one(3)], "99 is gone");
     }
 
     fn link_locals(history: &[Vec<Veth>], ifindex: u32) -> BTreeSet<Ipv6Addr> {
         let mut claims = Claims::default();
-        history.iter().for_each(|veths| claims.update(&view(veths.clone())));
+        history.iter().for_each(|veths| claims.update(&view(veths.clone()), &BTreeMap::new()));
         let veth = history.last().and_then(|veths| veths.iter().find(|veth| veth.ifindex == ifindex));
         claims.on_link(veth.expect("it is there")).link_locals
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use podgate_host::binding::{Handover, PodId};
+use podgate_host::netlink::Mac;
 use podgate_policy::model::ObjectKey;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub struct HandedOver {
     pub ifindex: u32,
     /// The addresses it was given.
     pub addresses: BTreeSet<IpAddr>,
+    /// The Ethernet address that its interface had then; `None`: that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
 }
 
 /// A pod.
@@ -45,12 +49,14 @@ impl From<&PodRecord> for PodId {
 
 impl From<&Handover> for HandedOver {
     fn from(handover: &Handover) -> Self {
-        Self { pod: (&handover.pod).into(), ifindex: handover.ifindex, addresses: handover.addresses.clone() }
+        let Handover { ifindex, pod, addresses, mac } = handover;
+        Self { pod: pod.into(), ifindex: *ifindex, addresses: addresses.clone(), mac: *mac }
     }
 }
 
 impl From<&HandedOver> for Handover {
     fn from(handed: &HandedOver) -> Self {
-        Self { ifindex: handed.ifindex, pod: (&handed.pod).into(), addresses: handed.addresses.clone() }
+        let HandedOver { pod, ifindex, addresses, mac } = handed;
+        Self { ifindex: *ifindex, pod: pod.into(), addresses: addresses.clone(), mac: *mac }
     }
 }

@@ -60,6 +60,7 @@ impl State {
         self.bindings.hand_over(handover);
         self.rebind = true;
         self.rebound = true;
+        self.reown = true;
     }
 
     /// How far an interface is.

@@ -175,7 +175,7 @@ mod tests {
         };
         let interface =
             |name| Interface { pod: pod(name), addresses: addresses.clone(), firm: true, object: Some(object.clone()) };
-        let handed = HandedOver { pod: pod("web"), ifindex: 9, addresses: addresses.clone() };
+        let handed = HandedOver { pod: pod("web"), ifindex: 9, addresses: addresses.clone(), mac: Some([2; 6]) };
         let interfaces = [(7, interface("web")), (8, interface("api"))].into();
         Enforced { interfaces, handed_over: vec![handed], isolated: [11].into() }
     }
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn an_interface_is_handed_over_to_the_last_pod_alone() {
         let mut enforced = enforced();
-        let again = HandedOver { pod: pod("db"), ifindex: 9, addresses: BTreeSet::new() };
+        let again = HandedOver { pod: pod("db"), ifindex: 9, addresses: BTreeSet::new(), mac: None };
         enforced.hand_over(again.clone());
         assert_eq!(enforced.handed_over, [again]);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use podgate_datapath::{FormerSlot, OnLink, OnLinks};
-use podgate_host::netlink::HostView;
+use podgate_host::netlink::{HostView, Mac};
 
 use super::claims::Claims;
 use super::endpoints::Endpoints;
@@ -23,9 +23,10 @@ impl Neighbours {
         Self { claims: Claims::new(former), reconciled: Reconciled::default() }
     }
 
-    /// Takes in what is on the interfaces of the endpoints that the datapath knows.
-    pub(super) fn update(&mut self, view: &HostView, endpoints: &Endpoints) {
-        self.claims.update(view);
+    /// Takes in what is on the interfaces of the endpoints that the datapath knows, and what these had by ifindex when CNI
+    /// handed them over.
+    pub(super) fn update(&mut self, view: &HostView, handed_over: &BTreeMap<u32, Mac>, endpoints: &Endpoints) {
+        self.claims.update(view, handed_over);
         let known = endpoints.iter().filter(|(_, endpoint)| endpoint.identified);
         let wanted: BTreeMap<_, _> = known
             .filter_map(|(slot, endpoint)| {
@@ -78,17 +79,17 @@ mod tests {
         veths.values_mut().for_each(|veth| veth.link_local_addresses.clone_from(&link_locals));
         let mut view = HostView { veths, ..HostView::default() };
         let mut neighbours = Neighbours::new(&[]);
-        neighbours.update(&view, &endpoints);
+        neighbours.update(&view, &BTreeMap::new(), &endpoints);
         assert_eq!(neighbours.next(now), None, "nobody is known yet");
         endpoints.get_mut(1).unwrap().identified = true;
-        neighbours.update(&view, &endpoints);
+        neighbours.update(&view, &BTreeMap::new(), &endpoints);
         let told = OnLinks::from([((1, 10), Some(OnLink { link_locals, ..OnLink::default() }))]);
         assert_eq!(neighbours.next(now), Some(told.clone()));
         neighbours.done(told);
-        neighbours.update(&view, &endpoints);
+        neighbours.update(&view, &BTreeMap::new(), &endpoints);
         assert_eq!(neighbours.next(now), None);
         view.veths.clear();
-        neighbours.update(&view, &endpoints);
+        neighbours.update(&view, &BTreeMap::new(), &endpoints);
         assert_eq!(neighbours.next(now), Some([((1, 10), None)].into()));
     }
 }

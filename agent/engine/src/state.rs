@@ -75,8 +75,8 @@ pub struct State {
     /// Whether backends of Services may have changed.
     relead: bool,
     neighbours: Neighbours,
-    /// Whether link-local addresses, or who has a slot, have changed.
-    reown: bool,
+    /// Whether link-local or Ethernet addresses, what CNI has said of these, or who has a slot, have changed.
+    pub(super) reown: bool,
     apply_backoff: Backoff,
     upkeep: Upkeep,
     pub(super) enforcement_delays: EnforcementDelays,
@@ -463,7 +463,8 @@ impl State {
     /// Link-local and Ethernet addresses of those that the datapath knows, before their programs run.
     pub(super) fn own(&mut self, now: Instant) -> Option<Command> {
         if let Some(view) = self.view.as_ref().filter(|_| std::mem::take(&mut self.reown)) {
-            self.neighbours.update(view, &self.endpoints);
+            let handed_over = self.bindings.handovers().filter_map(|it| Some((it.ifindex, it.mac?))).collect();
+            self.neighbours.update(view, &handed_over, &self.endpoints);
         }
         self.neighbours.next(now).map(|changes| Command::Own { changes })
     }

@@ -629,7 +629,7 @@ fn pods_of_other_nodes_are_not_enforced() {
 /// What CNI says of the pod `shop/NAME`, whose UID is its name, on an interface.
 fn handover(ifindex: u32, name: &str, address: &str) -> Handover {
     let pod = PodId { key: ObjectKey::new("shop", name), uid: name.into() };
-    Handover { ifindex, pod, addresses: [address.parse().unwrap()].into() }
+    Handover { ifindex, pod, addresses: [address.parse().unwrap()].into(), mac: None }
 }
 
 /// A pod whose status has no address yet.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -19,7 +21,11 @@ pub struct Chain {
     node: Node,
     plugin: PathBuf,
     settings: Value,
+    mac: Option<[u8; 6]>,
 }
+
+/// How long a pod is there before it gets the address of [`Chain::with_mac`]: whoever follows interfaces sees it before.
+const BEFORE_MAC: Duration = Duration::from_millis(300);
 
 /// A pod that a chain has wired.
 #[derive(Clone, Debug)]
@@ -40,7 +46,13 @@ impl Chain {
     /// A chain on a node that ends with a plugin, a path, with these settings.
     #[must_use]
     pub fn new(node: &Node, plugin: &Path, settings: Value) -> Self {
-        Self { node: node.clone(), plugin: plugin.to_owned(), settings }
+        Self { node: node.clone(), plugin: plugin.to_owned(), settings, mac: None }
+    }
+
+    /// The same with an Ethernet address for the pods, which they get after they are wired, as the plugin `tuning` does it.
+    #[must_use]
+    pub fn with_mac(self, mac: [u8; 6]) -> Self {
+        Self { mac: Some(mac), ..self }
     }
 
     /// The same with another setting.
@@ -63,6 +75,10 @@ impl Chain {
         let namespace = self.node.sandbox(&name)?;
         let primary = || self.node.plugin(wiring).expect("pods are wired by a plugin");
         let (link, wired) = primary().wire(&self.node, &namespace, wanted)?;
+        if let Some([a, b, c, d, e, f]) = self.mac {
+            sleep(BEFORE_MAC);
+            namespace.ip(&[format!("link set eth0 address {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")])?;
+        }
         let output = self.run("ADD", &name, uid, &namespace, Some(&wired))?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {

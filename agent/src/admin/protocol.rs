@@ -126,12 +126,12 @@ mod tests {
     #[test]
     fn a_pod_is_handed_over_in_one_stable_form() {
         let pod = PodRecord { namespace: "shop".to_owned(), name: "web".to_owned(), uid: "u-1".to_owned() };
-        let command =
-            Command::HandOver(HandedOver { pod, ifindex: 7, addresses: ["10.0.0.1".parse().unwrap()].into() });
+        let addresses = ["10.0.0.1".parse().unwrap()].into();
+        let command = Command::HandOver(HandedOver { pod, ifindex: 7, addresses, mac: Some([2, 0, 0, 0, 0, 9]) });
         let line = serde_json::to_string(&Request { version: VERSION, request: command.clone() }).unwrap();
         let expected = concat!(
             r#"{"version":1,"request":{"hand_over":{"namespace":"shop","name":"web","uid":"u-1","#,
-            r#""ifindex":7,"addresses":["10.0.0.1"]}}}"#
+            r#""ifindex":7,"addresses":["10.0.0.1"],"mac":[2,0,0,0,0,9]}}}"#
         );
         assert_eq!(line, expected);
         assert_eq!(parse_request(line.as_bytes()), Ok(command));

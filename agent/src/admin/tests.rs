@@ -169,7 +169,7 @@ async fn a_pod_is_handed_over_through_the_socket() {
     let server = start(Status::default());
     let path = server.path.clone();
     let pod = PodRecord { namespace: "shop".to_owned(), name: "web".to_owned(), uid: "u-1".to_owned() };
-    let handed = HandedOver { pod, ifindex: 7, addresses: ["10.0.0.1".parse().unwrap()].into() };
+    let handed = HandedOver { pod, ifindex: 7, addresses: ["10.0.0.1".parse().unwrap()].into(), mac: None };
     let asked = spawn_blocking(move || (hand_over(&path, handed), check(&path, 7), alive(&path)));
     let (enforced, checked, alive) = asked.await.unwrap();
     assert!(enforced.unwrap() && checked.unwrap());

@@ -82,7 +82,7 @@ fn handed_over(attachment: &Attachment, config: &Config) -> Result<Option<(Hande
     let end = find(attachment, &previous)?;
     let pod = PodRecord { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: pod.uid.clone() };
     let addresses = previous.addresses(&attachment.interface)?;
-    Ok(Some((HandedOver { pod, ifindex: end.ifindex, addresses }, end)))
+    Ok(Some((HandedOver { pod, ifindex: end.ifindex, addresses, mac: end.peer_mac }, end)))
 }
 
 /// The host's end of the pod's veth.

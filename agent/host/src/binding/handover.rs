@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::scene::Scene;
 use super::{Binding, PodId};
-use crate::netlink::HostView;
+use crate::netlink::{HostView, Mac};
 
 /// An interface that CNI has given to a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Handover {
     pub pod: PodId,
     /// The addresses that it was given.
     pub addresses: BTreeSet<IpAddr>,
+    /// The Ethernet address that its interface had then; `None`: that is not known.
+    pub mac: Option<Mac>,
 }
 
 impl Handover {

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use super::Error;
 use super::message::Link;
 use super::socket::Asker;
+use super::view::Mac;
 
 /// The host's end of a veth.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct HostEnd {
     pub name: String,
     /// The host's id of the namespace its peer is in.
     pub netns_id: i32,
+    /// The Ethernet address of its peer, as it is now.
+    pub peer_mac: Option<Mac>,
 }
 
 /// Finds the host's end of the veth into the namespace that an open file stands for: of several the one that is named,
@@ -27,7 +30,10 @@ pub fn host_end(namespace: BorrowedFd<'_>, named: &[String]) -> Result<Option<Ho
     let mut asker = Asker::new()?;
     // The kernel gives a namespace its id when it first tells of the veth, so the veths come first.
     let links = asker.links()?;
-    Ok(asker.namespace_id(namespace)?.and_then(|id| choose(links, id, named)))
+    let Some(id) = asker.namespace_id(namespace)? else { return Ok(None) };
+    let Some(chosen) = choose(links, id, named) else { return Ok(None) };
+    let peer_mac = asker.mac(id, chosen.peer)?;
+    Ok(Some(HostEnd { ifindex: chosen.ifindex, name: chosen.name, netns_id: id, peer_mac }))
 }
 
 /// The indexes of all interfaces of the calling thread's namespace.
@@ -38,10 +44,9 @@ pub fn ifindexes() -> Result<BTreeSet<u32>, Error> {
     Ok(Asker::new()?.links()?.into_iter().map(|link| link.ifindex).collect())
 }
 
-fn choose(links: Vec<Link>, netns_id: i32, named: &[String]) -> Option<HostEnd> {
+fn choose(links: Vec<Link>, netns_id: i32, named: &[String]) -> Option<Link> {
     let into = |link: &Link| link.kind.as_deref() == Some("veth") && link.netns_id == Some(netns_id);
-    let chosen = links.into_iter().filter(into).min_by_key(|link| (!named.contains(&link.name), link.ifindex))?;
-    Some(HostEnd { ifindex: chosen.ifindex, name: chosen.name, netns_id })
+    links.into_iter().filter(into).min_by_key(|link| (!named.contains(&link.name), link.ifindex))
 }
 
 #[cfg(test)]
@@ -77,7 +82,7 @@ mod tests {
         };
         let chosen = |named: &[&str]| {
             let named: Vec<String> = named.iter().map(ToString::to_string).collect();
-            choose(links(), 7, &named).map(|end| end.ifindex)
+            choose(links(), 7, &named).map(|link| link.ifindex)
         };
         assert_eq!(chosen(&["cni0", "if4"]), Some(4));
         assert_eq!(chosen(&["if5", "if6", "if7"]), Some(3));

@@ -71,7 +71,7 @@ fn file(name: &str) -> String {
 }
 
 /// Where the plugin is, and what it is told, on the node of a world.
-fn chain(world: &World) -> Result<Chain> {
+pub(crate) fn chain(world: &World) -> Result<Chain> {
     Ok(Chain::new(&world.node, &plugin(&world.lab), settings(world)?))
 }
 

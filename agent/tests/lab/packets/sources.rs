@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use etherparse::PacketBuilder;
-use podgate_lab::{LinkSocket, Pod, Result, Wiring};
+use podgate_lab::{LinkSocket, Pod, PodManifest, Result, Wiring};
 
 use super::{ARRIVES, Pair, STAYS_AWAY, carries, ip_header, link};
-use crate::support::deny_all;
+use crate::cni::chain;
+use crate::support::{World, deny_all};
 
 const PAYLOAD: &[u8] = b"whose address is this?";
 /// IEEE Std 802 Local Experimental EtherType 1.
@@ -105,6 +106,37 @@ fn a_pod_may_take_an_address_that_is_nobodys_and_none_that_is_anothers() -> Resu
     set_address(pod, pod.interface().mac)?;
     assert!(until_it_arrives(&datagram(pod, pod.interface().mac, &friend))?, "back again");
     Ok(())
+}
+
+/// A pod is given an address by the last plugins of its chain, when another pod has it already.
+fn a_fixed_address_is_its_pods(hook: &str) -> Result<()> {
+    let mut world = World::new(&format!("fixed-{hook}"))?;
+    let (thief, friend) = (world.pod("shop/thief", Wiring::Bridge)?, world.pod("shop/friend", Wiring::Bridge)?);
+    let manifest = PodManifest::starting("shop/victim", world.node.name(), "victim");
+    world.manifests.write("victim.yaml", manifest.json().to_string())?;
+    world.run_agent(&["--hook", hook])?;
+    set_address(&thief, FRESH)?;
+    let victim = chain(&world)?.with_mac(FRESH).start("shop/victim", Wiring::Bridge, "victim", None)?.pod;
+    let (stealing, mut at_victim, sending) = (link(&thief)?, link(&victim)?, link(&friend)?);
+    at_victim.send(&frames(&victim, FRESH, &friend)[0])?;
+    for frame in frames(&thief, FRESH, &friend) {
+        stealing.send(&frame)?;
+        assert!(is_reached(&friend, &sending, &victim, &mut at_victim)?, "after {frame:02x?}");
+    }
+    // What the pod's kernel sends on its own counts too.
+    let spoofed = world.denied(&thief, "egress")?.get("neighbour_spoofed").copied();
+    assert!(spoofed >= Some(3), "{spoofed:?}");
+    Ok(())
+}
+
+#[test]
+fn an_address_that_the_last_plugins_give_is_their_pods_with_tcx() -> Result<()> {
+    a_fixed_address_is_its_pods("tcx")
+}
+
+#[test]
+fn an_address_that_the_last_plugins_give_is_their_pods_with_clsact() -> Result<()> {
+    a_fixed_address_is_its_pods("clsact")
 }
 
 #[test]

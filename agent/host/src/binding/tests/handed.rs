@@ -4,7 +4,7 @@ use super::world::{World, addresses, bound, id, incarnation, pod, unbind, veth};
 use crate::binding::{Decision, Handover, PodId, Unclaimed};
 
 fn handover(ifindex: u32, pod: PodId, all: &[&str]) -> Handover {
-    Handover { ifindex, pod, addresses: addresses(all) }
+    Handover { ifindex, pod, addresses: addresses(all), mac: None }
 }
 
 fn unclaimed(ifindex: u32, netns_id: i32, all: &[&str], announced: Option<PodId>) -> Decision {
