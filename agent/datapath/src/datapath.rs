@@ -1,7 +1,8 @@
 //! The programs, their maps and the hooks they hang on, as one.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use crate::kept::Kept;
 use crate::load::{self, Classifier, Loaded, Programs};
 use crate::maps::{Grace, Maps, clear_counters, cpus};
 use crate::older::{TRUST_SECONDS, Tracked};
+use crate::own::{LinkLocals, former_link_locals};
 use crate::pins::Pins;
 use crate::slots::{Exhausted, Identified, Slots, Switch};
 use crate::sys::{self, Walk};
@@ -51,6 +53,7 @@ pub struct Datapath {
     interfaces: Interfaces,
     grace: Grace,
     kept: Option<Kept>,
+    former_link_locals: LinkLocals,
     /// When this start began, until the endpoints that were there then are attached.
     started: Option<Instant>,
     pub(crate) tracked: Tracked,
@@ -80,6 +83,11 @@ impl Datapath {
         let pins = options.bpffs.as_deref().map(Pins::open).transpose()?;
         let capacities = load::capacities(&options.capacities)?;
         let (kept, former) = pins.as_ref().map(|pins| Kept::open(pins, &capacities)).transpose()?.unzip();
+        let former_link_locals =
+            pins.as_ref().map_or(Ok(LinkLocals::new()), former_link_locals).unwrap_or_else(|error| {
+                log::warn!("reading a former start's link-local addresses: {error}; what two pods have is nobody's");
+                LinkLocals::new()
+            });
         let Loaded { mut maps, programs, events, messages } = load::load(options, capacities, pins.as_ref())?;
         if let Some(pins) = &pins {
             let classifiers = Classifier::ALL.map(|classifier| (classifier.name(), programs.get(classifier)));
@@ -100,6 +108,7 @@ impl Datapath {
             grace: Grace::new().map_err(unreadable)?,
             flow_counts: None,
             kept,
+            former_link_locals,
             started: Some(Instant::now()),
             tracked: Tracked::default(),
             complete: false,
@@ -117,7 +126,9 @@ impl Datapath {
     /// [`Self::finish_takeover`].
     #[must_use]
     pub fn former_slots(&self) -> Vec<FormerSlot> {
-        self.slots.former().iter().map(|(&slot, resident)| FormerSlot::new(slot, resident)).collect()
+        let link_locals = |slot: &u32| self.former_link_locals.get(slot).cloned().unwrap_or_default();
+        let former = self.slots.former().iter();
+        former.map(|(slot, resident)| FormerSlot::new(*slot, resident, link_locals(slot))).collect()
     }
 
     /// How programs are attached: [`Hook::Tcx`] or [`Hook::Clsact`].
@@ -423,14 +434,16 @@ pub struct FormerSlot {
     pub addresses: Vec<IpAddr>,
     /// The Ethernet addresses that were its interface's: the first, and a later one.
     pub macs: [Option<Mac>; 2],
+    /// The IPv6 link-local addresses that were.
+    pub link_locals: BTreeSet<Ipv6Addr>,
 }
 
 impl FormerSlot {
-    fn new(slot: u32, resident: &Resident) -> Self {
+    fn new(slot: u32, resident: &Resident, link_locals: BTreeSet<Ipv6Addr>) -> Self {
         let addresses = [IpAddr::from(resident.address4.octets()), IpAddr::from(resident.address6.octets())];
         let addresses = addresses.into_iter().filter(|address| !address.is_unspecified()).collect();
         let macs = resident.ethernet.map(|mac| (mac != Mac::default()).then_some(mac));
-        Self { slot, ifindex: resident.ifindex, addresses, macs }
+        Self { slot, ifindex: resident.ifindex, addresses, macs, link_locals }
     }
 }
 

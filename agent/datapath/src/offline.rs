@@ -18,7 +18,7 @@ use crate::kept::RESIDENTS;
 use crate::load::Classifier;
 use crate::maps::Grace;
 use crate::own::own;
-use crate::pins::Pins;
+use crate::pins::{Pins, set_in_force};
 use crate::{Error, Identity, preflight};
 use pinned::Pinned;
 use plan::Plan;
@@ -49,7 +49,7 @@ impl Offline {
     /// # Errors
     /// What is pinned is of another version, or can't be opened.
     pub fn open(bpffs: &Path) -> Result<Option<Self>, Error> {
-        let Some(set) = pinned::set_in_force(bpffs) else { return Ok(None) };
+        let Some(set) = set_in_force(bpffs) else { return Ok(None) };
         let Some(pins) = Pins::existing(bpffs)? else { return Ok(None) };
         Ok(Some(Self { pinned: Pinned::open(&set, &pins)?, pins }))
     }

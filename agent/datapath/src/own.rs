@@ -1,11 +1,15 @@
 //! The addresses that pods may speak for among their neighbours, and the Ethernet addresses that they send from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::Ipv6Addr;
+use std::os::fd::AsFd as _;
 
-use podgate_common::map::OWN_ADDRESSES_OF_A_POD;
+use podgate_common::map::{OWN_ADDRESSES, OWN_ADDRESSES_OF_A_POD};
 use podgate_common::{Addr6, EthernetSource, OwnAddressKey, ethernet_index};
 
+use crate::pins::Pins;
+use crate::sys::{self, Cursor};
 use crate::{Datapath, Error, Identity};
 use podgate_host::netlink::Mac;
 
@@ -24,8 +28,34 @@ pub struct OnLink {
     pub later_source: Option<EthernetSource>,
 }
 
+/// Link-local addresses by slot.
+pub(crate) type LinkLocals = BTreeMap<u32, BTreeSet<Ipv6Addr>>;
+
 /// What is known by slot and interface; `None`: nothing any more.
 pub type OnLinks = BTreeMap<(u32, u32), Option<OnLink>>;
+
+/// The link-local addresses that were told to the programs of the set in force, by slot; of another version's tables none.
+pub(crate) fn former_link_locals(pins: &Pins) -> io::Result<LinkLocals> {
+    let mut former = LinkLocals::new();
+    let Some(map) = pins.open_in_force(OWN_ADDRESSES) else { return Ok(former) };
+    let size = sys::map_size(map.as_fd())?;
+    if (size.key as usize, size.value as usize) != (size_of::<OwnAddressKey>(), size_of::<u32>()) {
+        return Ok(former);
+    }
+    let mut cursor = Cursor::default();
+    loop {
+        let (keys, over) = sys::hash_keys::<OwnAddressKey>(map.as_fd(), &mut cursor, size_of::<u32>())?;
+        for OwnAddressKey { slot, address } in keys {
+            let address = Ipv6Addr::from(address.octets());
+            if address.is_unicast_link_local() {
+                former.entry(slot).or_default().insert(address);
+            }
+        }
+        if over {
+            return Ok(former);
+        }
+    }
+}
 
 /// What an identity alone makes a pod's own.
 pub(crate) fn own(slot: u32, identity: &Identity) -> BTreeSet<OwnAddressKey> {

@@ -32,7 +32,7 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 const DIRECTORIES: [&str; 4] = ["sets", "kept", "links", "filters"];
 
 /// Marks a set that enforces all that its start knew of.
-pub(crate) const COMPLETE: &str = "complete";
+const COMPLETE: &str = "complete";
 
 /// The directory on a bpffs.
 #[derive(Debug)]
@@ -207,6 +207,11 @@ impl Pins {
         self.root.join("links").join(format!("{ifindex}-{}", direction.as_str()))
     }
 
+    /// Opens a map of the set in force.
+    pub(crate) fn open_in_force(&self, name: &str) -> Option<OwnedFd> {
+        sys::open_pin(&set_in_force(&self.root)?.join("maps").join(name.to_lowercase())).ok()
+    }
+
     /// Opens the link of an interface that a former start left.
     pub(crate) fn open_link(&self, ifindex: u32, direction: Direction) -> Option<OwnedFd> {
         sys::open_pin(&self.link(ifindex, direction)).ok()
@@ -267,6 +272,16 @@ impl Pins {
         interfaces.sort_unstable();
         Ok(interfaces)
     }
+}
+
+/// The set in force of those that are pinned below a directory: the newest that was completed, else the newest.
+pub(crate) fn set_in_force(bpffs: &Path) -> Option<PathBuf> {
+    let sets = bpffs.join("sets");
+    let entries = fs::read_dir(&sets).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let numbers = entries.filter_map(|name| name.parse::<u32>().ok());
+    let is_complete = |number: u32| sets.join(number.to_string()).join(COMPLETE).is_dir();
+    let newest = numbers.max_by_key(|number| (is_complete(*number), *number))?;
+    Some(sets.join(newest.to_string()))
 }
 
 fn create_directory(path: &Path) -> Result<(), Error> {

@@ -30,9 +30,11 @@ struct Claim {
 impl Claims {
     /// What a former agent has noted holds as long as the interfaces are there.
     pub(super) fn new(former: &[FormerSlot]) -> Self {
-        let noted = former.iter().filter(|slot| slot.macs[0].is_some());
-        let claim = |slot: &FormerSlot| Claim { first: slot.macs[0], later: slot.macs[1], ..Claim::default() };
-        Self { by_port: noted.map(|slot| (slot.ifindex, claim(slot))).collect() }
+        let claim = |slot: &FormerSlot| {
+            let [first, later] = slot.macs;
+            Claim { first, later, link_locals: slot.link_locals.clone(), ..Claim::default() }
+        };
+        Self { by_port: former.iter().map(|slot| (slot.ifindex, claim(slot))).collect() }
     }
 
     /// Takes in what is on the host's bridges now, and which Ethernet addresses interfaces had, by ifindex, when CNI handed
@@ -300,7 +302,7 @@ mod tests {
     fn what_a_former_agent_knew_is_whose_it_was() {
         let former = |slot, ifindex, first| {
             let macs = [Some(mac(first)), None];
-            FormerSlot { slot, ifindex, addresses: Vec::new(), macs }
+            FormerSlot { slot, ifindex, addresses: Vec::new(), macs, link_locals: BTreeSet::new() }
         };
         let mut claims = Claims::new(&[former(1, 10, 1), former(2, 11, 2), former(3, 99, 3)]);
         let (thief, victim) = (port(10, 2, &[]), port(11, 2, &[]));
@@ -329,6 +331,17 @@ mod tests {
         let at_once = [vec![thief.clone(), victim()]];
         assert_eq!(link_locals(&at_once, 10), [mine].into(), "all that is known");
         assert_eq!(link_locals(&at_once, 11), [theirs].into(), "all that is known");
+        let knew = |ifindex, link_local| FormerSlot {
+            slot: ifindex,
+            ifindex,
+            addresses: Vec::new(),
+            macs: [None; 2],
+            link_locals: [link_local].into(),
+        };
+        let mut next = Claims::new(&[knew(10, mine), knew(11, random)]);
+        next.update(&view([thief.clone(), victim()]), &BTreeMap::new());
+        let told = [&thief, &victim()].map(|veth| next.on_link(veth).link_locals);
+        assert_eq!(told, [[mine].into(), [theirs, random].into()], "a former agent knew");
         let alone = Veth { master: None, ..thief };
         assert_eq!(
             link_locals(&[vec![alone, victim()]], 10),

@@ -395,6 +395,7 @@ mod tests {
             ifindex,
             addresses: vec![address.parse().unwrap()],
             macs: [None; 2],
+            link_locals: BTreeSet::new(),
         };
         let left = vec![former(3, 10, "10.0.0.1"), former(1, 11, "10.0.0.9"), former(2, 99, "10.0.0.1")];
         let mut endpoints = Endpoints::new(5, left);

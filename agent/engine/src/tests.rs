@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -286,7 +286,13 @@ fn restarted(former: &mut State, slots: Vec<FormerSlot>) -> State {
 }
 
 fn slot(slot: u32, ifindex: u32, address: &str) -> FormerSlot {
-    FormerSlot { slot, ifindex, addresses: vec![address.parse().unwrap()], macs: [None; 2] }
+    FormerSlot {
+        slot,
+        ifindex,
+        addresses: vec![address.parse().unwrap()],
+        macs: [None; 2],
+        link_locals: BTreeSet::new(),
+    }
 }
 
 #[test]

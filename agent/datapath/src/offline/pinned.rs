@@ -1,7 +1,6 @@
 //! The maps and programs of a set, opened by their pins.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use podgate_common::{
 use super::plan::Snapshot;
 use crate::kept::RESIDENTS;
 use crate::maps::{Grace, clear_counters, cpus};
-use crate::pins::{COMPLETE, Pins};
+use crate::pins::Pins;
 use crate::sys::MapSize;
 use crate::{Error, sys};
 
@@ -31,16 +30,6 @@ const MAPS: [(&str, usize, usize); 8] = [
     (map::OWN_ADDRESSES, size_of::<OwnAddressKey>(), size_of::<u32>()),
     (map::ETHERNET_SOURCES, size_of::<u32>(), size_of::<EthernetSource>()),
 ];
-
-/// The set in force of those that are pinned below a directory: the newest that was completed, else the newest.
-pub(super) fn set_in_force(bpffs: &Path) -> Option<PathBuf> {
-    let sets = bpffs.join("sets");
-    let entries = fs::read_dir(&sets).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let numbers = entries.filter_map(|name| name.parse::<u32>().ok());
-    let is_complete = |number: u32| sets.join(number.to_string()).join(COMPLETE).is_dir();
-    let newest = numbers.max_by_key(|number| (is_complete(*number), *number))?;
-    Some(sets.join(newest.to_string()))
-}
 
 /// The same of those that all sets share.
 const KEPT: [(&str, usize, usize); 2] =

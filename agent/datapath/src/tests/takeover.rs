@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -194,6 +195,7 @@ fn flows_counters_and_generations_go_on_with_the_next_start() {
             ifindex: pod.ifindex,
             addresses: vec![pod.address.into()],
             macs: [None; 2],
+            link_locals: BTreeSet::new(),
         };
         assert_eq!(second.former_slots(), [former(3, &pod), former(4, &gone)]);
         enforce(&mut second, 3, &pod, deny_all());

@@ -236,6 +236,34 @@ fn no_pod_has_anothers_link_local_address(hook: &str) -> Result<()> {
     Ok(())
 }
 
+/// A pod gives itself its neighbour's address, which is not made of an Ethernet address, and another agent comes.
+fn the_next_agent_knows_whose_an_address_is(hook: &str) -> Result<()> {
+    let mut pair = Pair::new(&format!("whose-{hook}"), Wiring::Bridge)?;
+    let random = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xabcd);
+    let own = [link_local(&pair.client)?, link_local(&pair.server)?];
+    pair.server.ip(&[format!("addr add {random}/64 dev eth0 nodad")])?;
+    pair.world.run_agent(&["--hook", hook])?;
+    pair.client.ip(&[format!("addr add {random}/64 dev eth0 nodad")])?;
+    pair.world.take_agent().kill()?;
+    pair.world.restart()?;
+    let claim = |pod: &Pod, own| message(pod, (own, NODES), 136, &[&[0x20, 0, 0, 0], &random.octets()[..]].concat());
+    let claims = [claim(&pair.client, own[0]), claim(&pair.server, own[1])];
+    let (mut at_client, mut at_server) = (link(&pair.client)?, link(&pair.server)?);
+    assert_eq!(arrive(&link(&pair.client)?, &mut at_server, &claims[..1])?, [false], "the neighbour's");
+    assert_eq!(arrive(&link(&pair.server)?, &mut at_client, &claims[1..])?, [true], "its own");
+    Ok(())
+}
+
+#[test]
+fn the_next_agent_knows_whose_a_link_local_address_is_with_tcx() -> Result<()> {
+    the_next_agent_knows_whose_an_address_is("tcx")
+}
+
+#[test]
+fn the_next_agent_knows_whose_a_link_local_address_is_with_clsact() -> Result<()> {
+    the_next_agent_knows_whose_an_address_is("clsact")
+}
+
 #[test]
 fn no_pod_is_a_gateway_for_another() -> Result<()> {
     no_pod_is_a_gateway("gateway", "tcx")
