@@ -54,12 +54,12 @@ impl Offline {
         Ok(Some(Self { pinned: Pinned::open(&set, &pins)?, pins }))
     }
 
-    /// Enforces a pod on an interface of the calling thread's network namespace. `like` is the interface that the pod had
-    /// before, if that is known: the pod gets the policies in force there.
+    /// Enforces a pod on an interface of the calling thread's network namespace. Its frames may come from `source`. `like` is
+    /// the interface that the pod had before, if that is known: the pod gets the policies in force there.
     ///
     /// # Errors
     /// There is no room, the kernel refused something, or the interface is gone. What was written does no harm.
-    pub fn enforce(&self, identity: &Identity, like: Option<u32>) -> Result<Given, Error> {
+    pub fn enforce(&self, identity: &Identity, source: EthernetSource, like: Option<u32>) -> Result<Given, Error> {
         let kernel_has_tcx = preflight::check()?;
         // What the agent has given back a moment ago may still be in use by a program.
         self.pinned.wait(&Grace::new().map_err(|source| pinned::failed("make", "GRACE", source))?)?;
@@ -67,7 +67,7 @@ impl Offline {
             ifindex: identity.ifindex,
             reason: format!("can't tell which interfaces there are: {error}"),
         })?;
-        let given = self.enter(identity, like, &ifindexes)?;
+        let given = self.enter(identity, source, like, &ifindexes)?;
         for direction in Direction::ALL {
             let classifier = Classifier::of_pod(direction);
             attach_pinned(&self.pins, self.pinned.program(direction), classifier, identity.ifindex, kernel_has_tcx)?;
@@ -77,18 +77,24 @@ impl Offline {
 
     /// Writes what the programs must know: a record first, then the word that points at it, then that the slot is the
     /// interface's.
-    fn enter(&self, identity: &Identity, like: Option<u32>, ifindexes: &BTreeSet<u32>) -> Result<Given, Error> {
+    fn enter(
+        &self,
+        identity: &Identity,
+        source: EthernetSource,
+        like: Option<u32>,
+        ifindexes: &BTreeSet<u32>,
+    ) -> Result<Given, Error> {
         let snapshot = self.pinned.snapshot(ifindexes)?;
         if snapshot.slot_of(identity.ifindex).is_some_and(|slot| slot != 0) {
             return Ok(Given::Before);
         }
         let plan = Plan::new(&snapshot, identity, like)
             .map_err(|reason| Error::Attach { ifindex: identity.ifindex, reason: reason.to_owned() })?;
-        self.write(&plan, identity)?;
+        self.write(&plan, identity, source)?;
         Ok(plan.given)
     }
 
-    fn write(&self, plan: &Plan, identity: &Identity) -> Result<(), Error> {
+    fn write(&self, plan: &Plan, identity: &Identity, source: EthernetSource) -> Result<(), Error> {
         if let Some(config) = plan.config {
             self.pinned.put(map::CONFIGS, &plan.word.config(), &config)?;
         }
@@ -110,7 +116,7 @@ impl Offline {
         if let Some(address) = identity.key6().filter(|_| !plan.shared) {
             self.pinned.put(map::ORIGINS6, &address, &plan.slot)?;
         }
-        self.write_own(plan, identity)?;
+        self.write_own(plan, identity, source)?;
         match plan.place {
             EntryLocation::Array(index) => {
                 let entry = InterfaceSlot::new(identity.ifindex, plan.slot);
@@ -120,12 +126,15 @@ impl Offline {
         }
     }
 
-    /// Writes what the pod may speak for; the link-local and Ethernet addresses of its interface are known to the next agent.
+    /// Writes what the pod may speak for, and come from; the link-local addresses of its interface are known to the next agent.
     /// Policies that were last known for a pod that routes are still those of one.
-    fn write_own(&self, plan: &Plan, identity: &Identity) -> Result<(), Error> {
+    fn write_own(&self, plan: &Plan, identity: &Identity, source: EthernetSource) -> Result<(), Error> {
         let routes = plan.shared || plan.config.is_some_and(|config| config.flags & flags::ROUTES != 0);
         let own = own(plan.slot, &Identity { routes, ..identity.clone() });
-        self.pinned.put(map::ETHERNET_SOURCES, &ethernet_index(plan.slot, false), &EthernetSource::ANY)?;
+        let source = if routes { EthernetSource::ANY } else { source };
+        for (is_later, source) in [(true, EthernetSource::default()), (false, source)] {
+            self.pinned.put(map::ETHERNET_SOURCES, &ethernet_index(plan.slot, is_later), &source)?;
+        }
         own.iter().try_for_each(|key| self.pinned.put(map::OWN_ADDRESSES, key, &1_u32))
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use podgate_common::EthernetSource;
 use podgate_datapath::{Given, Identity, Offline};
 
 use super::config::{Settings, WhenAgentDown};
@@ -23,6 +24,8 @@ pub(super) struct Absent {
     pub(super) handed: HandedOver,
     /// The host's id of the pod's network namespace.
     pub(super) netns_id: i32,
+    /// Whether the host's end of its veth is a port of a bridge.
+    pub(super) is_port: bool,
     pub(super) error: ClientError,
 }
 
@@ -110,8 +113,9 @@ fn last_known(settings: &Settings, absent: &Absent) -> Result<(), Failure> {
     let mut enforced = enforced.unwrap_or_default();
     let like = enforced.interface_of(&absent.handed.pod);
     let offline = open(settings)?.ok_or_else(|| failed("nothing of it is left", &absent.error))?;
-    let given =
-        offline.enforce(&identity(absent), like).map_err(|error| failed("the pod can't be enforced", &error))?;
+    let given = offline
+        .enforce(&identity(absent), source(absent), like)
+        .map_err(|error| failed("the pod can't be enforced", &error))?;
     enforced.hand_over(absent.handed.clone());
     memory.keep(&enforced).map_err(|error| failed("the pod can't be noted for it", &error))?;
     note(&format_args!("{}: {}", absent.error, told(given)));
@@ -141,6 +145,14 @@ fn told(given: Given) -> &'static str {
         Given::LastKnown => "the pod has the policies that were last known for it",
         Given::Nothing => "the pod is isolated until the agent is back; its node reaches it",
     }
+}
+
+/// What the pod's frames may come from: a bridge learns from them.
+fn source(absent: &Absent) -> EthernetSource {
+    if !absent.is_port {
+        return EthernetSource::ANY;
+    }
+    absent.handed.mac.map_or(EthernetSource::UNKNOWN, EthernetSource::one)
 }
 
 fn identity(absent: &Absent) -> Identity {

@@ -110,7 +110,9 @@ fn enforce(config: &Config, handed: HandedOver, end: &HostEnd) -> Result<(), Fai
         Err(ClientError::Refused(reason)) => {
             Err(Failure::new(Code::TryAgain, "the pod can't be enforced").details(reason))
         }
-        Err(error) => absent::enforce(&config.settings, &Absent { handed, netns_id: end.netns_id, error }),
+        Err(error) => {
+            absent::enforce(&config.settings, &Absent { handed, netns_id: end.netns_id, is_port: end.is_port, error })
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct HostEnd {
     pub netns_id: i32,
     /// The Ethernet address of its peer, as it is now.
     pub peer_mac: Option<Mac>,
+    /// Whether it is a port of a bridge, or of what switches like one. A VRF only routes.
+    pub is_port: bool,
 }
 
 /// Finds the host's end of the veth into the namespace that an open file stands for: of several the one that is named,
@@ -31,9 +33,12 @@ pub fn host_end(namespace: BorrowedFd<'_>, named: &[String]) -> Result<Option<Ho
     // The kernel gives a namespace its id when it first tells of the veth, so the veths come first.
     let links = asker.links()?;
     let Some(id) = asker.namespace_id(namespace)? else { return Ok(None) };
+    let vrfs: BTreeSet<u32> =
+        links.iter().filter(|link| link.kind.as_deref() == Some("vrf")).map(|link| link.ifindex).collect();
     let Some(chosen) = choose(links, id, named) else { return Ok(None) };
+    let is_port = chosen.master.is_some_and(|master| !vrfs.contains(&master));
     let peer_mac = asker.mac(id, chosen.peer)?;
-    Ok(Some(HostEnd { ifindex: chosen.ifindex, name: chosen.name, netns_id: id, peer_mac }))
+    Ok(Some(HostEnd { ifindex: chosen.ifindex, name: chosen.name, netns_id: id, peer_mac, is_port }))
 }
 
 /// The indexes of all interfaces of the calling thread's namespace.
