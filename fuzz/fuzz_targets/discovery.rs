@@ -4,10 +4,10 @@
 use std::net::Ipv4Addr;
 
 use libfuzzer_sys::fuzz_target;
-use podgate_common::Direction;
+use podgate_common::{Direction, Reason};
 use podgate_ebpf::discovery::{Arp, Message};
 use podgate_ebpf::packet::Frame;
-use podgate_ebpf::parse::{self, Fragment, HEADER4, HEADER6, Transport};
+use podgate_ebpf::parse::{self, Fragment, HEADER4, HEADER6, Headers, Transport};
 
 #[path = "../../ebpf/src/discovery/reference.rs"]
 mod reference;
@@ -25,11 +25,18 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(is_bare, reference::is_bare_arp(bytes));
     let ends = arp.map(|arp| [arp.sender, arp.target].map(|address| Ipv4Addr::from(address.octets())));
     assert_eq!(ends, reference::arp_ends(bytes));
-    for (headers, header) in [(parse::ipv4(&frame), HEADER4), (parse::ipv6(&frame), HEADER6)] {
-        let Ok(headers) = headers else { continue };
-        assert!(headers.l4 <= headers.end && headers.end <= frame.length(), "{headers:?}");
-        if headers.fragment != Fragment::Later {
-            let _unreadable = parse::read_transport(&frame, &headers, header, &mut Transport::PORTLESS.clone());
-        }
-    }
+    assert_within::<HEADER4>(&frame, parse::ipv4);
+    assert_within::<HEADER6>(&frame, parse::ipv6);
 });
+
+/// Asserts that the headers that are read lie in the frame, and reads what stands behind them.
+fn assert_within<const HEADER: u32>(frame: &Frame<'_>, read: impl Fn(&Frame<'_>, &mut Headers) -> Result<(), Reason>) {
+    let mut headers = Headers::NONE;
+    if read(frame, &mut headers).is_err() {
+        return;
+    }
+    assert!(headers.l4 <= headers.end && headers.end <= frame.length(), "{headers:?}");
+    if headers.fragment != Fragment::Later {
+        let _unreadable = parse::read_transport(frame, &headers, HEADER, &mut Transport::PORTLESS.clone());
+    }
+}
