@@ -145,7 +145,7 @@ fn channels(
     let (request, requests) = mpsc::channel(8);
     let (not_ready_sender, not_ready) = watch::channel(vec!["starting".to_owned()]);
     let (stop_sender, stop) = oneshot::channel();
-    let (pulse, durations) = (Pulse::new(), Durations::default());
+    let (pulse, durations) = (Pulse::default(), Durations::default());
     let inputs = Inputs {
         source,
         views: watcher.views(),

@@ -74,19 +74,20 @@ impl Handle {
     }
 }
 
-/// When the engine was last seen at work.
+/// When the engine was last seen at work. A new one says: now.
 #[derive(Clone)]
 pub struct Pulse {
     start: Instant,
     last: Arc<AtomicU64>,
 }
 
-impl Pulse {
-    /// A pulse that beats now.
-    pub fn new() -> Self {
+impl Default for Pulse {
+    fn default() -> Self {
         Self { start: Instant::now(), last: Arc::new(AtomicU64::new(0)) }
     }
+}
 
+impl Pulse {
     /// Notes that the engine is at work.
     pub fn beat(&self) {
         self.last.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);

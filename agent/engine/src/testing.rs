@@ -19,5 +19,11 @@ pub fn engine_with(status: Status) -> Handle {
             }
         }
     });
-    Handle { requests, not_ready, pulse: Pulse::new(), durations: Durations::default(), flows: Feed::new("node-a", 16) }
+    Handle {
+        requests,
+        not_ready,
+        pulse: Pulse::default(),
+        durations: Durations::default(),
+        flows: Feed::new("node-a", 16),
+    }
 }
