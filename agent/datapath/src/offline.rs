@@ -135,6 +135,9 @@ impl Offline {
         for (is_later, source) in [(true, EthernetSource::default()), (false, source)] {
             self.pinned.put(map::ETHERNET_SOURCES, &ethernet_index(plan.slot, is_later), &source)?;
         }
+        if !plan.shared {
+            self.pinned.disown(plan.slot, &own)?;
+        }
         own.iter().try_for_each(|key| self.pinned.put(map::OWN_ADDRESSES, key, &1_u32))
     }
 }

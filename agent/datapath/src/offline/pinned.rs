@@ -16,7 +16,7 @@ use super::plan::Snapshot;
 use crate::kept::RESIDENTS;
 use crate::maps::{Grace, clear_counters, cpus};
 use crate::pins::Pins;
-use crate::sys::MapSize;
+use crate::sys::{Cursor, MapSize};
 use crate::{Error, sys};
 
 /// The maps of a set that are read and written, with the sizes of their keys and values.
@@ -83,6 +83,23 @@ impl Pinned {
         let (map, size) = &self.maps[name];
         debug_assert_eq!((size.key as usize, size.value as usize), (size_of::<K>(), size_of::<V>()));
         sys::map_update(map.as_fd(), key, value).map_err(|source| failed("write to", name, source))
+    }
+
+    /// Takes away what the pod that a slot had before may speak for, but for `kept`.
+    pub(super) fn disown(&self, slot: u32, kept: &BTreeSet<OwnAddressKey>) -> Result<(), Error> {
+        let (map, size) = &self.maps[map::OWN_ADDRESSES];
+        let mut cursor = Cursor::default();
+        let mut former = Vec::new();
+        loop {
+            let found = sys::hash_keys::<OwnAddressKey>(map.as_fd(), &mut cursor, size.value as usize);
+            let (keys, over) = found.map_err(|source| failed("read", map::OWN_ADDRESSES, source))?;
+            former.extend(keys.into_iter().filter(|key| key.slot == slot && !kept.contains(key)));
+            if over {
+                break;
+            }
+        }
+        let deleted = sys::map_delete_batch(map.as_fd(), &former);
+        deleted.map_err(|(_, error)| failed("delete from", map::OWN_ADDRESSES, error))
     }
 
     /// Clears the counters of a slot.
