@@ -1,11 +1,9 @@
 //! Pods that start while no agent answers.
 
-use std::net::IpAddr;
-
-use podgate_lab::{Pod, Result, Started, Wiring};
+use podgate_lab::{Result, Started, Wiring};
 
 use super::{Site, WIRINGS, chain};
-use crate::packets::{ARRIVES, STAYS_AWAY, link};
+use crate::packets::{ARRIVES, STAYS_AWAY, arp, link};
 use crate::support::{Questions, World, everything, serve, until};
 
 /// Who reaches a pod: the stranger, perhaps; the node always. The pod reaches the stranger as it is reached.
@@ -98,14 +96,6 @@ fn with_last_known_a_pod_whose_sandbox_is_made_anew_has_the_policies_it_had() ->
     Ok(())
 }
 
-/// An ARP request (RFC 826) of a pod, in which it says that it has an address.
-fn claim(pod: &Pod, address: IpAddr) -> Vec<u8> {
-    let IpAddr::V4(address) = address else { panic!("ARP is about IPv4") };
-    let mac = pod.interface().mac;
-    let request = [8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
-    [&[0xff; 6][..], &mac, &request, &mac, &address.octets(), &[0; 6], &[192, 0, 2, 1]].concat()
-}
-
 #[test]
 fn a_pod_that_starts_without_an_agent_speaks_for_nobody_who_had_its_slot() -> Result<()> {
     let mut site = Site::started("absent-heir", &[])?;
@@ -118,7 +108,7 @@ fn a_pod_that_starts_without_an_agent_speaks_for_nobody_who_had_its_slot() -> Re
     let heir = site.start("heir", Wiring::Bridge)?.pod;
     let (sending, mut arriving) = (link(&heir)?, link(&listener)?);
     let mut arrives = |address, limit| -> Result<bool> {
-        let frame = claim(&heir, address);
+        let frame = arp(&heir, 1, address, [192, 0, 2, 1].into());
         sending.send(&frame)?;
         Ok(arriving.catch(limit, |seen| seen.starts_with(&frame)).is_some())
     };

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{IpNumber, PacketBuilder};
+use etherparse::{IpHeaders, IpNumber, PacketBuilder, PacketBuilderStep};
 use podgate_lab::{LinkSocket, Outside, Pod, Result, Wiring};
 
 use super::{datagram, to_gateway};
-use crate::packets::{ARRIVES, STAYS_AWAY, carries, ip_header, link};
+use crate::packets::{ARRIVES, STAYS_AWAY, arp, carries, ip_header, link};
 use crate::support::{World, policy};
 
 const PAYLOAD: &[u8] = b"not what it seems to be";
@@ -23,28 +23,31 @@ fn transport(to: IpAddr) -> u16 {
     ETHERNET + if to.is_ipv4() { 20 } else { 40 }
 }
 
-fn udp(pod: &Pod, to: IpAddr) -> Vec<u8> {
+/// A packet of the pod to this address, up to the transport header.
+fn packet(pod: &Pod, to: IpAddr) -> PacketBuilderStep<IpHeaders> {
     let from = if to.is_ipv4() { pod.ip4() } else { pod.ip6() };
-    datagram(to_gateway(pod), SocketAddr::new(from, 4000), SocketAddr::new(to, 53), PAYLOAD)
+    let [source, destination] = to_gateway(pod);
+    PacketBuilder::ethernet2(source, destination).ip(ip_header(from, to))
+}
+
+fn udp(pod: &Pod, to: IpAddr) -> Vec<u8> {
+    let mut frame = Vec::new();
+    packet(pod, to).udp(4000, 53).write(&mut frame, PAYLOAD).expect("a vector takes every frame");
+    frame
 }
 
 fn tcp(pod: &Pod, to: IpAddr) -> Vec<u8> {
-    let from = if to.is_ipv4() { pod.ip4() } else { pod.ip6() };
-    let [source, destination] = to_gateway(pod);
-    let builder = PacketBuilder::ethernet2(source, destination).ip(ip_header(from, to));
     let mut frame = Vec::new();
-    builder.tcp(4001, 53, 1000, 65_000).syn().write(&mut frame, PAYLOAD).expect("a vector takes every frame");
+    let segment = packet(pod, to).tcp(4001, 53, 1000, 65_000).syn();
+    segment.write(&mut frame, PAYLOAD).expect("a vector takes every frame");
     frame
 }
 
 fn echo(pod: &Pod, to: IpAddr) -> Vec<u8> {
-    let [source, destination] = to_gateway(pod);
-    let from = if to.is_ipv4() { pod.ip4() } else { pod.ip6() };
-    let builder = PacketBuilder::ethernet2(source, destination).ip(ip_header(from, to));
     let mut frame = Vec::new();
     let written = match to {
-        IpAddr::V4(_) => builder.icmpv4_echo_request(7, 1).write(&mut frame, PAYLOAD),
-        IpAddr::V6(_) => builder.icmpv6_echo_request(7, 1).write(&mut frame, PAYLOAD),
+        IpAddr::V4(_) => packet(pod, to).icmpv4_echo_request(7, 1).write(&mut frame, PAYLOAD),
+        IpAddr::V6(_) => packet(pod, to).icmpv6_echo_request(7, 1).write(&mut frame, PAYLOAD),
     };
     written.expect("a vector takes every frame");
     frame
@@ -53,13 +56,9 @@ fn echo(pod: &Pod, to: IpAddr) -> Vec<u8> {
 /// A packet of generic routing encapsulation with a checksum (RFC 2784).
 fn gre(pod: &Pod, to: IpAddr) -> Vec<u8> {
     const GRE: u8 = 47;
-    let [source, destination] = to_gateway(pod);
-    let from = if to.is_ipv4() { pod.ip4() } else { pod.ip6() };
     let mut frame = Vec::new();
-    PacketBuilder::ethernet2(source, destination)
-        .ip(ip_header(from, to))
-        .write(&mut frame, IpNumber(GRE), &[&[0x80, 0, 8, 0, 0, 0, 0, 0], PAYLOAD].concat())
-        .expect("a vector takes every frame");
+    let payload = [&[0x80, 0, 8, 0, 0, 0, 0, 0], PAYLOAD].concat();
+    packet(pod, to).write(&mut frame, IpNumber(GRE), &payload).expect("a vector takes every frame");
     frame
 }
 
@@ -216,12 +215,7 @@ fn nor_over_what_a_pod_tells_its_neighbours() -> Result<()> {
     let mut world = World::new("unsummed-arp")?;
     let (client, server) = (world.pod("shop/client", Wiring::Bridge)?, world.pod("shop/server", Wiring::Bridge)?);
     world.run_agent(&[])?;
-    let (mac, IpAddr::V4(ip4)) = (client.interface().mac, client.ip4()) else { panic!("by definition") };
-    // ARP (RFC 826): Ethernet and IPv4, a request, the sender, and whom it asks for.
-    let [first, .., last] = ip4.octets();
-    let asked = [&[0; 6][..], &[first, 244, 1, last.wrapping_add(1)]].concat();
-    let parts = [&[0xff; 6][..], &mac, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &mac, &ip4.octets(), &asked];
-    let arp = parts.concat();
+    let arp = arp(&client, 1, client.ip4(), [192, 0, 2, 1].into());
     let (sending, mut arriving) = (link(&client)?, link(&server)?);
     let is_asked = |frame: &[u8]| frame.len() >= arp.len() && frame[..arp.len()] == arp;
     sending.send_unsummed(&arp, 20, 8)?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use etherparse::{IpNumber, PacketBuilder};
 use podgate_lab::{LinkSocket, Pod, Result, Wiring};
 
-use super::{ARRIVES, Pair, STAYS_AWAY, carries, ip_header, link};
+use super::{ARRIVES, Pair, STAYS_AWAY, arp, carries, ip_header, link};
 use crate::support::{deny_all, policy};
 
 const PAYLOAD: &[u8] = b"is this discovery?";
@@ -39,13 +39,6 @@ fn packet(from: &Pod, to: [u8; 6], ends: (IpAddr, IpAddr), protocol: u8, hop_lim
 fn message(from: &Pod, ends: (Ipv6Addr, Ipv6Addr), kind: u8, rest: &[u8]) -> Vec<u8> {
     let ends = (ends.0.into(), ends.1.into());
     packet(from, EVERYBODY, ends, 58, 255, &[&[kind, 0, 0, 0], rest].concat())
-}
-
-fn arp(from: &Pod, operation: u8, sender: IpAddr, target: IpAddr) -> Vec<u8> {
-    let (IpAddr::V4(sender), IpAddr::V4(target)) = (sender, target) else { panic!("ARP is IPv4's") };
-    let mac = from.interface().mac;
-    let header = [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, operation];
-    [&EVERYBODY[..], &mac, &header, &mac, &sender.octets(), &[0; 6], &target.octets()].concat()
 }
 
 fn octets(address: IpAddr) -> [u8; 16] {

@@ -74,6 +74,14 @@ pub(crate) fn ip_header(from: IpAddr, to: IpAddr) -> IpHeaders {
     }
 }
 
+/// ARP to everybody on a pod's link (RFC 826): 1 is a request, 2 a reply.
+pub(crate) fn arp(from: &Pod, operation: u8, sender: IpAddr, target: IpAddr) -> Vec<u8> {
+    let (IpAddr::V4(sender), IpAddr::V4(target)) = (sender, target) else { panic!("ARP is IPv4's") };
+    let mac = from.interface().mac;
+    let header = [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, operation];
+    [&[0xff; 6][..], &mac, &header, &mac, &sender.octets(), &[0; 6], &target.octets()].concat()
+}
+
 /// The addresses of the IP packet in a frame, source first.
 pub(crate) fn ends_of(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
     match SlicedPacket::from_ethernet(frame).ok()?.net? {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use etherparse::PacketBuilder;
 use podgate_lab::{LinkSocket, Pod, PodManifest, Result, Wiring};
 
-use super::{ARRIVES, Pair, STAYS_AWAY, carries, ip_header, link};
+use super::{ARRIVES, Pair, STAYS_AWAY, arp, carries, ip_header, link};
 use crate::cni::chain;
 use crate::support::{World, deny_all};
 
@@ -27,11 +27,10 @@ fn datagram(from: &Pod, source: [u8; 6], to: &Pod) -> Vec<u8> {
 
 /// What a pod may say, from a source that it chooses.
 fn frames(from: &Pod, source: [u8; 6], to: &Pod) -> [Vec<u8>; 3] {
-    let std::net::IpAddr::V4(address) = from.ip4() else { panic!("by definition") };
-    let request = [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1];
-    let arp = [&EVERYBODY[..], &source, &request, &from.interface().mac, &address.octets(), &[0; 6], &[10, 0, 0, 1]];
+    let mut request = arp(from, 1, from.ip4(), [10, 0, 0, 1].into());
+    request[6..12].copy_from_slice(&source);
     let other = [&EVERYBODY[..], &source, &EXPERIMENTAL, PAYLOAD];
-    [arp.concat(), datagram(from, source, to), other.concat()]
+    [request, datagram(from, source, to), other.concat()]
 }
 
 /// Whether what a friend sends to a pod's Ethernet address arrives there.
