@@ -69,8 +69,7 @@ impl Claims {
 
     /// CNI may be seen at work on an interface: the first address is what that had at the end, unless another had it first.
     fn claim_handed_over(&mut self, ports: &[Port<'_>], handed_over: &BTreeMap<u32, Mac>, hosts: &BTreeSet<Mac>) {
-        let had = self.by_port.iter().filter_map(|(ifindex, claim)| Some(((claim.bridge, claim.first?), *ifindex)));
-        let mut had: BTreeMap<_, _> = had.collect();
+        let mut had = self.holders(|claim| claim.first);
         for port in ports {
             let Some(mac) = handed_over.get(&port.ifindex()).filter(|mac| !hosts.contains(*mac)) else { continue };
             if *had.entry((port.bridge, *mac)).or_insert(port.ifindex()) == port.ifindex() {
@@ -82,13 +81,13 @@ impl Claims {
     /// Interfaces without a first address get the one they have, unless another had it first. Of several that come with the
     /// same one at a time none gets it: nobody can tell whose it is.
     fn claim_first(&mut self, ports: &[Port<'_>], hosts: &BTreeSet<Mac>) {
-        let had = self.firsts();
+        let had = self.holders(|claim| claim.first);
         let is_new = |port: &&Port<'_>| self.of(port).first.is_none();
         let new: Vec<_> = ports.iter().filter(is_new).filter_map(Port::with_mac).collect();
         let shown = count(new.iter().map(|(port, mac)| (port.bridge, *mac)));
         for (port, mac) in new {
             let key = (port.bridge, mac);
-            if shown[&key] == 1 && !had.contains(&key) && !hosts.contains(&mac) {
+            if shown[&key] == 1 && !had.contains_key(&key) && !hosts.contains(&mac) {
                 self.of_mut(port).first = Some(mac);
             }
         }
@@ -96,17 +95,16 @@ impl Claims {
 
     /// Interfaces that have another address than their first get it beside that, unless it is somebody else's.
     fn claim_later(&mut self, ports: &[Port<'_>], hosts: &BTreeSet<Mac>) {
-        let firsts = self.firsts();
+        let firsts = self.holders(|claim| claim.first);
         for (port, mac) in ports.iter().filter_map(Port::with_mac) {
             let claim = self.of_mut(port);
             claim.later = claim.later.filter(|later| *later == mac);
         }
-        let had = self.by_port.iter().filter_map(|(ifindex, claim)| Some(((claim.bridge, claim.later?), *ifindex)));
-        let mut had: BTreeMap<_, _> = had.collect();
+        let mut had = self.holders(|claim| claim.later);
         for (port, mac) in ports.iter().filter_map(Port::with_mac) {
             let key = (port.bridge, mac);
             let is_changed = self.of(port).first.is_some_and(|first| first != mac);
-            let is_free = !firsts.contains(&key) && !hosts.contains(&mac);
+            let is_free = !firsts.contains_key(&key) && !hosts.contains(&mac);
             let is_its = is_changed && is_free && *had.entry(key).or_insert(port.ifindex()) == port.ifindex();
             self.of_mut(port).later = is_its.then_some(mac);
         }
@@ -137,9 +135,10 @@ impl Claims {
         }
     }
 
-    /// All first addresses, by bridge.
-    fn firsts(&self) -> BTreeSet<(u32, Mac)> {
-        self.by_port.values().filter_map(|claim| Some((claim.bridge, claim.first?))).collect()
+    /// Who has which address of this kind on which bridge.
+    fn holders(&self, kind: impl Fn(&Claim) -> Option<Mac>) -> BTreeMap<(u32, Mac), u32> {
+        let claims = self.by_port.iter();
+        claims.filter_map(|(ifindex, claim)| Some(((claim.bridge, kind(claim)?), *ifindex))).collect()
     }
 
     fn of(&self, port: &Port<'_>) -> &Claim {

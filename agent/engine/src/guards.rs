@@ -165,22 +165,13 @@ fn is_on_bridge(view: &HostView, device: &Device) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures;
 
     /// What a device without a kind has.
     const ETHERNET: Guard = Guard { exit: Some(LinkLayer::Ethernet), arrivals: Arrivals::Inner(LinkLayer::Ethernet) };
 
     fn device(ifindex: u32, kind: Option<&str>) -> Device {
-        Device {
-            ifindex,
-            name: format!("d{ifindex}"),
-            kind: kind.map(str::to_owned),
-            loopback: false,
-            ethernet: true,
-            lower: None,
-            up: true,
-            master: None,
-            mac: None,
-        }
+        Device { kind: kind.map(str::to_owned), ..fixtures::device(ifindex) }
     }
 
     fn view(devices: impl IntoIterator<Item = Device>) -> HostView {
