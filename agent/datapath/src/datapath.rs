@@ -11,6 +11,7 @@ use aya_log::EbpfLogger;
 use log::Log;
 use podgate_common::map;
 use podgate_common::{Direction, InterfaceSlot, Resident, Share, SlotWord, share_index};
+use podgate_host::netlink::Mac;
 use podgate_policy::op::EndpointPolicies;
 
 use crate::attach::Hooks;
@@ -28,7 +29,6 @@ use crate::slots::{Exhausted, Identified, Slots, Switch};
 use crate::sys::{self, Walk};
 use crate::table::Table;
 use crate::{Error, Hook, Options, preflight};
-use podgate_host::netlink::Mac;
 
 /// An endpoint that is identified later than that after a start is new, though the start has not come to its end.
 const START: Duration = Duration::from_secs(60);

@@ -224,11 +224,8 @@ fn load_object(
 /// The object, its calls of [`CAST`] made calls of the kernel's function with this number. Such a call is none that the
 /// compiler or aya know of; where the loader has found no function, the kernel's verifier removes it.
 fn calling(function: u32) -> Vec<u8> {
-    const CALL: u64 = 0x85;
-    /// `BPF_PSEUDO_KFUNC_CALL`, in the place of the source register.
-    const KERNEL_FUNCTION: u64 = 2 << 12;
-    let call = |modifier: u64, number: u32| (CALL | modifier | u64::from(number) << 32).to_ne_bytes();
-    let (placeholder, real) = (call(0, CAST), call(KERNEL_FUNCTION, function));
+    let placeholder = (0x0085 | u64::from(CAST) << 32).to_ne_bytes();
+    let real = sk_buff::call(function).to_ne_bytes();
     let mut object = OBJECT.to_vec();
     for instruction in object.chunks_exact_mut(placeholder.len()).filter(|bytes| **bytes == placeholder) {
         instruction.copy_from_slice(&real);

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use podgate_common::{Direction, EthernetSource, InterfaceSlot, Resident, ethernet_index, flags, map};
+use podgate_host::netlink::ifindexes;
 
 use crate::attach::attach_pinned;
 use crate::interfaces::EntryLocation;
@@ -22,7 +23,6 @@ use crate::pins::{Pins, set_in_force};
 use crate::{Error, Identity, preflight};
 use pinned::Pinned;
 use plan::Plan;
-use podgate_host::netlink::ifindexes;
 
 /// What an agent has left.
 #[derive(Debug)]

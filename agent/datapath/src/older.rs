@@ -12,12 +12,12 @@ use podgate_common::{
     Addr4, Addr6, Direction, Flow, FlowKey4, FlowKey6, FlowPorts, Holder, NetPort, Stamp, VERDICT_NONE, place,
     protocol, state,
 };
+use podgate_host::netlink::conntrack::{self, Connection, Connections};
 
 use crate::apply::epoch_of;
 use crate::identity::Identity;
 use crate::maps::FlowTable;
 use crate::{Datapath, Error, hz};
-use podgate_host::netlink::conntrack::{self, Connection, Connections};
 
 /// How long the programs believe the sockets of a pod whose isolation begins: two to three seconds.
 pub(crate) const TRUST_SECONDS: u64 = 3;

@@ -7,11 +7,10 @@ use std::os::fd::AsFd as _;
 
 use podgate_common::map::{OWN_ADDRESSES, OWN_ADDRESSES_OF_A_POD};
 use podgate_common::{Addr6, EthernetSource, OwnAddressKey, ethernet_index};
+use podgate_host::netlink::Mac;
 
 use crate::pins::Pins;
-use crate::sys::{self, Cursor};
-use crate::{Datapath, Error, Identity};
-use podgate_host::netlink::Mac;
+use crate::{Datapath, Error, Identity, sys};
 
 /// Link-local addresses of one pod that are told to the programs; a pod can add as many to itself as it likes. The rest of
 /// its room is for both its addresses and for the mark of those that route.
@@ -42,19 +41,13 @@ pub(crate) fn former_link_locals(pins: &Pins) -> io::Result<LinkLocals> {
     if (size.key as usize, size.value as usize) != (size_of::<OwnAddressKey>(), size_of::<u32>()) {
         return Ok(former);
     }
-    let mut cursor = Cursor::default();
-    loop {
-        let (keys, over) = sys::hash_keys::<OwnAddressKey>(map.as_fd(), &mut cursor, size_of::<u32>())?;
-        for OwnAddressKey { slot, address } in keys {
-            let address = Ipv6Addr::from(address.octets());
-            if address.is_unicast_link_local() {
-                former.entry(slot).or_default().insert(address);
-            }
-        }
-        if over {
-            return Ok(former);
+    for OwnAddressKey { slot, address } in sys::all_hash_keys(map.as_fd(), size_of::<u32>())? {
+        let address = Ipv6Addr::from(address.octets());
+        if address.is_unicast_link_local() {
+            former.entry(slot).or_default().insert(address);
         }
     }
+    Ok(former)
 }
 
 /// What an identity alone makes a pod's own.

@@ -58,17 +58,22 @@ pub(crate) fn fields() -> Fields {
 
 /// A program that reads fields of a packet by the kernel's function that has this number.
 fn casting(function: u32, Checksum { start, network, .. }: Checksum) -> [u64; 6] {
-    /// `BPF_PSEUDO_KFUNC_CALL`, in the place of the source register.
-    const KERNEL_FUNCTION: u64 = 2 << 12;
     let read = |register: u64, at: u32| 0x0069 | register << 8 | u64::from(at) << 16;
     [
-        0x0085 | KERNEL_FUNCTION | u64::from(function) << 32, // call it: r0 = r1 as struct sk_buff
-        read(1, start),                                       // r1 = the 16 bits at start of r0
-        read(2, start + 2),                                   // r2 = those behind
-        read(3, network),                                     // r3 = those at network
-        0x00b7,                                               // r0 = 0
-        0x0095,                                               // return
+        call(function),     // r0 = r1 as struct sk_buff
+        read(1, start),     // r1 = the 16 bits at start of r0
+        read(2, start + 2), // r2 = those behind
+        read(3, network),   // r3 = those at network
+        0x00b7,             // r0 = 0
+        0x0095,             // return
     ]
+}
+
+/// The instruction that calls the kernel's function with this number.
+pub(crate) fn call(function: u32) -> u64 {
+    /// `BPF_PSEUDO_KFUNC_CALL`, in the place of the source register.
+    const KERNEL_FUNCTION: u64 = 2 << 12;
+    0x0085 | KERNEL_FUNCTION | u64::from(function) << 32
 }
 
 /// A program that reads eight bytes at this offset of a packet's `struct sk_buff`.

@@ -16,7 +16,7 @@ use super::plan::Snapshot;
 use crate::kept::RESIDENTS;
 use crate::maps::{Grace, clear_counters, cpus};
 use crate::pins::Pins;
-use crate::sys::{Cursor, MapSize};
+use crate::sys::MapSize;
 use crate::{Error, sys};
 
 /// The maps of a set that are read and written, with the sizes of their keys and values.
@@ -88,16 +88,9 @@ impl Pinned {
     /// Takes away what the pod that a slot had before may speak for, but for `kept`.
     pub(super) fn disown(&self, slot: u32, kept: &BTreeSet<OwnAddressKey>) -> Result<(), Error> {
         let (map, size) = &self.maps[map::OWN_ADDRESSES];
-        let mut cursor = Cursor::default();
-        let mut former = Vec::new();
-        loop {
-            let found = sys::hash_keys::<OwnAddressKey>(map.as_fd(), &mut cursor, size.value as usize);
-            let (keys, over) = found.map_err(|source| failed("read", map::OWN_ADDRESSES, source))?;
-            former.extend(keys.into_iter().filter(|key| key.slot == slot && !kept.contains(key)));
-            if over {
-                break;
-            }
-        }
+        let keys = sys::all_hash_keys::<OwnAddressKey>(map.as_fd(), size.value as usize);
+        let mut former = keys.map_err(|source| failed("read", map::OWN_ADDRESSES, source))?;
+        former.retain(|key| key.slot == slot && !kept.contains(key));
         let deleted = sys::map_delete_batch(map.as_fd(), &former);
         deleted.map_err(|(_, error)| failed("delete from", map::OWN_ADDRESSES, error))
     }

@@ -291,6 +291,18 @@ pub(crate) fn hash_keys<K: Pod>(
     Ok((keys, over))
 }
 
+/// All keys of a hash that were there before.
+pub(crate) fn all_hash_keys<K: Pod>(map: BorrowedFd<'_>, value_size: usize) -> io::Result<Vec<K>> {
+    let (mut cursor, mut all) = (Cursor::default(), Vec::new());
+    loop {
+        let (keys, over) = hash_keys::<K>(map, &mut cursor, value_size)?;
+        all.extend(keys);
+        if over {
+            return Ok(all);
+        }
+    }
+}
+
 /// All keys, one by one: what is written meanwhile may be missing, and the end comes after as many as there is room for,
 /// so that no writer keeps this going for ever.
 fn next_keys<K: Pod>(map: BorrowedFd<'_>) -> io::Result<(Vec<K>, bool)> {
