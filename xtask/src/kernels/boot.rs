@@ -1,7 +1,7 @@
 //! Booting a kernel in QEMU and reading what its tests say.
 
 use std::fs::{self, File};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::image::Image;
 use super::{Programs, contents, guest};
-use crate::workspace::find;
+use crate::setup::emulator_command;
 
 /// Emulation without hardware support takes its time, on a busy machine many times as long. A guest that works says which
 /// test it is done with; those that start the agent more than once, two at a time, take minutes. One whose console is silent
@@ -45,7 +45,7 @@ pub(crate) fn run(image: &Image, programs: &Programs) -> Result<Outcome> {
     let console = image.directory().join("console.log");
     let log = File::create(&console).context("create the console's log")?;
     let start = Instant::now();
-    let mut emulator = Command::new(find("qemu-system-x86_64").context("QEMU is missing: run `cargo xtask setup`")?)
+    let mut emulator = emulator_command()?
         .args([
             "-accel",
             "tcg",

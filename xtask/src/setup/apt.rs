@@ -34,6 +34,31 @@ pub(super) fn install(names: &[&str]) -> Result<()> {
     outcome.with_context(|| format!("install {list}: see above; install by hand what they contain, and try again"))
 }
 
+/// What the installation of a package would do to the machine.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// The packages that would be new, or newer: the package and what it needs.
+    pub(super) installs: Vec<String>,
+    /// Those that are in its way.
+    pub(super) removes: Vec<String>,
+}
+
+/// Asks what would be installed and removed for a package.
+pub(super) fn plan(name: &str) -> Result<Plan> {
+    let shell = shell()?;
+    refresh(&shell)?;
+    let simulate = cmd!(shell, "apt-get install --simulate --no-install-recommends {name}").env("LC_ALL", "C").quiet();
+    Ok(read_plan(&simulate.read().with_context(|| format!("ask apt-get what it takes to install {name}"))?))
+}
+
+fn read_plan(simulation: &str) -> Plan {
+    let of = |step: &str| {
+        let lines = simulation.lines().filter_map(|line| line.strip_prefix(step));
+        lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    };
+    Plan { installs: of("Inst "), removes: of("Remv ") }
+}
+
 /// The version of a package that would be installed now. Lists that offer less than what is wanted are brought up to date,
 /// however young they are: an update that was interrupted leaves young ones too.
 pub(super) fn offered(name: &str, wanted: Version) -> Result<Option<Version>> {
@@ -188,6 +213,20 @@ mod tests {
         let filled = has_lists(&directory);
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!((empty, filled), (false, true));
+    }
+
+    #[test]
+    fn a_simulation_tells_what_is_in_the_way() {
+        let simulation = "Remv qemu-utils [1:10.0.2+ds-2~bpo12+1]
+Inst libfdt1 (1.6.1-4+b1 Debian:12.15/oldstable [amd64])
+Inst qemu-system-x86 [1:7.2-1] (1:7.2+dfsg-7 Debian:12.15/oldstable [amd64])
+Conf libfdt1 (1.6.1-4+b1 Debian:12.15/oldstable [amd64])
+";
+        let plan = Plan {
+            installs: vec!["libfdt1".to_owned(), "qemu-system-x86".to_owned()],
+            removes: vec!["qemu-utils".to_owned()],
+        };
+        assert_eq!(read_plan(simulation), plan);
     }
 
     #[test]

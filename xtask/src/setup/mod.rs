@@ -17,7 +17,7 @@ use crate::workspace::{self, shell};
 
 pub(crate) use apt::{mirror, unpack};
 pub(crate) use rust::{cargo_deny, found as toolchain};
-pub(crate) use tools::path_with_tools;
+pub(crate) use tools::{emulator_command, path_with_tools};
 
 /// What `cargo xtask setup` installs: all that building and testing need, for other users than root what building needs.
 /// Says by what eBPF is built, and why.
@@ -92,7 +92,9 @@ pub(crate) fn for_lab() -> Result<Toolchain> {
 
 /// What building podgate and booting other kernels need.
 pub(crate) fn for_kernels() -> Result<Toolchain> {
-    for_namespaces(packages::KERNELS)
+    let toolchain = for_namespaces(packages::KERNELS)?;
+    tools::emulator()?;
+    Ok(toolchain)
 }
 
 fn for_namespaces(more: &[Package]) -> Result<Toolchain> {

@@ -89,9 +89,12 @@ pub(crate) const IMAGE: &[Package] = &[
     ),
 ];
 
-/// For booting other kernels.
+/// What other kernels run in.
+pub(crate) const EMULATOR: Package =
+    package(Program("qemu-system-x86_64"), ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86"]);
+
+/// For putting together what is booted.
 pub(crate) const KERNELS: &[Package] = &[
-    package(Program("qemu-system-x86_64"), ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86"]),
     package(Program("modprobe"), ["kmod", "kmod", "kmod"]),
     package(Program("xz"), ["xz-utils", "xz", "xz"]),
     package(Program("strip"), ["binutils", "binutils", "binutils"]),
@@ -107,6 +110,13 @@ pub(crate) const FRESH: &[Package] = &[
 pub(crate) const RUST: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 /// Clippy of the same.
 pub(crate) const CLIPPY: &str = "rust-web-clippy";
+
+impl Package {
+    /// What Debian calls it.
+    pub(super) fn debian(&self) -> &'static str {
+        self.debian
+    }
+}
 
 impl Provides {
     fn is_there(self) -> bool {
@@ -241,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_demo_needs_nothing_that_only_tests_need() {
-        let only_tests = [SCHEMA, MANIFESTS, KERNELS, FRESH].concat();
+        let only_tests = [SCHEMA, MANIFESTS, KERNELS, FRESH, &[EMULATOR]].concat();
         assert!([BUILD, DEMO].concat().iter().all(|package| !only_tests.contains(package)));
         assert!(BUILD.iter().all(|package| ["cc", "stdlib.h"].contains(&package.provides.name())));
     }

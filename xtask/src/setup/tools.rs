@@ -1,12 +1,14 @@
-//! Programs that are unpacked beside the build and not installed, since to install them would start a service.
+//! Programs that are unpacked beside the build and not installed, since to install them would start a service or remove
+//! what the machine has.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::{announce, apt};
+use super::{announce, apt, is_root, packages};
 use crate::workspace::{find, target};
 
 /// Where packages are unpacked.
@@ -16,16 +18,57 @@ fn directory() -> PathBuf {
 
 /// Prometheus and promtool, by which rules and metrics are tried: those of the machine, else the distribution's package.
 pub(super) fn prometheus() -> Result<()> {
-    let directory = directory();
-    if find("promtool").is_some() || directory.join("usr/bin/promtool").is_file() || find("apt-get").is_none() {
+    if find("promtool").is_some() || directory().join("usr/bin/promtool").is_file() || find("apt-get").is_none() {
         return Ok(());
     }
     // From Debian 13 on promtool is a package of its own.
     let packages = apt::known(&["prometheus", "promtool"])?;
     announce("unpacking prometheus");
-    let unpack = || apt::unpack(&packages, &directory, &[]);
+    unpack(&packages)
+}
+
+fn unpack(packages: &[&str]) -> Result<()> {
+    let unpack = || apt::unpack(packages, &directory(), &[]);
     // Lists of yesterday may name packages that are gone today.
     unpack().or_else(|_| apt::update_now().and_then(|()| unpack()))
+}
+
+/// QEMU: installed, but unpacked where a package of the machine's is in its way (tools of another version of it).
+pub(super) fn emulator() -> Result<()> {
+    let package = packages::EMULATOR;
+    if installed_emulator().is_some() || unpacked_emulator().is_file() {
+        return Ok(());
+    }
+    if find("apt-get").is_none() || !is_root() {
+        return packages::install(&[package]);
+    }
+    let plan = apt::plan(package.debian())?;
+    if plan.removes.is_empty() {
+        return packages::install(&[package]);
+    }
+    announce(&format!("unpacking {}, as installing it would remove {}", package.debian(), plan.removes.join(" ")));
+    unpack(&plan.installs.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn installed_emulator() -> Option<PathBuf> {
+    find("qemu-system-x86_64")
+}
+
+/// It finds what belongs to it from its own place, but the libraries that were unpacked with it.
+fn unpacked_emulator() -> PathBuf {
+    directory().join("usr/bin/qemu-system-x86_64")
+}
+
+/// The command that starts QEMU.
+pub(crate) fn emulator_command() -> Result<Command> {
+    if let Some(installed) = installed_emulator() {
+        return Ok(Command::new(installed));
+    }
+    let unpacked = Some(unpacked_emulator()).filter(|file| file.is_file());
+    let mut command = Command::new(unpacked.context("QEMU is missing: run `cargo xtask setup`")?);
+    let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|path| directory().join(path));
+    command.env("LD_LIBRARY_PATH", env::join_paths(libraries)?);
+    Ok(command)
 }
 
 /// The search path with these programs at its end.
