@@ -2,11 +2,11 @@
 //! the pod made of them.
 
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::{self, Command};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -69,7 +69,24 @@ impl Inside {
 fn add(address: IpAddr) {
     match address {
         IpAddr::V4(address) => ip(&format!("addr add {address}/32 dev lo")),
-        IpAddr::V6(address) => ip(&format!("addr add {address}/128 dev lo nodad")),
+        IpAddr::V6(address) => {
+            ip(&format!("addr add {address}/128 dev lo nodad"));
+            wait_for_local_route(address);
+        }
+    }
+}
+
+/// The kernel makes the route to an IPv6 address after the address, in a worker of its own (`addrconf_dad_work`).
+fn wait_for_local_route(address: Ipv6Addr) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let address = address.to_string();
+    loop {
+        let route = Command::new("ip").args(["-6", "route", "get", &address]).output().expect("ip runs");
+        if route.stdout.starts_with(b"local ") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no route to {address} was made");
+        sleep(Duration::from_millis(1));
     }
 }
 
