@@ -18,12 +18,6 @@ impl SlotWord {
         Self((generation as u64) << 32 | config as u64)
     }
 
-    /// The word as it was loaded from the map.
-    #[must_use]
-    pub const fn from_raw(raw: u64) -> Self {
-        Self(raw)
-    }
-
     /// The word as it is stored.
     #[must_use]
     pub const fn raw(self) -> u64 {
@@ -185,7 +179,7 @@ pub struct EndpointConfig {
     pub reserved: [u32; 3],
 }
 
-/// Who has a slot, for the next start of the agent: the flows and counters of the maps in [`crate::map::KEPT`] are its. An
+/// Who has a slot, for the next start of the agent: the flows and counters of the maps that are kept are its. An
 /// array by slot, pinned beside them, which no program reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

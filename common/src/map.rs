@@ -1,22 +1,7 @@
-//! Names and capacities of the maps, written here once.
+//! The registry of the maps: names, types and capacities, written here once.
 //!
 //! The names are those of the symbols in the eBPF object; pins carry them in lower case. A capacity is the number of
 //! entries the map is made with, unless the agent is told otherwise.
-
-/// Declares a map's name and capacity.
-macro_rules! maps {
-    ($($(#[$doc:meta])* $name:ident = $entries:expr;)*) => {
-        $($(#[$doc])* pub const $name: &str = stringify!($name);)*
-
-        /// Entries of each map, under the map's name.
-        pub mod capacity {
-            $(#[doc = concat!("Entries of [`super::", stringify!($name), "`].")] pub const $name: u32 = $entries;)*
-        }
-
-        /// Every map with its capacity.
-        pub const ALL: &[(&str, u32)] = &[$(($name, capacity::$name)),*];
-    };
-}
 
 /// Slots: 0 counts what has no endpoint, the last is shared by those who find no other, the rest are endpoints'.
 pub const ENDPOINTS: u32 = 512;
@@ -28,101 +13,169 @@ pub const PENDING_SHARES: u32 = 8;
 /// Entries of [`OWN_ADDRESSES`] for each pod.
 pub const OWN_ADDRESSES_OF_A_POD: u32 = 8;
 
-maps! {
-    /// Array by ifindex modulo its size, a power of two → [`crate::InterfaceSlot`].
-    INTERFACES = 4096;
-    /// Hash: ifindex (u32) → slot (u32), for interfaces whose place in [`INTERFACES`] is another's.
-    INTERFACES_MORE = 4096;
-    /// Array by slot → [`crate::SlotWord`].
-    SLOTS = super::ENDPOINTS;
-    /// Array → [`crate::EndpointConfig`]. Room for the next configuration of every endpoint beside the current one.
-    CONFIGS = super::ENDPOINTS * 2;
-    /// Hash: [`crate::Addr4`] → group (u32).
-    ADDRESSES4 = 131_072;
-    /// Hash: [`crate::Addr6`] → group (u32).
-    ADDRESSES6 = 131_072;
-    /// Array by group → class (u32).
-    GROUPS = 65_536;
-    /// Longest-prefix trie: IPv4 block → class (u32) of the addresses in it that no longer prefix and no group covers.
-    BLOCKS4 = 65_536;
-    /// Longest-prefix trie: IPv6 block → class (u32), likewise.
-    BLOCKS6 = 65_536;
-    /// Hash: [`crate::ClassRowKey`] → row (u32).
-    CLASS_ROWS = 65_536;
-    /// Array by row → [`crate::Row`]. Row 0 is empty: it allows nothing.
-    ROWS = 16_384;
-    /// Hash: [`crate::RowPortKey`] → rule (u32).
-    ROW_PORTS = 65_536;
-    /// Array by port number in host order → [`crate::PortClasses`].
-    PORTS = 65_536;
-    /// Array of u32 by [`crate::epoch_index4`] or [`crate::epoch_index6`] of a remote address: counts the changes that
-    /// may have taken an allow away from an address with this index. Flows carry the value they were allowed under.
-    EPOCHS = crate::EPOCHS;
-    /// Hash: [`crate::Addr4`] → bits of [`crate::deferring`]: addresses to which egress is judged elsewhere, or otherwise.
-    DEFERRING4 = 32_768;
-    /// Hash: [`crate::Addr6`] → bits of [`crate::deferring`], likewise.
-    DEFERRING6 = 32_768;
-    /// Hash: [`crate::FrontendKey4`] → [`crate::Frontend`]. Ports of Services that are judged where packets leave the pod.
-    FRONTENDS4 = 65_536;
-    /// Hash: [`crate::FrontendKey6`] → [`crate::Frontend`], likewise.
-    FRONTENDS6 = 65_536;
-    /// Hash: [`crate::BackendKey`] → [`crate::Backend4`]. Half of it is room for the sets that take the place of others.
-    BACKENDS4 = 131_072;
-    /// Hash: [`crate::BackendKey`] → [`crate::Backend6`], likewise.
-    BACKENDS6 = 131_072;
-    /// Per-CPU array with one question that the programs ask themselves.
-    ASKED = 1;
-    /// Hash: [`crate::Addr4`] → slot (u32) of the pod of this node that has the address.
-    ORIGINS4 = super::ENDPOINTS;
-    /// Hash: [`crate::Addr6`] → slot (u32), likewise.
-    ORIGINS6 = super::ENDPOINTS;
-    /// Hash: [`crate::OwnAddressKey`] → 1 (u32): the addresses that a pod may speak for among its neighbours.
-    OWN_ADDRESSES = super::ENDPOINTS * super::OWN_ADDRESSES_OF_A_POD;
-    /// Array by [`crate::ethernet_index`] → [`crate::EthernetSource`]: what a pod's frames may come from.
-    ETHERNET_SOURCES = super::ENDPOINTS * 2;
-    /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], flows that both ends have spoken in.
-    FLOWS4 = 65_536;
-    /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
-    FLOWS6 = 32_768;
-    /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], half-open TCP connections and unanswered flows.
-    PENDING4 = 16_384;
-    /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
-    PENDING6 = 8_192;
-    /// Array by [`crate::share_index`] → [`crate::Share`]: entries of each pod in [`PENDING4`] and [`PENDING6`].
-    SHARES = super::ENDPOINTS * 4;
-    /// Array by [`crate::excess_group`] → u32: entries that pods above their share have been given.
-    EXCESS_TURNS = SHARES * crate::EXCESS_GROUPS;
-    /// LRU hash: [`crate::excess_place`] → [`crate::FlowKey4`], which entry in [`PENDING4`] goes when its turn comes again.
-    EXCESS4 = PENDING4;
-    /// LRU hash: [`crate::excess_place`] → [`crate::FlowKey6`], likewise in [`PENDING6`].
-    EXCESS6 = PENDING6;
-    /// LRU hash: [`crate::FragmentKey4`] → [`crate::FragmentPorts`].
-    FRAGMENTS4 = 2_048;
-    /// LRU hash: [`crate::FragmentKey6`] → [`crate::FragmentPorts`].
-    FRAGMENTS6 = 2_048;
-    /// Per-CPU array by [`crate::counter_index`] → [`crate::Counter`].
-    COUNTERS = super::ENDPOINTS * 2 * crate::Reason::ROOM;
-    /// Per-CPU array with one u32: the rule that allowed the packet that the CPU is at; see [`crate::Flow::rule`].
-    JUDGED = 1;
-    /// Per-CPU hash: rule (u32) → how many flows it has allowed (u64).
-    RULES = 16_384;
-    /// Ring buffer (its capacity is in bytes) of [`crate::FlowEvent`].
-    EVENTS = 262_144;
-    /// Per-CPU array by [`crate::budget_index`] → u64: when the current second began (lower half of jiffies, as the upper
-    /// half) and the events emitted in it (as the lower half).
-    EVENT_BUDGET = super::ENDPOINTS * 2;
-    /// Per-CPU array of u64 by the indexes in [`crate::lost`].
-    EVENTS_LOST = 3;
-    /// Per-CPU array of u64 by the indexes in [`crate::exits`]: packets at exit hooks.
-    EXITS = 4;
+/// Hands every map to a macro, which makes of it what its crate needs: constants here, statics of the programs, tables of the
+/// agent. A map is declared in this place alone, as
+///
+/// ```text
+/// field NAME: kind(key => value) = entries, traits;
+/// ```
+///
+/// The agent alone writes the maps of the first list, and has what they hold in memory. The programs write the others: flows
+/// and fragments, which the agent walks over, and the rest.
+///
+/// Kinds: `array(value)` and `per_cpu_array(value)`, by a u32; `hash` and `per_cpu_hash`, whose memory follows what they hold;
+/// `preallocated`, a hash with all its memory; `trie`, by the longest prefix; `lru_hash`, which drops what was not used for
+/// longest; `ring()`, whose capacity is in bytes. Traits: `FIXED`, the programs, the layout of what is in it, or other maps
+/// depend on its size; `KEPT`, it outlives a start of the agent.
+#[macro_export]
+macro_rules! for_each_map {
+    ($callback:ident) => { $callback! {
+        agent {
+            /// Array by ifindex modulo its size, a power of two → [`crate::InterfaceSlot`].
+            interfaces INTERFACES: array($crate::InterfaceSlot) = 4096, FIXED;
+            /// Hash: ifindex (u32) → slot (u32), for interfaces whose place in [`INTERFACES`] is another's.
+            interfaces_more INTERFACES_MORE: preallocated(u32 => u32) = 4096;
+            /// Array by slot → [`crate::SlotWord`].
+            slots SLOTS: array($crate::SlotWord) = $crate::map::ENDPOINTS, FIXED;
+            /// Array → [`crate::EndpointConfig`]. Room for the next configuration of every endpoint beside the current one.
+            configs CONFIGS: array($crate::EndpointConfig) = $crate::map::ENDPOINTS * 2, FIXED;
+            /// Hash: [`crate::Addr4`] → group (u32).
+            addresses4 ADDRESSES4: hash($crate::Addr4 => u32) = 131_072;
+            /// Hash: [`crate::Addr6`] → group (u32).
+            addresses6 ADDRESSES6: hash($crate::Addr6 => u32) = 131_072;
+            /// Array by group → class (u32).
+            groups GROUPS: array(u32) = 65_536;
+            /// Longest-prefix trie: IPv4 block → class (u32) of the addresses in it that no longer prefix and no group covers.
+            blocks4 BLOCKS4: trie($crate::Addr4 => u32) = 65_536;
+            /// Longest-prefix trie: IPv6 block → class (u32), likewise.
+            blocks6 BLOCKS6: trie($crate::Addr6 => u32) = 65_536;
+            /// Hash: [`crate::ClassRowKey`] → row (u32).
+            class_rows CLASS_ROWS: hash($crate::ClassRowKey => u32) = 65_536;
+            /// Array by row → [`crate::Row`]. Row 0 is empty: it allows nothing.
+            rows ROWS: array($crate::Row) = 16_384;
+            /// Hash: [`crate::RowPortKey`] → rule (u32).
+            row_ports ROW_PORTS: hash($crate::RowPortKey => u32) = 65_536;
+            /// Array by port number in host order → [`crate::PortClasses`].
+            ports PORTS: array($crate::PortClasses) = 65_536, FIXED;
+            /// Array of u32 by [`crate::epoch_index4`] or [`crate::epoch_index6`] of a remote address: counts the changes that
+            /// may have taken an allow away from an address with this index. Flows carry the value they were allowed under.
+            epochs EPOCHS: array(u32) = $crate::EPOCHS, FIXED KEPT;
+            /// Hash: [`crate::Addr4`] → bits of [`crate::deferring`]: addresses to which egress is judged elsewhere, or otherwise.
+            deferring4 DEFERRING4: hash($crate::Addr4 => u32) = 32_768;
+            /// Hash: [`crate::Addr6`] → bits of [`crate::deferring`], likewise.
+            deferring6 DEFERRING6: hash($crate::Addr6 => u32) = 32_768;
+            /// Hash: [`crate::FrontendKey4`] → [`crate::Frontend`]. Ports of Services that are judged where packets leave the pod.
+            frontends4 FRONTENDS4: hash($crate::FrontendKey4 => $crate::Frontend) = 65_536;
+            /// Hash: [`crate::FrontendKey6`] → [`crate::Frontend`], likewise.
+            frontends6 FRONTENDS6: hash($crate::FrontendKey6 => $crate::Frontend) = 65_536;
+            /// Hash: [`crate::BackendKey`] → [`crate::Backend4`]. Half of it is room for the sets that take the place of others.
+            backends4 BACKENDS4: hash($crate::BackendKey => $crate::Backend4) = 131_072;
+            /// Hash: [`crate::BackendKey`] → [`crate::Backend6`], likewise.
+            backends6 BACKENDS6: hash($crate::BackendKey => $crate::Backend6) = 131_072;
+            /// Hash: [`crate::Addr4`] → slot (u32) of the pod of this node that has the address.
+            origins4 ORIGINS4: hash($crate::Addr4 => u32) = $crate::map::ENDPOINTS;
+            /// Hash: [`crate::Addr6`] → slot (u32), likewise.
+            origins6 ORIGINS6: hash($crate::Addr6 => u32) = $crate::map::ENDPOINTS;
+            /// Hash: [`crate::OwnAddressKey`] → 1 (u32): the addresses that a pod may speak for among its neighbours.
+            own_addresses OWN_ADDRESSES: hash($crate::OwnAddressKey => u32) = $crate::map::ENDPOINTS * $crate::map::OWN_ADDRESSES_OF_A_POD;
+            /// Array by [`crate::ethernet_index`] → [`crate::EthernetSource`]: what a pod's frames may come from.
+            ethernet_sources ETHERNET_SOURCES: array($crate::EthernetSource) = $crate::map::ENDPOINTS * 2, FIXED;
+        }
+        flows {
+            /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], flows that both ends have spoken in.
+            flows4 FLOWS4: lru_hash($crate::FlowKey4 => $crate::Flow) = 65_536, KEPT;
+            /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
+            flows6 FLOWS6: lru_hash($crate::FlowKey6 => $crate::Flow) = 32_768, KEPT;
+            /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], half-open TCP connections and unanswered flows.
+            pending4 PENDING4: lru_hash($crate::FlowKey4 => $crate::Flow) = 16_384, KEPT;
+            /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
+            pending6 PENDING6: lru_hash($crate::FlowKey6 => $crate::Flow) = 8_192, KEPT;
+            /// LRU hash: [`crate::FragmentKey4`] → [`crate::FragmentPorts`].
+            fragments4 FRAGMENTS4: lru_hash($crate::FragmentKey4 => $crate::FragmentPorts) = 2_048, KEPT;
+            /// LRU hash: [`crate::FragmentKey6`] → [`crate::FragmentPorts`].
+            fragments6 FRAGMENTS6: lru_hash($crate::FragmentKey6 => $crate::FragmentPorts) = 2_048, KEPT;
+        }
+        programs {
+            /// Per-CPU array with one question that the programs ask themselves.
+            asked ASKED: per_cpu_array(Asked) = 1, FIXED;
+            /// Array by [`crate::share_index`] → [`crate::Share`]: entries of each pod in [`PENDING4`] and [`PENDING6`].
+            shares SHARES: array($crate::Share) = $crate::map::ENDPOINTS * 4, FIXED;
+            /// Array by [`crate::excess_group`] → u32: entries that pods above their share have been given.
+            excess_turns EXCESS_TURNS: array(u32) = $crate::map::capacity::SHARES * $crate::EXCESS_GROUPS, FIXED;
+            /// LRU hash: [`crate::excess_place`] → [`crate::FlowKey4`], which entry in [`PENDING4`] goes when its turn comes again.
+            excess4 EXCESS4: lru_hash(u32 => $crate::FlowKey4) = $crate::map::capacity::PENDING4, FIXED;
+            /// LRU hash: [`crate::excess_place`] → [`crate::FlowKey6`], likewise in [`PENDING6`].
+            excess6 EXCESS6: lru_hash(u32 => $crate::FlowKey6) = $crate::map::capacity::PENDING6, FIXED;
+            /// Per-CPU array by [`crate::counter_index`] → [`crate::Counter`].
+            counters COUNTERS: per_cpu_array($crate::Counter) = $crate::map::ENDPOINTS * 2 * $crate::Reason::ROOM, FIXED KEPT;
+            /// Per-CPU array with one u32: the rule that allowed the packet that the CPU is at; see [`crate::Flow::rule`].
+            judged JUDGED: per_cpu_array(u32) = 1, FIXED;
+            /// Per-CPU hash: rule (u32) → how many flows it has allowed (u64).
+            rules RULES: per_cpu_hash(u32 => u64) = 16_384;
+            /// Ring buffer (its capacity is in bytes) of [`crate::FlowEvent`].
+            events EVENTS: ring() = 262_144, KEPT;
+            /// Per-CPU array by [`crate::budget_index`] → u64: when the current second began (lower half of jiffies, as the upper
+            /// half) and the events emitted in it (as the lower half).
+            event_budget EVENT_BUDGET: per_cpu_array(u64) = $crate::map::ENDPOINTS * 2, FIXED;
+            /// Per-CPU array of u64 by the indexes in [`crate::lost`].
+            events_lost EVENTS_LOST: per_cpu_array(u64) = 3, FIXED KEPT;
+            /// Per-CPU array of u64 by the indexes in [`crate::exits`]: packets at exit hooks.
+            exits EXITS: per_cpu_array(u64) = 4, FIXED KEPT;
+        }
+    } };
 }
 
-/// The maps that outlive a start of the agent: flows and counts, which the programs of the next one go on with. All other
-/// maps belong to the programs of one start.
-pub const KEPT: [&str; 11] =
-    [FLOWS4, FLOWS6, PENDING4, PENDING6, FRAGMENTS4, FRAGMENTS6, EPOCHS, COUNTERS, EVENTS, EVENTS_LOST, EXITS];
+/// A map, as it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// The name of its symbol in the object.
+    pub name: &'static str,
+    /// How many entries it has, unless the agent is told otherwise.
+    pub entries: u32,
+    /// The programs, the layout of what is in it, or other maps depend on its size.
+    pub is_fixed: bool,
+    /// It outlives a start of the agent: flows and counts, which the programs of the next one go on with. All other maps
+    /// belong to the programs of one start.
+    pub is_kept: bool,
+}
 
-/// The version of what is in the maps of [`KEPT`], and of [`crate::Resident`]. What another version has left is not used.
+const FIXED: u32 = 1 << 0;
+const KEPT: u32 = 1 << 1;
+
+/// Declares the maps' names and capacities.
+macro_rules! constants {
+    ($($writer:ident {
+        $($(#[$doc:meta])* $field:ident $name:ident: $kind:ident($($type:tt)*) = $entries:expr $(, $($trait:ident)+)?;)*
+    })*) => {
+        $($($(#[$doc])* pub const $name: &str = stringify!($name);)*)*
+
+        /// Entries of each map, under the map's name.
+        pub mod capacity {
+            $($(#[doc = concat!("Entries of [`super::", stringify!($name), "`].")] pub const $name: u32 = $entries;)*)*
+        }
+
+        /// Every map.
+        pub const ALL: &[Map] = &[$($({
+            let traits = 0 $($(| $trait)+)?;
+            Map {
+                name: $name,
+                entries: capacity::$name,
+                is_fixed: traits & FIXED != 0,
+                is_kept: traits & KEPT != 0,
+            }
+        },)*)*];
+    };
+}
+
+for_each_map!(constants);
+
+/// The maps that outlive a start of the agent.
+pub fn kept() -> impl Iterator<Item = &'static str> {
+    ALL.iter().filter(|map| map.is_kept).map(|map| map.name)
+}
+
+
+/// The version of what is in the maps that are kept, and of [`crate::Resident`]. What another version has left is not used.
 pub const KEPT_VERSION: u32 = 3;
 
 /// Names of the programs in the eBPF object.

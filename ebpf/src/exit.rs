@@ -254,8 +254,7 @@ pub fn emerge<const L3: u32>(ctx: &TcContext) -> i32 {
         packet.set_tag(Tag::FOREIGN);
         return TC_ACT_UNSPEC;
     }
-    let word = maps::slot_word(tag.slot()).filter(|_| tag.set() == maps::SET.load());
-    let Some(word) = word.map(SlotWord::from_raw) else {
+    let Some(word) = maps::slot_word(tag.slot()).filter(|_| tag.set() == maps::SET.load()) else {
         refuse_stranger(&packet);
         return TC_ACT_SHOT;
     };
@@ -329,7 +328,7 @@ extern "C" fn podgate_settle_bare(context: *mut __sk_buff, tag: u32) -> u32 {
 
 #[inline(always)]
 fn settle<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag) -> u32 {
-    let word = maps::slot_word(tag.slot()).map(SlotWord::from_raw);
+    let word = maps::slot_word(tag.slot());
     // A tag beyond the slots is none of ours: it is counted where there is no endpoint.
     let (slot, word, reason) = match word {
         Some(word) => (tag.slot(), word, judge(packet, tag, word)),

@@ -43,7 +43,7 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
         Direction::Egress => neighbours::judge_source(&packet, slot),
     };
     if let Some(reason) = refused.or_else(|| neighbours::judge(&packet, slot, direction)) {
-        let Some(word) = maps::slot_word(slot).map(SlotWord::from_raw) else {
+        let Some(word) = maps::slot_word(slot) else {
             return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
         };
         if reason == Reason::DiscoveryWithheld {
@@ -63,7 +63,7 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
         }
     };
     let Some(origin) = origin else { return TC_ACT_SHOT };
-    let Some(word) = maps::slot_word(slot).map(SlotWord::from_raw) else {
+    let Some(word) = maps::slot_word(slot) else {
         return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
     };
     let reason = judge(&packet, slot, word, direction, origin);

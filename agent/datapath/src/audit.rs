@@ -10,7 +10,7 @@ use podgate_common::{
 };
 
 use crate::sys::{self, Cursor};
-use crate::table::{BlockKey, Table};
+use crate::table::{AnyTable, BlockKey, Table};
 use crate::{Datapath, Error};
 
 /// Entries that are looked up one by one at a time, which takes half a millisecond.
@@ -73,17 +73,9 @@ impl Key for FrontendKey6 {}
 impl Key for BackendKey {}
 impl Key for OwnAddressKey {}
 
-/// A table whose types do not matter.
-pub(crate) trait Audible {
+impl<K: Key, V: Pod + Default + PartialEq> Table<K, V> {
     /// Compares the next entries, and puts right what is wrong; `over` says that the table has been gone through.
-    fn audit(&mut self) -> Result<Audited, Error>;
-
-    /// How many calls it takes to go through it.
-    fn steps(&self) -> usize;
-}
-
-impl<K: Key, V: Pod + Default + PartialEq> Audible for Table<K, V> {
-    fn audit(&mut self) -> Result<Audited, Error> {
+    pub(crate) fn audit(&mut self) -> Result<Audited, Error> {
         let audited = match self.audit {
             Audit::Array { next, size } => self.read_on(next, size),
             Audit::Ours(behind) => self.look_for_ours(behind),
@@ -92,15 +84,14 @@ impl<K: Key, V: Pod + Default + PartialEq> Audible for Table<K, V> {
         audited.map_err(|error| self.error("compare", error))
     }
 
-    fn steps(&self) -> usize {
+    /// How many calls it takes to go through it.
+    pub(crate) fn audit_steps(&self) -> usize {
         match self.audit {
             Audit::Array { size, .. } => size.div_ceil(READ) as usize,
             Audit::Ours(_) | Audit::Theirs { .. } => 2 + self.used() / STEP + self.used() / sys::CHUNK,
         }
     }
-}
 
-impl<K: Key, V: Pod + Default + PartialEq> Table<K, V> {
     fn read_on(&mut self, next: u32, size: u32) -> io::Result<Audited> {
         let count = READ.min(size - next);
         let mut values = vec![V::default(); count as usize];
@@ -175,15 +166,15 @@ impl Datapath {
     /// # Errors
     /// The kernel refused to read or write.
     pub fn audit(&mut self) -> Result<Audited, Error> {
-        let tables = self.maps.audible();
+        let tables = self.maps.tables_mut();
         let (count, at) = (tables.len(), self.audited);
-        let audited = tables.into_iter().nth(at).map_or(Ok(Audited::default()), Audible::audit)?;
+        let audited = tables.into_iter().nth(at).map_or(Ok(Audited::default()), AnyTable::audit)?;
         self.audited = (at + usize::from(audited.over)) % count;
         Ok(Audited { over: audited.over && self.audited == 0, ..audited })
     }
 
     /// How many calls of [`Self::audit`] compare everything once, as full as the tables are now.
-    pub fn audit_steps(&mut self) -> usize {
-        self.maps.audible().iter().map(|table| table.steps()).sum()
+    pub fn audit_steps(&self) -> usize {
+        self.maps.tables().iter().map(|table| table.audit_steps()).sum()
     }
 }

@@ -94,7 +94,7 @@ impl Datapath {
             pins.pin_set(programs.maps(), classifiers.into_iter())?;
             pins.remove_incomplete_sets()?;
         }
-        kept.as_ref().map_or(Ok(()), |kept| kept.carry_over(&maps.flows))?;
+        kept.as_ref().map_or(Ok(()), |kept| kept.carry_over(&maps.flows()))?;
         let unreadable = |source| Error::Table { action: "make", table: "GRACE", source };
         let cpus = cpus()?;
         let former = former.unwrap_or_default();
@@ -266,7 +266,7 @@ impl Datapath {
 
     /// After four billion switches: forgets all flows, so that none bears a generation that is given out again.
     fn restart_generations(&mut self) -> Result<(), Error> {
-        for table in &self.maps.flows {
+        for table in self.maps.flows() {
             table.walk(Walk::Remove)?;
         }
         self.kept.as_mut().map_or(Ok(()), Kept::restart)?;
@@ -408,7 +408,7 @@ impl Datapath {
         let left = self.hooks.finish_takeover()?;
         self.started = None;
         if let (Some(kept), Some(pins)) = (&mut self.kept, self.hooks.pins()) {
-            kept.carry_over(&self.maps.flows)?;
+            kept.carry_over(&self.maps.flows())?;
             kept.drop_former(pins)?;
             pins.complete_set()?;
             self.complete = true;

@@ -1,6 +1,6 @@
 //! What the programs of the next start go on with: flows, counters, epochs, and a table of who has which slot.
 //!
-//! The maps of [`map::KEPT`] are pinned by name and version, and every start's programs use the ones that are there. Where
+//! The maps that [`map::kept`] names are pinned by name and version, and every start's programs use the ones that are there. Where
 //! one is to have another size, its entries are carried over: once before the programs change, once after.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use podgate_common::{Resident, map};
 
 use crate::Error;
-use crate::maps::FlowTable;
+use crate::maps::FlowMap;
 use crate::pins::Pins;
 use crate::sys::{self, MapSize};
 
@@ -53,7 +53,7 @@ impl Kept {
             None => begin(pins, size)?,
         };
         let mut outgrown = BTreeMap::new();
-        for name in map::KEPT {
+        for name in map::kept() {
             if pins.open_kept(name).is_some_and(|map| entries_of(map.as_fd()) != Some(capacities[name])) {
                 pins.outgrow(name)?;
             }
@@ -67,7 +67,7 @@ impl Kept {
 
     /// Where each map is pinned.
     pub(crate) fn paths(pins: &Pins) -> impl Iterator<Item = (&'static str, PathBuf)> + use<'_> {
-        map::KEPT.into_iter().map(|name| (name, pins.kept(name)))
+        map::kept().map(|name| (name, pins.kept(name)))
     }
 
     /// Pins the table of residents if it is not pinned; whether it was not.
@@ -112,7 +112,7 @@ impl Kept {
     ///
     /// # Errors
     /// The kernel refused something.
-    pub(crate) fn carry_over(&self, tables: &[FlowTable]) -> Result<(), Error> {
+    pub(crate) fn carry_over(&self, tables: &[&FlowMap]) -> Result<(), Error> {
         let mut pairs = tables.iter().filter_map(|table| Some((table, self.outgrown.get(table.name)?)));
         pairs.try_for_each(|(table, outgrown)| table.copy_from(outgrown.as_fd()))
     }
@@ -139,7 +139,7 @@ impl Former {
 
 /// Begins anew: flows and counters of which nobody knows whose they are are worth nothing.
 fn begin(pins: &Pins, size: MapSize) -> Result<OwnedFd, Error> {
-    for name in map::KEPT.into_iter().chain([RESIDENTS]) {
+    for name in map::kept().chain([RESIDENTS]) {
         pins.unpin_kept(name)?;
         pins.unpin_outgrown(name)?;
     }

@@ -21,26 +21,6 @@ use crate::{Error, Options, hz, preflight, sk_buff};
 /// The programs, compiled by this crate's build script.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
 
-/// Maps whose size the programs, the layout of what is in them, or other maps depend on.
-const FIXED: [&str; 16] = [
-    map::INTERFACES,
-    map::SLOTS,
-    map::ETHERNET_SOURCES,
-    map::CONFIGS,
-    map::PORTS,
-    map::EPOCHS,
-    map::COUNTERS,
-    map::EVENT_BUDGET,
-    map::EVENTS_LOST,
-    map::EXITS,
-    map::SHARES,
-    map::EXCESS_TURNS,
-    map::EXCESS4,
-    map::EXCESS6,
-    map::ASKED,
-    map::JUDGED,
-];
-
 /// Maps and programs, loaded and attached to nothing.
 pub(crate) struct Loaded {
     pub(crate) maps: Maps,
@@ -161,10 +141,10 @@ impl Programs {
 /// # Errors
 /// There is no such map, or its size is fixed.
 pub(crate) fn capacities(changed: &BTreeMap<String, u32>) -> Result<BTreeMap<&'static str, u32>, Error> {
-    let mut capacities: BTreeMap<&'static str, u32> = map::ALL.iter().copied().collect();
+    let mut capacities: BTreeMap<&'static str, u32> = map::ALL.iter().map(|map| (map.name, map.entries)).collect();
     for (name, &entries) in changed {
         let bad = |reason| Err(Error::BadCapacity { map: name.clone(), entries, reason });
-        if FIXED.contains(&name.as_str()) {
+        if map::ALL.iter().any(|map| map.name == name && map.is_fixed) {
             return bad("the programs depend on its size");
         }
         if entries == 0 {
@@ -361,7 +341,7 @@ mod tests {
     #[test]
     fn every_other_capacity_is_the_common_one() {
         let capacities = capacities(&BTreeMap::from([("FLOWS4".to_owned(), 7)])).unwrap();
-        let expected = map::ALL.iter().map(|&(name, entries)| (name, if name == "FLOWS4" { 7 } else { entries }));
+        let expected = map::ALL.iter().map(|map| (map.name, if map.name == map::FLOWS4 { 7 } else { map.entries }));
         assert_eq!(capacities, expected.collect());
     }
 

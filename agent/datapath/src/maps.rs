@@ -2,57 +2,91 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use podgate_common::{
-    Addr4, Addr6, Backend4, Backend6, BackendKey, Block4, Block6, ClassRowKey, Counter, Direction, EndpointConfig,
-    EthernetSource, Flow, FlowKey4, FlowKey6, FragmentKey4, FragmentKey6, FragmentPorts, Frontend, FrontendKey4,
-    FrontendKey6, InterfaceSlot, OwnAddressKey, PortClasses, Reason, Row, RowPortKey, SlotWord, counter_index, map,
-};
+use podgate_common::{Counter, Direction, Reason, counter_index, map};
 
 use aya::Pod;
 
 use crate::Error;
-use crate::audit::Audible;
 use crate::sys::{self, Walk};
-use crate::table::{BlockKey, Table};
+use crate::table::{AnyTable, BlockKey, Table};
 
-/// The maps by what they hold.
-#[derive(Debug)]
-pub(crate) struct Maps {
-    pub(crate) interfaces: Table<u32, InterfaceSlot>,
-    pub(crate) interfaces_more: Table<u32, u32>,
-    pub(crate) slots: Table<u32, SlotWord>,
-    pub(crate) configs: Table<u32, EndpointConfig>,
-    pub(crate) addresses4: Table<Addr4, u32>,
-    pub(crate) addresses6: Table<Addr6, u32>,
-    pub(crate) groups: Table<u32, u32>,
-    pub(crate) blocks4: Table<BlockKey<Block4>, u32>,
-    pub(crate) blocks6: Table<BlockKey<Block6>, u32>,
-    pub(crate) class_rows: Table<ClassRowKey, u32>,
-    pub(crate) rows: Table<u32, Row>,
-    pub(crate) row_ports: Table<RowPortKey, u32>,
-    pub(crate) ports: Table<u32, PortClasses>,
-    pub(crate) epochs: Table<u32, u32>,
-    pub(crate) deferring4: Table<Addr4, u32>,
-    pub(crate) deferring6: Table<Addr6, u32>,
-    pub(crate) frontends4: Table<FrontendKey4, Frontend>,
-    pub(crate) frontends6: Table<FrontendKey6, Frontend>,
-    pub(crate) backends4: Table<BackendKey, Backend4>,
-    pub(crate) backends6: Table<BackendKey, Backend6>,
-    pub(crate) origins4: Table<Addr4, u32>,
-    pub(crate) origins6: Table<Addr6, u32>,
-    pub(crate) own_addresses: Table<OwnAddressKey, u32>,
-    pub(crate) ethernet_sources: Table<u32, EthernetSource>,
-    pub(crate) flows: [FlowTable; 6],
-    counters: OwnedFd,
-    events_lost: OwnedFd,
-    exits: OwnedFd,
-    shares: OwnedFd,
-    rules: OwnedFd,
-    /// Entries by map name.
-    pub(crate) capacities: BTreeMap<&'static str, u32>,
+/// Makes the holder of the maps of the registry: a table for each that the agent writes.
+macro_rules! holder {
+    (
+        agent {
+            $($(#[$doc:meta])* $field:ident $name:ident: $kind:ident $types:tt = $entries:expr $(, $($trait:ident)+)?;)*
+        }
+        flows {
+            $($(#[$flow_doc:meta])* $flow_field:ident $flow_name:ident: $_kind:ident ($flow_key:ty => $flow_value:ty)
+                = $_entries:expr $(, $($_trait:ident)+)?;)*
+        }
+        programs { $($_programs:tt)* }
+    ) => {
+        /// The maps by what they hold.
+        #[derive(Debug)]
+        pub(crate) struct Maps {
+            $($(#[$doc])* pub(crate) $field: holder!(@table $kind $types),)*
+            $($(#[$flow_doc])* pub(crate) $flow_field: FlowTable<$flow_key, $flow_value>,)*
+            counters: OwnedFd,
+            events_lost: OwnedFd,
+            exits: OwnedFd,
+            shares: OwnedFd,
+            rules: OwnedFd,
+            /// Entries by map name.
+            pub(crate) capacities: BTreeMap<&'static str, u32>,
+        }
+
+        impl Maps {
+            /// Those that the agent writes, as [`Datapath::audit`](crate::Datapath::audit) goes through them.
+            pub(crate) fn tables(&self) -> [&dyn AnyTable; [$(stringify!($name)),*].len()] {
+                [$(&self.$field),*]
+            }
+
+            /// The same, to be changed.
+            pub(crate) fn tables_mut(&mut self) -> [&mut dyn AnyTable; [$(stringify!($name)),*].len()] {
+                [$(&mut self.$field),*]
+            }
+
+            /// Those of flows and fragments.
+            pub(crate) fn flows(&self) -> [&FlowMap; [$(stringify!($flow_name)),*].len()] {
+                [$(&self.$flow_field.map),*]
+            }
+        }
+
+        impl Descriptors {
+            /// Sorts the descriptors by what the maps hold.
+            ///
+            /// # Errors
+            /// A map is missing.
+            pub(crate) fn sort(mut self, capacities: BTreeMap<&'static str, u32>) -> Result<Maps, Error> {
+                Ok(Maps {
+                    $($field: holder!(@open $kind $name, self, capacities),)*
+                    $($flow_field: FlowTable::new(map::$flow_name, &mut self)?,)*
+                    counters: self.take(map::COUNTERS)?,
+                    events_lost: self.take(map::EVENTS_LOST)?,
+                    exits: self.take(map::EXITS)?,
+                    shares: self.take(map::SHARES)?,
+                    rules: self.take(map::RULES)?,
+                    capacities,
+                })
+            }
+        }
+    };
+    (@table array ($value:ty)) => { Table<u32, $value> };
+    (@table trie ($key:ty => $value:ty)) => { Table<BlockKey<$key>, $value> };
+    (@table $hash:ident ($key:ty => $value:ty)) => { Table<$key, $value> };
+    (@open array $name:ident, $maps:ident, $capacities:ident) => {
+        Table::array(map::$name, $maps.take(map::$name)?, $capacities[map::$name])
+    };
+    (@open $hash:ident $name:ident, $maps:ident, $capacities:ident) => {
+        Table::hash(map::$name, $maps.take(map::$name)?)
+    };
 }
+
+podgate_common::for_each_map!(holder);
 
 impl Maps {
     /// What the epochs have come to. They are as they should be.
@@ -60,36 +94,6 @@ impl Maps {
         let epochs = self.epochs.read_array(0, self.capacities[map::EPOCHS])?;
         self.epochs.entries = (0..).zip(epochs.iter().copied()).collect();
         Ok(epochs)
-    }
-
-    /// All that can be compared with what the kernel has, as [`Datapath::audit`](crate::Datapath::audit) goes through it.
-    pub(crate) fn audible(&mut self) -> [&mut dyn Audible; 24] {
-        [
-            &mut self.interfaces,
-            &mut self.interfaces_more,
-            &mut self.slots,
-            &mut self.configs,
-            &mut self.addresses4,
-            &mut self.addresses6,
-            &mut self.groups,
-            &mut self.blocks4,
-            &mut self.blocks6,
-            &mut self.class_rows,
-            &mut self.rows,
-            &mut self.row_ports,
-            &mut self.ports,
-            &mut self.epochs,
-            &mut self.deferring4,
-            &mut self.deferring6,
-            &mut self.frontends4,
-            &mut self.frontends6,
-            &mut self.backends4,
-            &mut self.backends6,
-            &mut self.origins4,
-            &mut self.origins6,
-            &mut self.own_addresses,
-            &mut self.ethernet_sources,
-        ]
     }
 
     /// [`map::COUNTERS`]
@@ -120,41 +124,50 @@ impl Maps {
 
 /// A map that the programs write: entries come and go without user space.
 #[derive(Debug)]
-pub(crate) struct FlowTable {
+pub(crate) struct FlowTable<K, V> {
+    pub(crate) map: FlowMap,
+    types: PhantomData<(K, V)>,
+}
+
+/// The same, whose types do not matter.
+#[derive(Debug)]
+pub(crate) struct FlowMap {
     pub(crate) name: &'static str,
     map: OwnedFd,
     key_size: usize,
     value_size: usize,
 }
 
-impl FlowTable {
-    fn new<K, V>(name: &'static str, maps: &mut Descriptors) -> Result<Self, Error> {
-        Ok(Self { name, map: maps.take(name)?, key_size: size_of::<K>(), value_size: size_of::<V>() })
+impl<K: Pod, V: Pod> FlowTable<K, V> {
+    fn new(name: &'static str, maps: &mut Descriptors) -> Result<Self, Error> {
+        let map = FlowMap { name, map: maps.take(name)?, key_size: size_of::<K>(), value_size: size_of::<V>() };
+        Ok(Self { map, types: PhantomData })
     }
 
     /// The map.
     #[cfg(test)]
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.map.as_fd()
+        self.map.map.as_fd()
     }
 
+    /// Writes entries.
+    pub(crate) fn put(&self, keys: &[K], values: &[V]) -> Result<(), Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        sys::map_update_batch(self.map.map.as_fd(), keys, values).map_err(|(_, source)| Error::Table {
+            action: "write to",
+            table: self.map.name,
+            source,
+        })
+    }
+}
+
+impl FlowMap {
     /// Copies the entries of another that this one does not have.
     pub(crate) fn copy_from(&self, other: BorrowedFd<'_>) -> Result<(), Error> {
         sys::hash_copy(other, self.map.as_fd(), self.key_size, self.value_size).map_err(|source| Error::Table {
             action: "carry over the entries of",
-            table: self.name,
-            source,
-        })
-    }
-
-    /// Writes entries.
-    pub(crate) fn put<K: Pod, V: Pod>(&self, keys: &[K], values: &[V]) -> Result<(), Error> {
-        debug_assert!((size_of::<K>(), size_of::<V>()) == (self.key_size, self.value_size), "of this table");
-        if keys.is_empty() {
-            return Ok(());
-        }
-        sys::map_update_batch(self.map.as_fd(), keys, values).map_err(|(_, source)| Error::Table {
-            action: "write to",
             table: self.name,
             source,
         })
@@ -177,65 +190,6 @@ pub(crate) struct Descriptors(pub(crate) BTreeMap<String, OwnedFd>);
 impl Descriptors {
     pub(crate) fn take(&mut self, name: &'static str) -> Result<OwnedFd, Error> {
         self.0.remove(name).ok_or_else(|| Error::BadObject(format!("it has no map {name}")))
-    }
-
-    fn hash<K: Pod + Ord, V: Pod + Default>(&mut self, name: &'static str) -> Result<Table<K, V>, Error> {
-        Ok(Table::hash(name, self.take(name)?))
-    }
-
-    fn array<V: Pod + Default>(
-        &mut self,
-        name: &'static str,
-        capacities: &BTreeMap<&'static str, u32>,
-    ) -> Result<Table<u32, V>, Error> {
-        Ok(Table::array(name, self.take(name)?, capacities[name]))
-    }
-
-    /// Sorts the descriptors by what the maps hold.
-    ///
-    /// # Errors
-    /// A map is missing.
-    pub(crate) fn sort(mut self, capacities: BTreeMap<&'static str, u32>) -> Result<Maps, Error> {
-        Ok(Maps {
-            interfaces: self.array(map::INTERFACES, &capacities)?,
-            interfaces_more: self.hash(map::INTERFACES_MORE)?,
-            slots: self.array(map::SLOTS, &capacities)?,
-            configs: self.array(map::CONFIGS, &capacities)?,
-            addresses4: self.hash(map::ADDRESSES4)?,
-            addresses6: self.hash(map::ADDRESSES6)?,
-            groups: self.array(map::GROUPS, &capacities)?,
-            blocks4: self.hash(map::BLOCKS4)?,
-            blocks6: self.hash(map::BLOCKS6)?,
-            class_rows: self.hash(map::CLASS_ROWS)?,
-            rows: self.array(map::ROWS, &capacities)?,
-            row_ports: self.hash(map::ROW_PORTS)?,
-            ports: self.array(map::PORTS, &capacities)?,
-            epochs: self.array(map::EPOCHS, &capacities)?,
-            deferring4: self.hash(map::DEFERRING4)?,
-            deferring6: self.hash(map::DEFERRING6)?,
-            frontends4: self.hash(map::FRONTENDS4)?,
-            frontends6: self.hash(map::FRONTENDS6)?,
-            backends4: self.hash(map::BACKENDS4)?,
-            backends6: self.hash(map::BACKENDS6)?,
-            origins4: self.hash(map::ORIGINS4)?,
-            origins6: self.hash(map::ORIGINS6)?,
-            own_addresses: self.hash(map::OWN_ADDRESSES)?,
-            ethernet_sources: self.array(map::ETHERNET_SOURCES, &capacities)?,
-            flows: [
-                FlowTable::new::<FlowKey4, Flow>(map::FLOWS4, &mut self)?,
-                FlowTable::new::<FlowKey6, Flow>(map::FLOWS6, &mut self)?,
-                FlowTable::new::<FlowKey4, Flow>(map::PENDING4, &mut self)?,
-                FlowTable::new::<FlowKey6, Flow>(map::PENDING6, &mut self)?,
-                FlowTable::new::<FragmentKey4, FragmentPorts>(map::FRAGMENTS4, &mut self)?,
-                FlowTable::new::<FragmentKey6, FragmentPorts>(map::FRAGMENTS6, &mut self)?,
-            ],
-            counters: self.take(map::COUNTERS)?,
-            events_lost: self.take(map::EVENTS_LOST)?,
-            exits: self.take(map::EXITS)?,
-            shares: self.take(map::SHARES)?,
-            rules: self.take(map::RULES)?,
-            capacities,
-        })
     }
 }
 

@@ -50,7 +50,7 @@ impl Datapath {
     /// The kernel refused a write.
     pub(crate) fn enter_older(&mut self, slot: u32, generation: u32) -> Result<(), Error> {
         let Identity { address4, address6, .. } = self.slots.endpoint(slot)?.identity.clone();
-        let [flows4, flows6, ..] = &self.maps.flows;
+        let (flows4, flows6) = (&self.maps.flows4, &self.maps.flows6);
         let mut enter = |address: IpAddr| {
             let epoch = |connection: &Connection| self.epochs[epoch_of(connection.remote) as usize];
             let entry = |connection: &Connection| entry(connection, generation, epoch(connection));
@@ -66,7 +66,7 @@ impl Datapath {
 }
 
 fn put<K: aya::Pod>(
-    flows: &FlowTable,
+    flows: &FlowTable<K, Flow>,
     connections: &[Connection],
     entry: impl Fn(&Connection) -> Option<(K, Flow)>,
 ) -> Result<(), Error> {

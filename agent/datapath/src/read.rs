@@ -7,6 +7,7 @@ use podgate_common::{Counter, Direction, FlowEvent, Reason, VERDICT_NONE, counte
 
 use crate::maps::per_cpu;
 use crate::sys::{self, Walk};
+use crate::table::AnyTable;
 use crate::{Datapath, Error};
 
 /// What a counter counts.
@@ -93,7 +94,7 @@ impl Datapath {
     /// The kernel refused to read.
     pub fn usage(&mut self) -> Result<Vec<TableUsage>, Error> {
         let counts = self.flow_counts()?;
-        let flows = self.maps.flows.iter().map(|table| table.name).zip(counts);
+        let flows = self.maps.flows().into_iter().map(|table| table.name).zip(counts);
         let mut usage: Vec<TableUsage> = self
             .written()
             .into_iter()
@@ -105,35 +106,19 @@ impl Datapath {
         Ok(usage)
     }
 
-    /// Entries of the tables that only user space writes.
-    fn written(&self) -> [(&'static str, usize); 22] {
-        let maps = &self.maps;
+    /// Entries of the tables that only user space writes, but for those that have one for each slot or address.
+    fn written(&self) -> Vec<(&'static str, usize)> {
         let (slots, configs) = self.slots.used();
         let (interfaces, interfaces_more) = self.interfaces_used();
-        [
-            (map::INTERFACES, interfaces),
-            (map::INTERFACES_MORE, interfaces_more),
-            (map::SLOTS, slots),
-            (map::CONFIGS, configs),
-            (map::ADDRESSES4, maps.addresses4.used()),
-            (map::ADDRESSES6, maps.addresses6.used()),
-            (map::GROUPS, maps.groups.used()),
-            (map::BLOCKS4, maps.blocks4.used()),
-            (map::BLOCKS6, maps.blocks6.used()),
-            (map::CLASS_ROWS, maps.class_rows.used()),
-            (map::ROWS, maps.rows.used()),
-            (map::ROW_PORTS, maps.row_ports.used()),
-            (map::PORTS, maps.ports.used()),
-            (map::DEFERRING4, maps.deferring4.used()),
-            (map::DEFERRING6, maps.deferring6.used()),
-            (map::FRONTENDS4, maps.frontends4.used()),
-            (map::FRONTENDS6, maps.frontends6.used()),
-            (map::BACKENDS4, maps.backends4.used()),
-            (map::BACKENDS6, maps.backends6.used()),
-            (map::ORIGINS4, maps.origins4.used()),
-            (map::ORIGINS6, maps.origins6.used()),
-            (map::OWN_ADDRESSES, maps.own_addresses.used()),
-        ]
+        let used = |table: &dyn AnyTable| match table.name() {
+            map::INTERFACES => Some(interfaces),
+            map::INTERFACES_MORE => Some(interfaces_more),
+            map::SLOTS => Some(slots),
+            map::CONFIGS => Some(configs),
+            map::EPOCHS | map::ETHERNET_SOURCES => None,
+            _ => Some(table.used()),
+        };
+        self.maps.tables().into_iter().filter_map(|table| Some((table.name(), used(table)?))).collect()
     }
 
     fn flow_counts(&mut self) -> Result<Vec<u64>, Error> {
@@ -142,7 +127,7 @@ impl Datapath {
         {
             return Ok(counts.clone());
         }
-        let counts: Vec<u64> = self.maps.flows.iter().map(|table| table.walk(Walk::Count)).collect::<Result<_, _>>()?;
+        let counts: Vec<u64> = self.maps.flows().iter().map(|table| table.walk(Walk::Count)).collect::<Result<_, _>>()?;
         self.flow_counts = Some((Instant::now(), counts.clone()));
         Ok(counts)
     }

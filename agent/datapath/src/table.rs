@@ -8,7 +8,7 @@ use aya::Pod;
 use ipnet::{Ipv4Net, Ipv6Net};
 use podgate_common::{Block4, Block6};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Audited, Key};
 use crate::{Error, sys};
 
 /// A key of the longest-prefix tries, as the kernel's `struct bpf_lpm_trie_key` has it.
@@ -50,6 +50,39 @@ pub(crate) struct Table<K, V> {
     pub(crate) written: bool,
     /// How far the comparison with the kernel's map is.
     pub(crate) audit: Audit<K>,
+}
+
+/// A table whose types do not matter.
+pub(crate) trait AnyTable {
+    /// The map's name.
+    fn name(&self) -> &'static str;
+
+    /// How many keys hold something.
+    fn used(&self) -> usize;
+
+    /// See [`Table::audit`].
+    fn audit(&mut self) -> Result<Audited, Error>;
+
+    /// See [`Table::audit_steps`].
+    fn audit_steps(&self) -> usize;
+}
+
+impl<K: Key, V: Pod + Default + PartialEq> AnyTable for Table<K, V> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn used(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn audit(&mut self) -> Result<Audited, Error> {
+        self.audit()
+    }
+
+    fn audit_steps(&self) -> usize {
+        self.audit_steps()
+    }
 }
 
 impl<V: Pod + Default> Table<u32, V> {

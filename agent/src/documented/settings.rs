@@ -34,7 +34,7 @@ fn every_table_is_documented_with_its_entries() {
             code(cells[0]).into_iter().map(move |name| (name, entries))
         })
         .collect();
-    let made: Vec<_> = map::ALL.iter().map(|(name, entries)| (name.to_lowercase(), *entries)).collect();
+    let made: Vec<_> = map::ALL.iter().map(|map| (map.name.to_lowercase(), map.entries)).collect();
     assert_eq!(documented, made);
 }
 

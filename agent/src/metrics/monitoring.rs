@@ -69,7 +69,7 @@ fn known() -> Known {
     }
     for of_metric in known.values_mut() {
         // A status of a real node has all of them.
-        let tables = map::ALL.iter().map(|(name, _)| name.to_lowercase());
+        let tables = map::ALL.iter().map(|map| map.name.to_lowercase());
         of_metric.entry("table".to_owned()).and_modify(|values| values.extend(tables));
         let resources = Kind::ALL.map(|kind| kind.as_str().to_owned());
         of_metric.entry("resource".to_owned()).and_modify(|values| values.extend(resources));

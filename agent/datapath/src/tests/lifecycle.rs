@@ -61,7 +61,7 @@ fn when_generations_run_out_all_flows_are_forgotten_and_endpoints_born_anew() {
             holder: Holder::new(6, place::POD, 1),
         };
         let flow = Flow { stamp: Stamp::new(1, 0), ..Flow::default() };
-        sys::map_update(datapath.maps.flows[0].fd(), &key, &flow).unwrap();
+        sys::map_update(datapath.maps.flows4.fd(), &key, &flow).unwrap();
         let flows = |datapath: &mut Datapath| {
             datapath.flow_counts = None;
             let usage = datapath.usage().unwrap();

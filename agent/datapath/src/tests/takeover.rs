@@ -148,13 +148,13 @@ fn flow_key(port: u16) -> FlowKey4 {
 
 fn set_flow(datapath: &Datapath, port: u16, rule: u32) {
     let flow = Flow { rule, ..Flow::default() };
-    sys::map_update(datapath.maps.flows[0].fd(), &flow_key(port), &flow).unwrap();
+    sys::map_update(datapath.maps.flows4.fd(), &flow_key(port), &flow).unwrap();
 }
 
 /// The rules of the flows on ports 1 to 3.
 fn rules(datapath: &Datapath) -> [Option<u32>; 3] {
     let rule = |flow: Flow| flow.rule;
-    [1, 2, 3].map(|port| sys::map_lookup(datapath.maps.flows[0].fd(), &flow_key(port)).unwrap().map(rule))
+    [1, 2, 3].map(|port| sys::map_lookup(datapath.maps.flows4.fd(), &flow_key(port)).unwrap().map(rule))
 }
 
 fn drops(datapath: &Datapath, slot: u32) -> u64 {
