@@ -174,7 +174,6 @@ pub fn kept() -> impl Iterator<Item = &'static str> {
     ALL.iter().filter(|map| map.is_kept).map(|map| map.name)
 }
 
-
 /// The version of what is in the maps that are kept, and of [`crate::Resident`]. What another version has left is not used.
 pub const KEPT_VERSION: u32 = 3;
 

@@ -7,12 +7,12 @@ use ipnet::IpNet;
 use podgate_common::{
     Addr4, Addr6, ClassRowKey, EPOCHS, PortClasses, Row, RowPortKey, VERDICT_NONE, epoch_index4, epoch_index6, protocol,
 };
-use podgate_policy::id::{PortClassId, RowId, RuleId};
+use podgate_policy::id::{ClassId, PolicyId, PortClassId, RowId, RuleId};
 use podgate_policy::model::Protocol;
-use podgate_policy::op::{Op, RowHeader};
+use podgate_policy::op::{Entry, Key, Op, RowHeader};
 
-use crate::runs::{OpKind, runs};
-use crate::table::{BlockKey, Partial, Table};
+use crate::maps::Maps;
+use crate::table::{AnyTable, Partial};
 use crate::{ApplyError, Datapath};
 
 impl Datapath {
@@ -22,46 +22,40 @@ impl Datapath {
     /// # Errors
     /// An operation failed: those before it are in force, and the caller may go on from there.
     pub fn apply(&mut self, ops: &[Op]) -> Result<(), ApplyError> {
-        for (kind, range) in runs(ops) {
-            let start = range.start;
-            self.apply_run(kind, &ops[range]).map_err(|(done, source)| ApplyError {
+        let mut start = 0;
+        for run in ops.chunk_by(Op::goes_with) {
+            self.apply_run(run).map_err(|(done, source)| ApplyError {
                 applied: start + done,
-                op: ops[start + done].clone(),
+                op: run[done].clone(),
                 source,
             })?;
+            start += run.len();
         }
         Ok(())
     }
 
-    /// Applies operations of one kind.
-    fn apply_run(&mut self, kind: OpKind, ops: &[Op]) -> Result<(), Partial> {
-        let maps = &mut self.maps;
-        match kind {
-            OpKind::PutRow => put(&mut maps.rows, ops, row),
-            OpKind::PutRowPort => put(&mut maps.row_ports, ops, row_port),
-            OpKind::PutPort => put(&mut maps.ports, ops, port),
-            OpKind::PutClassRow => put(&mut maps.class_rows, ops, class_row),
-            OpKind::PutGroup => put(&mut maps.groups, ops, group),
-            OpKind::PutAddress4 => put(&mut maps.addresses4, ops, address4),
-            OpKind::PutAddress6 => put(&mut maps.addresses6, ops, address6),
-            OpKind::PutBlock4 => put(&mut maps.blocks4, ops, block4),
-            OpKind::PutBlock6 => put(&mut maps.blocks6, ops, block6),
-            OpKind::DeleteRow => maps.rows.clear(&keys(ops, row)),
-            OpKind::DeleteRowPort => maps.row_ports.delete(&keys(ops, row_port)),
-            OpKind::DeleteClassRow => maps.class_rows.delete(&keys(ops, class_row)),
-            OpKind::DeleteAddress4 => maps.addresses4.delete(&keys(ops, address4)),
-            OpKind::DeleteAddress6 => maps.addresses6.delete(&keys(ops, address6)),
-            OpKind::DeleteBlock4 => maps.blocks4.delete(&keys(ops, block4)),
-            OpKind::DeleteBlock6 => maps.blocks6.delete(&keys(ops, block6)),
-            OpKind::Invalidate => self.invalidate(ops.iter().filter_map(invalidated).collect()),
-            OpKind::InvalidateAll => self.bump((0..EPOCHS).collect()),
-            OpKind::Switch => self.switch_all(ops),
-            OpKind::Grace => self.wait().map_err(|error| (0, error)),
+    /// Applies operations that go together.
+    fn apply_run(&mut self, run: &[Op]) -> Result<(), Partial> {
+        let mut invalidated = Vec::new();
+        for (done, op) in run.iter().enumerate() {
+            match *op {
+                Op::Write(entry) => self.maps.stage(entry),
+                Op::Delete(key) => self.maps.stage_removal(key),
+                Op::Invalidate { address } => invalidated.push(address),
+                Op::InvalidateAll => self.bump((0..EPOCHS).collect())?,
+                Op::Switch { slot, policies } => self.switch(slot, policies).map_err(|error| (done, error))?,
+                Op::Grace => self.wait().map_err(|error| (done, error))?,
+            }
         }
+        self.invalidate(invalidated)?;
+        self.maps.flush()
     }
 
     /// Makes flows with these remote addresses be judged again, and those to the frontends that lead there.
     fn invalidate(&mut self, addresses: Vec<IpAddr>) -> Result<(), Partial> {
+        if addresses.is_empty() {
+            return Ok(());
+        }
         let leading = addresses.iter().flat_map(|&address| self.sets.leading_to(address));
         let all: BTreeSet<IpAddr> = leading.chain(addresses.iter().copied()).collect();
         self.bump(all.iter().copied().map(epoch_of).collect())?;
@@ -81,51 +75,67 @@ impl Datapath {
         // One more count does no harm, so a failure begins again at the first.
         self.maps.epochs.put(&indexes, &values).map_err(|(_, error)| (0, error))
     }
+}
 
-    fn switch_all(&mut self, ops: &[Op]) -> Result<(), Partial> {
-        for (done, op) in ops.iter().enumerate() {
-            if let Op::Switch { slot, policies } = op {
-                self.switch(*slot, *policies).map_err(|error| (done, error))?;
+impl Maps {
+    /// Notes that an entry is to be written when its table is flushed.
+    fn stage(&mut self, entry: Entry) {
+        match entry {
+            Entry::Row { row, header: RowHeader { any, protocols: [tcp, udp, sctp] } } => {
+                let [any, tcp, udp, sctp] = [any, tcp, udp, sctp].map(|rule| rule.map_or(VERDICT_NONE, RuleId::raw));
+                self.rows.stage(row.raw(), Row { any, tcp, udp, sctp });
             }
+            Entry::RowPort { row, protocol, port_class, rule } => {
+                self.row_ports.stage(row_port(row, protocol, port_class), rule.raw());
+            }
+            Entry::Port { port, classes } => {
+                let [tcp, udp, sctp] = classes.map(PortClassId::raw);
+                self.ports.stage(port.into(), PortClasses { tcp, udp, sctp, reserved: 0 });
+            }
+            Entry::ClassRow { policy, class, row } => self.class_rows.stage(class_row(policy, class), row.raw()),
+            Entry::Group { group, class } => self.groups.stage(group.raw(), class.raw()),
+            Entry::Address { address: IpAddr::V4(address), group } => {
+                self.addresses4.stage(Addr4::from_octets(address.octets()), group.raw());
+            }
+            Entry::Address { address: IpAddr::V6(address), group } => {
+                self.addresses6.stage(Addr6::from_octets(address.octets()), group.raw());
+            }
+            Entry::Block { block: IpNet::V4(block), class } => self.blocks4.stage(block.into(), class.raw()),
+            Entry::Block { block: IpNet::V6(block), class } => self.blocks6.stage(block.into(), class.raw()),
         }
-        Ok(())
+    }
+
+    /// Notes that an entry is to be removed when its table is flushed.
+    fn stage_removal(&mut self, key: Key) {
+        match key {
+            Key::Row { row } => self.rows.stage_removal(row.raw()),
+            Key::RowPort { row, protocol, port_class } => {
+                self.row_ports.stage_removal(row_port(row, protocol, port_class));
+            }
+            Key::ClassRow { policy, class } => self.class_rows.stage_removal(class_row(policy, class)),
+            Key::Address { address: IpAddr::V4(address) } => {
+                self.addresses4.stage_removal(Addr4::from_octets(address.octets()));
+            }
+            Key::Address { address: IpAddr::V6(address) } => {
+                self.addresses6.stage_removal(Addr6::from_octets(address.octets()));
+            }
+            Key::Block { block: IpNet::V4(block) } => self.blocks4.stage_removal(block.into()),
+            Key::Block { block: IpNet::V6(block) } => self.blocks6.stage_removal(block.into()),
+        }
+    }
+
+    /// Does what is staged, which is of one table.
+    fn flush(&mut self) -> Result<(), Partial> {
+        self.tables_mut().into_iter().try_for_each(AnyTable::flush)
     }
 }
 
-/// Writes the entries of operations of one kind.
-fn put<K: aya::Pod + Ord, V: aya::Pod + Default>(
-    table: &mut Table<K, V>,
-    ops: &[Op],
-    entry: fn(&Op) -> Option<(K, V)>,
-) -> Result<(), Partial> {
-    let (keys, values): (Vec<K>, Vec<V>) = ops.iter().filter_map(entry).unzip();
-    table.put(&keys, &values)
+fn row_port(row: RowId, protocol: Protocol, port_class: PortClassId) -> RowPortKey {
+    RowPortKey { row: row.raw(), port_class: port_class.raw(), protocol: protocol_number(protocol) }
 }
 
-/// The keys of operations of one kind.
-fn keys<K, V>(ops: &[Op], entry: fn(&Op) -> Option<(K, V)>) -> Vec<K> {
-    ops.iter().filter_map(entry).map(|(key, _)| key).collect()
-}
-
-fn row(op: &Op) -> Option<(u32, Row)> {
-    match *op {
-        Op::PutRow { row, header: RowHeader { any, protocols: [tcp, udp, sctp] } } => {
-            let [any, tcp, udp, sctp] = [any, tcp, udp, sctp].map(|rule| rule.map_or(VERDICT_NONE, RuleId::raw));
-            Some((row.raw(), Row { any, tcp, udp, sctp }))
-        }
-        Op::DeleteRow { row } => Some((row.raw(), Row::default())),
-        _ => None,
-    }
-}
-
-fn row_port(op: &Op) -> Option<(RowPortKey, u32)> {
-    let (row, protocol, port_class, rule) = match *op {
-        Op::PutRowPort { row, protocol, port_class, rule } => (row, protocol, port_class, rule.raw()),
-        Op::DeleteRowPort { row, protocol, port_class } => (row, protocol, port_class, VERDICT_NONE),
-        _ => return None,
-    };
-    let key = RowPortKey { row: row.raw(), port_class: port_class.raw(), protocol: protocol_number(protocol) };
-    Some((key, rule))
+fn class_row(policy: PolicyId, class: ClassId) -> ClassRowKey {
+    ClassRowKey { policy: policy.raw(), class: class.raw() }
 }
 
 /// A protocol as packets name it.
@@ -134,83 +144,6 @@ pub(crate) fn protocol_number(protocol: Protocol) -> u16 {
         Protocol::Tcp => protocol::TCP.into(),
         Protocol::Udp => protocol::UDP.into(),
         Protocol::Sctp => protocol::SCTP.into(),
-    }
-}
-
-fn port(op: &Op) -> Option<(u32, PortClasses)> {
-    match *op {
-        Op::PutPort { port, classes } => {
-            let [tcp, udp, sctp] = classes.map(PortClassId::raw);
-            Some((port.into(), PortClasses { tcp, udp, sctp, reserved: 0 }))
-        }
-        _ => None,
-    }
-}
-
-fn class_row(op: &Op) -> Option<(ClassRowKey, u32)> {
-    let (policy, class, row) = match *op {
-        Op::PutClassRow { policy, class, row } => (policy, class, row),
-        Op::DeleteClassRow { policy, class } => (policy, class, RowId::NONE),
-        _ => return None,
-    };
-    Some((ClassRowKey { policy: policy.raw(), class: class.raw() }, row.raw()))
-}
-
-fn group(op: &Op) -> Option<(u32, u32)> {
-    match *op {
-        Op::PutGroup { group, class } => Some((group.raw(), class.raw())),
-        _ => None,
-    }
-}
-
-fn address(op: &Op) -> Option<(IpAddr, u32)> {
-    match *op {
-        Op::PutAddress { address, group } => Some((address, group.raw())),
-        Op::DeleteAddress { address } => Some((address, 0)),
-        _ => None,
-    }
-}
-
-fn address4(op: &Op) -> Option<(Addr4, u32)> {
-    match address(op)? {
-        (IpAddr::V4(address), group) => Some((Addr4::from_octets(address.octets()), group)),
-        (IpAddr::V6(_), _) => None,
-    }
-}
-
-fn address6(op: &Op) -> Option<(Addr6, u32)> {
-    match address(op)? {
-        (IpAddr::V6(address), group) => Some((Addr6::from_octets(address.octets()), group)),
-        (IpAddr::V4(_), _) => None,
-    }
-}
-
-fn block(op: &Op) -> Option<(IpNet, u32)> {
-    match *op {
-        Op::PutBlock { block, class } => Some((block, class.raw())),
-        Op::DeleteBlock { block } => Some((block, 0)),
-        _ => None,
-    }
-}
-
-fn block4(op: &Op) -> Option<(BlockKey<Addr4>, u32)> {
-    match block(op)? {
-        (IpNet::V4(block), class) => Some((block.into(), class)),
-        (IpNet::V6(_), _) => None,
-    }
-}
-
-fn block6(op: &Op) -> Option<(BlockKey<Addr6>, u32)> {
-    match block(op)? {
-        (IpNet::V6(block), class) => Some((block.into(), class)),
-        (IpNet::V4(_), _) => None,
-    }
-}
-
-fn invalidated(op: &Op) -> Option<IpAddr> {
-    match *op {
-        Op::Invalidate { address } => Some(address),
-        _ => None,
     }
 }
 

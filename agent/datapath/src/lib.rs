@@ -54,7 +54,6 @@ mod own;
 mod pins;
 mod preflight;
 mod read;
-mod runs;
 mod sk_buff;
 mod slots;
 mod sys;

@@ -104,9 +104,11 @@ impl Pins {
     ) -> Result<bool, Error> {
         let set = self.set_directory(self.set);
         // The names of sections (.rodata) are no names for pins.
-        let maps = maps.filter(|(name, _)| !name.contains('.')).map(|(name, map)| match map::kept().any(|kept| kept == name) {
-            true => (self.kept(name), map),
-            false => (set.join("maps").join(name.to_lowercase()), map),
+        let maps = maps.filter(|(name, _)| !name.contains('.')).map(|(name, map)| {
+            match map::kept().any(|kept| kept == name) {
+                true => (self.kept(name), map),
+                false => (set.join("maps").join(name.to_lowercase()), map),
+            }
         });
         let programs = programs.map(|(name, program)| (set.join("programs").join(name), program));
         let missing: Vec<_> = maps.chain(programs).filter(|(path, _)| !path.exists()).collect();

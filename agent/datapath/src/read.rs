@@ -127,7 +127,8 @@ impl Datapath {
         {
             return Ok(counts.clone());
         }
-        let counts: Vec<u64> = self.maps.flows().iter().map(|table| table.walk(Walk::Count)).collect::<Result<_, _>>()?;
+        let counts: Vec<u64> =
+            self.maps.flows().iter().map(|table| table.walk(Walk::Count)).collect::<Result<_, _>>()?;
         self.flow_counts = Some((Instant::now(), counts.clone()));
         Ok(counts)
     }

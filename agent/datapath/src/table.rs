@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::Pod;
@@ -50,6 +51,8 @@ pub(crate) struct Table<K, V> {
     pub(crate) written: bool,
     /// How far the comparison with the kernel's map is.
     pub(crate) audit: Audit<K>,
+    /// Entries to be written, and keys of those to be removed.
+    staged: Vec<(K, Option<V>)>,
 }
 
 /// A table whose types do not matter.
@@ -65,6 +68,9 @@ pub(crate) trait AnyTable {
 
     /// See [`Table::audit_steps`].
     fn audit_steps(&self) -> usize;
+
+    /// Does what is staged.
+    fn flush(&mut self) -> Result<(), Partial>;
 }
 
 impl<K: Key, V: Pod + Default + PartialEq> AnyTable for Table<K, V> {
@@ -83,12 +89,36 @@ impl<K: Key, V: Pod + Default + PartialEq> AnyTable for Table<K, V> {
     fn audit_steps(&self) -> usize {
         self.audit_steps()
     }
+
+    fn flush(&mut self) -> Result<(), Partial> {
+        let mut start = 0;
+        for run in mem::take(&mut self.staged).chunk_by(|(_, a), (_, b)| a.is_some() == b.is_some()) {
+            let keys: Vec<K> = run.iter().map(|&(key, _)| key).collect();
+            let values: Vec<V> = run.iter().filter_map(|&(_, value)| value).collect();
+            let outcome = match self.audit {
+                _ if !values.is_empty() => self.put(&keys, &values),
+                // No entry of an array can be removed: the default is what means nothing there.
+                Audit::Array { .. } => self.clear(&keys),
+                Audit::Ours(_) | Audit::Theirs { .. } => self.delete(&keys),
+            };
+            outcome.map_err(|(done, error)| (start + done, error))?;
+            start += run.len();
+        }
+        Ok(())
+    }
 }
 
 impl<V: Pod + Default> Table<u32, V> {
     /// An array of so many entries, all of them the default.
     pub(crate) fn array(name: &'static str, map: OwnedFd, size: u32) -> Self {
-        Self { name, map, entries: BTreeMap::new(), written: false, audit: Audit::Array { next: 0, size } }
+        Self {
+            name,
+            map,
+            entries: BTreeMap::new(),
+            written: false,
+            audit: Audit::Array { next: 0, size },
+            staged: Vec::new(),
+        }
     }
 
     /// So many values of an array, from an index on.
@@ -102,7 +132,7 @@ impl<V: Pod + Default> Table<u32, V> {
 impl<K: Pod + Ord, V: Pod + Default> Table<K, V> {
     /// A hash or trie that is empty.
     pub(crate) fn hash(name: &'static str, map: OwnedFd) -> Self {
-        Self { name, map, entries: BTreeMap::new(), written: false, audit: Audit::Ours(None) }
+        Self { name, map, entries: BTreeMap::new(), written: false, audit: Audit::Ours(None), staged: Vec::new() }
     }
 
     /// The kernel's map.
@@ -120,6 +150,16 @@ impl<K: Pod + Ord, V: Pod + Default> Table<K, V> {
     /// How many keys hold something.
     pub(crate) fn used(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Notes an entry to be written by [`AnyTable::flush`].
+    pub(crate) fn stage(&mut self, key: K, value: V) {
+        self.staged.push((key, Some(value)));
+    }
+
+    /// Notes an entry to be removed by [`AnyTable::flush`].
+    pub(crate) fn stage_removal(&mut self, key: K) {
+        self.staged.push((key, None));
     }
 
     /// Writes entries in order.

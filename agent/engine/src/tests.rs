@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use podgate_datapath::{Exits, FormerSlot};
 use podgate_host::binding::{Handover, PodId};
 use podgate_policy::model::{ObjectKey, Phase, Pod};
-use podgate_policy::op::{EndpointPolicy, Op};
+use podgate_policy::op::{EndpointPolicy, Entry, Key, Op};
 use podgate_policy::services::Node;
 use podgate_source::{Change, Location, Object, ObjectRef, ResourceStatus, SourceStatus};
 
@@ -728,8 +728,8 @@ fn an_isolated_interface_that_goes_is_released() {
 fn peers(commands: &[Command]) -> Vec<String> {
     let ops = commands.iter().filter_map(|command| if let Command::Apply { ops } = command { Some(ops) } else { None });
     let peer = |op: &Op| match op {
-        Op::PutAddress { address, .. } => Some(format!("+{address}")),
-        Op::DeleteAddress { address } => Some(format!("-{address}")),
+        Op::Write(Entry::Address { address, .. }) => Some(format!("+{address}")),
+        Op::Delete(Key::Address { address }) => Some(format!("-{address}")),
         _ => None,
     };
     ops.flatten().filter_map(peer).collect()

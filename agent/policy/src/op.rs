@@ -1,6 +1,7 @@
 //! Changes of the kernel's tables, as plain data. The order of a plan's operations is part of its meaning: applied one
 //! by one, no step allows what both the old and the new policy deny, or denies what both allow.
 
+use std::mem::discriminant;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -11,71 +12,10 @@ use crate::model::Protocol;
 /// One change of the kernel's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Writes the header of a row: the rules that name no port.
-    PutRow {
-        /// The row, never 0.
-        row: RowId,
-        /// Its header.
-        header: RowHeader,
-    },
-    /// Writes what a row says of a port class.
-    PutRowPort {
-        /// The row.
-        row: RowId,
-        /// The protocol.
-        protocol: Protocol,
-        /// The class among this protocol's ports, never 0.
-        port_class: PortClassId,
-        /// The rule that allows it.
-        rule: RuleId,
-    },
-    /// Writes the classes of a port number, for all protocols in one store.
-    PutPort {
-        /// The port number.
-        port: u16,
-        /// Class for TCP, UDP and SCTP.
-        classes: [PortClassId; 3],
-    },
-    /// Writes which row a policy has for a class of peers.
-    PutClassRow {
-        /// The policy id.
-        policy: PolicyId,
-        /// The class, never 0.
-        class: ClassId,
-        /// The row.
-        row: RowId,
-    },
-    /// Writes the class of a group.
-    PutGroup {
-        /// The group.
-        group: GroupId,
-        /// Its class.
-        class: ClassId,
-    },
-    /// Writes the group of an address.
-    PutAddress {
-        /// The address.
-        address: IpAddr,
-        /// Its group.
-        group: GroupId,
-    },
-    /// Removes an address: it is as any other address of the blocks that contain it.
-    DeleteAddress {
-        /// The address.
-        address: IpAddr,
-    },
-    /// Writes the class of the addresses of a block that no longer prefix and no group covers.
-    PutBlock {
-        /// The block.
-        block: IpNet,
-        /// The class.
-        class: ClassId,
-    },
-    /// Removes a block.
-    DeleteBlock {
-        /// The block.
-        block: IpNet,
-    },
+    /// Writes an entry of a table, over the one with its key.
+    Write(Entry),
+    /// Removes an entry. Afterwards it is as if it had never been there.
+    Delete(Key),
     /// Makes every flow with this remote address be judged again: an allow may have been taken from it.
     Invalidate {
         /// The remote address.
@@ -93,13 +33,78 @@ pub enum Op {
     /// Waits until no program runs that has read what stands before this point. Ids whose entries are deleted after
     /// this point may be reused by the next plan.
     Grace,
-    /// Removes a row's header.
-    DeleteRow {
+}
+
+/// An entry of a table that plans are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The header of a row: the rules that name no port.
+    Row {
+        /// The row, never 0.
+        row: RowId,
+        /// Its header.
+        header: RowHeader,
+    },
+    /// What a row says of a port class.
+    RowPort {
+        /// The row.
+        row: RowId,
+        /// The protocol.
+        protocol: Protocol,
+        /// The class among this protocol's ports, never 0.
+        port_class: PortClassId,
+        /// The rule that allows it.
+        rule: RuleId,
+    },
+    /// The classes of a port number, for all protocols in one store.
+    Port {
+        /// The port number.
+        port: u16,
+        /// Class for TCP, UDP and SCTP.
+        classes: [PortClassId; 3],
+    },
+    /// Which row a policy has for a class of peers.
+    ClassRow {
+        /// The policy id.
+        policy: PolicyId,
+        /// The class, never 0.
+        class: ClassId,
         /// The row.
         row: RowId,
     },
-    /// Removes what a row says of a port class.
-    DeleteRowPort {
+    /// The class of a group.
+    Group {
+        /// The group.
+        group: GroupId,
+        /// Its class.
+        class: ClassId,
+    },
+    /// The group of an address.
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// Its group.
+        group: GroupId,
+    },
+    /// The class of the addresses of a block that no longer prefix and no group covers.
+    Block {
+        /// The block.
+        block: IpNet,
+        /// The class.
+        class: ClassId,
+    },
+}
+
+/// By what an entry is found that may be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// That of [`Entry::Row`].
+    Row {
+        /// The row.
+        row: RowId,
+    },
+    /// That of [`Entry::RowPort`].
+    RowPort {
         /// The row.
         row: RowId,
         /// The protocol.
@@ -107,13 +112,45 @@ pub enum Op {
         /// The class.
         port_class: PortClassId,
     },
-    /// Removes a policy's row for a class.
-    DeleteClassRow {
+    /// That of [`Entry::ClassRow`].
+    ClassRow {
         /// The policy id.
         policy: PolicyId,
         /// The class.
         class: ClassId,
     },
+    /// That of [`Entry::Address`]: it is as any other address of the blocks that contain it.
+    Address {
+        /// The address.
+        address: IpAddr,
+    },
+    /// That of [`Entry::Block`].
+    Block {
+        /// The block.
+        block: IpNet,
+    },
+}
+
+impl Op {
+    /// Whether two operations do the same to entries of the same table, so that one call may do both.
+    #[must_use]
+    pub fn goes_with(&self, other: &Self) -> bool {
+        let same = match (self, other) {
+            (Self::Write(entry), Self::Write(other)) => discriminant(entry) == discriminant(other),
+            (Self::Delete(key), Self::Delete(other)) => discriminant(key) == discriminant(other),
+            _ => discriminant(self) == discriminant(other),
+        };
+        same && self.is_ipv6() == other.is_ipv6()
+    }
+
+    /// Whether it is about a table of IPv6.
+    fn is_ipv6(&self) -> bool {
+        match self {
+            Self::Write(Entry::Address { address, .. }) | Self::Delete(Key::Address { address }) => address.is_ipv6(),
+            Self::Write(Entry::Block { block, .. }) | Self::Delete(Key::Block { block }) => block.addr().is_ipv6(),
+            _ => false,
+        }
+    }
 }
 
 /// The rules of a row that name no port.
@@ -164,4 +201,27 @@ pub enum EndpointPolicy {
         /// As in [`Self::Isolated`].
         default_row: RowId,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_neighbours_of_one_table_and_one_way_go_together_and_their_order_is_kept() {
+        let address = |address: &str| -> IpAddr { address.parse().unwrap() };
+        let write = |it: &str| Op::Write(Entry::Address { address: address(it), group: GroupId::from_raw(1) });
+        let ops = [
+            write("10.0.0.1"),
+            write("10.0.0.2"),
+            write("fd00::1"),
+            Op::Grace,
+            write("10.0.0.3"),
+            Op::Delete(Key::Address { address: address("10.0.0.3") }),
+            Op::Delete(Key::Row { row: RowId::from_raw(1) }),
+            Op::Delete(Key::Row { row: RowId::from_raw(2) }),
+        ];
+        let runs: Vec<usize> = ops.chunk_by(Op::goes_with).map(<[Op]>::len).collect();
+        assert_eq!(runs, [2, 1, 1, 1, 1, 2]);
+    }
 }

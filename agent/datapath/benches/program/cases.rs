@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use podgate_common::{Direction, Tag, Verdict};
 use podgate_datapath::{Deferring, ServiceEgress};
-use podgate_policy::op::Op;
+use podgate_policy::op::{Entry, Op};
 
 use crate::frames::{ACK, SYN, SYN_ACK, tcp, udp};
 use crate::measure::{At, Case};
@@ -176,7 +176,8 @@ fn one_by_one() -> [Case; 2] {
 fn with_peers(peers: u32) -> [Case; 3] {
     let mut rig = Rig::new(Side::Web, Side::Web);
     let address = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + n));
-    let ops: Vec<_> = (0..peers).map(|n| Op::PutAddress { address: address(n), group: id::FRIEND_GROUP }).collect();
+    let ops: Vec<_> =
+        (0..peers).map(|n| Op::Write(Entry::Address { address: address(n), group: id::FRIEND_GROUP })).collect();
     rig.apply(&ops);
     let frames = established(&rig, V4, Direction::Ingress);
     let rig = Rc::new(rig);

@@ -6,7 +6,7 @@ use podgate_common::{
 };
 use podgate_policy::id::{ClassId, GroupId, PolicyId, PortClassId, RowId, RuleId};
 use podgate_policy::model::Protocol;
-use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
+use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Entry, Key, Op, RowHeader};
 
 use super::sandbox::{sandbox, unpinned};
 use crate::table::BlockKey;
@@ -19,11 +19,11 @@ fn load(capacities: &[(&str, u32)]) -> Datapath {
 }
 
 fn put_address(address: &str, group: u32) -> Op {
-    Op::PutAddress { address: address.parse().unwrap(), group: GroupId::from_raw(group) }
+    Op::Write(Entry::Address { address: address.parse().unwrap(), group: GroupId::from_raw(group) })
 }
 
 fn delete_address(address: &str) -> Op {
-    Op::DeleteAddress { address: address.parse().unwrap() }
+    Op::Delete(Key::Address { address: address.parse().unwrap() })
 }
 
 #[test]
@@ -33,9 +33,10 @@ fn rows_and_what_they_say_of_ports_are_written_and_removed() {
         let (row, port_class, rule) = (RowId::from_raw(7), PortClassId::from_raw(3), RuleId::from_raw);
         let header = RowHeader { any: rule(1), protocols: [2, 0, 4].map(rule) };
         let key = |protocol, port_class| RowPortKey { row: 7, port_class, protocol };
-        let row_port = |protocol, raw| Op::PutRowPort { row, protocol, port_class, rule: rule(raw).unwrap() };
+        let row_port =
+            |protocol, raw| Op::Write(Entry::RowPort { row, protocol, port_class, rule: rule(raw).unwrap() });
         let put = [
-            Op::PutRow { row, header },
+            Op::Write(Entry::Row { row, header }),
             row_port(Protocol::Tcp, 10),
             row_port(Protocol::Udp, 11),
             row_port(Protocol::Sctp, 12),
@@ -48,8 +49,8 @@ fn rows_and_what_they_say_of_ports_are_written_and_removed() {
         let written = (Some(Row { any: 1, tcp: 2, udp: 0, sctp: 4 }), [Some(10), Some(11), Some(12)], 1, 3);
         assert_eq!(read(&datapath), written);
 
-        let row_port = |protocol| Op::DeleteRowPort { row, protocol, port_class };
-        datapath.apply(&[Op::DeleteRow { row }, row_port(Protocol::Tcp), row_port(Protocol::Sctp)]).unwrap();
+        let row_port = |protocol| Op::Delete(Key::RowPort { row, protocol, port_class });
+        datapath.apply(&[Op::Delete(Key::Row { row }), row_port(Protocol::Tcp), row_port(Protocol::Sctp)]).unwrap();
         assert_eq!(read(&datapath), (Some(Row::default()), [None, Some(11), None], 0, 1));
     });
 }
@@ -61,9 +62,9 @@ fn ports_groups_and_class_rows_are_written_and_removed() {
         let (policy, class, row) = (PolicyId::from_raw(4), ClassId::from_raw(5), RowId::from_raw(6));
         datapath
             .apply(&[
-                Op::PutPort { port: 65_535, classes: [1, 2, 3].map(PortClassId::from_raw) },
-                Op::PutClassRow { policy, class, row },
-                Op::PutGroup { group: GroupId::from_raw(8), class: ClassId::from_raw(9) },
+                Op::Write(Entry::Port { port: 65_535, classes: [1, 2, 3].map(PortClassId::from_raw) }),
+                Op::Write(Entry::ClassRow { policy, class, row }),
+                Op::Write(Entry::Group { group: GroupId::from_raw(8), class: ClassId::from_raw(9) }),
             ])
             .unwrap();
         let key = ClassRowKey { policy: 4, class: 5 };
@@ -72,7 +73,7 @@ fn ports_groups_and_class_rows_are_written_and_removed() {
         let classes = PortClasses { tcp: 1, udp: 2, sctp: 3, reserved: 0 };
         assert_eq!(read, (Some(classes), Some(6_u32), Some(9_u32)));
 
-        datapath.apply(&[Op::DeleteClassRow { policy, class }]).unwrap();
+        datapath.apply(&[Op::Delete(Key::ClassRow { policy, class })]).unwrap();
         assert_eq!(datapath.maps.class_rows.read(&key), None);
     });
 }
@@ -100,7 +101,7 @@ fn the_longest_block_around_an_address_gives_its_class() {
     sandbox(|| {
         let mut datapath = load(&[]);
         let block = |block: &str| block.parse().unwrap();
-        let put = |text, class| Op::PutBlock { block: block(text), class: ClassId::from_raw(class) };
+        let put = |text, class| Op::Write(Entry::Block { block: block(text), class: ClassId::from_raw(class) });
         datapath.apply(&[put("10.0.0.0/8", 1), put("10.1.0.0/16", 2), put("fd00::/16", 3)]).unwrap();
         let class4 = |datapath: &Datapath, address: [u8; 4]| {
             let host = ipnet::Ipv4Net::new(address.into(), 32).unwrap();
@@ -120,7 +121,7 @@ fn the_longest_block_around_an_address_gives_its_class() {
         };
         assert_eq!(read(&datapath), [Some(1), Some(2), None, Some(3)]);
 
-        let deleted = ["10.1.0.0/16", "fd00::/16"].map(|text| Op::DeleteBlock { block: block(text) });
+        let deleted = ["10.1.0.0/16", "fd00::/16"].map(|text| Op::Delete(Key::Block { block: block(text) }));
         datapath.apply(&deleted).unwrap();
         assert_eq!(read(&datapath), [Some(1), Some(1), None, None]);
     });
@@ -199,13 +200,13 @@ fn a_switch_writes_a_complete_record_and_then_the_word_that_points_at_it() {
 fn an_operation_that_fails_says_which_and_how_many_are_in_force() {
     sandbox(|| {
         let mut datapath = load(&[(map::ADDRESSES4, 4)]);
-        let mut ops = vec![Op::PutGroup { group: GroupId::from_raw(1), class: ClassId::from_raw(1) }];
+        let mut ops = vec![Op::Write(Entry::Group { group: GroupId::from_raw(1), class: ClassId::from_raw(1) })];
         ops.extend((1..=6).map(|last| put_address(&format!("10.0.0.{last}"), 1)));
         let error = datapath.apply(&ops).unwrap_err();
         assert_eq!((error.applied, &error.op), (5, &ops[5]));
         assert_eq!(
             error.to_string(),
-            "operation 5, PutAddress { address: 10.0.0.5, group: 1 }: can't write to table ADDRESSES4: Argument list \
+            "operation 5, Write(Address { address: 10.0.0.5, group: 1 }): can't write to table ADDRESSES4: Argument list \
              too long (os error 7)"
         );
         assert_eq!(datapath.maps.addresses4.used(), 4);

@@ -2,7 +2,7 @@ use std::fs;
 
 use podgate_common::{Addr4, ClassRowKey, Direction, PortClasses, SlotWord};
 use podgate_policy::id::{ClassId, GroupId, PolicyId, RowId};
-use podgate_policy::op::{EndpointPolicies, Op};
+use podgate_policy::op::{EndpointPolicies, Entry, Op};
 
 use super::sandbox::{Pod, deny_all, enforce, pinned, run, sandbox, unpinned, with_both_hooks};
 use crate::attach::programs_at;
@@ -37,11 +37,11 @@ fn what_somebody_else_writes_to_tables_or_removes_is_put_right() {
         let class = ClassId::from_raw(5);
         datapath
             .apply(&[
-                Op::PutAddress { address: [10, 1, 0, 1].into(), group: GroupId::from_raw(1) },
-                Op::PutAddress { address: [10, 1, 0, 2].into(), group: GroupId::from_raw(2) },
-                Op::PutBlock { block: blocks[0], class },
-                Op::PutBlock { block: blocks[1], class },
-                Op::PutClassRow { policy: PolicyId::from_raw(1), class, row: RowId::from_raw(9) },
+                Op::Write(Entry::Address { address: [10, 1, 0, 1].into(), group: GroupId::from_raw(1) }),
+                Op::Write(Entry::Address { address: [10, 1, 0, 2].into(), group: GroupId::from_raw(2) }),
+                Op::Write(Entry::Block { block: blocks[0], class }),
+                Op::Write(Entry::Block { block: blocks[1], class }),
+                Op::Write(Entry::ClassRow { policy: PolicyId::from_raw(1), class, row: RowId::from_raw(9) }),
             ])
             .unwrap();
         assert_eq!(audit(&mut datapath), 0);
@@ -77,7 +77,7 @@ fn tables_of_many_entries_are_compared_to_the_last() {
     sandbox(|| {
         let mut datapath = Datapath::load(&unpinned(Hook::Auto)).unwrap();
         let addresses = (0..10_000_u32).map(|number| std::net::Ipv4Addr::from(0x0a00_0000 + number).into());
-        let put = |address| Op::PutAddress { address, group: GroupId::from_raw(1) };
+        let put = |address| Op::Write(Entry::Address { address, group: GroupId::from_raw(1) });
         datapath.apply(&addresses.map(put).collect::<Vec<_>>()).unwrap();
         for number in [0, 4_999, 9_999_u32] {
             let key = Addr4::from_octets((0x0a00_0000 + number).to_be_bytes());

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use log::{LevelFilter, Log, Metadata, Record};
 use podgate_common::{Counter, Direction, FlowEvent, NetPort, Reason, map};
 use podgate_policy::id::GroupId;
-use podgate_policy::op::{EndpointPolicies, Op};
+use podgate_policy::op::{EndpointPolicies, Entry, Op};
 
 use super::sandbox::{Pod, deny_all, enforce, sandbox, unpinned, with_both_hooks};
 use crate::{CounterKey, Datapath, Hook, Options, TestContext, TestRun, test_run};
@@ -134,10 +134,9 @@ fn usage_tells_how_full_each_table_is() {
         enforce(&mut datapath, 1, &pod, deny_all());
         let addresses = ["10.0.0.1", "10.0.0.2"];
         datapath
-            .apply(
-                &addresses
-                    .map(|address| Op::PutAddress { address: address.parse().unwrap(), group: GroupId::from_raw(1) }),
-            )
+            .apply(&addresses.map(|address| {
+                Op::Write(Entry::Address { address: address.parse().unwrap(), group: GroupId::from_raw(1) })
+            }))
             .unwrap();
         let usage = datapath.usage().unwrap();
         assert!(usage.is_sorted_by_key(|usage| usage.table));

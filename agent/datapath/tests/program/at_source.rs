@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use podgate_common::{MAX_BACKENDS, Reason};
 use podgate_datapath::{Deferring, Lead, ServiceEgress};
 use podgate_policy::model::Protocol;
-use podgate_policy::op::Op;
+use podgate_policy::op::{Key, Op};
 use podgate_policy::services::Frontend;
 
 use crate::frames::{ACK, SYN, SYN_ACK, echo_request, sctp, tcp, udp};
@@ -214,7 +214,7 @@ fn flows_to_a_service_are_judged_again_when_a_backend_may_have_lost_an_allow() {
             }
             rig.apply(&[Op::Invalidate { address: ends.stranger }]);
             assert_eq!(talk.goes_on(&rig), [Reason::Established; 4]);
-            rig.apply(&[Op::DeleteAddress { address: ends.friend }, Op::Invalidate { address: ends.friend }]);
+            rig.apply(&[Op::Delete(Key::Address { address: ends.friend }), Op::Invalidate { address: ends.friend }]);
             assert_eq!(talk.goes_on(&rig), [Reason::Cut, Reason::Cut, Reason::NoRule, Reason::NoRule]);
         }
     }

@@ -2,7 +2,7 @@
 
 use podgate_common::{Direction, Reason, Tag};
 use podgate_datapath::Identity;
-use podgate_policy::op::Op;
+use podgate_policy::op::{Entry, Key, Op};
 
 use crate::frames::{
     ACK, FIN, RST, SYN, SYN_ACK, echo_reply, echo_request, icmp, raw, sctp, tcp, too_big, udp, unreachable,
@@ -417,9 +417,9 @@ fn a_flow_is_judged_again_when_an_allow_is_taken_from_its_remote_address() {
         let mut rig = Rig::new(Side::Web, Side::Deny);
         let (pod, friend) = ((ends.pod, 80), (ends.friend, 4000));
         open_from_friend(&rig, ends);
-        rig.apply(&[Op::DeleteAddress { address: ends.friend }, Op::Invalidate { address: ends.friend }]);
+        rig.apply(&[Op::Delete(Key::Address { address: ends.friend }), Op::Invalidate { address: ends.friend }]);
         assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Cut);
-        rig.apply(&[Op::PutAddress { address: ends.friend, group: id::FRIEND_GROUP }]);
+        rig.apply(&[Op::Write(Entry::Address { address: ends.friend, group: id::FRIEND_GROUP })]);
         assert_eq!(rig.egress(&tcp(pod, friend, ACK)), Reason::Established);
     }
 }

@@ -6,7 +6,7 @@ use etherparse::EtherType;
 use podgate_common::{Direction, EthernetSource, Reason, Tag};
 use podgate_datapath::{Identity, OnLink};
 use podgate_policy::id::ClassId;
-use podgate_policy::op::Op;
+use podgate_policy::op::{Entry, Op};
 
 use crate::frames::{SYN, echo_request, fragments, icmp, of_type, raw, tcp, udp};
 use crate::rig::{LINK_LOCAL, Rig, SECOND_LINK_LOCAL, SLOT, Side, V4, V6, id, identity, second_pod};
@@ -528,7 +528,7 @@ fn open_to_the_world(ingress: Side, egress: Side) -> Rig {
     let mut rig = Rig::new(ingress, egress);
     rig.second_pod_on_its_own_interface(Side::Open, Side::Open);
     for block in ["0.0.0.0/0", "::/0"] {
-        rig.apply(&[Op::PutBlock { block: block.parse().expect("a block"), class: id::FRIEND_CLASS }]);
+        rig.apply(&[Op::Write(Entry::Block { block: block.parse().expect("a block"), class: id::FRIEND_CLASS })]);
     }
     rig
 }
@@ -553,8 +553,8 @@ fn a_link_local_destination_is_in_a_block_only_if_that_speaks_of_link_local_addr
     assert_eq!(to(&rig, 1), Reason::NoRule);
     let class = ClassId::from_raw(2);
     rig.apply(&[
-        Op::PutClassRow { policy: id::FRIEND_POLICY, class, row: id::ANY_ROW },
-        Op::PutBlock { block: "fe80::/10".parse().expect("a block"), class },
+        Op::Write(Entry::ClassRow { policy: id::FRIEND_POLICY, class, row: id::ANY_ROW }),
+        Op::Write(Entry::Block { block: "fe80::/10".parse().expect("a block"), class }),
     ]);
     assert_eq!(to(&rig, 2), Reason::Rule);
     let metadata = udp((V4.pod, 1), (Ipv4Addr::new(169, 254, 169, 254).into(), 80));

@@ -12,7 +12,7 @@ use podgate_datapath::{
 };
 use podgate_policy::id::{PolicyId, PortClassId, RowId, RuleId};
 use podgate_policy::model::Protocol;
-use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
+use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Entry, Op, RowHeader};
 
 pub(crate) const SLOT: u32 = 1;
 /// The interface by which a packet came that another host, or another pod, has sent.
@@ -96,20 +96,20 @@ fn tables() -> Vec<Op> {
     let (none, port_class) = (PortClassId::NONE, PortClassId::from_raw(1));
     let web = |protocol, rule| {
         let rule = RuleId::from_raw(rule).expect("no rule has id 0");
-        Op::PutRowPort { row: id::WEB_ROW, protocol, port_class, rule }
+        Op::Write(Entry::RowPort { row: id::WEB_ROW, protocol, port_class, rule })
     };
     let mut ops = vec![
-        Op::PutRow { row: id::WEB_ROW, header: RowHeader::default() },
-        Op::PutRow { row: id::ANY_ROW, header: any },
+        Op::Write(Entry::Row { row: id::WEB_ROW, header: RowHeader::default() }),
+        Op::Write(Entry::Row { row: id::ANY_ROW, header: any }),
         web(Protocol::Tcp, 1),
         web(Protocol::Udp, 2),
-        Op::PutPort { port: 80, classes: [port_class, none, none] },
-        Op::PutPort { port: 53, classes: [none, port_class, none] },
-        Op::PutClassRow { policy: id::WEB_POLICY, class: id::FRIEND_CLASS, row: id::WEB_ROW },
-        Op::PutClassRow { policy: id::FRIEND_POLICY, class: id::FRIEND_CLASS, row: id::ANY_ROW },
-        Op::PutGroup { group: id::FRIEND_GROUP, class: id::FRIEND_CLASS },
+        Op::Write(Entry::Port { port: 80, classes: [port_class, none, none] }),
+        Op::Write(Entry::Port { port: 53, classes: [none, port_class, none] }),
+        Op::Write(Entry::ClassRow { policy: id::WEB_POLICY, class: id::FRIEND_CLASS, row: id::WEB_ROW }),
+        Op::Write(Entry::ClassRow { policy: id::FRIEND_POLICY, class: id::FRIEND_CLASS, row: id::ANY_ROW }),
+        Op::Write(Entry::Group { group: id::FRIEND_GROUP, class: id::FRIEND_CLASS }),
     ];
-    ops.extend(FAMILIES.map(|ends| Op::PutAddress { address: ends.friend, group: id::FRIEND_GROUP }));
+    ops.extend(FAMILIES.map(|ends| Op::Write(Entry::Address { address: ends.friend, group: id::FRIEND_GROUP })));
     ops
 }
 

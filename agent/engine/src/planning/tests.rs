@@ -6,7 +6,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 use podgate_policy::id::RowId;
 use podgate_policy::model::{IpBlock, Isolation, ObjectKey, Peer, Peers, Policy, Ports, Rule, Selector};
-use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Op};
+use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Key, Op};
 use podgate_policy::plan::{Plan, Subject};
 use podgate_source::{Change, Object};
 
@@ -144,7 +144,7 @@ fn more_blocks_than_room() -> Change {
 fn a_long_plan_is_applied_in_parts_in_its_order_and_goes_on_where_one_failed() {
     let now = Instant::now();
     let mut state = state(8);
-    let ops: Vec<_> = (1..=10_000).map(|row| Op::DeleteRow { row: RowId::from_raw(row) }).collect();
+    let ops: Vec<_> = (1..=10_000).map(|row| Op::Delete(Key::Row { row: RowId::from_raw(row) })).collect();
     state.take_view(host(&[]));
     state.take_update(vec![]);
     run(&mut state, now, never);

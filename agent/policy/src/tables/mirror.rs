@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::evaluate::Traffic;
 use crate::id::{ClassId, GroupId, PolicyId, PortClassId, RowId, RuleId};
 use crate::model::{Direction, Protocol};
-use crate::op::{EndpointPolicies, EndpointPolicy, Op, RowHeader};
+use crate::op::{EndpointPolicies, EndpointPolicy, Entry, Key, Op, RowHeader};
 use crate::tables::Table;
 
 /// What the tables say of a new flow.
@@ -58,24 +58,34 @@ impl Mirror {
     /// Does what an operation says. Invalidations and waits change no table.
     pub fn apply(&mut self, op: &Op) {
         match *op {
-            Op::PutRow { row, header } => drop(self.rows.insert(row, header)),
-            Op::DeleteRow { row } => drop(self.rows.remove(&row)),
-            Op::PutRowPort { row, protocol, port_class, rule } => {
-                self.row_ports.insert((row, protocol, port_class), rule);
-            }
-            Op::DeleteRowPort { row, protocol, port_class } => {
-                self.row_ports.remove(&(row, protocol, port_class));
-            }
-            Op::PutPort { port, classes } => drop(self.ports.insert(port, classes)),
-            Op::PutClassRow { policy, class, row } => drop(self.class_rows.insert((policy, class), row)),
-            Op::DeleteClassRow { policy, class } => drop(self.class_rows.remove(&(policy, class))),
-            Op::PutGroup { group, class } => drop(self.groups.insert(group, class)),
-            Op::PutAddress { address, group } => drop(self.addresses.insert(address, group)),
-            Op::DeleteAddress { address } => drop(self.addresses.remove(&address)),
-            Op::PutBlock { block, class } => drop(self.blocks.insert(block, class)),
-            Op::DeleteBlock { block } => drop(self.blocks.remove(&block)),
+            Op::Write(entry) => self.write(entry),
+            Op::Delete(key) => self.delete(key),
             Op::Switch { slot, policies } => drop(self.endpoints.insert(slot, policies)),
             Op::Invalidate { .. } | Op::InvalidateAll | Op::Grace => {}
+        }
+    }
+
+    fn write(&mut self, entry: Entry) {
+        match entry {
+            Entry::Row { row, header } => drop(self.rows.insert(row, header)),
+            Entry::RowPort { row, protocol, port_class, rule } => {
+                self.row_ports.insert((row, protocol, port_class), rule);
+            }
+            Entry::Port { port, classes } => drop(self.ports.insert(port, classes)),
+            Entry::ClassRow { policy, class, row } => drop(self.class_rows.insert((policy, class), row)),
+            Entry::Group { group, class } => drop(self.groups.insert(group, class)),
+            Entry::Address { address, group } => drop(self.addresses.insert(address, group)),
+            Entry::Block { block, class } => drop(self.blocks.insert(block, class)),
+        }
+    }
+
+    fn delete(&mut self, key: Key) {
+        match key {
+            Key::Row { row } => drop(self.rows.remove(&row)),
+            Key::RowPort { row, protocol, port_class } => drop(self.row_ports.remove(&(row, protocol, port_class))),
+            Key::ClassRow { policy, class } => drop(self.class_rows.remove(&(policy, class))),
+            Key::Address { address } => drop(self.addresses.remove(&address)),
+            Key::Block { block } => drop(self.blocks.remove(&block)),
         }
     }
 

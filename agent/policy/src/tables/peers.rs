@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::compile::{Atoms, Delta, GroupNumber};
 use crate::id::{ClassId, GroupId};
-use crate::op::Op;
+use crate::op::{Entry, Key, Op};
 use crate::tables::ids::Ids;
 use crate::tables::image::Image;
 use crate::tables::policies::Policies;
@@ -86,10 +86,10 @@ impl Peers {
     /// block are what they were.
     pub(crate) fn write(&mut self, policies: &mut Policies, ops: &mut Vec<Op>) {
         let gone = self.blocks.iter_mut().flat_map(Image::deletes);
-        ops.extend(gone.map(|(block, _)| Op::DeleteBlock { block }));
+        ops.extend(gone.map(|(block, _)| Op::Delete(Key::Block { block })));
         for put in self.blocks.iter_mut().flat_map(Image::puts) {
             policies.mark_written(put.value);
-            ops.push(Op::PutBlock { block: put.key, class: put.value });
+            ops.push(Op::Write(Entry::Block { block: put.key, class: put.value }));
         }
         let start = ops.len();
         let before = self.write_groups(policies, ops);
@@ -286,7 +286,7 @@ impl Peers {
         let mut replaced = BTreeMap::new();
         for put in self.classes.puts() {
             policies.mark_written(put.value);
-            ops.push(Op::PutGroup { group: put.key, class: put.value });
+            ops.push(Op::Write(Entry::Group { group: put.key, class: put.value }));
             let Some(before) = put.before else { continue };
             replaced.insert(put.key, before);
             if policies.takes_away(before, put.value) {
@@ -302,12 +302,12 @@ impl Peers {
         let classes = &self.classes;
         let before = |place| replaced.get(&place).copied().or_else(|| classes.kernel(place)).unwrap_or(ClassId::NONE);
         for (address, place) in self.addresses.iter_mut().flat_map(Image::deletes) {
-            ops.push(Op::DeleteAddress { address });
+            ops.push(Op::Delete(Key::Address { address }));
             ops.extend(policies.takes_away(before(place), ClassId::NONE).then_some(Op::Invalidate { address }));
         }
         for put in self.addresses.iter_mut().flat_map(Image::puts) {
             let (address, group) = (put.key, put.value);
-            ops.push(Op::PutAddress { address, group });
+            ops.push(Op::Write(Entry::Address { address, group }));
             let class = classes.kernel(group).unwrap_or(ClassId::NONE);
             let loses = put.before.is_some_and(|place| policies.takes_away(before(place), class));
             ops.extend(loses.then_some(Op::Invalidate { address }));

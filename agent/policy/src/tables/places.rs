@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::{PortClassId, RowId};
 use crate::model::Protocol;
-use crate::op::Op;
+use crate::op::{Entry, Op};
 use crate::tables::Limits;
 use crate::tables::ids::Ids;
 use crate::tables::ports::{PortClassNumber, PortClasses};
@@ -106,7 +106,9 @@ impl Places {
         }
         changed.sort_unstable();
         changed.dedup();
-        ops.extend(changed.into_iter().map(|port| Op::PutPort { port, classes: self.ports[usize::from(port)] }));
+        ops.extend(
+            changed.into_iter().map(|port| Op::Write(Entry::Port { port, classes: self.ports[usize::from(port)] })),
+        );
     }
 
     /// The classes of every port that is in some range.

@@ -1,7 +1,7 @@
 //! The order in which the tables are written.
 
 use crate::model::Protocol;
-use crate::op::Op;
+use crate::op::{Entry, Key, Op};
 use crate::tables::Tables;
 use crate::tables::image::Put;
 use crate::tables::ports::PortClassNumber;
@@ -25,7 +25,7 @@ impl Tables {
         self.write_rows(ops);
         let start = ops.len();
         self.peers.write(&mut self.policies, ops);
-        let unblocked = ops[start..].iter().any(|op| matches!(op, Op::DeleteBlock { .. }));
+        let unblocked = ops[start..].iter().any(|op| matches!(op, Op::Delete(Key::Block { .. })));
         let switched = self.write_endpoints(ops);
         self.clean(switched, ops) || unblocked
     }
@@ -40,15 +40,15 @@ impl Tables {
     fn write_rows(&mut self, ops: &mut Vec<Op>) {
         let rows = &mut self.policies.rows;
         for Put { key, value, .. } in rows.headers.puts() {
-            ops.push(Op::PutRow { row: self.places.row(key), header: value });
+            ops.push(Op::Write(Entry::Row { row: self.places.row(key), header: value }));
         }
         for Put { key: (row, protocol, class), value, .. } in rows.row_ports.puts() {
             let port_class = self.places.class(protocol, class);
-            ops.push(Op::PutRowPort { row: self.places.row(row), protocol, port_class, rule: value });
+            ops.push(Op::Write(Entry::RowPort { row: self.places.row(row), protocol, port_class, rule: value }));
         }
         self.places.write_ports(rows, ops);
         for Put { key: (policy, class), value, .. } in self.policies.class_rows.puts() {
-            ops.push(Op::PutClassRow { policy, class, row: self.places.row(value) });
+            ops.push(Op::Write(Entry::ClassRow { policy, class, row: self.places.row(value) }));
         }
     }
 
@@ -96,14 +96,14 @@ impl Tables {
     fn deletions(&mut self) -> Vec<Op> {
         let mut ops = Vec::new();
         for ((policy, class), _) in self.policies.class_rows.deletes() {
-            ops.push(Op::DeleteClassRow { policy, class });
+            ops.push(Op::Delete(Key::ClassRow { policy, class }));
         }
         for ((row, protocol, class), _) in self.policies.rows.row_ports.deletes() {
             let port_class = self.places.class_at(protocol, class);
-            ops.push(Op::DeleteRowPort { row: self.places.row_at(row), protocol, port_class });
+            ops.push(Op::Delete(Key::RowPort { row: self.places.row_at(row), protocol, port_class }));
         }
         for (row, _) in self.policies.rows.headers.deletes() {
-            ops.push(Op::DeleteRow { row: self.places.free_row(row) });
+            ops.push(Op::Delete(Key::Row { row: self.places.free_row(row) }));
         }
         ops
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use podgate_policy::model::{IpBlock, Peer};
-use podgate_policy::op::Op;
+use podgate_policy::op::{Entry, Key, Op};
 use podgate_policy::plan::Planner;
 
 use crate::support::ROOMY;
@@ -49,19 +49,22 @@ fn address(address: &str) -> IpAddr {
 #[test]
 fn a_pod_like_others_is_one_write() {
     let ops = ops(pod("b/z", &X, "10.3.0.1"));
-    assert!(matches!(ops[..], [Op::PutAddress { address: it, .. }] if it == address("10.3.0.1")), "{ops:?}");
+    assert!(matches!(ops[..], [Op::Write(Entry::Address { address: it, .. })] if it == address("10.3.0.1")), "{ops:?}");
 }
 
 #[test]
 fn a_pod_that_goes_is_one_deletion_and_ends_its_flows() {
     let it = address("10.1.0.7");
-    assert_eq!(ops(Edit::NoPod(key("b/x7"))), [Op::DeleteAddress { address: it }, Op::Invalidate { address: it }]);
+    assert_eq!(
+        ops(Edit::NoPod(key("b/x7"))),
+        [Op::Delete(Key::Address { address: it }), Op::Invalidate { address: it }]
+    );
 }
 
 #[test]
 fn a_pod_that_changes_sides_is_one_write_and_ends_its_flows() {
     let ops = ops(pod("b/x7", &Y, "10.1.0.7"));
-    assert!(matches!(ops[..], [Op::PutAddress { .. }, Op::Invalidate { .. }]), "{ops:?}");
+    assert!(matches!(ops[..], [Op::Write(Entry::Address { .. }), Op::Invalidate { .. }]), "{ops:?}");
 }
 
 #[test]
@@ -77,8 +80,8 @@ fn a_policy_for_pods_of_other_nodes_is_no_write() {
 #[test]
 fn a_namespace_that_changes_is_a_write_for_each_group_of_its_pods() {
     let ops = ops(namespace("b", &[]));
-    let groups = ops.iter().filter(|op| matches!(op, Op::PutGroup { .. })).count();
-    let addresses = ops.iter().filter(|op| matches!(op, Op::PutAddress { .. })).count();
+    let groups = ops.iter().filter(|op| matches!(op, Op::Write(Entry::Group { .. }))).count();
+    let addresses = ops.iter().filter(|op| matches!(op, Op::Write(Entry::Address { .. }))).count();
     let invalidated = ops.iter().filter(|op| matches!(op, Op::Invalidate { .. })).count();
     assert_eq!((groups, addresses, invalidated), (1, 0, 100));
 }
@@ -90,9 +93,13 @@ fn a_block_around_all_pods_moves_none_of_them() {
     let changes = world.apply(&[ingress("a/m", vec![Peer::Block(block)])]);
     let ops = planner.update(&world.cluster, &changes).ops;
     let count = |is: fn(&Op) -> bool| ops.iter().filter(|op| is(op)).count();
-    assert_eq!(count(|op| matches!(op, Op::PutAddress { .. } | Op::DeleteAddress { .. })), 0, "{ops:?}");
-    assert_eq!(count(|op| matches!(op, Op::PutBlock { .. })), 1);
-    assert_eq!(count(|op| matches!(op, Op::PutGroup { .. })), 3);
+    assert_eq!(
+        count(|op| matches!(op, Op::Write(Entry::Address { .. }) | Op::Delete(Key::Address { .. }))),
+        0,
+        "{ops:?}"
+    );
+    assert_eq!(count(|op| matches!(op, Op::Write(Entry::Block { .. }))), 1);
+    assert_eq!(count(|op| matches!(op, Op::Write(Entry::Group { .. }))), 3);
 }
 
 #[test]
