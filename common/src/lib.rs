@@ -35,7 +35,7 @@ pub use tag::Tag;
 
 /// The version of everything in this crate. Programs and tables of two versions can be at work side by side, each with
 /// its own; what they share has a version of its own, [`map::KEPT_VERSION`].
-pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1008 } else { 8 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1009 } else { 9 };
 
 /// The way a packet goes, seen from the pod, in NetworkPolicy's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -175,7 +175,7 @@ pub fn kept() -> impl Iterator<Item = &'static str> {
 }
 
 /// The version of what is in the maps that are kept, and of [`crate::Resident`]. What another version has left is not used.
-pub const KEPT_VERSION: u32 = 3;
+pub const KEPT_VERSION: u32 = 4;
 
 /// Names of the programs in the eBPF object.
 pub mod program {

@@ -200,8 +200,8 @@ impl Reason {
         }
     }
 
-    /// Room for this many reasons in [`crate::map::COUNTERS`].
-    pub const ROOM: u32 = 36;
+    /// Room for this many reasons in [`crate::map::COUNTERS`]; each takes 16 KiB per CPU there.
+    pub const ROOM: u32 = 48;
 }
 
 const _: () = assert!(Reason::ALL.len() <= Reason::ROOM as usize);
