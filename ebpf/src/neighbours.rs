@@ -1,7 +1,7 @@
 //! What pods say to their neighbours: passes whatever the policies say, and is dropped where a pod speaks for another.
 
 use aya_ebpf::bindings::__sk_buff;
-use podgate_common::{Addr6, Direction, EthernetSource, InterfaceSlot, OwnAddressKey, Reason, Tag};
+use podgate_common::{Addr6, Direction, EthernetSource, OwnAddressKey, Reason, Tag, map};
 
 use crate::discovery::{self, Arp, Message};
 use crate::maps;
@@ -90,7 +90,7 @@ fn is_suspect(packet: &Frame<'_>) -> bool {
     match packet.ethertype() {
         ethertype::IPV4 => false,
         ethertype::IPV6 => packet.read::<u8>(ETHERNET as usize + 6).is_none_or(discovery::may_follow),
-        ethertype::ARP | ethertype::VLAN | ethertype::QINQ => true,
+        ethertype::ARP | ethertype::VLAN | ethertype::QINQ | ethertype::LLC => true,
         _ => false,
     }
 }
@@ -103,6 +103,7 @@ extern "C" fn podgate_neighbours(context: *mut __sk_buff, slot: u32, place: u32)
     match packet.ethertype() {
         ethertype::ARP => arp(&packet, slot, place),
         ethertype::IPV6 => ip6(&packet, slot, place),
+        ethertype::LLC => of_bridge(&packet, slot, place),
         _ => tagged_twice(&packet, place),
     }
 }
@@ -149,7 +150,9 @@ fn ip6(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
                 (true, true) => WITHHELD,
             };
         }
-        place::LEAVES if message.asks_listeners() && !speaks_for_all(slot) => return ROGUE_ROUTER,
+        place::LEAVES if (message.is_of_router() || message.asks_listeners()) && !speaks_for_all(slot) => {
+            return ROGUE_ROUTER;
+        }
         place::LEAVES if is_checked(slot) && misleads(packet, &message) => return NEIGHBOUR_SPOOFED,
         _ => {}
     }
@@ -194,7 +197,7 @@ fn source(packet: &Frame<'_>) -> [u16; 3] {
 
 /// Whether an address is a pod's own, or the pod may speak for every address.
 #[inline(always)]
-fn is_own(key: &OwnAddressKey, slot: u32) -> bool {
+pub(crate) fn is_own(key: &OwnAddressKey, slot: u32) -> bool {
     // SAFETY: not preallocated, so the element is not reused while this program runs; nothing is read of it.
     unsafe { maps::OWN_ADDRESSES.get(key).is_some() || speaks_for_all(slot) }
 }
@@ -219,7 +222,7 @@ pub(crate) extern "C" fn podgate_own6(slot: u32, first: u32, second: u32, third:
 /// Whether a pod of this node sent a packet that is about to enter another.
 #[inline(always)]
 fn is_of_pod(packet: &Frame<'_>) -> bool {
-    let is_pods = |slot: u32| slot != 0 && slot != InterfaceSlot::BRIDGE;
+    let is_pods = |slot: u32| slot != 0 && slot < map::ENDPOINTS;
     let tag = packet.tag();
     tag.is_present() && !tag.is_foreign() || maps::slot_of(packet.ingress_ifindex()).is_some_and(is_pods)
 }
@@ -243,6 +246,17 @@ fn pass(packet: &Frame<'_>, slot: u32, place: u32, forwarded: bool) -> u32 {
         _ => {}
     }
     DISCOVERY
+}
+
+/// What bridges say to each other (IEEE 802.1D, clause 7.12.3): a bridge that runs the spanning tree protocol believes it,
+/// and follows whoever says that it is the root.
+#[inline(always)]
+fn of_bridge(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
+    /// 01:80:c2:00:00:00 to 01:80:c2:00:00:0f.
+    const RESERVED: [u16; 3] = [u16::from_be(0x0180), u16::from_be(0xc200), u16::from_be(0x0000)];
+    let [first, second, third] = packet.load::<[u16; 3]>(0).unwrap_or_default();
+    let is_reserved = [first, second, third & u16::from_be(0xfff0)] == RESERVED;
+    if place == place::LEAVES && is_reserved && is_checked(slot) { ROGUE_ROUTER } else { UNDECIDED }
 }
 
 /// A frame with two VLAN tags, the outer of which the kernel has taken off. A bridge may take off the outer one for good, if it

@@ -19,6 +19,8 @@ pub mod ethertype {
     pub const VLAN: u16 = 0x8100;
     /// IEEE 802.1ad.
     pub const QINQ: u16 = 0x88a8;
+    /// What the kernel says of a frame that has its length there, and an LLC header behind it (`ETH_P_802_2`).
+    pub const LLC: u16 = 0x0004;
 }
 
 /// Bytes of an IPv4 header without options.

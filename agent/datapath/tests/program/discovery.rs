@@ -144,13 +144,6 @@ fn what_is_not_exactly_discovery_is_judged_as_any_other_packet() {
     for (name, frame) in both_ways {
         assert_eq!([rig.ingress(&frame), rig.egress(&frame)], [Reason::NoRule; 2], "{name}");
     }
-    let of_routers = [
-        ("advertisement", neighbour(LINK_LOCAL, NODES, 134, QUIET, &[&[0; 8]])),
-        ("redirect", neighbour(LINK_LOCAL, V6.friend, 137, QUIET, &[&friend, &friend])),
-    ];
-    for (name, frame) in of_routers {
-        assert_eq!(rig.egress(&frame), Reason::NoRule, "a pod is no router: {name}");
-    }
     assert_eq!(rig.ingress(&with_hop_limit(64, router_advertisement(ROUTER))), Reason::NoRule);
     assert_eq!(rig.ingress(&router_advertisement("2001:db8::1".parse().expect("an address"))), Reason::NoRule);
     assert_eq!(rig.egress(&report("fe80::99".parse().expect("an address"))), Reason::Spoofed);
@@ -449,6 +442,38 @@ fn a_pod_that_routes_or_is_forgotten_sends_from_any_ethernet_address() {
     assert!(!is_open(&rig));
     rig.datapath.own_on_link(&[((SLOT, 1), None)].into()).expect("a slot");
     assert!(is_open(&rig));
+}
+
+#[test]
+fn a_router_advertisement_or_redirect_leaves_a_pod_only_if_it_routes() {
+    let redirected = octets(V6.friend);
+    let of_routers = [
+        neighbour(LINK_LOCAL, NODES, 134, QUIET, &[&[0; 8]]),
+        neighbour(LINK_LOCAL, V6.friend, 137, QUIET, &[&redirected, &redirected]),
+    ];
+    for egress in [Side::Open, Side::Deny, Side::All, Side::AuditedDeny] {
+        let rig = Rig::new(Side::Open, egress);
+        assert_eq!(of_routers.clone().map(|frame| rig.egress(&frame)), [Reason::RogueRouter; 2], "{egress:?}");
+    }
+    let rig = Rig::with(Identity { routes: true, ..identity() }, Side::Open, Side::All);
+    assert!(of_routers.iter().all(|frame| rig.egress(frame) != Reason::RogueRouter));
+}
+
+/// What bridges say to each other (IEEE 802.1D), to one of their addresses.
+fn of_bridge(last: u8) -> Vec<u8> {
+    [&[1, 0x80, 0xc2, 0, 0, last][..], &OWN_MAC, &[0, 38, 0x42, 0x42, 3], &[0; 35]].concat()
+}
+
+#[test]
+fn a_pod_of_a_bridge_is_no_bridge() {
+    for egress in [Side::Open, Side::Deny, Side::AuditedDeny] {
+        let mut rig = Rig::new(Side::Open, egress);
+        let unjudged = rig.egress(&of_bridge(0));
+        rig.knows(on_link(EthernetSource::one(OWN_MAC), None));
+        assert_eq!([0, 15].map(|last| rig.egress(&of_bridge(last))), [Reason::RogueRouter; 2], "{egress:?}");
+        assert_eq!(rig.egress(&of_bridge(16)), unjudged, "{egress:?}: an address that is nobody's");
+        assert_ne!(unjudged, Reason::RogueRouter, "{egress:?}: it is on no bridge");
+    }
 }
 
 #[test]

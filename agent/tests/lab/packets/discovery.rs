@@ -7,7 +7,7 @@ use etherparse::{IpNumber, PacketBuilder};
 use podgate_lab::{LinkSocket, Pod, Result, Wiring};
 
 use super::{ARRIVES, Pair, STAYS_AWAY, arp, carries, ip_header, link};
-use crate::support::{deny_all, policy};
+use crate::support::{World, deny_all, policy, until};
 
 const PAYLOAD: &[u8] = b"is this discovery?";
 const NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -128,7 +128,35 @@ fn no_pod_is_a_router_for_another() -> Result<()> {
     ];
     let (sending, mut arriving) = (link(rogue)?, link(victim)?);
     assert_eq!(arrive(&sending, &mut arriving, &frames)?, [false; 3]);
-    assert_eq!(pair.world.denied(&pair.server, "ingress")?, [("rogue_router".to_owned(), 3)].into());
+    assert_eq!(pair.world.denied(&pair.client, "egress")?, [("rogue_router".to_owned(), 3)].into());
+    Ok(())
+}
+
+#[test]
+fn no_pod_is_a_router_for_its_node() -> Result<()> {
+    let mut world = World::new("rogue-for-node")?;
+    let rogue = world.pod("shop/rogue", Wiring::Ptp)?;
+    world.run_agent(&[])?;
+    let from = link_local(&rogue)?;
+    let frames = [134, 137].map(|kind| message(&rogue, (from, NODES), kind, &[0; 36]));
+    frames.iter().try_for_each(|frame| link(&rogue)?.send(frame))?;
+    until("both are denied", || Ok(world.denied(&rogue, "egress")? == [("rogue_router".to_owned(), 2)].into()))
+}
+
+/// A bridge that runs the spanning tree protocol follows whoever says that it is the root (IEEE 802.1D).
+#[test]
+fn no_pod_is_a_bridge_for_its_bridge() -> Result<()> {
+    let mut pair = Pair::new("bpdu", Wiring::Bridge)?;
+    pair.world.run_agent(&[])?;
+    let [first, last] = [0x00, 0x0f].map(|last| {
+        let to = [0x01, 0x80, 0xc2, 0, 0, last];
+        let llc = [0x42, 0x42, 0x03];
+        [&to[..], &pair.client.interface().mac, &[0, 38], &llc, &[0; 35]].concat()
+    });
+    let other = [&[0x01, 0x80, 0xc2, 0, 0, 0x10][..], &first[6..]].concat();
+    let (sending, mut arriving) = (link(&pair.client)?, link(&pair.server)?);
+    assert_eq!(arrive(&sending, &mut arriving, &[first, last, other])?, [false, false, true]);
+    assert_eq!(pair.world.denied(&pair.client, "egress")?, [("rogue_router".to_owned(), 2)].into());
     Ok(())
 }
 
