@@ -3,7 +3,7 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use podgate_common::{
     Addr4, Addr6, ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_AUDITED, VERDICT_ITSELF,
-    VERDICT_NONE, flags, protocol,
+    VERDICT_NONE, deferring, flags, protocol,
 };
 
 use crate::family::Family;
@@ -145,8 +145,8 @@ const UNKNOWN_CLASS: u32 = u32::MAX;
 
 /// The class of an address: that of its group, else that of the longest prefix around it, else 0.
 ///
-/// A link-local or missing address is in no block that merely has room for it: on a bridge it may be any pod's. Only as a
-/// destination it is in a block that is narrower than all addresses of the family.
+/// A link-local or missing address, or that of a group, is in no block that merely has room for it: on a bridge it may be
+/// any pod's. Only as a destination it is in a block that is narrower than all addresses of the family.
 #[inline(always)]
 fn class<F: Family>(address: F, opened: u32) -> u32 {
     class_of_group(&address).unwrap_or_else(|| {
@@ -190,10 +190,15 @@ pub(crate) extern "C" fn podgate_class6(first: u32, second: u32, third: u32, fou
 }
 
 /// Why egress to an IPv4 address is judged at the exit hook, bits of [`podgate_common::deferring`]. The address is passed
-/// as a number in network byte order.
+/// as a number in network byte order. Those of loopback (127.0.0.0/8) are this host's: what goes there from elsewhere is
+/// dropped by routing, but not before ports of this host are translated (NodePort, hostPort).
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn podgate_deferring4(address: u32) -> u32 {
+    const LOOPBACK: u8 = 127;
+    if address.to_ne_bytes()[0] == LOOPBACK {
+        return deferring::HOST;
+    }
     // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
     unsafe { maps::DEFERRING4.get(Addr4::from_octets(address.to_ne_bytes())) }.copied().unwrap_or(0)
 }
