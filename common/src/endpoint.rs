@@ -47,6 +47,8 @@ pub struct InterfaceSlot(u64);
 impl InterfaceSlot {
     /// In place of a slot: a bridge, or based on one, so that packets of several pods may come by it.
     pub const BRIDGE: u32 = u32::MAX;
+    /// In place of a slot: the end of a tunnel that is a port of a bridge. The bridge believes what comes by it.
+    pub const TUNNEL_PORT: u32 = u32::MAX - 1;
 
     /// The value for an interface.
     #[must_use]
@@ -60,7 +62,7 @@ impl InterfaceSlot {
         (self.0 >> 32) as u32
     }
 
-    /// Its slot, an index into [`crate::map::SLOTS`]; 0: it is no pod's; [`Self::BRIDGE`].
+    /// Its slot, an index into [`crate::map::SLOTS`]; 0: it is no pod's; [`Self::BRIDGE`] or [`Self::TUNNEL_PORT`].
     #[must_use]
     pub const fn slot(self) -> u32 {
         self.0 as u32

@@ -21,6 +21,8 @@ pub enum Arrivals {
     Foreign,
     /// Those that were in other packets, which may be a pod's: the device is that of a tunnel.
     Inner(LinkLayer),
+    /// The same at a port of a bridge, where none may be a pod's: the bridge would believe where it says it comes from.
+    InnerOfPort,
     /// Those of pods too, on their way through the host: a bridge, or what is based on one. Tags stay as they are.
     Passing,
 }
@@ -41,7 +43,11 @@ impl Datapath {
     /// # Errors
     /// The device is gone, takes no programs, or something of another program is in the way.
     pub fn guard(&mut self, ifindex: u32, guard: Guard) -> Result<bool, Error> {
-        let slot = if guard.arrivals == Arrivals::Passing { InterfaceSlot::BRIDGE } else { 0 };
+        let slot = match guard.arrivals {
+            Arrivals::Passing => InterfaceSlot::BRIDGE,
+            Arrivals::InnerOfPort => InterfaceSlot::TUNNEL_PORT,
+            Arrivals::Foreign | Arrivals::Inner(_) => 0,
+        };
         self.enter_interface(ifindex, slot)?;
         let exit = guard.exit.map(|layer| match layer {
             LinkLayer::Ethernet => Classifier::Exit,
@@ -49,7 +55,7 @@ impl Datapath {
         });
         let entry = match guard.arrivals {
             Arrivals::Foreign => Some(Classifier::Entry),
-            Arrivals::Inner(LinkLayer::Ethernet) => Some(Classifier::Inner),
+            Arrivals::Inner(LinkLayer::Ethernet) | Arrivals::InnerOfPort => Some(Classifier::Inner),
             Arrivals::Inner(LinkLayer::Bare) => Some(Classifier::InnerBare),
             Arrivals::Passing => None,
         };

@@ -109,15 +109,16 @@ fn wanted(view: &HostView) -> BTreeMap<u32, Guard> {
 }
 
 /// Packets that cross a bridge leave it by its ports, and what came in by a port is still on its way at the bridge: so a
-/// bridge has no hooks, and what is based on one leaves tags alone.
+/// bridge has no hooks, and what is based on one leaves tags alone. The same holds for a pair of veths that are both of this
+/// host, for a device that only shapes what another sends or receives, and for the host's own port of a switch.
 fn guard(view: &HostView, device: &Device) -> Guard {
-    if is_bridge(device) {
+    if is_bridge(device) || is_within(device) {
         return Guard { exit: None, arrivals: Arrivals::Passing };
     }
     let layer = if device.ethernet { LinkLayer::Ethernet } else { LinkLayer::Bare };
     let arrivals = if may_be_tunnel(device) {
-        Arrivals::Inner(layer)
-    } else if is_on_bridge(view, device) {
+        if is_port_of_bridge(view, device) { Arrivals::InnerOfPort } else { Arrivals::Inner(layer) }
+    } else if is_on_bridge(view, device) || device.kind.as_deref() == Some("openvswitch") {
         Arrivals::Passing
     } else {
         Arrivals::Foreign
@@ -152,6 +153,17 @@ fn may_be_tunnel(device: &Device) -> bool {
 
 fn is_bridge(device: &Device) -> bool {
     device.kind.as_deref() == Some("bridge")
+}
+
+/// Whether what leaves by a device is still on its way through this host: the other end of a veth that has no end elsewhere,
+/// and the device from which what was redirected to it (`tc-mirred`(8)) goes back to where it was, as the CNI plugin
+/// `bandwidth` has it.
+fn is_within(device: &Device) -> bool {
+    matches!(device.kind.as_deref(), Some("veth" | "ifb"))
+}
+
+fn is_port_of_bridge(view: &HostView, device: &Device) -> bool {
+    device.master.and_then(|master| view.devices.get(&master)).is_some_and(is_bridge)
 }
 
 /// Whether a device is based on a bridge, perhaps by way of others.
@@ -206,6 +218,24 @@ mod tests {
         let passing = Guard { arrivals: Arrivals::Passing, ..ETHERNET };
         let others = [(6, passing), (7, passing), (9, Guard { exit: None, ..passing })];
         assert_eq!(wanted(&view), inner.into_iter().chain(others).collect());
+    }
+
+    #[test]
+    fn what_a_pod_sends_out_of_a_tunnel_at_a_port_of_a_bridge_is_refused() {
+        let port = |ifindex, kind| Device { master: Some(9), ..device(ifindex, kind) };
+        let view = view([port(2, Some("vxlan")), port(3, None), port(4, Some("vlan")), device(9, Some("bridge"))]);
+        let at_port = Guard { arrivals: Arrivals::InnerOfPort, ..ETHERNET };
+        let foreign = Guard { arrivals: Arrivals::Foreign, ..ETHERNET };
+        let bridge = Guard { exit: None, arrivals: Arrivals::Passing };
+        assert_eq!(wanted(&view), [(2, at_port), (3, at_port), (4, foreign), (9, bridge)].into());
+    }
+
+    #[test]
+    fn what_is_still_within_the_host_keeps_its_tag_and_is_not_judged_yet() {
+        let view = view([device(2, Some("veth")), device(3, Some("ifb")), device(4, Some("openvswitch"))]);
+        let within = Guard { exit: None, arrivals: Arrivals::Passing };
+        let switch = Guard { arrivals: Arrivals::Passing, ..ETHERNET };
+        assert_eq!(wanted(&view), [(2, within), (3, within), (4, switch)].into());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod live;
 mod node_ports;
 mod random;
 mod sctp;
+mod shaped;
 mod shop;
 mod tags;
 mod verdict;

@@ -12,8 +12,9 @@ use crate::support::deny_all;
 const SLOTS: u16 = 6;
 
 /// One tag with each fate.
-fn fates() -> [Tag; 5] {
-    [Tag::judged(0, 0), Tag::deferred(0, 0, false), Tag::deferred(0, 0, true), Tag::inward(0, 0), Tag::answer(0, 0)]
+fn fates() -> [Tag; 6] {
+    let deferred = [false, true].map(|established| Tag::deferred(0, 0, established));
+    [Tag::judged(0, 0), deferred[0], deferred[1], Tag::inward(0, 0), Tag::answer(0, 0), Tag::settled(0, 0)]
 }
 
 /// Attempts whose source ports, taken as tags, say every fate of every set of tables for every pod of the node.
