@@ -3,8 +3,11 @@
 //! The names are those of the symbols in the eBPF object; pins carry them in lower case. A capacity is the number of
 //! entries the map is made with, unless the agent is told otherwise.
 
-/// Slots: 0 counts what has no endpoint, the last is shared by those who find no other, the rest are endpoints'.
+/// Slots: 0 counts what has no endpoint, the last is [`SHARED_SLOT`], the rest are endpoints'.
 pub const ENDPOINTS: u32 = 512;
+
+/// The slot of all the pods that find no other: who has it may be another pod.
+pub const SHARED_SLOT: u32 = ENDPOINTS - 1;
 
 /// A pod may fill this part of [`PENDING4`], and of [`PENDING6`], with flows opened in one direction: half of it with any,
 /// and half, once that is full, with those that take the place of its own older ones.
@@ -220,7 +223,11 @@ pub mod constant {
     pub const SHARE6: &str = "SHARE6";
     /// Where `struct sk_buff` of the running kernel has its field `_nfct`, in bytes (u32); 0: unknown.
     pub const CONNTRACK: &str = "CONNTRACK";
-    /// Where it has its field `ip_summed`, in bits (u32); 0: unknown.
+    /// Where `struct nf_conn` has the destination of the packets that opened the connection, in bytes (u32); 0: unknown.
+    pub const OPENED_TO: &str = "OPENED_TO";
+    /// Where `struct nf_conn` has its field `status`, in bytes (u32).
+    pub const STATUS: &str = "STATUS";
+    /// Where `struct sk_buff` has its field `ip_summed`, in bits (u32); 0: unknown.
     pub const SUMMED: &str = "SUMMED";
     /// Where it has its field `csum_start`, which `csum_offset` follows, in bytes (u32).
     pub const SUM_START: &str = "SUM_START";

@@ -11,7 +11,7 @@ pub struct Tag(u16);
 
 impl Tag {
     const FATE: u16 = 7 << 13;
-    /// Judged at the source, or at an exit hook: it goes on.
+    /// Judged at the source, by the destination that it had there.
     const JUDGED: u16 = 0 << 13;
     /// To be judged.
     const DEFERRED: u16 = 1 << 13;
@@ -21,6 +21,8 @@ impl Tag {
     const INWARD: u16 = 3 << 13;
     /// An answer, if connection tracking says so; else to be judged.
     const ANSWER: u16 = 4 << 13;
+    /// Judged at an exit hook: it goes on.
+    const SETTLED: u16 = 5 << 13;
 
     const SET: u16 = (Self::SETS as u16 - 1) << Self::SET_SHIFT;
     const SET_SHIFT: u32 = 10;
@@ -39,11 +41,18 @@ impl Tag {
         Self(fate | (set as u16) << Self::SET_SHIFT & Self::SET | (slot as u16 + 1) & Self::SLOT)
     }
 
-    /// The tag of a packet that needs no further verdict.
+    /// The tag of a packet that needs no further verdict, unless it is given another destination.
     #[must_use]
     #[inline(always)]
     pub const fn judged(set: u32, slot: u32) -> Self {
         Self::new(Self::JUDGED, set, slot)
+    }
+
+    /// The tag of a packet that needs no further verdict: it was judged where it leaves the host.
+    #[must_use]
+    #[inline(always)]
+    pub const fn settled(set: u32, slot: u32) -> Self {
+        Self::new(Self::SETTLED, set, slot)
     }
 
     /// The tag of a packet that the exit hook judges. `established`: of a flow that both ends have spoken in.
@@ -110,11 +119,18 @@ impl Tag {
         self.0 == Self::FOREIGN.0
     }
 
-    /// Whether nothing is left to be judged.
+    /// Whether it was judged by the destination that it had when it left its pod, or is [`Self::FOREIGN`].
     #[must_use]
     #[inline(always)]
     pub const fn is_judged(self) -> bool {
         self.0 & Self::FATE == Self::JUDGED
+    }
+
+    /// Whether nothing is left to be judged.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_settled(self) -> bool {
+        self.0 & Self::FATE == Self::SETTLED
     }
 
     /// Whether the packet's flow is established as far as the source knows.

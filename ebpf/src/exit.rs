@@ -11,8 +11,8 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
-    Addr4, Addr6, Direction, EndpointConfig, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, deferring, exits,
-    flags, map, place, protocol, state,
+    Addr4, Addr6, Direction, EndpointConfig, EthernetSource, Flow, InterfaceSlot, OwnAddressKey, Reason, SlotWord, Tag,
+    VERDICT_NONE, Verdict, deferring, exits, flags, map, place, protocol, state,
 };
 
 use crate::events;
@@ -53,10 +53,11 @@ impl Origin {
         Self(podgate_made_here(packet.context()) & Self::NODE)
     }
 
-    /// The pod in a slot; itself, if that is the one that the packet is about to enter.
+    /// The pod in a slot; itself, if that is the one that the packet is about to enter and no other has the slot too.
     #[inline(always)]
     fn by_slots(from: u32, to: u32) -> Self {
-        Self((from << Self::SLOT_SHIFT) | (Self::ITSELF * is_zero(from ^ to)))
+        let is_itself = is_zero(from ^ to) & (is_zero(to ^ map::SHARED_SLOT) ^ 1);
+        Self((from << Self::SLOT_SHIFT) | (Self::ITSELF * is_itself))
     }
 
     /// Made by a process of this node, or by the pod itself; 0: neither.
@@ -103,7 +104,7 @@ pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Option<Origin> {
     if tag.set() == maps::SET.load() {
         return arrive_tagged(packet, slot, tag);
     }
-    if tag.is_judged() {
+    if tag.is_judged() || tag.is_settled() {
         return Some(Origin::ELSEWHERE);
     }
     match lost_tag(packet, packet.ingress_ifindex(), exits::OTHERS_TAG) {
@@ -155,14 +156,105 @@ fn refuse_stranger<const L3: u32>(packet: &Packet<'_, L3>) {
 #[inline(always)]
 fn arrive_tagged(packet: &Packet<'_>, slot: u32, tag: Tag) -> Option<Origin> {
     let origin = Origin::by_slots(tag.slot(), slot);
-    if !tag.is_judged() {
-        if tag.slot() == slot {
+    if tag.is_settled() {
+        return Some(origin);
+    }
+    if origin.is_itself() {
+        if !tag.is_judged() {
             events::count(packet, slot, Direction::Egress, Reason::Itself);
-        } else if podgate_settle(packet.context(), u32::from(tag.raw())) != 0 {
-            return None;
+        }
+        return Some(origin);
+    }
+    let tag = u32::from(tag.raw());
+    match podgate_recheck(packet.context(), tag, slot) {
+        AS_JUDGED => Some(origin),
+        TO_BE_JUDGED if podgate_settle(packet.context(), tag) == 0 => Some(origin),
+        _ => None,
+    }
+}
+
+/// What is still to be done about a pod's packet at the next hook that it meets.
+const AS_JUDGED: u32 = 0;
+const TO_BE_JUDGED: u32 = 1;
+const STRAY: u32 = 2;
+
+/// Whether a packet is where the egress policies of its pod took it to go when they judged it at the source; else it is to be
+/// judged anew, or strays and is counted. `slot`: that of the pod that it is about to enter; 0: it leaves the host. A global
+/// function: see `events::podgate_report`.
+///
+/// What was judged by its destination may get another one behind the pod's hook: translation goes on for connections that began
+/// when their destination was a Service, takes ports of addresses that are nobody's, or follows rules that are not
+/// Kubernetes'. And on a bridge the Ethernet address decides who gets a packet, whatever its destination says.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_recheck(context: *mut __sk_buff, tag: u32, slot: u32) -> u32 {
+    let packet = Frame::new(context);
+    let tag = Tag::from_raw(tag as u16);
+    let as_tagged = if tag.is_judged() { AS_JUDGED } else { TO_BE_JUDGED };
+    if tag.set() != maps::SET.load() {
+        return as_tagged;
+    }
+    // A tag beyond the slots is that of what came from elsewhere.
+    let Some(word) = maps::slot_word(tag.slot()).filter(|word| word.config() != 0) else { return as_tagged };
+    let Some(config) = maps::CONFIGS.get(word.config()) else { return TO_BE_JUDGED };
+    if !is_isolated(config, Direction::Egress) {
+        return as_tagged;
+    }
+    if slot != 0 && strays(&packet, slot) && !may_open_all(config) {
+        let reason = program::if_isolated(Reason::NoRule, config, Direction::Egress);
+        events::count(&packet, tag.slot(), Direction::Egress, reason);
+        events::report(&packet, tag.slot(), word.generation(), Direction::Egress, reason);
+        if reason.verdict() == Verdict::Denied {
+            events::count_exit(exits::DENIED);
+            return STRAY;
         }
     }
-    Some(origin)
+    let [connection, opened_to, status] = [&maps::CONNTRACK, &maps::OPENED_TO, &maps::STATUS].map(|it| it.load());
+    if as_tagged == AS_JUDGED && opened_to != 0 && packet.is_translated(connection, opened_to, status) {
+        return TO_BE_JUDGED;
+    }
+    as_tagged
+}
+
+/// Whether a rule allows egress to everybody.
+#[inline(always)]
+fn may_open_all(config: &EndpointConfig) -> bool {
+    maps::ROWS.get(config.default_row[Direction::Egress as usize]).is_some_and(|row| row.any != VERDICT_NONE)
+}
+
+/// Whether a pod of a bridge is given a packet that is for another address than its own, while its kernel, which has the Ethernet
+/// address, may take it. Pods that route take what is for others.
+#[inline(always)]
+fn strays(packet: &Frame<'_>, slot: u32) -> bool {
+    // Numbers: the verifier doesn't take what the compiler makes of a comparison of two that may be none.
+    let [own, later] = [false, true].map(|later| maps::ethernet_source(slot, later).map_or(0, EthernetSource::raw));
+    if own == EthernetSource::ANY.raw() {
+        return false;
+    }
+    let to = packet.read_or_load::<[u16; 3]>(0).unwrap_or_default();
+    let is_group = to[0].to_ne_bytes()[0] & 1 != 0;
+    let to = EthernetSource::of(to).raw();
+    if !is_group && to != own && to != later {
+        return false;
+    }
+    let key = match packet.ethertype() {
+        ethertype::IPV4 => {
+            let to = packet.read_or_load::<u32>(packet::ETHERNET + 16).unwrap_or(0).to_ne_bytes();
+            if to[0] >= 224 {
+                return false;
+            }
+            OwnAddressKey::v4(slot, Addr4::from_octets(to))
+        }
+        ethertype::IPV6 => {
+            let to = Addr6::from_words(packet.read_or_load::<[u32; 4]>(packet::ETHERNET + 24).unwrap_or_default());
+            if to.octets()[0] == 0xff {
+                return false;
+            }
+            OwnAddressKey::v6(slot, to)
+        }
+        _ => return false,
+    };
+    !neighbours::is_own(&key, slot)
 }
 
 /// The tag that a packet should have that came in by this interface: a pod's, or a bridge that pods hang on, where the
@@ -175,6 +267,7 @@ fn lost_tag<const L3: u32>(packet: &Packet<'_, L3>, ifindex: u32, counter: u32) 
     }
     let slot = match maps::slot_of(ifindex)? {
         InterfaceSlot::BRIDGE => podgate_origin(packet.context(), L3),
+        InterfaceSlot::TUNNEL_PORT => 0,
         slot => slot,
     };
     if slot == 0 {
@@ -210,7 +303,10 @@ extern "C" fn podgate_origin(context: *mut __sk_buff, l3: u32) -> u32 {
 pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
     let packet = Packet::<'_, L3>::new(ctx.skb.skb);
     let mut tag = packet.tag();
-    if tag.is_present() && tag.is_judged() {
+    if tag.is_settled() {
+        return TC_ACT_UNSPEC;
+    }
+    if tag.is_present() && tag.is_judged() && podgate_recheck(packet.context(), u32::from(tag.raw()), 0) == AS_JUDGED {
         return TC_ACT_UNSPEC;
     }
     if !tag.is_present() || tag.set() != maps::SET.load() {
@@ -231,7 +327,7 @@ pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
     if settled != 0 {
         return TC_ACT_SHOT;
     }
-    packet.set_tag(Tag::judged(maps::SET.load(), tag.slot()));
+    packet.set_tag(Tag::settled(maps::SET.load(), tag.slot()));
     TC_ACT_UNSPEC
 }
 
@@ -275,8 +371,12 @@ pub fn emerge<const L3: u32>(ctx: &TcContext) -> i32 {
 /// Why a packet that was in a pod's should not go on; `None`: the exit hook decides.
 #[inline(always)]
 fn unwrapped<const L3: u32>(packet: &Packet<'_, L3>, word: SlotWord) -> Option<Reason> {
+    // The bridge would learn that the pod is behind the tunnel, whoever it says it is.
+    if maps::slot_of(packet.ifindex()) == Some(InterfaceSlot::TUNNEL_PORT) {
+        return Some(Reason::NeighbourSpoofed);
+    }
     if word.config() == 0 {
-        return None;
+        return tells_neighbours(packet).then_some(Reason::NeighbourSpoofed);
     }
     let Some(config) = maps::CONFIGS.get(word.config()) else { return Some(Reason::Internal) };
     packet.linearise();
@@ -304,10 +404,22 @@ fn is_own<F: Family, const L3: u32>(packet: &Packet<'_, L3>, config: &EndpointCo
         })
 }
 
+/// Whether a packet may say where an address is, whatever stands between it and that.
+#[inline(always)]
+fn tells_neighbours<const L3: u32>(packet: &Packet<'_, L3>) -> bool {
+    match packet.ethertype() {
+        ethertype::IPV4 => false,
+        ethertype::IPV6 => packet.load::<u8>(L3 + HOP_LIMIT) == Some(255),
+        _ => true,
+    }
+}
+
+/// Where an IPv6 header has the hop limit.
+const HOP_LIMIT: u32 = 7;
+
 /// Neighbour discovery like nothing else has this hop limit (RFC 4861, section 7.1).
 #[inline(always)]
 fn finds_neighbours<const L3: u32>(packet: &Packet<'_, L3>, headers: &Headers) -> bool {
-    const HOP_LIMIT: u32 = 7;
     headers.protocol == protocol::ICMPV6 && packet.load::<u8>(L3 + HOP_LIMIT) == Some(255)
 }
 
@@ -334,8 +446,11 @@ fn settle<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag) -> u32 {
         Some(word) => (tag.slot(), word, judge(packet, tag, word)),
         None => (0, SlotWord::default(), Reason::Internal),
     };
+    // What goes on was counted at the pod's hook; what was judged there was not deferred.
+    if tag.is_judged() && reason.verdict() == Verdict::Allowed {
+        return 0;
+    }
     if tag.is_answer() && reason == Reason::Established {
-        // As it was counted at the pod's hook.
         events::count_exit(exits::ALLOWED);
         return 0;
     }

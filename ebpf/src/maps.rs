@@ -30,6 +30,12 @@ pub(crate) static SHARE6: Global<u32> = Global::new(0);
 /// Where a packet has its connection of connection tracking, in bytes; 0: unknown. Set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static CONNTRACK: Global<u32> = Global::new(0);
+/// Where a connection has the destination of the packets that opened it, in bytes; 0: unknown. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static OPENED_TO: Global<u32> = Global::new(0);
+/// Where a connection has its `status`, in bytes. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static STATUS: Global<u32> = Global::new(0);
 /// Where a packet has its `ip_summed`, in bits; 0: unknown. Set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static SUMMED: Global<u32> = Global::new(0);

@@ -29,19 +29,58 @@ unsafe impl<const N: usize> Wire for [u32; N] where [u32; N]: Default {}
 
 #[cfg(target_arch = "bpf")]
 mod imp {
+    use core::ffi::c_void;
     use core::marker::PhantomData;
     use core::mem::MaybeUninit;
 
     use aya_ebpf::bindings::__sk_buff;
     use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skb_load_bytes, bpf_skb_pull_data};
-    use podgate_common::Tag;
     use podgate_common::map::{CAST, SUM_WINDOW};
+    use podgate_common::{Tag, protocol};
 
     use super::{ETHERNET, Wire};
     use crate::maps;
 
     /// Bytes that are made linear behind the link layer's header: the fixed headers of IPv6, or of IPv4 and TCP.
     const LINEAR: u32 = 40;
+
+    /// The bits of `_nfct` that are not the connection's address.
+    const INFO: u64 = 7;
+
+    /// Whether a packet goes against the direction in which its connection was opened.
+    #[inline(always)]
+    const fn is_against(connection: u64) -> bool {
+        const ESTABLISHED_REPLY: u64 = 3;
+        const RELATED_REPLY: u64 = 4;
+        matches!(connection & INFO, ESTABLISHED_REPLY | RELATED_REPLY)
+    }
+
+    /// Whether the answers of a connection come from somewhere else than it was opened to: the destination in the one tuple of
+    /// `struct nf_conn`, which stands at an address of the kernel's, and the source in the other, as `struct
+    /// nf_conntrack_tuple_hash` lays them out.
+    #[inline(always)]
+    fn differs(destination: u64) -> bool {
+        /// Words from one to the other: the rest of the one tuple, and the list that the other is in.
+        const APART: usize = 9;
+        /// Behind the address stand port and protocol.
+        const PORT: usize = 4;
+        let mut tuples = [0_u32; APART + PORT + 1];
+        if !read_kernel(destination, &mut tuples) {
+            return true;
+        }
+        let [low, high, protocol, _] = tuples[PORT].to_ne_bytes();
+        let [other_low, other_high, ..] = tuples[APART + PORT].to_ne_bytes();
+        let has_ports = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
+        let differ = |word: usize| tuples[word] != tuples[APART + word];
+        differ(0) || differ(1) || differ(2) || differ(3) || has_ports && (low != other_low || high != other_high)
+    }
+
+    /// Copies from an address of the kernel's; false: there is no memory.
+    #[inline(always)]
+    fn read_kernel<T>(address: u64, value: &mut T) -> bool {
+        // SAFETY: the helper copies as much as there is room, or nothing.
+        unsafe { bpf_probe_read_kernel((&raw mut *value).cast(), size_of::<T>() as u32, address as *const c_void) == 0 }
+    }
 
     /// A packet at a TC hook, whose IP header begins at the offset `L3`.
     #[derive(Clone, Copy)]
@@ -93,15 +132,45 @@ mod imp {
         }
 
         /// Whether connection tracking says that it goes against the direction in which its connection was opened. `at`:
-        /// where `struct sk_buff` has `_nfct`: the connection's address, and in the lowest three bits what the packet is
-        /// to it (`enum ip_conntrack_info` of the kernel's uapi).
+        /// where `struct sk_buff` has `_nfct`.
         #[inline(always)]
         pub fn is_reply(&self, at: u32) -> bool {
-            const INFO: u64 = 7;
-            const ESTABLISHED_REPLY: u64 = 3;
-            const RELATED_REPLY: u64 = 4;
-            let mut word = 0_u64;
-            self.copy(at, &mut word) && word > INFO && matches!(word & INFO, ESTABLISHED_REPLY | RELATED_REPLY)
+            self.connection(at).is_some_and(|word| word > INFO && is_against(word))
+        }
+
+        /// `_nfct`: the address of the packet's connection, 0 without one, and in the lowest three bits what the packet is to
+        /// it (`enum ip_conntrack_info` of the kernel's uapi). `None`: it can't be read.
+        #[inline(always)]
+        fn connection(&self, at: u32) -> Option<u64> {
+            if maps::MAY_CAST.load() != 0 {
+                // SAFETY: within the kernel's `struct sk_buff`, aligned as it is there.
+                return Some(unsafe { self.cast().add(at as usize).cast::<u64>().read_volatile() });
+            }
+            let mut word = 0;
+            self.copy(at, &mut word).then_some(word)
+        }
+
+        /// Whether connection tracking has given a packet another destination than the one to which its connection was opened.
+        /// `at`: where `struct sk_buff` has `_nfct`; `opened_to` and `status`: where `struct nf_conn` has the destination of the
+        /// packets that opened it, and its `status`. What can't be read counts as translated.
+        ///
+        /// Of a connection that nobody has answered yet the two directions are compared, whoever translates; of others, whose first
+        /// packets came by here, the status says whether a rule does, which takes half as long to read.
+        #[inline(always)]
+        pub fn is_translated(&self, at: u32, opened_to: u32, status: u32) -> bool {
+            const NEW: u64 = 2;
+            /// `IPS_DST_NAT` of the kernel's uapi.
+            const TRANSLATED: u64 = 1 << 5;
+            let Some(word) = self.connection(at) else { return true };
+            if word <= INFO || is_against(word) {
+                return false;
+            }
+            let connection = word & !INFO;
+            if word & INFO == NEW {
+                return differs(connection + u64::from(opened_to));
+            }
+            let mut bits = 0_u64;
+            !read_kernel(connection + u64::from(status), &mut bits) || bits & TRANSLATED != 0
         }
 
         /// Where the kernel is yet to write a checksum, in bytes from the IP header on; `None`: nowhere. Only in what the
@@ -234,6 +303,12 @@ mod imp {
             // than T: the BPF machine's loads take that (the verifier refuses the program on machines that don't),
             // while `read_unaligned` would become a load per byte on the hot path.
             Some(unsafe { (data as *const u8).add(offset).cast::<T>().read() })
+        }
+
+        /// Reads at an offset, wherever the bytes are.
+        #[inline(always)]
+        pub fn read_or_load<T: Wire>(&self, offset: u32) -> Option<T> {
+            self.read(offset as usize).or_else(|| self.load(offset))
         }
 
         #[inline(always)]

@@ -5,8 +5,8 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
-    Addr4, Addr6, Direction, EndpointConfig, FragmentPorts, InterfaceSlot, NetPort, Reason, SlotWord, Stamp, Tag,
-    Verdict, flags, place, protocol,
+    Addr4, Addr6, Direction, EndpointConfig, FragmentPorts, NetPort, Reason, SlotWord, Stamp, Tag, Verdict, flags, map,
+    place, protocol,
 };
 
 use crate::events;
@@ -35,7 +35,7 @@ pub(crate) struct Endpoint<'a> {
 #[inline(always)]
 pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
     let packet = Frame::new(ctx.skb.skb);
-    let Some(slot) = maps::slot_of(packet.ifindex()).filter(|&slot| slot != 0 && slot != InterfaceSlot::BRIDGE) else {
+    let Some(slot) = maps::slot_of(packet.ifindex()).filter(|&slot| slot != 0 && slot < map::ENDPOINTS) else {
         return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
     };
     let refused = match direction {

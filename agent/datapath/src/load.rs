@@ -169,7 +169,9 @@ fn load_object(
     let (hz, trace) = (hz::of_this_kernel(), u32::from(options.trace));
     let [share4, share6] = [map::PENDING4, map::PENDING6].map(|name| (capacities[name] / map::PENDING_SHARES).max(1));
     let (set, fields) = (set(pins), sk_buff::fields());
-    let (conntrack, may_cast) = (fields.connection.unwrap_or(0), u32::from(fields.cast.is_some()));
+    let conntrack = fields.connection.unwrap_or(0);
+    let (opened_to, status) = fields.translation.map_or((0, 0), |it| (it.opened_to, it.status));
+    let may_cast = u32::from(fields.cast.is_some());
     let [summed, sum_start, network] = fields.checksum.map(|it| [it.summed, it.start, it.network]).unwrap_or_default();
     let mut loader = EbpfLoader::new();
     loader
@@ -180,6 +182,8 @@ fn load_object(
         .override_global(constant::SHARE4, &share4, true)
         .override_global(constant::SHARE6, &share6, true)
         .override_global(constant::CONNTRACK, &conntrack, true)
+        .override_global(constant::OPENED_TO, &opened_to, true)
+        .override_global(constant::STATUS, &status, true)
         .override_global(constant::SUMMED, &summed, true)
         .override_global(constant::SUM_START, &sum_start, true)
         .override_global(constant::NETWORK, &network, true)

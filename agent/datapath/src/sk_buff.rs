@@ -1,4 +1,4 @@
-//! Where the running kernel has the fields of `struct sk_buff` that the programs read.
+//! Where the running kernel has the fields of `struct sk_buff`, and of connections, that the programs read.
 //!
 //! Its layout depends on how the kernel was built: the type information that the kernel has of itself (BTF,
 //! Documentation/bpf/btf.rst) tells where a field is.
@@ -6,11 +6,14 @@
 use std::fs;
 
 use podgate_common::map::SUM_WINDOW;
+use podgate_host::netlink::conntrack;
 
 use crate::sys;
 
 /// The kernel's own types.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
+/// Those of its connection tracking, where that is a module.
+const TYPES_OF_CONNTRACK: &str = "/sys/kernel/btf/nf_conntrack";
 
 /// Where the fields are that the programs read. `None`: the kernel does not have them, does not tell its types, or does
 /// not let programs read its memory (lockdown).
@@ -18,11 +21,24 @@ const TYPES: &str = "/sys/kernel/btf/vmlinux";
 pub(crate) struct Fields {
     /// `_nfct`, what the packet is to its connection, in bytes. What only that field can tell is else taken for a question.
     pub(crate) connection: Option<u32>,
+    /// Where a connection says whether it is translated. Without that, what is given another destination behind a pod's
+    /// hook is not noticed, unless it went to an address that is known to do so.
+    pub(crate) translation: Option<Translation>,
     /// What says where the kernel is to write a checksum.
     pub(crate) checksum: Option<Checksum>,
     /// The number of the kernel's function that lets programs read these fields like others (Linux 6.2); without it they
     /// copy them, which takes longer.
     pub(crate) cast: Option<u32>,
+}
+
+/// Fields of `struct nf_conn`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Translation {
+    /// The destination of the packets that opened the connection, behind which the source of the answers stands as the
+    /// programs know it.
+    pub(crate) opened_to: u32,
+    /// `status`
+    pub(crate) status: u32,
 }
 
 /// The fields of a packet whose checksum is left to a later device or function of the kernel (`CHECKSUM_PARTIAL`). All lie
@@ -42,7 +58,15 @@ pub(crate) fn fields() -> Fields {
     let Ok(types) = fs::read(TYPES).inspect_err(|error| log::info!("{TYPES} is not readable: {error}")) else {
         return Fields::default();
     };
-    let found = Types::new(&types).map(|types| types.fields()).unwrap_or_default();
+    let own = Types::new(&types);
+    let mut found = own.as_ref().map(Types::fields).unwrap_or_default();
+    found.translation = own.as_ref().and_then(|own| own.translation().or_else(|| translation_in_module(own)));
+    if found.connection.is_some() && found.translation.is_none() {
+        log::warn!(
+            "the kernel does not tell how connections are laid out: what rules other than Services' translate \
+                    is judged by its first destination"
+        );
+    }
     // The programs would be refused if they might not read them.
     let Some(at) = found.connection.or(found.checksum.map(|checksum| checksum.start)) else { return found };
     if let Err(error) = sys::classifier_load(&copying(at)) {
@@ -54,6 +78,14 @@ pub(crate) fn fields() -> Fields {
         tried.is_some_and(|tried| tried.is_ok())
     };
     Fields { cast: found.cast.filter(may_cast), ..found }
+}
+
+/// The same where connection tracking is a module, which is loaded first: its types are not known before.
+fn translation_in_module(own: &Types<'_>) -> Option<Translation> {
+    let read = || fs::read(TYPES_OF_CONNTRACK);
+    let types = read().or_else(|_| conntrack::load().and_then(|()| read()));
+    let types = types.inspect_err(|error| log::info!("{TYPES_OF_CONNTRACK} is not readable: {error}")).ok()?;
+    own.with(&types)?.translation()
 }
 
 /// A program that reads fields of a packet by the kernel's function that has this number.
@@ -107,7 +139,11 @@ const FUNCTION: usize = 12;
 struct Types<'a> {
     types: &'a [u8],
     strings: &'a [u8],
-    /// Where each type begins; the type with the number 1 comes first.
+    /// The names of the types that these come in addition to.
+    former_strings: &'a [u8],
+    /// How many those are.
+    former: usize,
+    /// Where each type begins; the type that follows the former ones comes first.
     places: Vec<usize>,
 }
 
@@ -125,7 +161,24 @@ impl<'a> Types<'a> {
         // What stands behind a type of an unknown kind is not found.
         let next = |&at: &usize| size(at).map(|more| at + TYPE + more).filter(|&next| next < types.len());
         let places = std::iter::successors(Some(0), next).collect();
-        Some(Self { types, strings, places })
+        Some(Self { types, strings, former_strings: &[], former: 0, places })
+    }
+
+    /// The types of a module, which come in addition to these.
+    fn with(&self, btf: &'a [u8]) -> Option<Self> {
+        Some(Self { former_strings: self.strings, former: self.places.len(), ..Self::new(btf)? })
+    }
+
+    /// See [`Fields::translation`]. `None` also where the two tuples of a connection don't lie as the programs take them to.
+    fn translation(&self) -> Option<Translation> {
+        /// Bytes from the destination in the one tuple to the source in the other.
+        const APART: usize = 36;
+        let bytes = |structure, field| self.offset(structure, field).map(|bits| bits / 8);
+        let (tuples, tuple) = (bytes("nf_conn", "tuplehash")?, bytes("nf_conntrack_tuple_hash", "tuple")?);
+        let (source, destination) = (bytes("nf_conntrack_tuple", "src")?, bytes("nf_conntrack_tuple", "dst")?);
+        let apart = self.size("nf_conntrack_tuple_hash")? + source as usize - destination as usize;
+        let status = bytes("nf_conn", "status")?;
+        (apart == APART).then_some(Translation { opened_to: tuples + tuple + destination, status })
     }
 
     fn fields(&self) -> Fields {
@@ -138,14 +191,23 @@ impl<'a> Types<'a> {
             let is_near = offset == start + 2 && window.contains(&start) && window.contains(&network);
             is_near.then_some(Checksum { summed, start, network })
         };
-        Fields { connection: bytes("_nfct"), checksum: checksum(), cast: self.function("bpf_cast_to_kern_ctx") }
+        let cast = self.function("bpf_cast_to_kern_ctx");
+        Fields { connection: bytes("_nfct"), translation: None, checksum: checksum(), cast }
     }
 
     /// The offset in bits of a field of a structure, which may be in structures without a name.
     fn offset(&self, structure: &str, field: &str) -> Option<u32> {
-        let mut structures = self.places.iter().filter(|&&at| self.is(at, STRUCT) && self.is_called(at, structure));
-        let bits = self.offset_in(*structures.next()?, field, NESTING)?;
+        let bits = self.offset_in(self.structure(structure)?, field, NESTING)?;
         u32::try_from(bits).ok()
+    }
+
+    /// How many bytes a structure has.
+    fn size(&self, structure: &str) -> Option<usize> {
+        word(self.types, self.structure(structure)? + 8)
+    }
+
+    fn structure(&self, name: &str) -> Option<usize> {
+        self.places.iter().copied().find(|&at| self.is(at, STRUCT) && self.is_called(at, name))
     }
 
     fn offset_in(&self, at: usize, field: &str, nesting: usize) -> Option<usize> {
@@ -161,7 +223,7 @@ impl<'a> Types<'a> {
                 return Some(bits);
             }
             let is_nameless = word(self.types, member)? == 0;
-            let inside = self.places.get(word(self.types, member + MEMBER_TYPE)?.checked_sub(1)?)?;
+            let inside = self.places.get(word(self.types, member + MEMBER_TYPE)?.checked_sub(1 + self.former)?)?;
             let deeper = nesting.checked_sub(1).filter(|_| is_nameless)?;
             Some(bits + self.offset_in(*inside, field, deeper)?)
         })
@@ -170,7 +232,7 @@ impl<'a> Types<'a> {
     /// The number of one of the kernel's functions.
     fn function(&self, name: &str) -> Option<u32> {
         let index = self.places.iter().position(|&at| self.is(at, FUNCTION) && self.is_called(at, name))?;
-        u32::try_from(index + 1).ok()
+        u32::try_from(index + 1 + self.former).ok()
     }
 
     fn is(&self, at: usize, kind: usize) -> bool {
@@ -179,7 +241,10 @@ impl<'a> Types<'a> {
 
     /// Whether the name that stands at the beginning of a type or member is this one.
     fn is_called(&self, at: usize, name: &str) -> bool {
-        let text = word(self.types, at).and_then(|name| self.strings.get(name..));
+        let text = word(self.types, at).and_then(|name| match name.checked_sub(self.former_strings.len()) {
+            Some(name) => self.strings.get(name..),
+            None => self.former_strings.get(name..),
+        });
         text.is_some_and(|text| text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0)))
     }
 }
@@ -229,9 +294,46 @@ mod tests {
             &[packed, 1, 0, 0, 3, 32],
         ]
         .concat();
-        let header = [0x0001_eb9f, 24, 0, types.len() as u32 * 4, types.len() as u32 * 4, strings.len() as u32];
-        let words = header.into_iter().chain(types).flat_map(u32::to_ne_bytes);
+        blob(&types, strings)
+    }
+
+    fn blob(types: &[u32], strings: &[u8]) -> Vec<u8> {
+        let length = types.len() as u32 * 4;
+        let header = [0x0001_eb9f, 24, 0, length, length, strings.len() as u32];
+        let words = header.into_iter().chain(types.iter().copied()).flat_map(u32::to_ne_bytes);
         words.chain(strings.iter().copied()).collect()
+    }
+
+    /// The types of a module for connection tracking, in addition to those of [`btf`] if `former` is how many bytes their names
+    /// take. `hash`: how many bytes a tuple in a list has.
+    fn conntrack(former: u32, hash: u32) -> Vec<u8> {
+        let strings = b"\0nf_conn\0tuplehash\0status\0nf_conntrack_tuple_hash\0tuple\0nf_conntrack_tuple\0src\0dst\0";
+        let name = |name: &str| {
+            let name = format!("\0{name}\0");
+            strings.windows(name.len()).position(|window| window == name.as_bytes()).unwrap() as u32 + 1 + former
+        };
+        let types = [
+            [name("nf_conntrack_tuple"), 4 << 24 | 2, 40].as_slice(),
+            &[name("src"), 1, 0, name("dst"), 1, 160],
+            &[name("nf_conntrack_tuple_hash"), 4 << 24 | 1, hash],
+            &[name("tuple"), 1, 128],
+            &[name("nf_conn"), 4 << 24 | 2, 248],
+            &[name("tuplehash"), 1, 128, name("status"), 1, 1024],
+        ]
+        .concat();
+        blob(&types, strings)
+    }
+
+    #[test]
+    fn a_connections_first_destination_is_found_where_the_programs_know_its_layout() {
+        let (base, own) = (btf(), conntrack(0, 56));
+        let base = Types::new(&base).unwrap();
+        let names = base.strings.len() as u32;
+        let [module, other] = [56, 64].map(|hash| conntrack(names, hash));
+        let found = [Types::new(&own).unwrap(), base.with(&module).unwrap(), base.with(&other).unwrap()];
+        let expected = Some(Translation { opened_to: 52, status: 128 });
+        assert_eq!(found.map(|types| types.translation()), [expected, expected, None]);
+        assert_eq!(base.translation(), None);
     }
 
     #[test]
@@ -271,7 +373,8 @@ mod tests {
 
     #[test]
     fn the_fields_of_this_kernel_lie_within_its_packets() {
-        let Fields { connection, checksum, cast: _ } = fields();
+        let Fields { connection, translation, checksum, cast: _ } = fields();
+        assert!(translation.is_none_or(|it| it.opened_to < it.status && it.status < 256), "{translation:?}");
         let Some(Checksum { summed, start, network }) = checksum else { return };
         let all = [connection.unwrap_or(0), summed / 8, start, network];
         assert!(all.iter().all(|&at| at < 256), "{all:?}");

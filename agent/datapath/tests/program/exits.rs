@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use etherparse::EtherType;
+use podgate_common::map::SHARED_SLOT;
 use podgate_common::{Direction, Reason, Tag};
 use podgate_datapath::{Arrivals, Deferring, Exits, Guard, Identity, ServiceEgress, TestContext};
 
@@ -216,6 +217,19 @@ fn a_pod_reaches_itself_through_a_service_whatever_isolates_it() {
             Reason::NoRule,
             "the host's address is not the pod"
         );
+    }
+}
+
+#[test]
+fn pods_that_share_a_slot_are_not_the_same_pod() {
+    let mut rig = Rig::new(Side::Open, Side::Open);
+    rig.datapath.confine(identity().ifindex).expect("the last slot is free");
+    let tags = [Tag::deferred(0, SHARED_SLOT, false), Tag::inward(0, SHARED_SLOT), Tag::judged(0, SHARED_SLOT)];
+    for Ends { pod, friend, .. } in FAMILIES {
+        let seen = tags.map(|tag| rig.ingress_tagged(&tcp((friend, 4000), (pod, 80), SYN), tag));
+        let of_sender = |reason| vec![(Direction::Egress, reason)];
+        let of_receiver = vec![(Direction::Ingress, Reason::NoRule)];
+        assert_eq!(seen, [of_sender(Reason::NoRule), of_sender(Reason::Cut), of_receiver]);
     }
 }
 

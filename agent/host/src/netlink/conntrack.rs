@@ -84,6 +84,14 @@ pub fn connections() -> io::Result<Connections> {
     ask()
 }
 
+/// Has the kernel load its connection tracking, if that is a module. It tracks nothing for that alone.
+///
+/// # Errors
+/// The kernel has none, or gave no answer in time.
+pub fn load() -> io::Result<()> {
+    ask().map(drop)
+}
+
 fn ask() -> io::Result<Connections> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;

@@ -2,6 +2,7 @@
 
 mod checksums;
 mod origin;
+mod translated;
 mod tunnels;
 
 use std::net::SocketAddr;

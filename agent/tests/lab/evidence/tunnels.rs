@@ -79,6 +79,27 @@ impl Sender {
     }
 }
 
+/// The end of a tunnel is a port of the pods' bridge, which learns who is behind it.
+#[test]
+fn nothing_that_a_pod_sends_in_a_tunnels_packet_comes_out_at_a_port_of_its_bridge() -> Result<()> {
+    let mut world = World::new("tunnel-port")?;
+    let [sender, victim] = ["sender", "victim"].map(|name| world.pod(&format!("shop/{name}"), Wiring::Bridge));
+    let (sender, victim) = (sender?, victim?);
+    add_tunnels(&world.node)?;
+    let bridge = sender.gateway().name.clone();
+    let ports = TUNNELS.map(|(name, _)| format!("link set {name} master {bridge}"));
+    world.node.ip(&ports)?;
+    world.run_agent(&[])?;
+    let sending = Sender { pod: sender.clone(), node: world.node.clone(), ends: [victim.interface().mac; 2] };
+    let mut at_victim = link(&victim)?;
+    for wrap in [Wrap::Over4, Wrap::Over6] {
+        sending.send(wrap, sender.ip4(), victim.ip4(), b"to the victim");
+    }
+    assert_eq!(at_victim.catch(STAYS_AWAY, |frame| carries(frame, b"to the victim")), None);
+    assert_eq!(world.denied(&sender, "egress")?, [("neighbour_spoofed".to_owned(), 2)].into());
+    Ok(())
+}
+
 #[test]
 fn what_a_pod_sends_in_a_tunnels_packet_is_judged_as_the_pods_own() -> Result<()> {
     let mut world = World::new("tunnels")?;

@@ -9,6 +9,7 @@ mod quiet;
 pub(crate) mod sctp;
 mod sources;
 mod spoofing;
+mod stray;
 
 use std::net::IpAddr;
 use std::time::Duration;

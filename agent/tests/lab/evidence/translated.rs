@@ -1,0 +1,124 @@
+//! What is given another destination behind a pod's hook than the one that its policies judged it by.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use podgate_lab::{LinkSocket, Node, Outside, Pod, Result, Wiring};
+
+use super::{datagram, to_gateway};
+use crate::packets::{ARRIVES, STAYS_AWAY, carries, link};
+use crate::support::{World, policy};
+
+/// Addresses that are nobody's, and that the client may speak to.
+const NOWHERE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 99)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x203, 0, 0, 0, 0, 0x99))];
+/// An address that is every host's own.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 9, 9, 9));
+const PORT: u16 = 53;
+const PAYLOAD: &[u8] = b"where does it go?";
+
+/// Everything but pods and the outside, and beside them the pods `open`.
+fn policies(node: &Node) -> String {
+    let [cidr4, cidr6] = node.pod_cidrs();
+    let block = |all: &str, cidr: &str, outside: IpAddr| {
+        let length = if outside.is_ipv4() { 32 } else { 128 };
+        format!("{{ipBlock: {{cidr: '{all}', except: ['{cidr}', '{outside}/{length}']}}}}")
+    };
+    let to = [
+        block("0.0.0.0/0", &cidr4, Outside::IP4),
+        block("::/0", &cidr6, Outside::IP6),
+        "{podSelector: {matchLabels: {app: open}}}".to_owned(),
+    ];
+    let client = "podSelector: {matchLabels: {app: client}}\npolicyTypes: [Egress]";
+    policy("shop", "client", &format!("{client}\negress: [{{to: [{}]}}]", to.join(", ")))
+}
+
+/// Rules of the node that are not Kubernetes': what goes to a port of an address goes elsewhere.
+fn translate(node: &Node, rules: &[(IpAddr, u16, IpAddr)]) -> Result<()> {
+    let family = |address: &IpAddr| if address.is_ipv4() { "ip" } else { "ip6" };
+    let mut script = "add table inet moved
+flush table inet moved
+add chain inet moved prerouting { type nat hook prerouting priority dstnat; }
+"
+    .to_owned();
+    for (address, port, to) in rules {
+        let family = family(to);
+        let target = SocketAddr::new(*to, PORT);
+        script += &format!(
+            "add rule inet moved prerouting {family} daddr {address} udp dport {port} dnat {family} to {target}\n"
+        );
+    }
+    let lines: Vec<&str> = script.lines().collect();
+    node.output("nft", &[&lines.join("; ")]).map(drop)
+}
+
+struct Client {
+    pod: Pod,
+    sending: LinkSocket,
+}
+
+impl Client {
+    fn send(&self, from_port: u16, to: SocketAddr) -> Result<()> {
+        let own = if to.is_ipv4() { self.pod.ip4() } else { self.pod.ip6() };
+        self.sending.send(&datagram(to_gateway(&self.pod), SocketAddr::new(own, from_port), to, PAYLOAD))
+    }
+}
+
+fn comes(arriving: &mut LinkSocket, limit: std::time::Duration) -> bool {
+    arriving.catch(limit, |frame| carries(frame, PAYLOAD)).is_some()
+}
+
+fn assert_judged_by_where_it_goes(hook: &str) -> Result<()> {
+    let mut world = World::new(&format!("translated-{hook}"))?;
+    let [client, open, closed] =
+        ["client", "open", "closed"].map(|name| world.pod(&format!("shop/{name}"), Wiring::Ptp));
+    let (client, open, closed) = (client?, open?, closed?);
+    world.write("policies.yaml", &policies(&world.node))?;
+    world.run_agent(&["--hook", hook])?;
+    let both = |pod: &Pod| [pod.ip4(), pod.ip6()];
+    let mut rules = Vec::new();
+    for (index, address) in NOWHERE.into_iter().enumerate() {
+        let outside = [Outside::IP4, Outside::IP6][index];
+        let targets = [both(&open)[index], both(&closed)[index], outside];
+        rules.extend((1..).zip(targets).map(|(port, target)| (address, port, target)));
+    }
+    rules.push((LOOPBACK, 2, closed.ip4()));
+    translate(&world.node, &rules)?;
+    let (mut at_open, mut at_closed) = (link(&open)?, link(&closed)?);
+    let mut at_outside = LinkSocket::open(world.lab.outside(), "node1")?;
+    let client = Client { sending: link(&client)?, pod: client };
+    for address in NOWHERE {
+        client.send(4001, SocketAddr::new(address, 1))?;
+        assert!(comes(&mut at_open, ARRIVES), "{hook}, {address}: to a pod that it may speak to");
+        client.send(4001, SocketAddr::new(address, 1))?;
+        assert!(comes(&mut at_open, ARRIVES), "{hook}, {address}: and again");
+    }
+    for address in [NOWHERE[0], NOWHERE[1], LOOPBACK] {
+        client.send(4002, SocketAddr::new(address, 2))?;
+        assert!(!comes(&mut at_closed, STAYS_AWAY), "{hook}, {address}: to a pod");
+    }
+    assert_eq!(world.denied(&client.pod, "egress")?, [("no_rule".to_owned(), 3)].into(), "{hook}");
+    for address in NOWHERE {
+        client.send(4003, SocketAddr::new(address, 3))?;
+        assert!(!comes(&mut at_outside, STAYS_AWAY), "{hook}, {address}: to the outside");
+    }
+    assert_eq!(world.denied(&client.pod, "egress")?, [("no_rule".to_owned(), 5)].into(), "{hook}");
+    // Connection tracking goes on as the rules said when a connection began.
+    // A rule is left: without any, it would not go on at all.
+    translate(&world.node, &[(NOWHERE[0], 9, open.ip4()), (NOWHERE[1], 9, open.ip6())])?;
+    for address in NOWHERE {
+        client.send(4002, SocketAddr::new(address, 2))?;
+        assert!(!comes(&mut at_closed, STAYS_AWAY), "{hook}, {address}: without a rule");
+    }
+    assert_eq!(world.denied(&client.pod, "egress")?, [("no_rule".to_owned(), 7)].into(), "{hook}");
+    Ok(())
+}
+
+#[test]
+fn what_any_rule_gives_another_destination_is_judged_by_that() -> Result<()> {
+    assert_judged_by_where_it_goes("auto")
+}
+
+#[test]
+fn with_clsact_what_any_rule_gives_another_destination_is_judged_by_that() -> Result<()> {
+    assert_judged_by_where_it_goes("clsact")
+}
