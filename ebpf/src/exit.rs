@@ -20,7 +20,7 @@ use crate::family::Family;
 use crate::flow::{self, AsNew, Scene, Table};
 use crate::maps;
 use crate::neighbours;
-use crate::packet::{self, BARE, Frame, Packet};
+use crate::packet::{self, BARE, Frame, Opening, Packet};
 use crate::parse::{Headers, ethertype};
 use crate::program::{self, Endpoint, IcmpError, NoScene};
 use crate::related;
@@ -165,55 +165,57 @@ fn arrive_tagged(packet: &Packet<'_>, slot: u32, tag: Tag) -> Option<Origin> {
         }
         return Some(origin);
     }
-    let tag = u32::from(tag.raw());
-    match podgate_recheck(packet.context(), tag, slot) {
-        AS_JUDGED => Some(origin),
-        TO_BE_JUDGED if podgate_settle(packet.context(), tag) == 0 => Some(origin),
-        _ => None,
+    if podgate_refuse_stray(packet.context(), slot, u32::from(tag.raw())) != 0 {
+        return None;
     }
+    if tag.is_judged() && !is_translated(packet) {
+        return Some(origin);
+    }
+    let allowed = podgate_settle(packet.context(), u32::from(tag.raw())) == 0;
+    allowed.then_some(origin)
 }
 
-/// What is still to be done about a pod's packet at the next hook that it meets.
-const AS_JUDGED: u32 = 0;
-const TO_BE_JUDGED: u32 = 1;
-const STRAY: u32 = 2;
+/// Whether what a pod's hook has judged by its destination has got another one since: translation goes on for connections that
+/// began when their destination was a Service, takes ports of addresses that are nobody's, or follows rules that are not
+/// Kubernetes'.
+#[inline(always)]
+fn is_translated<const L3: u32>(packet: &Packet<'_, L3>) -> bool {
+    if maps::OPENED_TO.load() == 0 {
+        return false;
+    }
+    packet.opening(maps::CONNTRACK.load()).is_some_and(|Opening(connection)| podgate_translated(connection) != 0)
+}
 
-/// Whether a packet is where the egress policies of its pod took it to go when they judged it at the source; else it is to be
-/// judged anew, or strays and is counted. `slot`: that of the pod that it is about to enter; 0: it leaves the host. A global
-/// function: see `events::podgate_report`.
-///
-/// What was judged by its destination may get another one behind the pod's hook: translation goes on for connections that began
-/// when their destination was a Service, takes ports of addresses that are nobody's, or follows rules that are not
-/// Kubernetes'. And on a bridge the Ethernet address decides who gets a packet, whatever its destination says.
+/// The same of a connection, as [`Packet::opening`] gives it. A global function: see `events::podgate_report`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn podgate_recheck(context: *mut __sk_buff, tag: u32, slot: u32) -> u32 {
+extern "C" fn podgate_translated(connection: u64) -> u32 {
+    u32::from(Opening(connection).is_translated(maps::OPENED_TO.load(), maps::STATUS.load()))
+}
+
+/// Drops and counts a packet that a bridge gives to the pod in a slot though it is not for it, unless the policies of the pod that
+/// sent it let it speak to everybody; 0: it goes on. A global function: see `events::podgate_report`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_refuse_stray(context: *mut __sk_buff, to: u32, tag: u32) -> u32 {
     let packet = Frame::new(context);
-    let tag = Tag::from_raw(tag as u16);
-    let as_tagged = if tag.is_judged() { AS_JUDGED } else { TO_BE_JUDGED };
-    if tag.set() != maps::SET.load() {
-        return as_tagged;
+    if !strays(&packet, to) {
+        return 0;
     }
-    // A tag beyond the slots is that of what came from elsewhere.
-    let Some(word) = maps::slot_word(tag.slot()).filter(|word| word.config() != 0) else { return as_tagged };
-    let Some(config) = maps::CONFIGS.get(word.config()) else { return TO_BE_JUDGED };
-    if !is_isolated(config, Direction::Egress) {
-        return as_tagged;
+    let slot = Tag::from_raw(tag as u16).slot();
+    let Some(word) = maps::slot_word(slot).filter(|word| word.config() != 0) else { return 0 };
+    let Some(config) = maps::CONFIGS.get(word.config()) else { return 1 };
+    if !is_isolated(config, Direction::Egress) || may_open_all(config) {
+        return 0;
     }
-    if slot != 0 && strays(&packet, slot) && !may_open_all(config) {
-        let reason = program::if_isolated(Reason::NoRule, config, Direction::Egress);
-        events::count(&packet, tag.slot(), Direction::Egress, reason);
-        events::report(&packet, tag.slot(), word.generation(), Direction::Egress, reason);
-        if reason.verdict() == Verdict::Denied {
-            events::count_exit(exits::DENIED);
-            return STRAY;
-        }
+    let reason = program::if_isolated(Reason::NoRule, config, Direction::Egress);
+    events::count(&packet, slot, Direction::Egress, reason);
+    events::report(&packet, slot, word.generation(), Direction::Egress, reason);
+    if reason.verdict() != Verdict::Denied {
+        return 0;
     }
-    let [connection, opened_to, status] = [&maps::CONNTRACK, &maps::OPENED_TO, &maps::STATUS].map(|it| it.load());
-    if as_tagged == AS_JUDGED && opened_to != 0 && packet.is_translated(connection, opened_to, status) {
-        return TO_BE_JUDGED;
-    }
-    as_tagged
+    events::count_exit(exits::DENIED);
+    1
 }
 
 /// Whether a rule allows egress to everybody.
@@ -306,8 +308,12 @@ pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
     if tag.is_settled() {
         return TC_ACT_UNSPEC;
     }
-    if tag.is_present() && tag.is_judged() && podgate_recheck(packet.context(), u32::from(tag.raw()), 0) == AS_JUDGED {
-        return TC_ACT_UNSPEC;
+    if tag.is_present() && tag.is_judged() {
+        // Of a pod of another start's nobody knows which it is; that start has judged it.
+        let is_known = !tag.is_foreign() && tag.set() == maps::SET.load();
+        if !is_known || !is_translated(&packet) {
+            return TC_ACT_UNSPEC;
+        }
     }
     if !tag.is_present() || tag.set() != maps::SET.load() {
         let counter = if tag.is_present() { exits::OTHERS_TAG } else { exits::UNTAGGED };

@@ -55,6 +55,33 @@ mod imp {
         matches!(connection & INFO, ESTABLISHED_REPLY | RELATED_REPLY)
     }
 
+    /// A connection, by the address of its `struct nf_conn`, and what a packet is to it.
+    #[derive(Clone, Copy)]
+    pub struct Opening(pub u64);
+
+    impl Opening {
+        const NEW: u64 = 2;
+        /// One that is nowhere.
+        const UNKNOWN: Self = Self(1 << 3);
+
+        /// Whether connection tracking gives its packets another destination than the one to which it was opened. `opened_to` and
+        /// `status`: where `struct nf_conn` has that destination, and its `status`. What can't be read counts as translated.
+        ///
+        /// Of a connection that nobody has answered yet the two directions are compared, whoever translates; of others, whose first
+        /// packets came by here, the status says whether a rule does, which takes half as long to read.
+        #[inline(always)]
+        pub fn is_translated(self, opened_to: u32, status: u32) -> bool {
+            /// `IPS_DST_NAT` of the kernel's uapi.
+            const TRANSLATED: u64 = 1 << 5;
+            let connection = self.0 & !INFO;
+            if self.0 & INFO == Self::NEW {
+                return differs(connection + u64::from(opened_to));
+            }
+            let mut bits = 0_u64;
+            !read_kernel(connection + u64::from(status), &mut bits) || bits & TRANSLATED != 0
+        }
+    }
+
     /// Whether the answers of a connection come from somewhere else than it was opened to: the destination in the one tuple of
     /// `struct nf_conn`, which stands at an address of the kernel's, and the source in the other, as `struct
     /// nf_conntrack_tuple_hash` lays them out.
@@ -150,27 +177,12 @@ mod imp {
             self.copy(at, &mut word).then_some(word)
         }
 
-        /// Whether connection tracking has given a packet another destination than the one to which its connection was opened.
-        /// `at`: where `struct sk_buff` has `_nfct`; `opened_to` and `status`: where `struct nf_conn` has the destination of the
-        /// packets that opened it, and its `status`. What can't be read counts as translated.
-        ///
-        /// Of a connection that nobody has answered yet the two directions are compared, whoever translates; of others, whose first
-        /// packets came by here, the status says whether a rule does, which takes half as long to read.
+        /// The packet's connection, if it goes in the direction in which that was opened, and `None` where nothing is tracked.
+        /// `at`: where `struct sk_buff` has `_nfct`. What can't be read is [`Opening::UNKNOWN`].
         #[inline(always)]
-        pub fn is_translated(&self, at: u32, opened_to: u32, status: u32) -> bool {
-            const NEW: u64 = 2;
-            /// `IPS_DST_NAT` of the kernel's uapi.
-            const TRANSLATED: u64 = 1 << 5;
-            let Some(word) = self.connection(at) else { return true };
-            if word <= INFO || is_against(word) {
-                return false;
-            }
-            let connection = word & !INFO;
-            if word & INFO == NEW {
-                return differs(connection + u64::from(opened_to));
-            }
-            let mut bits = 0_u64;
-            !read_kernel(connection + u64::from(status), &mut bits) || bits & TRANSLATED != 0
+        pub fn opening(&self, at: u32) -> Option<Opening> {
+            let word = self.connection(at).unwrap_or(Opening::UNKNOWN.0);
+            (word > INFO && !is_against(word)).then_some(Opening(word))
         }
 
         /// Where the kernel is yet to write a checksum, in bytes from the IP header on; `None`: nowhere. Only in what the
@@ -387,6 +399,8 @@ mod imp {
     }
 }
 
+#[cfg(target_arch = "bpf")]
+pub use imp::Opening;
 pub use imp::Packet;
 
 /// A packet that begins with an Ethernet header.

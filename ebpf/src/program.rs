@@ -56,16 +56,17 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
     }
     let origin = match direction {
         Direction::Ingress => exit::arrive(&packet, slot),
-        Direction::Egress => {
-            // Unless something below says otherwise.
-            packet.set_tag(Tag::judged(maps::SET.load(), slot));
-            Some(Origin::ELSEWHERE)
-        }
+        Direction::Egress => Some(Origin::ELSEWHERE),
     };
     let Some(origin) = origin else { return TC_ACT_SHOT };
     let Some(word) = maps::slot_word(slot) else {
         return finish(ctx, &packet, 0, 0, direction, Reason::NoEndpoint);
     };
+    if direction == Direction::Egress {
+        // Unless something below says otherwise. Nothing has judged an open pod's, nor will.
+        let set = maps::SET.load();
+        packet.set_tag(if word.config() == 0 { Tag::settled(set, slot) } else { Tag::judged(set, slot) });
+    }
     let reason = judge(&packet, slot, word, direction, origin);
     finish(ctx, &packet, slot, word.generation(), direction, reason)
 }
