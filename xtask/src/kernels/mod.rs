@@ -109,6 +109,7 @@ const LAB: &[&str] = &[
     "packets::fragments::of_a_denied_datagram_larger_than_the_mtu_no_fragment_enters",
     "packets::discovery::no_pod_is_a_router_for_another",
     "evidence::checksums::no_checksum_is_written_over_what_a_packet_was_judged_by",
+    "evidence::translated::what_any_rule_gives_another_destination_is_judged_by_that",
     "pick_up::a_connection_older_than_its_pods_isolation_goes_on_whichever_end_speaks_first",
     "cni::waits::a_pod_starts_when_it_is_known_and_enforced_and_the_result_is_the_one_before",
 ];
