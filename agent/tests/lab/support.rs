@@ -16,6 +16,8 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 pub(crate) const SILENCE: Duration = Duration::from_millis(600);
 /// How long the agent may take to enforce what was written.
 pub(crate) const IN_FORCE: Duration = Duration::from_secs(10);
+/// How long a plan of a few pods takes at most, on a busy machine.
+const PLANNED: Duration = Duration::from_millis(150);
 /// The ports that [`serve`] serves.
 pub(crate) const PORTS: [u16; 2] = [80, 81];
 
@@ -132,7 +134,10 @@ impl World {
     /// Waits until the agent, if it runs, enforces every file that this has written.
     fn settle(&mut self) -> Result<()> {
         self.taken_in()?;
-        self.agent.as_mut().map_or(Ok(()), RunningAgent::wait_ready)
+        let Some(agent) = &mut self.agent else { return Ok(()) };
+        // What is known is planned on a thread of its own, and nothing tells from outside when that is over.
+        thread::sleep(PLANNED);
+        agent.wait_ready()
     }
 
     /// Waits until the agent, if it runs, knows every file that this has written.
