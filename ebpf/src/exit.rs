@@ -204,11 +204,11 @@ extern "C" fn podgate_refuse_stray(context: *mut __sk_buff, to: u32, tag: u32) -
     }
     let slot = Tag::from_raw(tag as u16).slot();
     let Some(word) = maps::slot_word(slot).filter(|word| word.config() != 0) else { return 0 };
-    let Some(config) = maps::CONFIGS.get(word.config()) else { return 1 };
-    if !is_isolated(config, Direction::Egress) || may_open_all(config) {
-        return 0;
-    }
-    let reason = program::if_isolated(Reason::NoRule, config, Direction::Egress);
+    let reason = match maps::CONFIGS.get(word.config()) {
+        None => Reason::Internal,
+        Some(config) if !is_isolated(config, Direction::Egress) || may_open_all(config) => return 0,
+        Some(config) => program::if_isolated(Reason::NoRule, config, Direction::Egress),
+    };
     events::count(&packet, slot, Direction::Egress, reason);
     events::report(&packet, slot, word.generation(), Direction::Egress, reason);
     if reason.verdict() != Verdict::Denied {
