@@ -80,7 +80,8 @@ macro_rules! for_each_map {
             /// Hash: [`crate::Addr6`] → slot (u32), likewise.
             origins6 ORIGINS6: hash($crate::Addr6 => u32) = $crate::map::ENDPOINTS;
             /// Hash: [`crate::OwnAddressKey`] → 1 (u32): the addresses that a pod may speak for among its neighbours.
-            own_addresses OWN_ADDRESSES: hash($crate::OwnAddressKey => u32) = $crate::map::ENDPOINTS * $crate::map::OWN_ADDRESSES_OF_A_POD;
+            own_addresses OWN_ADDRESSES: hash($crate::OwnAddressKey => u32) =
+                $crate::map::ENDPOINTS * $crate::map::OWN_ADDRESSES_OF_A_POD;
             /// Array by [`crate::ethernet_index`] → [`crate::EthernetSource`]: what a pod's frames may come from.
             ethernet_sources ETHERNET_SOURCES: array($crate::EthernetSource) = $crate::map::ENDPOINTS * 2, FIXED;
         }

@@ -57,41 +57,21 @@ macro_rules! statics {
     ($($writer:ident {
         $($(#[$doc:meta])* $field:ident $name:ident: $kind:ident $types:tt = $entries:expr $(, $($trait:ident)+)?;)*
     })*) => { $($(statics!(@ $kind $name $types);)*)* };
-    (@ array $name:ident ($value:ty)) => {
-        #[map]
-        pub(crate) static $name: Array<$value> = Array::with_max_entries(capacity::$name, 0);
-    };
-    (@ per_cpu_array $name:ident ($value:ty)) => {
-        #[map]
-        pub(crate) static $name: PerCpuArray<$value> = PerCpuArray::with_max_entries(capacity::$name, 0);
-    };
+    (@ array $name:ident $types:tt) => { statics!(@static Array $name $types, 0); };
+    (@ per_cpu_array $name:ident $types:tt) => { statics!(@static PerCpuArray $name $types, 0); };
     // Not preallocated: memory follows the cluster's size, and an element is never reused while a program reads it.
-    (@ hash $name:ident ($key:ty => $value:ty)) => {
-        #[map]
-        pub(crate) static $name: HashMap<$key, $value> =
-            HashMap::with_max_entries(capacity::$name, BPF_F_NO_PREALLOC);
-    };
-    (@ per_cpu_hash $name:ident ($key:ty => $value:ty)) => {
-        #[map]
-        pub(crate) static $name: PerCpuHashMap<$key, $value> =
-            PerCpuHashMap::with_max_entries(capacity::$name, BPF_F_NO_PREALLOC);
-    };
-    (@ preallocated $name:ident ($key:ty => $value:ty)) => {
-        #[map]
-        pub(crate) static $name: HashMap<$key, $value> = HashMap::with_max_entries(capacity::$name, 0);
-    };
-    (@ trie $name:ident ($key:ty => $value:ty)) => {
-        #[map]
-        pub(crate) static $name: LpmTrie<$key, $value> =
-            LpmTrie::with_max_entries(capacity::$name, BPF_F_NO_PREALLOC);
-    };
-    (@ lru_hash $name:ident ($key:ty => $value:ty)) => {
-        #[map]
-        pub(crate) static $name: LruHashMap<$key, $value> = LruHashMap::with_max_entries(capacity::$name, 0);
-    };
+    (@ hash $name:ident $types:tt) => { statics!(@static HashMap $name $types, BPF_F_NO_PREALLOC); };
+    (@ per_cpu_hash $name:ident $types:tt) => { statics!(@static PerCpuHashMap $name $types, BPF_F_NO_PREALLOC); };
+    (@ trie $name:ident $types:tt) => { statics!(@static LpmTrie $name $types, BPF_F_NO_PREALLOC); };
+    (@ preallocated $name:ident $types:tt) => { statics!(@static HashMap $name $types, 0); };
+    (@ lru_hash $name:ident $types:tt) => { statics!(@static LruHashMap $name $types, 0); };
     (@ ring $name:ident ()) => {
         #[map]
         pub(crate) static $name: RingBuf = RingBuf::with_byte_size(capacity::$name, 0);
+    };
+    (@static $map:ident $name:ident ($($type:ty)=>+), $flags:expr) => {
+        #[map]
+        pub(crate) static $name: $map<$($type),+> = $map::with_max_entries(capacity::$name, $flags);
     };
 }
 
