@@ -1,6 +1,6 @@
 //! What the programs of the next start go on with: flows, counters, epochs, and a table of who has which slot.
 //!
-//! The maps that [`map::kept`] names are pinned by name and version, and every start's programs use the ones that are there. Where
+//! The maps that [`map::kept`] names are pinned by name and version, and every start's programs use those that are there. Where
 //! one is to have another size, its entries are carried over: once before the programs change, once after.
 
 use std::collections::BTreeMap;

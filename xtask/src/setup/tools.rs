@@ -39,15 +39,15 @@ pub(super) fn emulator() -> Result<()> {
     if installed_emulator().is_some() || unpacked_emulator().is_file() {
         return Ok(());
     }
-    if find("apt-get").is_none() || !is_root() {
-        return packages::install(&[package]);
+    if find("apt-get").is_some() && is_root() {
+        let plan = apt::plan(package.debian())?;
+        if !plan.removes.is_empty() {
+            let removed = plan.removes.join(" ");
+            announce(&format!("unpacking {}, as installing it would remove {removed}", package.debian()));
+            return unpack(&plan.installs.iter().map(String::as_str).collect::<Vec<_>>());
+        }
     }
-    let plan = apt::plan(package.debian())?;
-    if plan.removes.is_empty() {
-        return packages::install(&[package]);
-    }
-    announce(&format!("unpacking {}, as installing it would remove {}", package.debian(), plan.removes.join(" ")));
-    unpack(&plan.installs.iter().map(String::as_str).collect::<Vec<_>>())
+    packages::install(&[package])
 }
 
 fn installed_emulator() -> Option<PathBuf> {
