@@ -68,7 +68,7 @@ impl State {
             problem_counts: self.problem_counts(),
             tables: self.tables(reading.tables),
             anomalies: self.anomalies(),
-            apply: ApplyStatus { pending: self.ops.len(), errors: self.errors, error: self.apply_error.clone() },
+            apply: ApplyStatus { pending: self.pending(), errors: self.errors, error: self.apply_error.clone() },
             repairs: self.repairs,
             services: self.services(reading.exits),
             window: self.window(),

@@ -551,7 +551,12 @@ impl State {
 
     /// Whether everything that is known is in force.
     pub(super) fn is_up_to_date(&self) -> bool {
-        self.ops.is_empty() && self.is_planned()
+        self.pending() == 0
+    }
+
+    /// How many changes of the tables wait to be applied; what is yet to be planned counts as one.
+    pub(super) fn pending(&self) -> usize {
+        self.ops.len() + usize::from(!self.is_planned())
     }
 
     fn led(&mut self, changes: LeadChanges, outcome: &Outcome, now: Instant) {

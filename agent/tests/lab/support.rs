@@ -16,8 +16,6 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 pub(crate) const SILENCE: Duration = Duration::from_millis(600);
 /// How long the agent may take to enforce what was written.
 pub(crate) const IN_FORCE: Duration = Duration::from_secs(10);
-/// How long a plan of a few pods takes at most, on a busy machine.
-const PLANNED: Duration = Duration::from_millis(150);
 /// The ports that [`serve`] serves.
 pub(crate) const PORTS: [u16; 2] = [80, 81];
 
@@ -135,8 +133,9 @@ impl World {
     fn settle(&mut self) -> Result<()> {
         self.taken_in()?;
         let Some(agent) = &mut self.agent else { return Ok(()) };
-        // What is known is planned on a thread of its own, and nothing tells from outside when that is over.
-        thread::sleep(PLANNED);
+        until("the agent has applied what was written", || {
+            Ok(agent.metrics()?.sum("podgate_apply_pending", &[]) == 0.0)
+        })?;
         agent.wait_ready()
     }
 

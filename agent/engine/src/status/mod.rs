@@ -284,7 +284,7 @@ pub struct AnomalyStatus {
 /// How applying to the kernel goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplyStatus {
-    /// Operations that wait to be applied.
+    /// Operations that wait to be applied. Those that are not planned yet count as one.
     pub pending: usize,
     /// Failures since the agent started.
     pub errors: u64,
