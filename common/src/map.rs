@@ -205,6 +205,9 @@ pub mod program {
 /// the number is another one in each kernel. No helper of the kernel has this one.
 pub const CAST: u32 = 0x7fff_ca57;
 
+/// The same for `bpf_rdonly_cast`.
+pub const READ_AS: u32 = 0x7fff_ca58;
+
 /// Bytes of `struct sk_buff`, from `ip_summed` on, in which the programs look for what it says of a checksum.
 pub const SUM_WINDOW: u32 = 64;
 
@@ -236,6 +239,9 @@ pub mod constant {
     pub const NETWORK: &str = "NETWORK";
     /// 1: calls of [`super::CAST`] are calls of the kernel's function (u32). 0: the kernel's verifier removes them.
     pub const MAY_CAST: &str = "MAY_CAST";
+    /// The number of the kernel's type as which calls of [`super::READ_AS`] let programs read a connection (u32). 0: the
+    /// kernel's verifier removes those calls.
+    pub const READ_AS_TYPE: &str = "READ_AS_TYPE";
     /// 1: the programs log every verdict through aya-log (u32). 0: the kernel's verifier removes that code.
     pub const TRACE: &str = "TRACE";
 }

@@ -165,7 +165,8 @@ fn arrive_tagged(packet: &Packet<'_>, slot: u32, tag: Tag) -> Option<Origin> {
         }
         return Some(origin);
     }
-    if podgate_refuse_stray(packet.context(), slot, u32::from(tag.raw())) != 0 {
+    let may_stray = !is_routed(slot) && !is_for_isolated(packet, slot);
+    if may_stray && podgate_refuse_stray(packet.context(), slot, u32::from(tag.raw())) != 0 {
         return None;
     }
     if tag.is_judged() && !is_translated(packet) {
@@ -183,7 +184,11 @@ fn is_translated<const L3: u32>(packet: &Packet<'_, L3>) -> bool {
     if maps::OPENED_TO.load() == 0 {
         return false;
     }
-    packet.opening(maps::CONNTRACK.load()).is_some_and(|Opening(connection)| podgate_translated(connection) != 0)
+    let Some(opening) = packet.opening(maps::CONNTRACK.load()) else { return false };
+    match opening.says_translated(maps::STATUS.load(), maps::READ_AS_TYPE.load()) {
+        Some(translated) => translated,
+        None => podgate_translated(opening.0) != 0,
+    }
 }
 
 /// The same of a connection, as [`Packet::opening`] gives it. A global function: see `events::podgate_report`.
@@ -225,14 +230,10 @@ fn may_open_all(config: &EndpointConfig) -> bool {
 }
 
 /// Whether a pod of a bridge is given a packet that is for another address than its own, while its kernel, which has the Ethernet
-/// address, may take it. Pods that route take what is for others.
+/// address, may take it.
 #[inline(always)]
 fn strays(packet: &Frame<'_>, slot: u32) -> bool {
-    // Numbers: the verifier doesn't take what the compiler makes of a comparison of two that may be none.
-    let [own, later] = [false, true].map(|later| maps::ethernet_source(slot, later).map_or(0, EthernetSource::raw));
-    if own == EthernetSource::ANY.raw() {
-        return false;
-    }
+    let [own, later] = [false, true].map(|later| ethernet_source(slot, later));
     let to = packet.read_or_load::<[u16; 3]>(0).unwrap_or_default();
     let is_group = to[0].to_ne_bytes()[0] & 1 != 0;
     let to = EthernetSource::of(to).raw();
@@ -257,6 +258,30 @@ fn strays(packet: &Frame<'_>, slot: u32) -> bool {
         _ => return false,
     };
     !neighbours::is_own(&key, slot)
+}
+
+/// Whether a packet is for the address of the pod in a slot, where that is isolated: sooner told than whether any pod's is.
+#[inline(always)]
+fn is_for_isolated(packet: &Packet<'_>, slot: u32) -> bool {
+    let Some(word) = maps::slot_word(slot).filter(|word| word.config() != 0) else { return false };
+    let Some(config) = maps::CONFIGS.get(word.config()) else { return false };
+    match packet.ethertype() {
+        ethertype::IPV4 => Addr4::ends(packet).is_ok_and(|(_, to)| !to.is_unspecified() && to == Addr4::of(config)),
+        ethertype::IPV6 => Addr6::ends(packet).is_ok_and(|(_, to)| !to.is_unspecified() && to == Addr6::of(config)),
+        _ => false,
+    }
+}
+
+/// Whether nothing is asked of the Ethernet addresses of a pod's frames: it routes, or is reached by routes.
+#[inline(always)]
+fn is_routed(slot: u32) -> bool {
+    ethernet_source(slot, false) == EthernetSource::ANY.raw()
+}
+
+/// A number: the verifier doesn't take what the compiler makes of a comparison of two that may be none.
+#[inline(always)]
+fn ethernet_source(slot: u32, later: bool) -> u64 {
+    maps::ethernet_source(slot, later).map_or(0, EthernetSource::raw)
 }
 
 /// The tag that a packet should have that came in by this interface: a pod's, or a bridge that pods hang on, where the

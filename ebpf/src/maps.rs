@@ -48,6 +48,9 @@ pub(crate) static NETWORK: Global<u32> = Global::new(0);
 /// Whether [`Packet::cast`](crate::packet::Packet) may be called; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static MAY_CAST: Global<u32> = Global::new(0);
+/// The kernel's type as which [`Opening`](crate::packet::Opening) reads a connection; 0: it copies. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static READ_AS_TYPE: Global<u32> = Global::new(0);
 /// Whether verdicts are logged; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static TRACE: Global<u32> = Global::new(0);

@@ -35,7 +35,7 @@ mod imp {
 
     use aya_ebpf::bindings::__sk_buff;
     use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skb_load_bytes, bpf_skb_pull_data};
-    use podgate_common::map::{CAST, SUM_WINDOW};
+    use podgate_common::map::{CAST, READ_AS, SUM_WINDOW};
     use podgate_common::{Tag, protocol};
 
     use super::{ETHERNET, Wire};
@@ -61,6 +61,8 @@ mod imp {
 
     impl Opening {
         const NEW: u64 = 2;
+        /// `IPS_DST_NAT` of the kernel's uapi.
+        const TRANSLATED: u64 = 1 << 5;
         /// One that is nowhere.
         const UNKNOWN: Self = Self(1 << 3);
 
@@ -71,14 +73,28 @@ mod imp {
         /// packets came by here, the status says whether a rule does, which takes half as long to read.
         #[inline(always)]
         pub fn is_translated(self, opened_to: u32, status: u32) -> bool {
-            /// `IPS_DST_NAT` of the kernel's uapi.
-            const TRANSLATED: u64 = 1 << 5;
             let connection = self.0 & !INFO;
             if self.0 & INFO == Self::NEW {
                 return differs(connection + u64::from(opened_to));
             }
             let mut bits = 0_u64;
-            !read_kernel(connection + u64::from(status), &mut bits) || bits & TRANSLATED != 0
+            !read_kernel(connection + u64::from(status), &mut bits) || bits & Self::TRANSLATED != 0
+        }
+
+        /// The same of a connection that has been answered, without copying: by the kernel's function that lets programs read a
+        /// connection as a structure of this number. `None`: there is none, or nobody has answered.
+        #[inline(always)]
+        pub fn says_translated(self, status: u32, structure: u32) -> Option<bool> {
+            if structure == 0 || self.0 & INFO == Self::NEW {
+                return None;
+            }
+            // SAFETY: how programs call the kernel's functions, as in `aya_ebpf::helpers`. The loader has put the function in the
+            // place of this number.
+            let read_as: unsafe extern "C" fn(u64, u32) -> *const u8 =
+                unsafe { core::mem::transmute(READ_AS as usize) };
+            // SAFETY: the packet holds its connection; the structure has eight bytes there, as the loader has tried.
+            let bits = unsafe { read_as(self.0 & !INFO, structure).add(status as usize).cast::<u64>().read_volatile() };
+            Some(bits & Self::TRANSLATED != 0)
         }
     }
 
@@ -100,6 +116,21 @@ mod imp {
         let has_ports = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
         let differ = |word: usize| tuples[word] != tuples[APART + word];
         differ(0) || differ(1) || differ(2) || differ(3) || has_ports && (low != other_low || high != other_high)
+    }
+
+    /// See [`Packet::sum_place`]. `field` points to what the structure has at an offset.
+    #[inline(always)]
+    fn sum_place(field: impl Fn(u32) -> *const u8, summed: u32, start: u32, network: u32) -> Option<u32> {
+        const CHECKSUM_PARTIAL: u8 = 3;
+        // SAFETY: the caller's fields. The verifier knows the numbers, which the compiler doesn't, and sees to it that they are
+        // within the structure.
+        let read = |at: u32| unsafe { u32::from(field(at).cast::<u16>().read_volatile()) };
+        // SAFETY: as above.
+        let sum = unsafe { field(summed / 8).read_volatile() };
+        if sum >> (summed % 8) & CHECKSUM_PARTIAL != CHECKSUM_PARTIAL {
+            return None;
+        }
+        Some((read(start) + read(start + 2)).saturating_sub(read(network)))
     }
 
     /// Copies from an address of the kernel's; false: there is no memory.
@@ -187,29 +218,25 @@ mod imp {
 
         /// Where the kernel is yet to write a checksum, in bytes from the IP header on; `None`: nowhere. Only in what the
         /// kernel's own functions make is that the checksum's place: a packet socket may name any (`PACKET_VNET_HDR`,
-        /// packet(7)). `fields` are where `struct sk_buff` has `ip_summed`, in bits, and behind it, within [`SUM_WINDOW`],
-        /// `csum_start` and `network_header`. If they can't be read, that is in the IP header.
+        /// packet(7)). The fields are where `struct sk_buff` has `ip_summed`, in bits, and behind it, within [`SUM_WINDOW`],
+        /// `csum_start` and `network_header`. Only where the programs may cast.
         #[inline(always)]
-        pub fn sum_place(&self, [summed, start, network]: [u32; 3]) -> Option<u32> {
-            const CHECKSUM_PARTIAL: u8 = 3;
+        pub fn sum_place(&self, summed: u32, start: u32, network: u32) -> Option<u32> {
+            // SAFETY: only where they may.
+            let skb = unsafe { self.cast() };
+            sum_place(|at| skb.wrapping_add(at as usize), summed, start, network)
+        }
+
+        /// The same where they have to copy. If the fields can't be read, that is in the IP header.
+        #[inline(always)]
+        pub fn copied_sum_place(&self, summed: u32, start: u32, network: u32) -> Option<u32> {
             let first = summed / 8;
             let mut window = MaybeUninit::<[u8; SUM_WINDOW as usize]>::uninit();
-            let fields = if maps::MAY_CAST.load() != 0 {
-                // SAFETY: within the kernel's `struct sk_buff`.
-                unsafe { self.cast().add(first as usize) }
-            } else if self.copy(first, &mut window) {
-                window.as_ptr().cast()
-            } else {
+            if !self.copy(first, &mut window) {
                 return Some(0);
-            };
-            // SAFETY: either way `fields` is what the structure has from the first field on, as far as the last at least.
-            // The verifier knows the numbers, which the compiler doesn't, and sees to that.
-            let read = |at: u32| unsafe { u32::from(fields.add((at - first) as usize).cast::<u16>().read_volatile()) };
-            // SAFETY: as above.
-            if unsafe { fields.read_volatile() } >> (summed % 8) & CHECKSUM_PARTIAL != CHECKSUM_PARTIAL {
-                return None;
             }
-            Some((read(start) + read(start + 2)).saturating_sub(read(network)))
+            let window = window.as_ptr().cast::<u8>();
+            sum_place(|at| window.wrapping_add((at - first) as usize), summed, start, network)
         }
 
         /// Copies from the kernel's `struct sk_buff`; false: it can't be read.

@@ -1,6 +1,5 @@
 //! Loads the embedded object: constants, capacities, maps, programs.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -10,7 +9,7 @@ use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use log::Log;
-use podgate_common::map::{self, CAST, constant, program};
+use podgate_common::map::{self, CAST, READ_AS, constant, program};
 use podgate_common::{Direction, Tag};
 
 use crate::kept::Kept;
@@ -172,6 +171,7 @@ fn load_object(
     let conntrack = fields.connection.unwrap_or(0);
     let (opened_to, status) = fields.translation.map_or((0, 0), |it| (it.opened_to, it.status));
     let may_cast = u32::from(fields.cast.is_some());
+    let read_as_type = fields.read_as.map_or(0, |it| it.structure);
     let [summed, sum_start, network] = fields.checksum.map(|it| [it.summed, it.start, it.network]).unwrap_or_default();
     let mut loader = EbpfLoader::new();
     loader
@@ -188,6 +188,7 @@ fn load_object(
         .override_global(constant::SUM_START, &sum_start, true)
         .override_global(constant::NETWORK, &network, true)
         .override_global(constant::MAY_CAST, &may_cast, true)
+        .override_global(constant::READ_AS_TYPE, &read_as_type, true)
         .override_global(constant::TRACE, &trace, true);
     for (&name, &entries) in capacities {
         loader.map_max_entries(name, entries);
@@ -195,7 +196,11 @@ fn load_object(
     for (name, path) in pins.into_iter().flat_map(Kept::paths) {
         loader.map_pin_path(name, path);
     }
-    let object = fields.cast.map_or(Cow::Borrowed(OBJECT), |function| Cow::Owned(calling(function)));
+    let functions = [(CAST, fields.cast), (READ_AS, fields.read_as.map(|it| it.function))];
+    let object = functions.into_iter().fold(OBJECT.to_vec(), |object, (placeholder, function)| match function {
+        Some(function) => calling(object, placeholder, function),
+        None => object,
+    });
     loader.load(&object).map_err(|error| match error {
         EbpfError::MapError(MapError::CreateError { name, io_error }) => map_refused(name, &io_error),
         EbpfError::MapError(MapError::PinError { name, error }) => {
@@ -205,12 +210,11 @@ fn load_object(
     })
 }
 
-/// The object, its calls of [`CAST`] made calls of the kernel's function with this number. Such a call is none that the
-/// compiler or aya know of; where the loader has found no function, the kernel's verifier removes it.
-fn calling(function: u32) -> Vec<u8> {
-    let placeholder = (0x0085 | u64::from(CAST) << 32).to_ne_bytes();
+/// The object, its calls of a placeholder made calls of the kernel's function with this number. Such a call is none that
+/// the compiler or aya know of; where the loader has found no function, the kernel's verifier removes it.
+fn calling(mut object: Vec<u8>, placeholder: u32, function: u32) -> Vec<u8> {
+    let placeholder = (0x0085 | u64::from(placeholder) << 32).to_ne_bytes();
     let real = sk_buff::call(function).to_ne_bytes();
-    let mut object = OBJECT.to_vec();
     for instruction in object.chunks_exact_mut(placeholder.len()).filter(|bytes| **bytes == placeholder) {
         instruction.copy_from_slice(&real);
     }

@@ -29,6 +29,17 @@ pub(crate) struct Fields {
     /// The number of the kernel's function that lets programs read these fields like others (Linux 6.2); without it they
     /// copy them, which takes longer.
     pub(crate) cast: Option<u32>,
+    /// What lets them read a connection like that.
+    pub(crate) read_as: Option<ReadAs>,
+}
+
+/// How programs read a connection's `status` without copying it (Linux 6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadAs {
+    /// The number of the kernel's function.
+    pub(crate) function: u32,
+    /// The number of a structure of the kernel's own that has eight readable bytes where a connection has its status.
+    pub(crate) structure: u32,
 }
 
 /// Fields of `struct nf_conn`, in bytes.
@@ -77,7 +88,9 @@ pub(crate) fn fields() -> Fields {
         let tried = found.checksum.map(|checksum| sys::classifier_load(&casting(function, checksum)));
         tried.is_some_and(|tried| tried.is_ok())
     };
-    Fields { cast: found.cast.filter(may_cast), ..found }
+    let cast = found.cast.filter(may_cast);
+    let read_as = cast.and_then(|_| own?.reading_as(found.translation?.status));
+    Fields { cast, read_as, ..found }
 }
 
 /// The same where connection tracking is a module, which is loaded first: its types are not known before.
@@ -98,6 +111,17 @@ fn casting(function: u32, Checksum { start, network, .. }: Checksum) -> [u64; 6]
         read(3, network),   // r3 = those at network
         0x00b7,             // r0 = 0
         0x0095,             // return
+    ]
+}
+
+/// A program that reads eight bytes at this offset of what it says is such a structure.
+fn reading(ReadAs { function, structure }: ReadAs, at: u32) -> [u64; 5] {
+    [
+        0x02b7 | u64::from(structure) << 32, // r2 = structure
+        call(function),                      // r0 = r1 as that
+        0x0179 | u64::from(at) << 16,        // r1 = the 64 bits at that place of r0
+        0x00b7,                              // r0 = 0
+        0x0095,                              // return
     ]
 }
 
@@ -192,7 +216,16 @@ impl<'a> Types<'a> {
             is_near.then_some(Checksum { summed, start, network })
         };
         let cast = self.function("bpf_cast_to_kern_ctx");
-        Fields { connection: bytes("_nfct"), translation: None, checksum: checksum(), cast }
+        Fields { connection: bytes("_nfct"), translation: None, checksum: checksum(), cast, read_as: None }
+    }
+
+    /// How programs may read the status of a connection at this offset. The function takes types of the kernel itself only:
+    /// where connection tracking is a module, a structure that is words throughout stands in for a connection.
+    fn reading_as(&self, status: u32) -> Option<ReadAs> {
+        let function = self.function("bpf_rdonly_cast")?;
+        let structures = ["nf_conn", "pt_regs"].into_iter().filter_map(|name| self.structure(name));
+        let mut ways = structures.filter_map(|at| Some(ReadAs { function, structure: self.number(at)? }));
+        ways.find(|&way| sys::classifier_load(&reading(way, status)).is_ok())
     }
 
     /// The offset in bits of a field of a structure, which may be in structures without a name.
@@ -231,8 +264,12 @@ impl<'a> Types<'a> {
 
     /// The number of one of the kernel's functions.
     fn function(&self, name: &str) -> Option<u32> {
-        let index = self.places.iter().position(|&at| self.is(at, FUNCTION) && self.is_called(at, name))?;
-        u32::try_from(index + 1 + self.former).ok()
+        self.number(self.places.iter().copied().find(|&at| self.is(at, FUNCTION) && self.is_called(at, name))?)
+    }
+
+    /// The number of the type at a place.
+    fn number(&self, at: usize) -> Option<u32> {
+        u32::try_from(self.places.binary_search(&at).ok()? + 1 + self.former).ok()
     }
 
     fn is(&self, at: usize, kind: usize) -> bool {
@@ -373,7 +410,7 @@ mod tests {
 
     #[test]
     fn the_fields_of_this_kernel_lie_within_its_packets() {
-        let Fields { connection, translation, checksum, cast: _ } = fields();
+        let Fields { connection, translation, checksum, cast: _, read_as: _ } = fields();
         assert!(translation.is_none_or(|it| it.opened_to < it.status && it.status < 256), "{translation:?}");
         let Some(Checksum { summed, start, network }) = checksum else { return };
         let all = [connection.unwrap_or(0), summed / 8, start, network];

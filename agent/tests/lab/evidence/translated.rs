@@ -1,6 +1,7 @@
 //! What is given another destination behind a pod's hook than the one that its policies judged it by.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use podgate_lab::{LinkSocket, Node, Outside, Pod, Result, Wiring};
 
@@ -15,9 +16,10 @@ const NOWHERE: [IpAddr; 2] =
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 9, 9, 9));
 const PORT: u16 = 53;
 const PAYLOAD: &[u8] = b"where does it go?";
+const ANSWER: &[u8] = b"here";
 
-/// Everything but pods and the outside, and beside them the pods `open`.
-fn policies(node: &Node) -> String {
+/// Everything but pods and the outside, and beside them the pods of an app.
+fn policies(node: &Node, app: &str) -> String {
     let [cidr4, cidr6] = node.pod_cidrs();
     let block = |all: &str, cidr: &str, outside: IpAddr| {
         let length = if outside.is_ipv4() { 32 } else { 128 };
@@ -26,7 +28,7 @@ fn policies(node: &Node) -> String {
     let to = [
         block("0.0.0.0/0", &cidr4, Outside::IP4),
         block("::/0", &cidr6, Outside::IP6),
-        "{podSelector: {matchLabels: {app: open}}}".to_owned(),
+        format!("{{podSelector: {{matchLabels: {{app: {app}}}}}}}"),
     ];
     let client = "podSelector: {matchLabels: {app: client}}\npolicyTypes: [Egress]";
     policy("shop", "client", &format!("{client}\negress: [{{to: [{}]}}]", to.join(", ")))
@@ -63,8 +65,14 @@ impl Client {
     }
 }
 
-fn comes(arriving: &mut LinkSocket, limit: std::time::Duration) -> bool {
-    arriving.catch(limit, |frame| carries(frame, PAYLOAD)).is_some()
+/// Whether a datagram arrives. Its receiver's errors about it, which carry what it carries, don't count.
+fn comes(arriving: &mut LinkSocket, limit: Duration) -> bool {
+    /// Where Ethernet says what it carries, and each header of IP what that does.
+    const ETHERTYPE: usize = 12;
+    const PROTOCOLS: [usize; 2] = [23, 20];
+    const UDP: u8 = 17;
+    let is_datagram = |frame: &[u8]| frame[PROTOCOLS[usize::from(frame[ETHERTYPE] == 0x86)]] == UDP;
+    arriving.catch(limit, |frame| carries(frame, PAYLOAD) && is_datagram(frame)).is_some()
 }
 
 fn assert_judged_by_where_it_goes(hook: &str) -> Result<()> {
@@ -72,7 +80,7 @@ fn assert_judged_by_where_it_goes(hook: &str) -> Result<()> {
     let [client, open, closed] =
         ["client", "open", "closed"].map(|name| world.pod(&format!("shop/{name}"), Wiring::Ptp));
     let (client, open, closed) = (client?, open?, closed?);
-    world.write("policies.yaml", &policies(&world.node))?;
+    world.write("policies.yaml", &policies(&world.node, "open"))?;
     world.run_agent(&["--hook", hook])?;
     let both = |pod: &Pod| [pod.ip4(), pod.ip6()];
     let mut rules = Vec::new();
@@ -85,12 +93,18 @@ fn assert_judged_by_where_it_goes(hook: &str) -> Result<()> {
     translate(&world.node, &rules)?;
     let (mut at_open, mut at_closed) = (link(&open)?, link(&closed)?);
     let mut at_outside = LinkSocket::open(world.lab.outside(), "node1")?;
-    let client = Client { sending: link(&client)?, pod: client };
+    let mut client = Client { sending: link(&client)?, pod: client };
     for address in NOWHERE {
         client.send(4001, SocketAddr::new(address, 1))?;
         assert!(comes(&mut at_open, ARRIVES), "{hook}, {address}: to a pod that it may speak to");
         client.send(4001, SocketAddr::new(address, 1))?;
         assert!(comes(&mut at_open, ARRIVES), "{hook}, {address}: and again");
+        let ends = both(&open).into_iter().zip(both(&client.pod)).find(|(own, _)| own.is_ipv4() == address.is_ipv4());
+        let (own, to) = ends.expect("it has both families");
+        let answer = datagram(to_gateway(&open), SocketAddr::new(own, PORT), SocketAddr::new(to, 4001), ANSWER);
+        at_open.send(&answer)?;
+        let answers = client.sending.catch(ARRIVES, |frame| carries(frame, ANSWER));
+        assert!(answers.is_some(), "{hook}, {address}: an answer");
     }
     for address in [NOWHERE[0], NOWHERE[1], LOOPBACK] {
         client.send(4002, SocketAddr::new(address, 2))?;
@@ -110,6 +124,12 @@ fn assert_judged_by_where_it_goes(hook: &str) -> Result<()> {
         assert!(!comes(&mut at_closed, STAYS_AWAY), "{hook}, {address}: without a rule");
     }
     assert_eq!(world.denied(&client.pod, "egress")?, [("no_rule".to_owned(), 7)].into(), "{hook}");
+    world.write("policies.yaml", &policies(&world.node, "nobody"))?;
+    for address in NOWHERE {
+        client.send(4001, SocketAddr::new(address, 1))?;
+        assert!(!comes(&mut at_open, STAYS_AWAY), "{hook}, {address}: to a pod that it may speak to no more");
+    }
+    assert_eq!(world.denied(&client.pod, "egress")?, [("no_rule".to_owned(), 9)].into(), "{hook}");
     Ok(())
 }
 
