@@ -202,6 +202,19 @@ pub struct Resident {
     pub reserved: u32,
 }
 
+/// A value of [`crate::map::POD_ADDRESSES`]: the addresses of the pod that has a slot alone, isolated or not. They are among
+/// its [`crate::map::OWN_ADDRESSES`], and found sooner here.
+///
+/// Not read whole: a pod takes over a slot of which nothing is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PodAddresses {
+    /// Its IPv4 address; 0.0.0.0: none.
+    pub v4: Addr4,
+    /// Its IPv6 address; `::`: none.
+    pub v6: Addr6,
+}
+
 /// A key of [`crate::map::OWN_ADDRESSES`]: an address that a pod may speak for among its neighbours.
 ///
 /// Those are the pod's IPv4 and IPv6 address and the IPv6 link-local addresses on its interface, which are no identity:

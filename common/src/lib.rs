@@ -18,7 +18,8 @@ mod tag;
 
 pub use address::{Addr4, Addr6, Block4, Block6, EPOCHS, NetPort, epoch_index4, epoch_index6};
 pub use endpoint::{
-    Counter, EndpointConfig, EthernetSource, InterfaceSlot, OwnAddressKey, Resident, SlotWord, ethernet_index, flags,
+    Counter, EndpointConfig, EthernetSource, InterfaceSlot, OwnAddressKey, PodAddresses, Resident, SlotWord,
+    ethernet_index, flags,
 };
 pub use event::{FlowEvent, lost};
 pub use flow::{
@@ -35,7 +36,7 @@ pub use tag::Tag;
 
 /// The version of everything in this crate. Programs and tables of two versions can be at work side by side, each with
 /// its own; what they share has a version of its own, [`map::KEPT_VERSION`].
-pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1009 } else { 9 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1010 } else { 10 };
 
 /// The way a packet goes, seen from the pod, in NetworkPolicy's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +107,7 @@ shared! {
     InterfaceSlot: 8, align 8;
     EndpointConfig: 64, align 4;
     Resident: 48, align 4;
+    PodAddresses: 20, align 4;
     OwnAddressKey: 20, align 4;
     Counter: 16, align 8;
     FlowKey4: 12, align 4;

@@ -84,6 +84,8 @@ macro_rules! for_each_map {
                 $crate::map::ENDPOINTS * $crate::map::OWN_ADDRESSES_OF_A_POD;
             /// Array by [`crate::ethernet_index`] → [`crate::EthernetSource`]: what a pod's frames may come from.
             ethernet_sources ETHERNET_SOURCES: array($crate::EthernetSource) = $crate::map::ENDPOINTS * 2, FIXED;
+            /// Array by slot → [`crate::PodAddresses`].
+            pod_addresses POD_ADDRESSES: array($crate::PodAddresses) = $crate::map::ENDPOINTS, FIXED;
         }
         flows {
             /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], flows that both ends have spoken in.

@@ -165,7 +165,7 @@ fn arrive_tagged(packet: &Packet<'_>, slot: u32, tag: Tag) -> Option<Origin> {
         }
         return Some(origin);
     }
-    let may_stray = !is_routed(slot) && !is_for_isolated(packet, slot);
+    let may_stray = !is_routed(slot) && !is_for(packet, slot);
     if may_stray && podgate_refuse_stray(packet.context(), slot, u32::from(tag.raw())) != 0 {
         return None;
     }
@@ -260,14 +260,13 @@ fn strays(packet: &Frame<'_>, slot: u32) -> bool {
     !neighbours::is_own(&key, slot)
 }
 
-/// Whether a packet is for the address of the pod in a slot, where that is isolated: sooner told than whether any pod's is.
+/// Whether a packet is for the address of the pod in a slot; of one with several addresses [`neighbours::is_own`] knows more.
 #[inline(always)]
-fn is_for_isolated(packet: &Packet<'_>, slot: u32) -> bool {
-    let Some(word) = maps::slot_word(slot).filter(|word| word.config() != 0) else { return false };
-    let Some(config) = maps::CONFIGS.get(word.config()) else { return false };
+fn is_for(packet: &Packet<'_>, slot: u32) -> bool {
+    let Some(own) = maps::POD_ADDRESSES.get(slot) else { return false };
     match packet.ethertype() {
-        ethertype::IPV4 => Addr4::ends(packet).is_ok_and(|(_, to)| !to.is_unspecified() && to == Addr4::of(config)),
-        ethertype::IPV6 => Addr6::ends(packet).is_ok_and(|(_, to)| !to.is_unspecified() && to == Addr6::of(config)),
+        ethertype::IPV4 => Addr4::ends(packet).is_ok_and(|(_, to)| !to.is_unspecified() && to == own.v4),
+        ethertype::IPV6 => Addr6::ends(packet).is_ok_and(|(_, to)| !to.is_unspecified() && to == own.v6),
         _ => false,
     }
 }

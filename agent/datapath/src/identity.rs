@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use podgate_common::{Addr4, Addr6, Direction, EndpointConfig, Resident, flags};
+use podgate_common::{Addr4, Addr6, Direction, EndpointConfig, PodAddresses, Resident, flags};
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy};
 
 /// What the programs must know of a pod beside its policies.
@@ -36,6 +36,11 @@ impl Identity {
     /// The IPv6 address as the programs know it.
     pub(crate) fn key6(&self) -> Option<Addr6> {
         self.address6.map(|address| Addr6::from_octets(address.octets()))
+    }
+
+    /// Both as the programs know them.
+    pub(crate) fn addresses(&self) -> PodAddresses {
+        PodAddresses { v4: self.key4().unwrap_or_default(), v6: self.key6().unwrap_or_default() }
     }
 
     /// Whether this is who had a slot in a former start: the same interface, and an address in common.

@@ -137,6 +137,7 @@ impl Offline {
         }
         if !plan.shared {
             self.pinned.disown(plan.slot, &own)?;
+            self.pinned.put(map::POD_ADDRESSES, &plan.slot, &identity.addresses())?;
         }
         own.iter().try_for_each(|key| self.pinned.put(map::OWN_ADDRESSES, key, &1_u32))
     }

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use std::os::fd::AsFd as _;
 
 use podgate_common::map::{OWN_ADDRESSES, OWN_ADDRESSES_OF_A_POD};
-use podgate_common::{Addr6, EthernetSource, OwnAddressKey, ethernet_index};
+use podgate_common::{Addr6, EthernetSource, OwnAddressKey, PodAddresses, ethernet_index};
 use podgate_host::netlink::Mac;
 
 use crate::pins::Pins;
@@ -90,15 +90,26 @@ impl Datapath {
         now: Option<&Identity>,
     ) -> Result<(), Error> {
         let of = |identity: Option<&Identity>| identity.map(|identity| own(slot, identity)).unwrap_or_default();
+        let addresses = now.map(Identity::addresses).unwrap_or_default();
         let (former, now) = (of(former), of(now));
         let kept: BTreeSet<_> = self.owned(slot).difference(&former).copied().collect();
-        self.set_own(slot, &kept.union(&now).copied().collect())
+        self.set_own(slot, &kept.union(&now).copied().collect())?;
+        self.set_addresses(slot, addresses)
     }
 
     /// A slot has nothing of its own any more.
     pub(crate) fn disown(&mut self, slot: u32) -> Result<(), Error> {
+        self.set_addresses(slot, PodAddresses::default())?;
         self.set_own(slot, &BTreeSet::new())?;
         self.set_sources(slot, Default::default())
+    }
+
+    fn set_addresses(&mut self, slot: u32, addresses: PodAddresses) -> Result<(), Error> {
+        if addresses == PodAddresses::default() {
+            self.maps.pod_addresses.clear(&[slot]).map_err(|(_, error)| error)
+        } else {
+            self.maps.pod_addresses.put_one(slot, addresses)
+        }
     }
 
     /// Tells the programs what a slot's frames may come from. Where any address may, the later one is not looked at.

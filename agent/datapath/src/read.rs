@@ -115,7 +115,7 @@ impl Datapath {
             map::INTERFACES_MORE => Some(interfaces_more),
             map::SLOTS => Some(slots),
             map::CONFIGS => Some(configs),
-            map::EPOCHS | map::ETHERNET_SOURCES => None,
+            map::EPOCHS | map::ETHERNET_SOURCES | map::POD_ADDRESSES => None,
             _ => Some(table.used()),
         };
         self.maps.tables().into_iter().filter_map(|table| Some((table.name(), used(table)?))).collect()

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use aya::Pod;
 use podgate_common::map::program;
 use podgate_common::{
-    Addr4, Addr6, Counter, Direction, EndpointConfig, EthernetSource, InterfaceSlot, OwnAddressKey, Resident, SlotWord,
-    map,
+    Addr4, Addr6, Counter, Direction, EndpointConfig, EthernetSource, InterfaceSlot, OwnAddressKey, PodAddresses,
+    Resident, SlotWord, map,
 };
 
 use super::plan::Snapshot;
@@ -20,7 +20,7 @@ use crate::sys::MapSize;
 use crate::{Error, sys};
 
 /// The maps of a set that are read and written, with the sizes of their keys and values.
-const MAPS: [(&str, usize, usize); 8] = [
+const MAPS: [(&str, usize, usize); 9] = [
     (map::SLOTS, size_of::<u32>(), size_of::<SlotWord>()),
     (map::CONFIGS, size_of::<u32>(), size_of::<EndpointConfig>()),
     (map::INTERFACES, size_of::<u32>(), size_of::<InterfaceSlot>()),
@@ -29,6 +29,7 @@ const MAPS: [(&str, usize, usize); 8] = [
     (map::ORIGINS6, size_of::<Addr6>(), size_of::<u32>()),
     (map::OWN_ADDRESSES, size_of::<OwnAddressKey>(), size_of::<u32>()),
     (map::ETHERNET_SOURCES, size_of::<u32>(), size_of::<EthernetSource>()),
+    (map::POD_ADDRESSES, size_of::<u32>(), size_of::<PodAddresses>()),
 ];
 
 /// The same of those that all sets share.

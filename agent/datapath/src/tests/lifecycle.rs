@@ -1,11 +1,13 @@
 use std::thread;
 use std::time::Duration;
 
-use podgate_common::{Addr4, Flow, FlowKey4, FlowPorts, Holder, InterfaceSlot, NetPort, SlotWord, Stamp, map, place};
+use podgate_common::{
+    Addr4, Addr6, Flow, FlowKey4, FlowPorts, Holder, InterfaceSlot, NetPort, PodAddresses, SlotWord, Stamp, map, place,
+};
 use podgate_policy::op::{EndpointPolicies, Op};
 
 use super::sandbox::{Pod, deny_all, enforce, sandbox, unpinned, with_both_hooks};
-use crate::{Datapath, Hook, sys};
+use crate::{Datapath, Hook, Identity, sys};
 
 #[test]
 fn interfaces_that_share_a_place_are_told_apart() {
@@ -45,6 +47,24 @@ fn a_released_slot_is_open_under_a_generation_of_its_own_and_free() {
 
         enforce(&mut datapath, 1, &next, deny_all());
         assert_eq!(datapath.birth(1), Some(3));
+    });
+}
+
+#[test]
+fn a_slot_has_the_addresses_of_its_pod() {
+    sandbox(|| {
+        let mut datapath = Datapath::load(&unpinned(Hook::Auto)).unwrap();
+        let pod = Pod::new(1).identity();
+        let v4 = Addr4::from_octets(pod.address4.unwrap().octets());
+        let later = Identity { address6: Some("fd00::5".parse().unwrap()), ..pod.clone() };
+        let addresses = |datapath: &Datapath| datapath.maps.pod_addresses.read(&1).unwrap();
+
+        datapath.identify(1, &pod).unwrap();
+        assert_eq!(addresses(&datapath), PodAddresses { v4, v6: Addr6::default() });
+        datapath.identify(1, &later).unwrap();
+        assert_eq!(addresses(&datapath), PodAddresses { v4, v6: later.key6().unwrap() });
+        datapath.release(1).unwrap();
+        assert_eq!(addresses(&datapath), PodAddresses::default());
     });
 }
 
