@@ -10,6 +10,7 @@ use podgate_policy::model::Direction;
 
 use super::attribution::Isolators;
 use super::command::{Command, Outcome};
+use super::stale::Derived;
 use super::state::State;
 
 /// Takes in what a command means for the counters of its slot.
@@ -63,6 +64,11 @@ fn see_rules(state: &mut State, datapath: &Datapath) -> Result<(), Error> {
 }
 
 impl State {
+    /// Whether the policies of pods may have changed and are in force now. Says so once.
+    pub(super) fn take_reattribute(&mut self) -> bool {
+        self.is_up_to_date() && self.stale.take(Derived::Attribution)
+    }
+
     /// The policies that judge the packets of each slot's pod.
     fn isolators(&self) -> BTreeMap<u32, Isolators> {
         let pods = self.endpoints.iter().filter_map(|(slot, endpoint)| Some((slot, endpoint.tenant.pod()?)));

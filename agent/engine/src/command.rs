@@ -1,4 +1,6 @@
-//! What is to be done to the kernel, and how that ended.
+//! What is to be done to the kernel, who asks for it, and how it ended.
+
+use std::time::Instant;
 
 use podgate_datapath::{Guard, Identity, OnLinks};
 use podgate_policy::op::Op;
@@ -112,4 +114,16 @@ pub enum Outcome {
         /// Why.
         error: String,
     },
+}
+
+/// A part of what is in the kernel, which is brought command by command to what it is to be.
+pub(super) trait Reconciler {
+    /// What to do next; `None`: nothing, before something changes or the deadline. [`Self::report`] must follow.
+    fn next(&mut self, now: Instant) -> Option<Command>;
+
+    /// Takes in how that ended.
+    fn report(&mut self, command: Command, outcome: Outcome, now: Instant);
+
+    /// When something that failed is to be tried again.
+    fn deadline(&self, now: Instant) -> Option<Instant>;
 }

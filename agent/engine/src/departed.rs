@@ -76,7 +76,7 @@ impl State {
         self.take_change(Change::Apply(Object::Pod(Arc::new(renamed))));
         for (slot, planned) in self.endpoints.rename(&id, &key) {
             if planned {
-                self.changes.bound.push(Endpoint { slot, pod: key.clone() });
+                self.planning.changes.bound.push(Endpoint { slot, pod: key.clone() });
             }
         }
     }

@@ -7,6 +7,7 @@ use podgate_datapath::{Arrivals, Guard, LinkLayer};
 use podgate_host::netlink::{Device, HostView};
 
 use super::backoff::Backoff;
+use super::command::{Command, Outcome, Reconciler};
 
 /// A device that is guarded, or should be.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Guards {
     }
 
     /// A device to guard, or to guard no longer.
-    pub(super) fn next(&self, now: Instant) -> Option<(u32, Option<Guard>)> {
+    fn due(&self, now: Instant) -> Option<(u32, Option<Guard>)> {
         self.devices.iter().find(|(_, device)| device.is_due(now)).map(|(&ifindex, device)| (ifindex, device.wanted))
     }
 
@@ -58,7 +59,7 @@ impl Guards {
     }
 
     /// Notes that a device is guarded, or no longer.
-    pub(super) fn done(&mut self, ifindex: u32, guard: Option<Guard>) {
+    fn done(&mut self, ifindex: u32, guard: Option<Guard>) {
         match (guard, self.devices.get_mut(&ifindex)) {
             (Some(guard), Some(device)) => {
                 device.held = Some(guard);
@@ -88,15 +89,29 @@ impl Guards {
         self.devices.remove(&ifindex);
     }
 
-    /// When something that failed is to be tried again.
-    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.devices.values().filter_map(|device| device.backoff.deadline(now)).min()
-    }
-
     /// The devices that must be hooked.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Guarded)> {
         let hooked = |guard: Option<Guard>| guard.is_some_and(|guard| guard.exit.is_some());
         self.devices.iter().map(|(&ifindex, device)| (ifindex, device)).filter(move |(_, device)| hooked(device.wanted))
+    }
+}
+
+impl Reconciler for Guards {
+    fn next(&mut self, now: Instant) -> Option<Command> {
+        self.due(now).map(|(ifindex, guard)| Command::Guard { ifindex, guard })
+    }
+
+    fn report(&mut self, command: Command, outcome: Outcome, now: Instant) {
+        let Command::Guard { ifindex, guard } = command else { return };
+        match outcome {
+            Outcome::Done | Outcome::Repaired => self.done(ifindex, guard),
+            Outcome::Gone => self.gone(ifindex),
+            Outcome::Failed { error, .. } => self.failed(ifindex, error, now),
+        }
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.devices.values().filter_map(|device| device.backoff.deadline(now)).min()
     }
 }
 
@@ -251,7 +266,7 @@ mod tests {
         guards.update(&view([device(2, None)]), &BTreeSet::new());
         guards.gone(2);
         let now = Instant::now();
-        assert_eq!((guards.next(now), guards.deadline(now), guards.iter().count()), (None, None, 0));
+        assert_eq!((guards.due(now), guards.deadline(now), guards.iter().count()), (None, None, 0));
     }
 
     #[test]
@@ -259,16 +274,16 @@ mod tests {
         let now = Instant::now();
         let mut guards = Guards::default();
         guards.update(&view([device(2, None), device(3, None)]), &BTreeSet::new());
-        assert_eq!(guards.next(now), Some((2, Some(ETHERNET))));
+        assert_eq!(guards.due(now), Some((2, Some(ETHERNET))));
         guards.done(2, Some(ETHERNET));
         guards.done(3, Some(ETHERNET));
-        assert_eq!(guards.next(now), None);
+        assert_eq!(guards.due(now), None);
         // While its pod's programs are not in place, the guard stays.
         guards.update(&view([device(2, None)]), &BTreeSet::from([2]));
-        assert_eq!(guards.next(now), Some((3, None)));
+        assert_eq!(guards.due(now), Some((3, None)));
         guards.done(3, None);
         guards.taken(2);
-        assert_eq!((guards.next(now), guards.iter().count()), (None, 0));
+        assert_eq!((guards.due(now), guards.iter().count()), (None, 0));
     }
 
     #[test]
@@ -277,8 +292,8 @@ mod tests {
         let mut guards = Guards::default();
         guards.update(&view([device(2, None), device(3, None)]), &BTreeSet::new());
         guards.failed(2, "no room".to_owned(), now);
-        assert_eq!(guards.next(now), Some((3, Some(ETHERNET))));
+        assert_eq!(guards.due(now), Some((3, Some(ETHERNET))));
         let later = guards.deadline(now).unwrap();
-        assert_eq!(guards.next(later), Some((2, Some(ETHERNET))));
+        assert_eq!(guards.due(later), Some((2, Some(ETHERNET))));
     }
 }

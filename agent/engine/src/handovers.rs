@@ -7,6 +7,7 @@ use podgate_host::binding::Handover;
 use super::command::Command;
 use super::endpoints::{Endpoint, NO_SLOT, Stage};
 use super::memory::{Enforced, Interface, PodObject};
+use super::stale::Derived;
 use super::state::State;
 
 /// How far an interface that was handed over is.
@@ -23,18 +24,18 @@ pub(super) enum Standing {
 impl State {
     /// As long as pods are not known, nothing is done but to isolate what CNI hands over.
     pub(super) fn next_before_sync(&mut self, now: Instant) -> Option<Command> {
-        if let Some(view) = self.view.as_ref().filter(|_| std::mem::take(&mut self.rebind)) {
+        if let Some(view) = self.view.as_ref().filter(|_| self.stale.take(Derived::Bindings)) {
             let decisions = self.bindings.update_handed_over(view);
             self.carry_out(decisions);
         }
-        let command = self.release(now).or_else(|| self.identify(now)).or_else(|| self.own(now));
+        let command = self.release(now).or_else(|| self.identify(now)).or_else(|| self.next_own(now));
         let command = command.or_else(|| self.isolate(now));
-        command.or_else(|| self.endpoints.next_unattached(now).map(|slot| Command::Attach { slot }))
+        command.or_else(|| self.attach(now))
     }
 
     /// What is to be remembered for the next agent, if that has changed.
     pub fn take_enforced(&mut self) -> Option<Enforced> {
-        if !std::mem::take(&mut self.rebound) {
+        if !self.stale.take(Derived::Enforced) {
             return None;
         }
         let interfaces = self.bindings.bound().iter().map(|(&ifindex, binding)| {
@@ -58,9 +59,9 @@ impl State {
     /// Takes in what CNI says of an interface.
     pub fn hand_over(&mut self, handover: Handover) {
         self.bindings.hand_over(handover);
-        self.rebind = true;
-        self.rebound = true;
-        self.reown = true;
+        self.stale.mark(Derived::Bindings);
+        self.stale.mark(Derived::Enforced);
+        self.stale.mark(Derived::Neighbours);
     }
 
     /// How far an interface is.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use podgate_datapath::{FormerSlot, OnLink, OnLinks};
+use podgate_datapath::{FormerSlot, OnLink};
 use podgate_host::netlink::{HostView, Mac};
 
 use super::claims::Claims;
+use super::command::{Command, Outcome, Reconciler};
 use super::endpoints::Endpoints;
 use super::reconciled::Reconciled;
 
@@ -37,24 +38,19 @@ impl Neighbours {
             .collect();
         self.reconciled.want(&wanted);
     }
+}
 
-    /// What to change now.
-    pub(super) fn next(&self, now: Instant) -> Option<OnLinks> {
-        self.reconciled.next(now)
+impl Reconciler for Neighbours {
+    fn next(&mut self, now: Instant) -> Option<Command> {
+        self.reconciled.next(now).map(|changes| Command::Own { changes })
     }
 
-    /// Notes that the changes that [`Self::next`] told were made.
-    pub(super) fn done(&mut self, changes: OnLinks) {
-        self.reconciled.done(changes);
+    fn report(&mut self, command: Command, outcome: Outcome, now: Instant) {
+        let Command::Own { changes } = command else { return };
+        self.reconciled.report(changes, &outcome, now);
     }
 
-    /// Notes that they could not be made.
-    pub(super) fn failed(&mut self, now: Instant) {
-        self.reconciled.failed(now);
-    }
-
-    /// When to try again.
-    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+    fn deadline(&self, now: Instant) -> Option<Instant> {
         self.reconciled.deadline(now)
     }
 }
@@ -62,6 +58,8 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use podgate_datapath::OnLinks;
 
     use super::super::fixtures::veth;
     use super::super::tenant::{Occupant, Tenant};
@@ -84,12 +82,13 @@ mod tests {
         endpoints.get_mut(1).unwrap().identified = true;
         neighbours.update(&view, &BTreeMap::new(), &endpoints);
         let told = OnLinks::from([((1, 10), Some(OnLink { link_locals, ..OnLink::default() }))]);
-        assert_eq!(neighbours.next(now), Some(told.clone()));
-        neighbours.done(told);
+        let command = Command::Own { changes: told };
+        assert_eq!(neighbours.next(now), Some(command.clone()));
+        neighbours.report(command, Outcome::Done, now);
         neighbours.update(&view, &BTreeMap::new(), &endpoints);
         assert_eq!(neighbours.next(now), None);
         view.veths.clear();
         neighbours.update(&view, &BTreeMap::new(), &endpoints);
-        assert_eq!(neighbours.next(now), Some([((1, 10), None)].into()));
+        assert_eq!(neighbours.next(now), Some(Command::Own { changes: [((1, 10), None)].into() }));
     }
 }

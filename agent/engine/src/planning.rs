@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 use podgate_policy::cluster::Cluster;
 use podgate_policy::compile::Changes;
@@ -17,6 +18,14 @@ use podgate_policy::op::Op;
 use podgate_policy::plan::{Plan, Planner, Subject, Unfit};
 use podgate_policy::tables::{Limits, Usage};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::backoff::Backoff;
+use super::command::{Command, Outcome, Reconciler};
+use super::endpoints::Stage;
+use super::state::State;
+
+/// So many operations of a plan are applied at once: some milliseconds' worth.
+const PART: usize = 4096;
 
 /// The planner, with the objects that it knows: those of the engine as of the last plan.
 #[derive(Debug)]
@@ -84,11 +93,18 @@ impl Work {
     }
 }
 
-/// What the engine knows of its planner.
+/// The policies in the kernel's tables: what changed, the plan for it, and what of that is not applied yet.
 #[derive(Debug)]
 pub(super) struct Planning {
-    /// `None`: it is at work.
+    /// What changed since the last plan began.
+    pub(super) changes: Changes,
+    /// The planner; `None`: it is at work.
     desk: Option<Box<Desk>>,
+    /// What of the last plan is not applied yet.
+    pub(super) ops: Vec<Op>,
+    /// Why that failed the last time, until it is applied.
+    error: Option<String>,
+    backoff: Backoff,
     /// Rules by id, those that are gone included for a while.
     rules: BTreeMap<RuleId, RuleRef>,
     /// How full the tables are by the last plan.
@@ -105,43 +121,77 @@ impl Planning {
         let planner = Planner::new(limits);
         let usage = planner.usage();
         let desk = Some(Box::new(Desk { planner, cluster: Cluster { audit, ..Cluster::default() } }));
-        Self { desk, rules: BTreeMap::new(), usage, unfit: Vec::new(), again: false }
+        Self {
+            changes: Changes::default(),
+            desk,
+            ops: Vec::new(),
+            error: None,
+            backoff: Backoff::default(),
+            rules: BTreeMap::new(),
+            usage,
+            unfit: Vec::new(),
+            again: false,
+        }
     }
 
-    /// Whether no plan is being made, and none is due although nothing changed.
-    pub(super) fn is_done(&self) -> bool {
-        self.desk.is_some() && !self.again
+    /// Whether nothing waits to be planned.
+    pub(super) fn is_planned(&self) -> bool {
+        self.changes == Changes::default() && self.desk.is_some() && !self.again
     }
 
-    /// Begins a plan, unless one is being made or there is nothing to plan; takes the changes then.
-    pub(super) fn begin(&mut self, cluster: &Cluster, changes: &mut Changes) -> Option<Work> {
-        if *changes == Changes::default() && !self.again {
+    /// Whether all of the last plan is in force.
+    pub(super) fn is_applied(&self) -> bool {
+        self.ops.is_empty() && self.error.is_none()
+    }
+
+    /// How many changes of the tables wait to be applied; what is yet to be planned counts as one.
+    pub(super) fn pending(&self) -> usize {
+        self.ops.len() + usize::from(!self.is_planned())
+    }
+
+    /// Begins a plan, unless one is being made or applied, or there is nothing to plan; takes the changes then.
+    pub(super) fn begin(&mut self, cluster: &Cluster) -> Option<Work> {
+        if !self.ops.is_empty() || self.changes == Changes::default() && !self.again {
             return None;
         }
         let desk = self.desk.take()?;
-        Some(Work { desk, news: News::of(std::mem::take(changes), cluster) })
+        Some(Work { desk, news: News::of(std::mem::take(&mut self.changes), cluster) })
     }
 
-    /// Takes a plan; `meanwhile`: what has changed since it began. Returns what is to be done.
-    pub(super) fn end(&mut self, made: Made, meanwhile: &Changes) -> Vec<Op> {
-        let Plan { mut ops, unfit, again, named, forgotten } = made.plan;
+    /// Takes a plan, without what it has for slots that have changed hands since it began.
+    pub(super) fn end(&mut self, made: Made) {
+        let Plan { ops, unfit, again, named, forgotten } = made.plan;
+        self.ops = ops;
         self.usage = made.desk.planner.usage();
         self.desk = Some(made.desk);
         self.rules.extend(named);
         forgotten.iter().for_each(|rule| drop(self.rules.remove(rule)));
         self.unfit = unfit;
         self.again = again;
-        let of_others = meanwhile.released.iter().chain(meanwhile.bound.iter().map(|endpoint| &endpoint.slot)).copied();
-        for slot in of_others {
-            self.forget(slot, &mut ops);
+        let bound = self.changes.bound.iter().map(|endpoint| &endpoint.slot);
+        for slot in self.changes.released.iter().chain(bound).copied().collect::<Vec<_>>() {
+            self.leave_out(slot);
         }
-        ops
+        if self.ops.is_empty() {
+            self.error = None;
+        }
     }
 
-    /// Forgets what was planned for a slot.
-    pub(super) fn forget(&mut self, slot: u32, ops: &mut Vec<Op>) {
-        ops.retain(|op| !matches!(op, Op::Switch { slot: switched, .. } if *switched == slot));
+    fn leave_out(&mut self, slot: u32) {
+        self.ops.retain(|op| !matches!(op, Op::Switch { slot: switched, .. } if *switched == slot));
         self.unfit.retain(|it| !matches!(it.subject, Subject::Endpoint { slot: unfit, .. } if unfit == slot));
+    }
+
+    /// The policies for a slot are in force no longer: who has had it has left.
+    pub(super) fn forget(&mut self, slot: u32) {
+        self.leave_out(slot);
+        self.changes.bound.retain(|endpoint| endpoint.slot != slot);
+        self.changes.released.insert(slot);
+    }
+
+    /// Why the last plan could not be applied, until it is.
+    pub(super) fn error(&self) -> Option<&String> {
+        self.error.as_ref()
     }
 
     /// The rule with an id.
@@ -152,6 +202,70 @@ impl Planning {
     /// How full the tables are.
     pub(super) fn usage(&self) -> &[Usage] {
         &self.usage
+    }
+}
+
+impl Reconciler for Planning {
+    /// A part of the last plan, so that other things are not held up by all of it.
+    fn next(&mut self, now: Instant) -> Option<Command> {
+        if self.ops.is_empty() || !self.backoff.is_over(now) {
+            return None;
+        }
+        let rest = self.ops.split_off(self.ops.len().min(PART));
+        Some(Command::Apply { ops: std::mem::replace(&mut self.ops, rest) })
+    }
+
+    /// What is left of a part that failed must be applied before anything else.
+    fn report(&mut self, command: Command, outcome: Outcome, now: Instant) {
+        let Command::Apply { mut ops } = command else { return };
+        match outcome {
+            Outcome::Failed { applied, error } => {
+                ops.drain(..applied.min(ops.len()));
+                ops.append(&mut self.ops);
+                self.ops = ops;
+                self.error = Some(error);
+                self.backoff.fail(now);
+            }
+            Outcome::Done | Outcome::Repaired | Outcome::Gone => {
+                self.error = None;
+                self.backoff.succeed();
+            }
+        }
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.backoff.deadline(now)
+    }
+}
+
+impl State {
+    /// A plan to be made, if something is to be planned, nothing else to be done, and the last plan is applied.
+    /// [`Self::end_plan`] must follow, whatever happens meanwhile.
+    pub fn begin_plan(&mut self) -> Option<Work> {
+        if !self.synced {
+            return None;
+        }
+        let work = self.planning.begin(&self.cluster)?;
+        self.endpoints.advance(Stage::Identified, Stage::Planned);
+        Some(work)
+    }
+
+    /// Takes the plan that [`Self::begin_plan`] began.
+    pub fn end_plan(&mut self, made: Made) {
+        self.planning.end(made);
+        self.applied();
+    }
+
+    /// What is planned is in force once all of the plan is.
+    pub(super) fn applied(&mut self) {
+        if self.planning.is_applied() {
+            self.endpoints.advance(Stage::Planned, Stage::Applied);
+        }
+    }
+
+    /// Whether everything that is known is in force.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.planning.pending() == 0
     }
 }
 

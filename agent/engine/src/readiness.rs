@@ -87,8 +87,8 @@ impl State {
     }
 
     fn unapplied(&self) -> Vec<String> {
-        let errors = self.apply_error.iter();
-        errors.map(|error| format!("{} table changes wait to be applied: {error}", self.ops.len())).collect()
+        let errors = self.planning.error().into_iter();
+        errors.map(|error| format!("{} table changes wait to be applied: {error}", self.planning.ops.len())).collect()
     }
 
     /// Pods of this node that have no interface.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::backoff::Backoff;
+use super::command::Outcome;
 
 /// What changes, by key: `None` for an entry that is to go.
 pub(super) type Changes<K, V> = BTreeMap<K, Option<V>>;
@@ -57,6 +58,14 @@ impl<K: Copy + Ord, V: Clone + PartialEq> Reconciled<K, V> {
     pub(super) fn failed(&mut self, now: Instant) {
         self.doubtful.extend(self.pending.keys());
         self.backoff.fail(now);
+    }
+
+    /// Takes in how the changes that [`Self::next`] told ended.
+    pub(super) fn report(&mut self, changes: Changes<K, V>, outcome: &Outcome, now: Instant) {
+        match outcome {
+            Outcome::Done | Outcome::Repaired | Outcome::Gone => self.done(changes),
+            Outcome::Failed { .. } => self.failed(now),
+        }
     }
 
     /// When to try again.

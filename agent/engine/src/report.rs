@@ -68,7 +68,11 @@ impl State {
             problem_counts: self.problem_counts(),
             tables: self.tables(reading.tables),
             anomalies: self.anomalies(),
-            apply: ApplyStatus { pending: self.pending(), errors: self.errors, error: self.apply_error.clone() },
+            apply: ApplyStatus {
+                pending: self.planning.pending(),
+                errors: self.errors,
+                error: self.planning.error().cloned(),
+            },
             repairs: self.repairs,
             services: self.services(reading.exits),
             window: self.window(),
@@ -120,7 +124,7 @@ impl State {
             return match (endpoint.stage, self.unfit_of(slot)) {
                 (Stage::Attached, None) => (PodState::Enforced, endpoint.error.clone()),
                 (Stage::Attached, unfit) => (PodState::Unfit, unfit),
-                _ => (PodState::Pending, endpoint.error.clone().or_else(|| self.apply_error.clone())),
+                _ => (PodState::Pending, endpoint.error.clone().or_else(|| self.planning.error().cloned())),
             };
         }
         if let Some(waiting) = self.endpoints.waiting().find(|waiting| waiting.tenant.pod() == Some(id)) {
@@ -227,22 +231,22 @@ impl State {
         let unhooked = self.devices().filter_map(|device| Some(describe_unhooked(&device.name, &device.error?)));
         let isolated = self.endpoints.iter().filter_map(|(_, endpoint)| describe_isolated(&endpoint.tenant, view));
         let isolated = isolated.chain(self.departed.iter().map(describe_departed));
-        let refused = self.at_source.iter().flat_map(AtSource::refused).map(describe_refused);
+        let refused = self.services.at_source.iter().flat_map(AtSource::refused).map(describe_refused);
         let unsupported = view.unsupported();
         let unsupported = unsupported.iter().map(describe_unsupported);
         bindings.chain(unsupported).chain(unhooked).chain(isolated).chain(refused).collect()
     }
 
     fn services(&self, exits: Exits) -> ServicesStatus {
-        let (addresses, host_addresses) = self.deferral.counts();
-        let at_source = self.at_source.as_ref();
+        let (addresses, host_addresses) = self.services.deferral.counts();
+        let at_source = self.services.at_source.as_ref();
         ServicesStatus {
             judged_at: if at_source.is_some() { ServicesAt::Source } else { ServicesAt::Exit },
             frontends: at_source.map_or(0, AtSource::judged),
             frontends_denied: at_source.map_or(0, |at_source| at_source.refused().len()),
             addresses,
             host_addresses,
-            left_out: self.deferral.left_out(),
+            left_out: self.services.deferral.left_out(),
             devices: self.devices().collect(),
             allowed: exits.allowed,
             denied: exits.denied,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use podgate_datapath::FormerSlot;
-use podgate_host::binding::Remembered;
+use podgate_host::binding::{Bindings, Remembered};
 use podgate_policy::model::ObjectKey;
 use podgate_policy::tables::Limits;
 
@@ -52,9 +52,20 @@ pub struct Room {
 }
 
 impl Left {
+    /// The bindings as they were.
+    pub(super) fn bindings(&self, isolate_unknown: bool) -> Bindings {
+        let mut bindings = Bindings::resume(self.remembered());
+        let handed_over = self.enforced.iter().flat_map(|enforced| &enforced.handed_over);
+        handed_over.for_each(|handed| bindings.recall(handed.into()));
+        if isolate_unknown {
+            bindings.isolate_unknown();
+        }
+        bindings
+    }
+
     /// What each interface was enforced for, by ifindex. The kernel's own tables remember interfaces and addresses of whatever
     /// had a slot, which is not let go of; those alone are left out that were isolated as long as nobody knew whose they are.
-    pub(super) fn remembered(&self) -> BTreeMap<u32, Remembered> {
+    fn remembered(&self) -> BTreeMap<u32, Remembered> {
         let isolated = self.enforced.as_ref().map(|enforced| &enforced.isolated);
         let of_kernel = self.slots.iter().filter(|slot| isolated.is_none_or(|it| !it.contains(&slot.ifindex)));
         let of_kernel = of_kernel.map(|slot| {

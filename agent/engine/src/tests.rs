@@ -14,6 +14,7 @@ use super::fixtures::{NOW, deny_all, host, limits, never, pod, pod_states, run, 
 use super::handovers::Standing;
 use super::memory::Interface;
 use super::report::Reading;
+use super::stale::Derived;
 use super::upkeep::Check;
 use super::*;
 use crate::handover::PodRecord;
@@ -306,7 +307,7 @@ fn a_pod_that_lost_its_object_stays_enforced_over_a_restart_of_the_agent() {
         if deleted_before {
             former.take_update(vec![without_pod("api")]);
             run(&mut former, now, never);
-            former.rebound = true;
+            former.stale.mark(Derived::Enforced);
         }
         let mut state = restarted(&mut former, vec![slot(1, 10, "10.0.0.1")]);
         state.take_view(host(&[(10, "10.0.0.1")]));
@@ -318,11 +319,11 @@ fn a_pod_that_lost_its_object_stays_enforced_over_a_restart_of_the_agent() {
         state.take_view(host(&[]));
         assert_eq!(short(&run(&mut state, now, never))[0], "release 1");
         former = state;
-        former.rebound = true;
+        former.stale.mark(Derived::Enforced);
         former.take_view(host(&[(10, "10.0.0.1")]));
         former.take_update(vec![with_pod(pod("api", "10.0.0.1"))]);
         run(&mut former, now, never);
-        former.rebound = true;
+        former.stale.mark(Derived::Enforced);
     }
 }
 

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use podgate_datapath::Guard;
 
 use super::backoff::Backoff;
+use super::command::{Command, Outcome};
 use super::endpoints::{Endpoints, Stage};
 use super::guards::Guards;
+use super::state::State;
 
 /// A former agent's programs stay at most this long on interfaces that have no pod, while some pod has no interface:
 /// one of them may be that pod's.
@@ -89,5 +91,54 @@ impl Upkeep {
         let patience = self.started.filter(|_| !self.takeover_done).map(|started| started + PATIENCE);
         let takeover = self.takeover_backoff.deadline(now).or(patience);
         [takeover, self.next_round].into_iter().flatten().filter(|deadline| *deadline > now).min()
+    }
+}
+
+impl State {
+    /// What to do when there is nothing else.
+    pub(super) fn next_upkeep(&mut self, now: Instant) -> Option<Command> {
+        let settled = self.unbound().is_empty() && self.endpoints.waiting().all(|it| it.confined);
+        let settled = settled && self.endpoints.iter().all(|(_, it)| it.stage == Stage::Attached);
+        if self.planning.is_planned() && self.upkeep.may_finish_takeover(settled, now) {
+            return Some(Command::FinishTakeover);
+        }
+        self.upkeep.next_check(&self.endpoints, &self.guards, now).map(Command::Check)
+    }
+
+    /// Takes in how clearing up after a former agent ended.
+    pub(super) fn takeover_reported(&mut self, outcome: &Outcome, now: Instant) {
+        if let Outcome::Failed { .. } = outcome {
+            return self.upkeep.not_finished(now);
+        }
+        self.upkeep.finished();
+        self.endpoints.forget_former(|_| true);
+    }
+
+    /// What is found not to be there, and can't be put there, is like something that never was.
+    pub(super) fn checked(&mut self, check: Check, outcome: Outcome, now: Instant) {
+        let failure = match outcome {
+            Outcome::Done => return,
+            Outcome::Gone => {
+                if let Check::Device(ifindex, _) = check {
+                    self.guards.gone(ifindex);
+                }
+                return;
+            }
+            Outcome::Repaired => None,
+            Outcome::Failed { error, .. } => Some(error),
+        };
+        match (check, failure) {
+            (Check::Pod(_) | Check::Confined(_) | Check::Device(..), None) => self.repairs.hooks += 1,
+            (Check::Pins, None) => self.repairs.pins += 1,
+            (Check::Pod(slot), Some(error)) => self.endpoint_failed(slot, error, now),
+            (Check::Confined(ifindex), Some(error)) => self.endpoints.not_confined(ifindex, error, now),
+            (Check::Device(ifindex, _), Some(error)) => self.guards.failed(ifindex, error, now),
+            (Check::Pins, Some(_)) => {}
+        }
+    }
+
+    /// Notes that entries of tables were not what had been written, and were put right.
+    pub(super) fn tables_repaired(&mut self, entries: u64) {
+        self.repairs.tables += entries;
     }
 }

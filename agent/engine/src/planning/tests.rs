@@ -65,12 +65,12 @@ fn what_a_plan_has_for_a_pod_that_went_meanwhile_is_not_given_to_the_next_in_its
     assert_eq!(settle(&mut state, now), ["release 1", "identify 1 on 11"], "this does not wait for the plan");
     let made = work.run();
     state.end_plan(made);
-    assert_eq!(switched(&state.ops, 1), []);
+    assert_eq!(switched(&state.planning.ops, 1), []);
 
     assert_eq!(settle(&mut state, now), ["apply"], "and the next pod's programs wait for its own");
     let made = state.begin_plan().unwrap().run();
     state.end_plan(made);
-    let given = switched(&state.ops, 1);
+    let given = switched(&state.planning.ops, 1);
     assert!(given.len() == 1 && given[0].ingress != EndpointPolicy::Open, "{given:?}");
     assert_eq!(settle(&mut state, now), ["apply", "attach 1", "finish takeover"]);
 }
@@ -88,7 +88,7 @@ fn what_changes_while_a_plan_is_made_is_in_the_next() {
     assert!(!state.is_up_to_date());
     let made = work.run();
     state.end_plan(made);
-    assert_eq!(switched(&state.ops, 1), [EndpointPolicies::default()], "as it was when the plan began");
+    assert_eq!(switched(&state.planning.ops, 1), [EndpointPolicies::default()], "as it was when the plan began");
     assert_eq!(settle(&mut state, now), ["apply", "attach 1"], "the other pod is not planned yet");
     let commands = short(&run(&mut state, now, never));
     assert_eq!(commands, ["apply", "attach 2", "finish takeover"]);
@@ -148,9 +148,9 @@ fn a_long_plan_is_applied_in_parts_in_its_order_and_goes_on_where_one_failed() {
     state.take_view(host(&[]));
     state.take_update(vec![]);
     run(&mut state, now, never);
-    state.ops = ops.clone();
+    state.planning.ops = ops.clone();
     let (mut applied, mut parts, mut failed, mut later) = (Vec::new(), 0, false, now);
-    while !state.ops.is_empty() {
+    while !state.planning.ops.is_empty() {
         let Some(Command::Apply { ops }) = state.next(later) else {
             later = state.deadline(later).unwrap();
             continue;
@@ -160,7 +160,10 @@ fn a_long_plan_is_applied_in_parts_in_its_order_and_goes_on_where_one_failed() {
             failed = true;
             applied.extend_from_slice(&ops[..7]);
             state.report(Command::Apply { ops }, Outcome::Failed { applied: 7, error: "full".to_owned() }, later);
-            assert_eq!(state.not_ready(NOW), [format!("{} table changes wait to be applied: full", state.ops.len())]);
+            assert_eq!(
+                state.not_ready(NOW),
+                [format!("{} table changes wait to be applied: full", state.planning.ops.len())]
+            );
             continue;
         }
         applied.extend_from_slice(&ops);
