@@ -56,6 +56,14 @@ macro_rules! holder {
             }
         }
 
+        /// Bytes of a key and of a value of a map that the agent writes; `None`: there is none of this name.
+        pub(crate) fn sizes(name: &str) -> Option<(usize, usize)> {
+            match name {
+                $(map::$name => Some(holder!(@sizes $kind $types)),)*
+                _ => None,
+            }
+        }
+
         impl Descriptors {
             /// Sorts the descriptors by what the maps hold.
             ///
@@ -78,6 +86,9 @@ macro_rules! holder {
     (@table array ($value:ty)) => { Table<u32, $value> };
     (@table trie ($key:ty => $value:ty)) => { Table<BlockKey<$key>, $value> };
     (@table $hash:ident ($key:ty => $value:ty)) => { Table<$key, $value> };
+    (@sizes array ($value:ty)) => { (size_of::<u32>(), size_of::<$value>()) };
+    (@sizes trie ($key:ty => $value:ty)) => { (size_of::<BlockKey<$key>>(), size_of::<$value>()) };
+    (@sizes $hash:ident ($key:ty => $value:ty)) => { (size_of::<$key>(), size_of::<$value>()) };
     (@open array $name:ident, $maps:ident, $capacities:ident) => {
         Table::array(map::$name, $maps.take(map::$name)?, $capacities[map::$name])
     };

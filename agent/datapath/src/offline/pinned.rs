@@ -7,34 +7,31 @@ use std::path::{Path, PathBuf};
 
 use aya::Pod;
 use podgate_common::map::program;
-use podgate_common::{
-    Addr4, Addr6, Counter, Direction, EndpointConfig, EthernetSource, InterfaceSlot, OwnAddressKey, PodAddresses,
-    Resident, SlotWord, map,
-};
+use podgate_common::{Counter, Direction, OwnAddressKey, Resident, map};
 
 use super::plan::Snapshot;
 use crate::kept::RESIDENTS;
-use crate::maps::{Grace, clear_counters, cpus};
+use crate::maps::{Grace, clear_counters, cpus, sizes};
 use crate::pins::Pins;
 use crate::sys::MapSize;
 use crate::{Error, sys};
 
-/// The maps of a set that are read and written, with the sizes of their keys and values.
-const MAPS: [(&str, usize, usize); 9] = [
-    (map::SLOTS, size_of::<u32>(), size_of::<SlotWord>()),
-    (map::CONFIGS, size_of::<u32>(), size_of::<EndpointConfig>()),
-    (map::INTERFACES, size_of::<u32>(), size_of::<InterfaceSlot>()),
-    (map::INTERFACES_MORE, size_of::<u32>(), size_of::<u32>()),
-    (map::ORIGINS4, size_of::<Addr4>(), size_of::<u32>()),
-    (map::ORIGINS6, size_of::<Addr6>(), size_of::<u32>()),
-    (map::OWN_ADDRESSES, size_of::<OwnAddressKey>(), size_of::<u32>()),
-    (map::ETHERNET_SOURCES, size_of::<u32>(), size_of::<EthernetSource>()),
-    (map::POD_ADDRESSES, size_of::<u32>(), size_of::<PodAddresses>()),
+/// The maps of a set that are read and written.
+const MAPS: [&str; 9] = [
+    map::SLOTS,
+    map::CONFIGS,
+    map::INTERFACES,
+    map::INTERFACES_MORE,
+    map::ORIGINS4,
+    map::ORIGINS6,
+    map::OWN_ADDRESSES,
+    map::ETHERNET_SOURCES,
+    map::POD_ADDRESSES,
 ];
 
-/// The same of those that all sets share.
-const KEPT: [(&str, usize, usize); 2] =
-    [(RESIDENTS, size_of::<u32>(), size_of::<Resident>()), (map::COUNTERS, size_of::<u32>(), size_of::<Counter>())];
+/// The same of those that all sets share, with the sizes of their keys and values.
+const KEPT: [(&str, (usize, usize)); 2] =
+    [(RESIDENTS, (size_of::<u32>(), size_of::<Resident>())), (map::COUNTERS, (size_of::<u32>(), size_of::<Counter>()))];
 
 /// What is pinned of a set.
 #[derive(Debug)]
@@ -51,13 +48,13 @@ impl Pinned {
     /// A pin is missing, or a map has not the form that this version gives it.
     pub(super) fn open(set: &Path, pins: &Pins) -> Result<Self, Error> {
         let open = |path: PathBuf| sys::open_pin(&path).map_err(|source| Error::Pin { action: "open", path, source });
-        let of_set = MAPS.map(|map| (map, set.join("maps").join(map.0.to_lowercase())));
-        let kept = KEPT.map(|map| (map, pins.kept(map.0)));
+        let of_set = MAPS.map(|name| (name, sizes(name), set.join("maps").join(name.to_lowercase())));
+        let kept = KEPT.map(|(name, sizes)| (name, Some(sizes), pins.kept(name)));
         let mut maps = BTreeMap::new();
-        for ((name, key, value), path) in of_set.into_iter().chain(kept) {
+        for (name, expected, path) in of_set.into_iter().chain(kept) {
             let map = open(path)?;
             let size = sys::map_size(map.as_fd()).map_err(|source| failed("look at", name, source))?;
-            if (size.key as usize, size.value as usize) != (key, value) {
+            if Some((size.key as usize, size.value as usize)) != expected {
                 return Err(failed("use", name, io::Error::other("it was made by another version of podgate")));
             }
             maps.insert(name, (map, size));
