@@ -1,15 +1,17 @@
 //! Tables that are too small.
 
 use podgate_policy::compile::Changes;
-use podgate_policy::plan::{Plan, Planner, Subject};
+use podgate_policy::model::{Direction, Isolation, Peers, Policy, PortMatch, PortSpec, Ports, Protocol, Rule};
+use podgate_policy::plan::{Plan, Planner, Subject, Unfit};
 use podgate_policy::tables::{Judgement, Limits, Mirror, Table};
 use proptest::prelude::*;
 
 use crate::cases::cases;
-use crate::support::allowed;
+use crate::support::build::{key, pod, selector};
 use crate::support::generate::{history, remotes};
 use crate::support::judge::{expected, meanwhile, probes};
-use crate::support::world::World;
+use crate::support::world::{Edit, World};
+use crate::support::{ROOMY, allowed};
 
 /// Limits of which some are far too small for what the generator makes.
 fn tight() -> impl Strategy<Value = Limits> {
@@ -132,4 +134,81 @@ proptest! {
         let afresh = Planner::new(half(&limits)).update(&world.cluster, &world.everything());
         prop_assert!(last.unfit.is_empty() || !afresh.unfit.is_empty(), "{:?} though everything fits twice", last.unfit);
     }
+}
+
+/// Pods `a/first` and so on in slots 1 and so on, each with a policy of its own.
+fn pods_with_policies(names: &[&str]) -> Vec<Edit> {
+    let slots = 1..;
+    let pods = slots.zip(names).flat_map(|(slot, name)| {
+        let address = format!("10.9.0.{slot}");
+        [pod(&format!("a/{name}"), &[("app", name)], &address), Edit::Bind(slot, key(&format!("a/{name}")))]
+    });
+    pods.collect()
+}
+
+/// The policy of a pod: everybody may reach these ports, each a row's entry of its own.
+fn serve(name: &str, ports: std::ops::Range<u16>) -> Edit {
+    let port = |number| PortMatch { protocol: Protocol::Tcp, port: PortSpec::Range { first: number, last: number } };
+    let ports = Ports::Listed(ports.map(port).collect());
+    Edit::Policy(Policy {
+        key: key(&format!("a/{name}")),
+        pod_selector: selector(&[("app", name)]),
+        ingress: Isolation::Restricted(vec![Rule { peers: Peers::Any, ports }]),
+        egress: Isolation::Unaffected,
+        audit: false,
+    })
+}
+
+/// The slots whose ingress has no room after each of these changes, each settled.
+fn without_room(row_ports: u32, changes: &[Vec<Edit>]) -> Vec<Vec<u32>> {
+    let limits = Limits { row_ports, ..ROOMY };
+    let (mut world, mut planner, mut mirror) = (World::default(), Planner::new(limits), Mirror::default());
+    let settled = changes.iter().map(|edits| {
+        let changes = world.apply(edits);
+        let plan = planner.update(&world.cluster, &changes);
+        let plan = settle(&world, &mut planner, plan, &mut mirror);
+        let slot = |unfit: &Unfit| match unfit.subject {
+            Subject::Endpoint { slot, direction: Direction::Ingress } => slot,
+            other => panic!("{other:?} has no room"),
+        };
+        plan.unfit.iter().map(slot).collect()
+    });
+    settled.collect()
+}
+
+#[test]
+fn a_policy_in_force_keeps_its_room_though_another_that_comes_needs_less() {
+    let before = [pods_with_policies(&["first", "second"]), vec![serve("first", 1..7)]].concat();
+    assert_eq!(without_room(8, &[before, vec![serve("second", 11..15)]]), [vec![], vec![2]]);
+}
+
+#[test]
+fn of_policies_that_come_at_once_the_one_that_needs_most_finds_no_room() {
+    let all = [serve("first", 1..4), serve("second", 11..17), serve("third", 21..24)];
+    let all = [pods_with_policies(&["first", "second", "third"]), all.to_vec()].concat();
+    assert_eq!(without_room(8, &[all]), [vec![2]]);
+}
+
+#[test]
+fn what_another_policy_leaves_behind_makes_room_within_a_few_plans() {
+    let before = [pods_with_policies(&["first", "second"]), vec![serve("first", 1..8)]].concat();
+    let other = vec![Edit::NoPolicy(key("a/first")), serve("second", 11..18)];
+    assert_eq!(without_room(8, &[before, other]), [vec![], Vec::<u32>::new()]);
+}
+
+#[test]
+fn what_never_fits_is_tried_again_a_few_times_only() {
+    let (mut world, limits) = (World::default(), Limits { row_ports: 8, ..ROOMY });
+    let mut planner = Planner::new(limits);
+    let before = [pods_with_policies(&["first", "second"]), vec![serve("first", 1..8)]].concat();
+    planner.update(&world.cluster.clone(), &Changes::default());
+    let changes = world.apply(&before);
+    planner.update(&world.cluster, &changes);
+    let changes = world.apply(&[Edit::NoPolicy(key("a/first")), serve("second", 11..30)]);
+    let mut plans = vec![planner.update(&world.cluster, &changes)];
+    while plans.last().is_some_and(|plan| plan.again) {
+        plans.push(planner.update(&world.cluster, &Changes::default()));
+        assert!(plans.len() < 8, "{plans:?}");
+    }
+    assert!(!plans[plans.len() - 1].unfit.is_empty());
 }
