@@ -30,6 +30,12 @@ impl Addr4 {
     pub const fn is_unspecified(self) -> bool {
         self.0 == 0
     }
+
+    /// Whether this stands for a group (224.0.0.0/4, RFC 5771) or for everybody on the link (255.255.255.255, RFC 919).
+    #[must_use]
+    pub const fn is_group(self) -> bool {
+        self.octets()[0] >> 4 == 0xe || u32::from_ne_bytes(self.octets()) == u32::MAX
+    }
 }
 
 /// An IPv6 address in network byte order, as four words, because packets and stack keep it aligned to four bytes only.
@@ -81,6 +87,12 @@ impl Addr6 {
     #[must_use]
     pub const fn is_unspecified(self) -> bool {
         (self.0[0] | self.0[1] | self.0[2] | self.0[3]) == 0
+    }
+
+    /// Whether this stands for a group (ff00::/8, RFC 4291, section 2.7).
+    #[must_use]
+    pub const fn is_group(self) -> bool {
+        self.octets()[0] == 0xff
     }
 
     /// Whether this lies in fe80::/10.

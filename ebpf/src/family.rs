@@ -44,7 +44,7 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     fn class(&self, opened: Direction) -> u32;
     /// Whether this address stands for nodes on a link rather than for one address of a network, so that the blocks of
     /// policies say nothing of who has it.
-    fn is_beyond_blocks(self, opened: u32) -> bool;
+    fn is_beyond_blocks(self) -> bool;
     /// Why egress to this address is judged at the exit hook, bits of [`podgate_common::deferring`]; 0: it is not.
     fn deferring(&self) -> u32;
     /// This address as four words in network byte order; IPv4's is the first.
@@ -100,18 +100,17 @@ fn class6(address: Addr6, opened: Direction) -> u32 {
     verdict::podgate_class6(first, second, third, fourth, opened as u32)
 }
 
-/// Groups (224.0.0.0/4, RFC 5771) and everybody on the link (255.255.255.255) are. As a source, IPv4 link-local addresses
-/// (169.254.0.0/16, RFC 3927) too; as destinations they are where clouds serve metadata, of which policies speak.
+/// As sources IPv4 link-local addresses (169.254.0.0/16, RFC 3927) are too; as destinations they are where clouds serve metadata,
+/// of which policies speak.
 #[inline(always)]
-const fn beyond_blocks4(address: Addr4, opened: u32) -> bool {
+const fn beyond_blocks4(address: Addr4) -> bool {
     let [first, second, _, _] = address.octets();
-    address.is_unspecified() || first >= 224 || opened == Direction::Ingress as u32 && first == 169 && second == 254
+    address.is_unspecified() || address.is_group() || first == 169 && second == 254
 }
 
-/// Groups (ff00::/8, RFC 4291) are.
 #[inline(always)]
-const fn beyond_blocks6(address: Addr6, _: u32) -> bool {
-    address.is_unspecified() || address.is_link_local() || address.octets()[0] == 0xff
+const fn beyond_blocks6(address: Addr6) -> bool {
+    address.is_unspecified() || address.is_link_local() || address.is_group()
 }
 
 #[inline(always)]
@@ -245,8 +244,8 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn is_beyond_blocks(self, opened: u32) -> bool {
-                $beyond_blocks(self, opened)
+            fn is_beyond_blocks(self) -> bool {
+                $beyond_blocks(self)
             }
 
             #[inline(always)]

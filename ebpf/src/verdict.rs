@@ -146,18 +146,13 @@ const UNKNOWN_CLASS: u32 = u32::MAX;
 /// The class of an address: that of its group, else that of the longest prefix around it, else 0.
 ///
 /// A link-local or missing address, or that of a group, is in no block that merely has room for it: on a bridge it may be
-/// any pod's. Only as a destination it is in a block that is narrower than all addresses of the family.
+/// any pod's. Only as a destination it is in a block that is narrower than all addresses of the family: so the compiler has
+/// made the tables.
 #[inline(always)]
 fn class<F: Family>(address: F, opened: u32) -> u32 {
     class_of_group(&address).unwrap_or_else(|| {
-        let class = class_of_block(&address.block_key());
-        // Of the address no bit counts; an unspecified one would have to be made first.
-        let is_everything = || class == class_of_block(&Key::new(0, address));
-        if address.is_beyond_blocks(opened) && (opened == Direction::Ingress as u32 || is_everything()) {
-            0
-        } else {
-            class
-        }
+        let is_source = opened == Direction::Ingress as u32;
+        if is_source && address.is_beyond_blocks() { 0 } else { class_of_block(&address.block_key()) }
     })
 }
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Labels of a pod or namespace. Strings are shared, since thousands of pods carry the same ones.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -255,17 +255,40 @@ pub struct IpBlock {
 }
 
 impl IpBlock {
-    /// Whether an address is in the block and in none of the exceptions.
+    /// Whether an address is in the block and in none of its [exceptions](Self::exceptions).
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.cidr.contains(&address) && !self.except.iter().any(|except| except.contains(&address))
+        self.cidr.contains(&address) && !self.exceptions().any(|except| except.contains(&address))
     }
 
-    /// `cidr` and its exceptions.
+    /// The prefixes in `cidr` that are not in the block: its exceptions, and [`BEYOND`] what merely has room for every address.
+    pub fn exceptions(&self) -> impl Iterator<Item = IpNet> {
+        let family = usize::from(matches!(self.cidr, IpNet::V6(_)));
+        let beyond = if self.cidr.prefix_len() == 0 { &BEYOND[family][..] } else { &[] };
+        self.except.iter().chain(beyond).copied()
+    }
+
+    /// `cidr` and what of it is not in the block.
     pub(crate) fn prefixes(&self) -> impl Iterator<Item = IpNet> {
-        std::iter::once(self.cidr).chain(self.except.iter().copied())
+        std::iter::once(self.cidr).chain(self.exceptions())
     }
 }
+
+/// Addresses that stand for nodes on a link and not for one of a network: on a bridge they may be any pod's, whatever blocks
+/// other addresses of it are in. They are those without a value, groups (RFC 5771, RFC 4291), everybody on the link (RFC 919),
+/// and IPv6 link-local ones (RFC 4291); by family.
+pub const BEYOND: [[IpNet; 3]; 2] = [
+    [
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 32)),
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4)),
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32)),
+    ],
+    [
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128)),
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)),
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)),
+    ],
+];
 
 /// The ports of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

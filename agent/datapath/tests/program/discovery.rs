@@ -6,6 +6,7 @@ use etherparse::EtherType;
 use podgate_common::{Direction, EthernetSource, Reason, Tag};
 use podgate_datapath::{Identity, OnLink};
 use podgate_policy::id::ClassId;
+use podgate_policy::model::BEYOND;
 use podgate_policy::op::{Entry, Op};
 
 use crate::frames::{SYN, echo_request, fragments, icmp, of_type, raw, tcp, udp};
@@ -548,12 +549,15 @@ fn a_pods_own_link_local_address_is_no_false_source() {
     assert_eq!(rig.egress(&udp((LINK_LOCAL.into(), 1), (router, 53))), Reason::NoRule);
 }
 
-/// A rig whose friend policy allows all addresses of both families by a block.
+/// A rig whose friend policy allows all addresses of both families by a block, as the compiler writes that.
 fn open_to_the_world(ingress: Side, egress: Side) -> Rig {
     let mut rig = Rig::new(ingress, egress);
     rig.second_pod_on_its_own_interface(Side::Open, Side::Open);
     for block in ["0.0.0.0/0", "::/0"] {
         rig.apply(&[Op::Write(Entry::Block { block: block.parse().expect("a block"), class: id::FRIEND_CLASS })]);
+    }
+    for block in BEYOND.concat() {
+        rig.apply(&[Op::Write(Entry::Block { block, class: ClassId::from_raw(0) })]);
     }
     rig
 }
@@ -584,6 +588,9 @@ fn a_link_local_destination_is_in_a_block_only_if_that_speaks_of_link_local_addr
     assert_eq!(to(&rig, 2), Reason::Rule);
     let metadata = udp((V4.pod, 1), (Ipv4Addr::new(169, 254, 169, 254).into(), 80));
     assert_eq!(rig.egress(&metadata), Reason::Rule, "IPv4's are where clouds serve metadata");
+    let groups = [Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::BROADCAST, Ipv4Addr::new(240, 0, 0, 9)];
+    let told = groups.map(|to| rig.egress(&udp((V4.pod, 2), (to.into(), 7777))));
+    assert_eq!(told, [Reason::NoRule, Reason::NoRule, Reason::Rule], "the last is an address like others");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use podgate_policy::cluster::Cluster;
 use podgate_policy::evaluate::{Party, Traffic, rules, verdict};
-use podgate_policy::model::{self, Direction, ObjectKey, Peer, Peers, Pod, PortSpec, Protocol};
+use podgate_policy::model::{self, Direction, IpBlock, ObjectKey, Peer, Peers, Pod, PortSpec, Protocol};
 
 use crate::diff::{Cause, Change, End, Move, Ports};
 use crate::matrix::PortChoice;
@@ -83,7 +83,8 @@ fn taken(cluster: &Cluster) -> impl Iterator<Item = IpAddr> {
 
 /// An address of a block that is in no smaller one and belongs to nobody: the first of the block, or one beside something in it.
 fn representative(block: &IpNet, blocks: &BTreeSet<IpNet>, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
-    let smaller: Vec<_> = blocks.iter().filter(|other| block.contains(*other) && *other != block).collect();
+    let smaller = blocks.iter().filter(|other| block.contains(*other) && *other != block).copied();
+    let smaller: Vec<_> = smaller.chain(IpBlock { cidr: *block, except: vec![] }.exceptions()).collect();
     let beside_blocks = smaller.iter().flat_map(|it| [next(it.broadcast()), previous(it.network())]);
     let beside_taken = taken.iter().flat_map(|&it| [next(it), previous(it)]);
     let candidates = [Some(block.network())].into_iter().chain(beside_blocks).chain(beside_taken).flatten();

@@ -88,7 +88,7 @@ impl Blocks {
     /// The prefixes in a block and in none of its exceptions.
     fn covered(&self, block: &IpBlock) -> Vec<IpNet> {
         let inside = self.nodes.range(block.cidr..).map(|(&prefix, _)| prefix).take_while(|p| block.cidr.contains(p));
-        let exceptions = outermost(&block.except);
+        let exceptions = outermost(block);
         inside.filter(|prefix| !is_in(&exceptions, prefix)).collect()
     }
 
@@ -134,9 +134,9 @@ impl Blocks {
     }
 }
 
-/// The exceptions that are in no other, sorted. They have no address in common.
-pub(super) fn outermost(exceptions: &[IpNet]) -> Vec<IpNet> {
-    let mut outermost = exceptions.to_vec();
+/// The exceptions of a block that are in no other, sorted. They have no address in common.
+pub(super) fn outermost(block: &IpBlock) -> Vec<IpNet> {
+    let mut outermost: Vec<_> = block.exceptions().collect();
     // What contains a prefix stands before it.
     outermost.sort_unstable();
     outermost.dedup_by(|inner, outer| outer.contains(&*inner));

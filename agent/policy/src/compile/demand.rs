@@ -310,7 +310,7 @@ fn turns(ask: AskId, blocks: &[IpBlock]) -> Vec<(IpNet, AskId, bool)> {
     let mut changes = BTreeMap::<IpNet, i64>::new();
     for block in blocks {
         *changes.entry(block.cidr).or_default() += 1;
-        for except in outermost(&block.except) {
+        for except in outermost(block) {
             *changes.entry(except).or_default() -= 1;
         }
     }
@@ -339,7 +339,7 @@ fn around<'b>(prefixes: &[IpNet], blocks: impl Iterator<Item = &'b IpBlock>) -> 
         let start = prefixes.partition_point(|prefix| prefix < net);
         prefixes[start..].partition_point(|prefix| net.contains(prefix))
     };
-    let of = |block: &IpBlock| inside(&block.cidr) - outermost(&block.except).iter().map(inside).sum::<usize>();
+    let of = |block: &IpBlock| inside(&block.cidr) - outermost(block).iter().map(inside).sum::<usize>();
     blocks.map(|block| of(block) as u64).sum()
 }
 

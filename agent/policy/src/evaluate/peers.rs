@@ -43,7 +43,7 @@ fn block_mismatch(block: &IpBlock, address: IpAddr) -> Option<PeerMismatch> {
     if !block.cidr.contains(&address) {
         return Some(PeerMismatch::OutsideBlock);
     }
-    block.except.iter().find(|except| except.contains(&address)).map(|&except| PeerMismatch::Excepted(except))
+    block.exceptions().find(|except| except.contains(&address)).map(PeerMismatch::Excepted)
 }
 
 fn namespace_fit(cluster: &Cluster, own: &str, namespaces: &Namespaces, pod: &Pod) -> NamespaceFit {

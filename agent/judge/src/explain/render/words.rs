@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use podgate_policy::evaluate::{NamespaceFit, PeerMismatch, PortMismatch, Unmet};
-use podgate_policy::model::{Namespaces, Operator, Peer, PortMatch, PortSpec, Requirement, Selector};
+use podgate_policy::model::{BEYOND, Namespaces, Operator, Peer, PortMatch, PortSpec, Requirement, Selector};
 
 use crate::explain::Participant;
 
@@ -33,6 +33,9 @@ pub(super) fn peer_mismatch(why: &PeerMismatch, other: &Participant, address: Op
         PeerMismatch::Selectors { namespace, labels } => selectors_mismatch(namespace, labels, other),
         PeerMismatch::OtherOwner(owner) => format!("{address} is {owner}'s, which is not selected"),
         PeerMismatch::OutsideBlock => format!("{address} is outside"),
+        PeerMismatch::Excepted(except) if BEYOND.concat().contains(except) => {
+            format!("{address} is in {except}, which no block of all addresses contains")
+        }
         PeerMismatch::Excepted(except) => format!("{address} is in except {except}"),
         PeerMismatch::NoAddress => format!("{other} has no address yet"),
     }

@@ -31,8 +31,9 @@ fn address(index: usize, v6: bool) -> IpAddr {
 /// Addresses to ask about: those of pods, and some that are no pod's.
 pub(crate) fn remotes() -> Vec<IpAddr> {
     let pods = (0..NAMESPACES.len() * NAMES.len()).flat_map(|index| [address(index, false), address(index, true)]);
-    let others = ["10.0.0.20", "10.0.1.1", "192.0.2.1", "fd00::20", "2001:db8::1"];
-    pods.chain(others.map(|address| address.parse().expect("an address"))).collect()
+    let networks = ["10.0.0.20", "10.0.1.1", "192.0.2.1", "fd00::20", "2001:db8::1"];
+    let links = ["224.0.0.1", "255.255.255.255", "fe80::1", "ff02::1"];
+    pods.chain(networks.into_iter().chain(links).map(|address| address.parse().expect("an address"))).collect()
 }
 
 fn label(key: &'static str, values: &'static [&'static str]) -> impl Strategy<Value = Option<(Arc<str>, Arc<str>)>> {
@@ -66,8 +67,8 @@ fn selector() -> impl Strategy<Value = Selector> {
 
 fn block() -> impl Strategy<Value = IpBlock> {
     let nets = |nets: &'static [&'static str]| select(nets).prop_map(|net| net.parse::<IpNet>().expect("a block"));
-    let v4 = &["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/16", "10.0.0.0/30", "10.0.0.4/30", "10.0.0.1/32", "10.0.1.0/24"];
-    let v6 = &["::/0", "fd00::/16", "fd00::/126", "fd00::4/126", "fd00::1/128"];
+    let v4 = &["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/16", "10.0.0.0/30", "10.0.0.4/30", "10.0.0.1/32", "224.0.0.0/3"];
+    let v6 = &["::/0", "fd00::/16", "fd00::/126", "fd00::4/126", "fe80::/9"];
     let pair = |all| (nets(all), vec(nets(all), 0..=2));
     prop_oneof![2 => pair(v4), 1 => pair(v6)].prop_map(|(cidr, mut except)| {
         except.retain(|net| cidr.contains(net) && *net != cidr);
