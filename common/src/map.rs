@@ -241,6 +241,14 @@ pub mod constant {
     pub const NETWORK: &str = "NETWORK";
     /// 1: calls of [`super::CAST`] are calls of the kernel's function (u32). 0: the kernel's verifier removes them.
     pub const MAY_CAST: &str = "MAY_CAST";
+    /// Where `struct sk_buff` has its field `sk`, in bytes (u32); 0: unknown, as are the next three.
+    pub const SOCKET: &str = "SOCKET";
+    /// Where `struct sock` has its network namespace, in bytes (u32).
+    pub const SOCKET_NET: &str = "SOCKET_NET";
+    /// Where `struct sk_buff` has its field `dev`, in bytes (u32).
+    pub const DEVICE: &str = "DEVICE";
+    /// Where `struct net_device` has its network namespace, in bytes (u32).
+    pub const DEVICE_NET: &str = "DEVICE_NET";
     /// The number of the kernel's type as which calls of [`super::READ_AS`] let programs read a connection (u32). 0: the
     /// kernel's verifier removes those calls.
     pub const READ_AS_TYPE: &str = "READ_AS_TYPE";

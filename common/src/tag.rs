@@ -23,6 +23,8 @@ impl Tag {
     const ANSWER: u16 = 4 << 13;
     /// Judged at an exit hook: it goes on.
     const SETTLED: u16 = 5 << 13;
+    /// Of no pod, and so of no set.
+    const OF_NONE: u16 = 6 << 13;
 
     const SET: u16 = (Self::SETS as u16 - 1) << Self::SET_SHIFT;
     const SET_SHIFT: u32 = 10;
@@ -35,7 +37,7 @@ impl Tag {
     /// The tag of a packet that came in by a device that is no pod's: from another host, or another network namespace.
     /// It outlasts what makes a packet's interface unknown: the kernel copies the tag where it cuts a packet in pieces or
     /// puts one together, but not always where it came in (`ip6_copy_metadata` of Linux).
-    pub const FOREIGN: Self = Self(Self::JUDGED | Self::SLOT);
+    pub const FOREIGN: Self = Self(Self::OF_NONE | Self::SLOT);
 
     const fn new(fate: u16, set: u32, slot: u32) -> Self {
         Self(fate | (set as u16) << Self::SET_SHIFT & Self::SET | (slot as u16 + 1) & Self::SLOT)
@@ -91,7 +93,7 @@ impl Tag {
         self.0
     }
 
-    /// The set of tables whose program gave it.
+    /// The set of tables whose program gave it; that of [`Self::FOREIGN`] means nothing.
     #[must_use]
     #[inline(always)]
     pub const fn set(self) -> u32 {
@@ -119,7 +121,7 @@ impl Tag {
         self.0 == Self::FOREIGN.0
     }
 
-    /// Whether it was judged by the destination that it had when it left its pod, or is [`Self::FOREIGN`].
+    /// Whether it was judged by the destination that it had when it left its pod.
     #[must_use]
     #[inline(always)]
     pub const fn is_judged(self) -> bool {

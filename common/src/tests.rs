@@ -20,6 +20,15 @@ fn link_local_is_fe80_slash_10() {
 }
 
 #[test]
+fn groups_are_told_from_what_is_reserved_beside_them() {
+    let v4 = |octets| Addr4::from_octets(octets).is_group();
+    let told = [[223, 255, 255, 255], [224, 0, 0, 0], [239, 1, 2, 3], [240, 0, 0, 9], [255, 255, 255, 254], [255; 4]];
+    assert_eq!(told.map(v4), [false, true, true, false, false, true]);
+    let v6 = |first| Addr6::from_octets([first, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]).is_group();
+    assert_eq!([v6(0xfe), v6(0xff)], [false, true]);
+}
+
+#[test]
 fn words_carry_both_halves() {
     let slot = SlotWord::new(7, 9);
     assert_eq!((slot.generation(), slot.config(), slot.raw()), (7, 9, 7 << 32 | 9));
@@ -164,7 +173,8 @@ fn a_tag_tells_whose_the_packet_is_and_what_is_left_to_do() {
     }
     assert_eq!(Tag::judged(Tag::SETS, 1), Tag::judged(0, 1));
     let foreign = told(Tag::FOREIGN);
-    assert_eq!((foreign.1 < map::ENDPOINTS, foreign.2), (false, [true, true, false, false, false]));
+    assert_eq!((foreign.1 < map::ENDPOINTS, foreign.2), (false, [true, false, false, false, false]), "it is of no set");
+    assert!(Tag::FOREIGN.is_foreign() && !Tag::FOREIGN.is_settled());
     let none = Tag::from_raw(0);
     assert_eq!((none.is_present(), none.slot() < map::ENDPOINTS), (false, false));
 }

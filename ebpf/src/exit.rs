@@ -101,6 +101,9 @@ pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Option<Origin> {
         };
     }
     packet.clear_tag();
+    if tag.is_foreign() {
+        return Some(Origin::ELSEWHERE);
+    }
     if tag.set() == maps::SET.load() {
         return arrive_tagged(packet, slot, tag);
     }
@@ -116,16 +119,14 @@ pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Option<Origin> {
     }
 }
 
-/// Whether this node made a packet that no interface brought: it has a socket, of whatever process, or a source address of
-/// this host. Else the kernel has made a new packet of one that came from elsewhere, and forgotten where: fragments of IPv6
-/// that it had put together, SYN proxies, NAT64. A global function: see `events::podgate_report`.
+/// Whether this node made a packet that no interface brought: it has a source address of this host, or a socket, of whatever
+/// process. Else the kernel has made a new packet of one that came from elsewhere, and forgotten where: fragments of IPv6 that it
+/// had put together, SYN proxies, NAT64. The socket is to be of this host: what a container sends by a macvlan comes to the host's
+/// device with the container's. A global function: see `events::podgate_report`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn podgate_made_here(context: *mut __sk_buff) -> u32 {
     let packet = Frame::new(context);
-    if packet.has_socket() {
-        return 1;
-    }
     const L3: u32 = packet::ETHERNET;
     let said = match packet.ethertype() {
         ethertype::IPV4 => packet.load::<[u32; 2]>(L3 + 8).map(|[third, source]| {
@@ -142,7 +143,11 @@ extern "C" fn podgate_made_here(context: *mut __sk_buff) -> u32 {
             .map(|[first, second, third, fourth]| verdict::podgate_deferring6(first, second, third, fourth)),
         _ => None,
     };
-    said.unwrap_or(0) & deferring::HOST
+    if said.unwrap_or(0) & deferring::HOST != 0 {
+        return 1;
+    }
+    let fields = [&maps::SOCKET, &maps::SOCKET_NET, &maps::DEVICE, &maps::DEVICE_NET].map(|field| field.load());
+    u32::from(fields[0] != 0 && packet.has_socket_here(fields))
 }
 
 /// Drops a deferred packet that a program of another start has tagged, and that came by no pod's interface: whose it is
@@ -243,14 +248,15 @@ fn strays(packet: &Frame<'_>, slot: u32) -> bool {
     let key = match packet.ethertype() {
         ethertype::IPV4 => {
             let to = packet.read_or_load::<u32>(packet::ETHERNET + 16).unwrap_or(0).to_ne_bytes();
-            if to[0] >= 224 {
+            let address = Addr4::from_octets(to);
+            if address.is_group() {
                 return false;
             }
-            OwnAddressKey::v4(slot, Addr4::from_octets(to))
+            OwnAddressKey::v4(slot, address)
         }
         ethertype::IPV6 => {
             let to = Addr6::from_words(packet.read_or_load::<[u32; 4]>(packet::ETHERNET + 24).unwrap_or_default());
-            if to.octets()[0] == 0xff {
+            if to.is_group() {
                 return false;
             }
             OwnAddressKey::v6(slot, to)
@@ -329,15 +335,12 @@ extern "C" fn podgate_origin(context: *mut __sk_buff, l3: u32) -> u32 {
 pub fn leave<const L3: u32>(ctx: &TcContext) -> i32 {
     let packet = Packet::<'_, L3>::new(ctx.skb.skb);
     let mut tag = packet.tag();
-    if tag.is_settled() {
+    if tag.is_settled() || tag.is_foreign() {
         return TC_ACT_UNSPEC;
     }
-    if tag.is_present() && tag.is_judged() {
-        // Of a pod of another start's nobody knows which it is; that start has judged it.
-        let is_known = !tag.is_foreign() && tag.set() == maps::SET.load();
-        if !is_known || !is_translated(&packet) {
-            return TC_ACT_UNSPEC;
-        }
+    // Of a pod of another start's nobody knows which it is; that start has judged it.
+    if tag.is_present() && tag.is_judged() && (tag.set() != maps::SET.load() || !is_translated(&packet)) {
+        return TC_ACT_UNSPEC;
     }
     if !tag.is_present() || tag.set() != maps::SET.load() {
         let counter = if tag.is_present() { exits::OTHERS_TAG } else { exits::UNTAGGED };

@@ -48,6 +48,18 @@ pub(crate) static NETWORK: Global<u32> = Global::new(0);
 /// Whether [`Packet::cast`](crate::packet::Packet) may be called; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static MAY_CAST: Global<u32> = Global::new(0);
+/// Where a packet has its socket, in bytes; 0: unknown, as are the next three. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static SOCKET: Global<u32> = Global::new(0);
+/// Where a socket has its network namespace, in bytes. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static SOCKET_NET: Global<u32> = Global::new(0);
+/// Where a packet has its device, in bytes. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static DEVICE: Global<u32> = Global::new(0);
+/// Where a device has its network namespace, in bytes. Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static DEVICE_NET: Global<u32> = Global::new(0);
 /// The kernel's type as which [`Opening`](crate::packet::Opening) reads a connection; 0: it copies. Set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static READ_AS_TYPE: Global<u32> = Global::new(0);

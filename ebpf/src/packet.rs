@@ -181,12 +181,18 @@ mod imp {
             unsafe { (*self.skb).ingress_ifindex }
         }
 
-        /// Whether it has a socket, which it has from a process of this host and loses where it is taken in.
+        /// Whether it has a socket of this host, and not of a container: one in the network namespace of the device that it is at.
+        /// The fields are where `struct sk_buff` has both, and these their namespaces. What can't be read is no such socket.
         #[inline(always)]
-        pub fn has_socket(&self) -> bool {
-            // SAFETY: see `length`; a pointer in either case, of which nothing is read.
-            let socket = unsafe { (&raw const (*self.skb).__bindgen_anon_2.sk).read_volatile() };
-            !socket.is_null()
+        pub fn has_socket_here(&self, [socket, socket_net, device, device_net]: [u32; 4]) -> bool {
+            let (mut of, mut at) = (0_u64, 0_u64);
+            let mut nets = [0_u64; 2];
+            self.copy(socket, &mut of)
+                && of != 0
+                && read_kernel(of + u64::from(socket_net), &mut nets[0])
+                && self.copy(device, &mut at)
+                && read_kernel(at + u64::from(device_net), &mut nets[1])
+                && nets[0] == nets[1]
         }
 
         /// Whether connection tracking says that it goes against the direction in which its connection was opened. `at`:

@@ -173,6 +173,8 @@ fn load_object(
     let may_cast = u32::from(fields.cast.is_some());
     let read_as_type = fields.read_as.map_or(0, |it| it.structure);
     let [summed, sum_start, network] = fields.checksum.map(|it| [it.summed, it.start, it.network]).unwrap_or_default();
+    let nets = fields.nets.map(|it| [it.socket, it.of_socket, it.device, it.of_device]);
+    let [socket, socket_net, device, device_net] = nets.unwrap_or_default();
     let mut loader = EbpfLoader::new();
     loader
         .override_global(constant::HZ, &hz, true)
@@ -188,6 +190,10 @@ fn load_object(
         .override_global(constant::SUM_START, &sum_start, true)
         .override_global(constant::NETWORK, &network, true)
         .override_global(constant::MAY_CAST, &may_cast, true)
+        .override_global(constant::SOCKET, &socket, true)
+        .override_global(constant::SOCKET_NET, &socket_net, true)
+        .override_global(constant::DEVICE, &device, true)
+        .override_global(constant::DEVICE_NET, &device_net, true)
         .override_global(constant::READ_AS_TYPE, &read_as_type, true)
         .override_global(constant::TRACE, &trace, true);
     for (&name, &entries) in capacities {

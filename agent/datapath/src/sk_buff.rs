@@ -24,6 +24,8 @@ pub(crate) struct Fields {
     /// Where a connection says whether it is translated. Without that, what is given another destination behind a pod's
     /// hook is not noticed, unless it went to an address that is known to do so.
     pub(crate) translation: Option<Translation>,
+    /// Where packets tell the network namespaces of their socket and device. Without that a socket proves nothing.
+    pub(crate) nets: Option<Nets>,
     /// What says where the kernel is to write a checksum.
     pub(crate) checksum: Option<Checksum>,
     /// The number of the kernel's function that lets programs read these fields like others (Linux 6.2); without it they
@@ -50,6 +52,19 @@ pub(crate) struct Translation {
     pub(crate) opened_to: u32,
     /// `status`
     pub(crate) status: u32,
+}
+
+/// Fields of `struct sk_buff`, `struct sock` and `struct net_device`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Nets {
+    /// `sk` of a packet.
+    pub(crate) socket: u32,
+    /// A socket's `skc_net`.
+    pub(crate) of_socket: u32,
+    /// `dev` of a packet.
+    pub(crate) device: u32,
+    /// A device's `nd_net`.
+    pub(crate) of_device: u32,
 }
 
 /// The fields of a packet whose checksum is left to a later device or function of the kernel (`CHECKSUM_PARTIAL`). All lie
@@ -216,7 +231,15 @@ impl<'a> Types<'a> {
             is_near.then_some(Checksum { summed, start, network })
         };
         let cast = self.function("bpf_cast_to_kern_ctx");
-        Fields { connection: bytes("_nfct"), translation: None, checksum: checksum(), cast, read_as: None }
+        let nets = self.nets();
+        Fields { connection: bytes("_nfct"), translation: None, nets, checksum: checksum(), cast, read_as: None }
+    }
+
+    fn nets(&self) -> Option<Nets> {
+        let bytes = |structure, field| self.offset(structure, field).map(|bits| bits / 8);
+        let of_socket = bytes("sock", "__sk_common")? + bytes("sock_common", "skc_net")?;
+        let (socket, device) = (bytes("sk_buff", "sk")?, bytes("sk_buff", "dev")?);
+        Some(Nets { socket, of_socket, device, of_device: bytes("net_device", "nd_net")? })
     }
 
     /// How programs may read the status of a connection at this offset. The function takes types of the kernel itself only:
@@ -410,7 +433,7 @@ mod tests {
 
     #[test]
     fn the_fields_of_this_kernel_lie_within_its_packets() {
-        let Fields { connection, translation, checksum, cast: _, read_as: _ } = fields();
+        let Fields { connection, translation, nets: _, checksum, cast: _, read_as: _ } = fields();
         assert!(translation.is_none_or(|it| it.opened_to < it.status && it.status < 256), "{translation:?}");
         let Some(Checksum { summed, start, network }) = checksum else { return };
         let all = [connection.unwrap_or(0), summed / 8, start, network];

@@ -181,12 +181,12 @@ fn is_port_of_bridge(view: &HostView, device: &Device) -> bool {
     device.master.and_then(|master| view.devices.get(&master)).is_some_and(is_bridge)
 }
 
-/// Whether a device is based on a bridge, perhaps by way of others.
+/// Whether a device is based on a bridge, or on what is within the host, perhaps by way of others.
 fn is_on_bridge(view: &HostView, device: &Device) -> bool {
     /// A stack of devices is not deeper (MAX_NEST_DEV of Linux).
     const DEPTH: usize = 8;
     let lower = |device: &&Device| device.lower.and_then(|lower| view.devices.get(&lower));
-    std::iter::successors(lower(&device), |device| lower(device)).take(DEPTH).any(is_bridge)
+    std::iter::successors(lower(&device), |device| lower(device)).take(DEPTH).any(|it| is_bridge(it) || is_within(it))
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::PacketBuilder;
-use podgate_lab::{Interface, LinkSocket, Outside, Pod, Result, UPLINK, Wiring};
+use podgate_lab::{Interface, LinkSocket, Outside, Pod, Probe, Result, Seen, UPLINK, Wiring};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::macs;
 use crate::packets::{ARRIVES, STAYS_AWAY, ends_of, ip_header, link};
-use crate::support::{World, deny_all, policy};
+use crate::support::{Questions, World, deny_all, policy};
 
 const PAYLOAD: &[u8] = b"made anew";
 /// Bytes of the transport header and payload in the first of two fragments.
@@ -126,5 +126,57 @@ fn a_process_of_the_node_may_ask_from_any_address() -> Result<()> {
     let is_from = |source: IpAddr| move |frame: &[u8]| ends_of(frame).is_some_and(|ends| ends.0 == source);
     assert!(arriving.catch(ARRIVES, is_from(foreign)).is_some());
     assert_eq!(world.allowed(&pod, "ingress")?.get("node"), Some(&1));
+    Ok(())
+}
+
+#[test]
+fn who_comes_by_a_port_of_the_node_is_let_in_whatever_the_number_of_the_agents_start() -> Result<()> {
+    /// A port of the node that leads to the pod's.
+    const PORT: u16 = 30_080;
+    /// Tags tell so many starts apart.
+    const STARTS: u32 = 8;
+    let mut world = World::new("starts")?;
+    let pod = world.pod("shop/server", Wiring::Ptp)?;
+    let (node, at) = (world.node.ip4(), SocketAddr::new(pod.ip4(), 80));
+    let chain = "add chain ip ports in { type nat hook prerouting priority dstnat; }";
+    let rule = format!("add rule ip ports in ip daddr {node} tcp dport {PORT} dnat to {at}");
+    world.node.output("nft", &[&format!("add table ip ports; {chain}; {rule}")])?;
+    world.run_agent(&[])?;
+    for start in 1..=STARTS {
+        println!("start {start}");
+        Questions::new().answered(world.lab.outside(), [Probe::tcp(node, PORT)]).ask();
+        drop(world.take_agent());
+        world.restart()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_container_on_a_macvlan_over_the_nodes_bridge_is_not_the_node() -> Result<()> {
+    let mut world = World::new("macvlan")?;
+    let [closed, open] = ["shop/closed", "other/open"].map(|name| world.pod(name, Wiring::Bridge));
+    let (closed, open, container) = (closed?, open?, world.pod("other/container", Wiring::Ptp)?);
+    world.write("policies.yaml", &deny_all("shop", "{}"))?;
+    world.run_agent(&[])?;
+    let source = {
+        let IpAddr::V4(first) = closed.ip4() else { panic!("it is an IPv4 address") };
+        let [a, b, c, _] = first.octets();
+        IpAddr::from([a, b, c, 200])
+    };
+    world.node.ip(&[
+        "link add macvlan link cni0 type macvlan mode bridge".to_owned(),
+        format!("link set macvlan netns {}", container.netns()),
+    ])?;
+    let routes = [&closed, &open].map(|pod| format!("route add {} dev macvlan src {source}", pod.ip4()));
+    container.ip(&[format!("address add {source}/32 dev macvlan"), "link set macvlan up".to_owned()])?;
+    container.ip(&routes)?;
+    let probes = |pod: &Pod| [Probe::tcp(pod.ip4(), 80), Probe::udp(pod.ip4(), 80)];
+    let mut questions = Questions::new();
+    for (pod, seen) in [(&open, Seen::Answered), (&closed, Seen::Silence)] {
+        for probe in probes(pod) {
+            questions = questions.expect_from(&container, source, probe, seen);
+        }
+    }
+    questions.ask();
     Ok(())
 }
