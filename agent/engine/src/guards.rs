@@ -247,10 +247,11 @@ mod tests {
 
     #[test]
     fn what_is_still_within_the_host_keeps_its_tag_and_is_not_judged_yet() {
-        let view = view([device(2, Some("veth")), device(3, Some("ifb")), device(4, Some("openvswitch"))]);
+        let on_veth = Device { lower: Some(2), ..device(5, Some("macvlan")) };
+        let view = view([device(2, Some("veth")), device(3, Some("ifb")), device(4, Some("openvswitch")), on_veth]);
         let within = Guard { exit: None, arrivals: Arrivals::Passing };
         let switch = Guard { arrivals: Arrivals::Passing, ..ETHERNET };
-        assert_eq!(wanted(&view), [(2, within), (3, within), (4, switch)].into());
+        assert_eq!(wanted(&view), [(2, within), (3, within), (4, switch), (5, switch)].into());
     }
 
     #[test]
