@@ -261,7 +261,7 @@ impl IpBlock {
         self.cidr.contains(&address) && !self.exceptions().any(|except| except.contains(&address))
     }
 
-    /// The prefixes in `cidr` that are not in the block: its exceptions, and [`BEYOND`] what merely has room for every address.
+    /// The prefixes in `cidr` that are not in the block: its exceptions, and of a block of all addresses what is [`BEYOND`] them.
     pub fn exceptions(&self) -> impl Iterator<Item = IpNet> {
         let family = usize::from(matches!(self.cidr, IpNet::V6(_)));
         let beyond = if self.cidr.prefix_len() == 0 { &BEYOND[family][..] } else { &[] };
