@@ -190,6 +190,9 @@ impl Shop {
         until("the other node's agent has taken in what was written", || {
             Ok(far.metrics()?.sum("podgate_policies", &[]) == near)
         })?;
+        until("the other node's agent has applied what was written", || {
+            Ok(far.metrics()?.sum("podgate_apply_pending", &[]) == 0.0)
+        })?;
         far.wait_ready()
     }
 
