@@ -105,22 +105,13 @@ impl Datapath {
     }
 
     fn set_addresses(&mut self, slot: u32, addresses: PodAddresses) -> Result<(), Error> {
-        if addresses == PodAddresses::default() {
-            self.maps.pod_addresses.clear(&[slot]).map_err(|(_, error)| error)
-        } else {
-            self.maps.pod_addresses.put_one(slot, addresses)
-        }
+        self.maps.pod_addresses.set(slot, addresses)
     }
 
     /// Tells the programs what a slot's frames may come from. Where any address may, the later one is not looked at.
     fn set_sources(&mut self, slot: u32, (first, later): (EthernetSource, EthernetSource)) -> Result<(), Error> {
         for (is_later, source) in [(true, later), (false, first)] {
-            let index = ethernet_index(slot, is_later);
-            if source == EthernetSource::default() {
-                self.maps.ethernet_sources.clear(&[index]).map_err(|(_, error)| error)?;
-            } else {
-                self.maps.ethernet_sources.put_one(index, source)?;
-            }
+            self.maps.ethernet_sources.set(ethernet_index(slot, is_later), source)?;
         }
         Ok(())
     }

@@ -121,6 +121,17 @@ impl<V: Pod + Default> Table<u32, V> {
         }
     }
 
+    /// Writes one entry; the default is what means nothing there.
+    pub(crate) fn set(&mut self, index: u32, value: V) -> Result<(), Error>
+    where
+        V: PartialEq,
+    {
+        if value == V::default() {
+            return self.clear(&[index]).map_err(|(_, error)| error);
+        }
+        self.put_one(index, value)
+    }
+
     /// So many values of an array, from an index on.
     pub(crate) fn read_array(&self, first: u32, count: u32) -> Result<Vec<V>, Error> {
         let mut values = vec![V::default(); count as usize];
