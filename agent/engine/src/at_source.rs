@@ -11,6 +11,7 @@ use podgate_policy::cluster::Cluster;
 use podgate_policy::model::ObjectKey;
 use podgate_policy::services::{EndpointSlice, Frontend, Leads, ends};
 
+use super::command::Outcome;
 use super::reconciled::{self, Reconciled};
 
 /// What changes: `None` for a frontend that is none any more.
@@ -170,14 +171,9 @@ impl AtSource {
         self.reconciled.next(now)
     }
 
-    /// Notes that the changes that [`Self::next`] told were made.
-    pub(super) fn done(&mut self, changes: LeadChanges) {
-        self.reconciled.done(changes);
-    }
-
-    /// Notes that they could not be made, or not all.
-    pub(super) fn failed(&mut self, now: Instant) {
-        self.reconciled.failed(now);
+    /// Takes in how the changes that [`Self::next`] told ended.
+    pub(super) fn report(&mut self, changes: LeadChanges, outcome: &Outcome, now: Instant) {
+        self.reconciled.report(changes, outcome, now);
     }
 
     /// When to try again.

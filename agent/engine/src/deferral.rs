@@ -7,6 +7,7 @@ use std::time::Instant;
 use podgate_datapath::{Deferring, ServiceEgress};
 use podgate_host::netlink::HostView;
 
+use super::command::Outcome;
 use super::reconciled::{self, Reconciled};
 
 /// What changes: `None` for an address that defers no longer.
@@ -45,14 +46,9 @@ impl Deferral {
         self.reconciled.next(now)
     }
 
-    /// Notes that the changes that [`Self::next`] told were made.
-    pub(super) fn done(&mut self, changes: Changes) {
-        self.reconciled.done(changes);
-    }
-
-    /// Notes that they could not be made.
-    pub(super) fn failed(&mut self, now: Instant) {
-        self.reconciled.failed(now);
+    /// Takes in how the changes that [`Self::next`] told ended.
+    pub(super) fn report(&mut self, changes: Changes, outcome: &Outcome, now: Instant) {
+        self.reconciled.report(changes, outcome, now);
     }
 
     /// When to try again.
@@ -125,15 +121,16 @@ mod tests {
         deferral.update(&view(&["10.0.0.1", "127.0.0.1", "::1"]), at_exit(&["10.96.0.1"]).into_iter());
         let first = [(address("10.0.0.1"), Some(HOST)), (address("10.96.0.1"), Some(SERVICE))];
         assert_eq!(deferral.next(now), Some(first.into()));
-        deferral.failed(now);
+        let failed = Outcome::Failed { applied: 0, error: "no room".to_owned() };
+        deferral.report(first.into(), &failed, now);
         assert_eq!(deferral.next(now), None);
-        deferral.done(deferral.next(deferral.deadline(now).unwrap()).unwrap());
+        deferral.report(deferral.next(deferral.deadline(now).unwrap()).unwrap(), &Outcome::Done, now);
         // As ipvs does: the host now owns the Service's address too.
         deferral.update(&view(&["10.96.0.1"]), at_exit(&["10.96.0.1"]).into_iter());
         let both = Deferring { host: true, ..SERVICE };
         let second = [(address("10.0.0.1"), None), (address("10.96.0.1"), Some(both))];
         assert_eq!(deferral.next(now), Some(second.into()));
-        deferral.done(second.into());
+        deferral.report(second.into(), &Outcome::Done, now);
         assert_eq!((deferral.next(now), deferral.counts()), (None, (1, 1)));
     }
 

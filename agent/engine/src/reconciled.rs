@@ -42,7 +42,7 @@ impl<K: Copy + Ord, V: Clone + PartialEq> Reconciled<K, V> {
     }
 
     /// Notes that the changes that [`Self::next`] told were made.
-    pub(super) fn done(&mut self, changes: Changes<K, V>) {
+    fn done(&mut self, changes: Changes<K, V>) {
         self.pending.clear();
         self.doubtful.clear();
         for (key, value) in changes {
@@ -55,7 +55,7 @@ impl<K: Copy + Ord, V: Clone + PartialEq> Reconciled<K, V> {
     }
 
     /// Notes that they could not be made, or not all.
-    pub(super) fn failed(&mut self, now: Instant) {
+    fn failed(&mut self, now: Instant) {
         self.doubtful.extend(self.pending.keys());
         self.backoff.fail(now);
     }

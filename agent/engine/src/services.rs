@@ -85,12 +85,9 @@ impl Reconciler for Services {
     }
 
     fn report(&mut self, command: Command, outcome: Outcome, now: Instant) {
-        let failed = matches!(outcome, Outcome::Failed { .. });
         match (command, &mut self.at_source) {
-            (Command::Defer { .. }, _) if failed => self.deferral.failed(now),
-            (Command::Defer { changes }, _) => self.deferral.done(changes),
-            (Command::Lead { .. }, Some(at_source)) if failed => at_source.failed(now),
-            (Command::Lead { changes }, Some(at_source)) => at_source.done(changes),
+            (Command::Defer { changes }, _) => self.deferral.report(changes, &outcome, now),
+            (Command::Lead { changes }, Some(at_source)) => at_source.report(changes, &outcome, now),
             _ => {}
         }
     }

@@ -95,7 +95,7 @@ impl World {
     fn settle(&mut self, own: &[&str]) -> LeadChanges {
         self.update(own);
         let changes = self.at_source.next(Instant::now()).unwrap_or_default();
-        self.at_source.done(changes.clone());
+        self.at_source.report(changes.clone(), &Outcome::Done, Instant::now());
         changes
     }
 
@@ -182,8 +182,8 @@ fn a_frontend_whose_change_failed_is_changed_again_though_it_is_to_be_as_before(
     world.slice(slice("web", many(2)));
     world.update(&[]);
     let now = Instant::now();
-    drop(world.at_source.next(now).unwrap());
-    world.at_source.failed(now);
+    let failed = Outcome::Failed { applied: 0, error: "no room".to_owned() };
+    world.at_source.report(world.at_source.next(now).unwrap(), &failed, now);
     assert_eq!(world.at_source.next(now), None, "not at once");
     world.slice(slice("web", many(1)));
     world.update(&[]);
