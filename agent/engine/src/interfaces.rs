@@ -135,7 +135,16 @@ impl State {
                 Command::Identify { slot, .. } | Command::Isolate { slot } | Command::Attach { slot },
                 Outcome::Failed { error, .. },
             ) => self.endpoint_failed(slot, error, now),
-            (command, _) => unreachable!("it is about no endpoint: {command:?}"),
+            (
+                Command::Apply { .. }
+                | Command::Guard { .. }
+                | Command::Defer { .. }
+                | Command::Lead { .. }
+                | Command::Own { .. }
+                | Command::FinishTakeover
+                | Command::Check(_),
+                Outcome::Done | Outcome::Failed { .. },
+            ) => {}
         }
     }
 
