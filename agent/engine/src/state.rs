@@ -99,9 +99,9 @@ impl State {
 
     /// What to do next; `None`: nothing, before the next input or [`Self::deadline`]. [`Self::report`] must follow.
     pub fn next(&mut self, now: Instant) -> Option<Command> {
-        let view = self.view.clone()?;
+        let view = self.view.as_ref()?;
         if self.stale.has(Derived::Bindings) {
-            self.enforcement_delays.look(&view, now);
+            self.enforcement_delays.look(view, now);
         }
         if !self.synced {
             return self.next_before_sync(now);
@@ -110,7 +110,9 @@ impl State {
         self.stale.mark_if(doubts, Derived::Bindings);
         self.rebind(now);
         self.reguard();
-        self.services.update(&view, &self.cluster, &self.names, &mut self.stale);
+        if let Some(view) = &self.view {
+            self.services.update(view, &self.cluster, &self.names, &mut self.stale);
+        }
         // What defers must find exit hooks on its way, so the devices come first.
         let command = self.release(now).or_else(|| self.guards.next(now)).or_else(|| self.services.next(now));
         let command = command.or_else(|| self.identify(now)).or_else(|| self.next_own(now));

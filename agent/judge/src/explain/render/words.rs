@@ -33,7 +33,7 @@ pub(super) fn peer_mismatch(why: &PeerMismatch, other: &Participant, address: Op
         PeerMismatch::Selectors { namespace, labels } => selectors_mismatch(namespace, labels, other),
         PeerMismatch::OtherOwner(owner) => format!("{address} is {owner}'s, which is not selected"),
         PeerMismatch::OutsideBlock => format!("{address} is outside"),
-        PeerMismatch::Excepted(except) if BEYOND.concat().contains(except) => {
+        PeerMismatch::Excepted(except) if BEYOND.as_flattened().contains(except) => {
             format!("{address} is in {except}, which no block of all addresses contains")
         }
         PeerMismatch::Excepted(except) => format!("{address} is in except {except}"),
