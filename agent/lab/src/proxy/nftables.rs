@@ -118,10 +118,14 @@ impl Parts {
         for (chain, rules) in &self.chains {
             rules.iter().for_each(|rule| line(&mut script, format_args!("add rule {ip} kube-proxy {chain} {rule}")));
         }
-        for ((map, key), _) in old.elements.iter().filter(|(place, _)| !self.elements.contains_key(place)) {
+        // An element with another verdict is another one.
+        for ((map, key), _) in old.elements.iter().filter(|(place, verdict)| self.elements.get(place) != Some(verdict))
+        {
             line(&mut script, format_args!("delete element {ip} kube-proxy {map} {{ {key} }}"));
         }
-        for ((map, key), verdict) in self.elements.iter().filter(|(place, _)| !old.elements.contains_key(place)) {
+        for ((map, key), verdict) in
+            self.elements.iter().filter(|(place, verdict)| old.elements.get(place) != Some(verdict))
+        {
             line(&mut script, format_args!("add element {ip} kube-proxy {map} {{ {key} : {verdict} }}"));
         }
         script
