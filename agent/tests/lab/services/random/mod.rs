@@ -164,8 +164,10 @@ impl Stage {
             Err(error) => panic!("{query:?}: {error}"),
         };
         let paths = || forwarded.backends.iter().flat_map(|backend| &backend.paths);
-        // Where packets leave the pod, nobody knows yet which backend they will reach.
-        let judged_at_source = self.at_source && to.port() < NODE_PORTS;
+        // Where packets leave the pod, nobody knows yet which backend they will reach. An address that is a pod's too, or
+        // the node's, is left to the exit.
+        let is_pods = self.pods.iter().any(|pod| pod.addresses().both().contains(&to.ip()));
+        let judged_at_source = self.at_source && to.port() < NODE_PORTS && !is_pods;
         let every_one = !judged_at_source || paths().all(|path| path.verdict.egress.is_allowed());
         let backends = paths().map(|path| {
             let Traffic::Port { number, .. } = path.traffic else { panic!("a backend has a port: {query:?}") };
