@@ -143,6 +143,13 @@ impl<F: Family> Scene<'_, F> {
         flow.stamp == self.stamp && self.lives(flow)
     }
 
+    /// Whether a packet that enters the pod comes from somebody else than the process of this node that opened its flow:
+    /// somebody whom the node gave its own address and the same port, or who says that he has them.
+    #[inline(always)]
+    fn is_strangers(&self, flow: &Flow) -> bool {
+        flow.state & state::NODE != 0 && self.from_node == 0 && self.direction == Direction::Ingress
+    }
+
     #[inline(always)]
     fn lives(&self, flow: &Flow) -> bool {
         !rules::is_expired(self.protocol, flow.state, flow.seen, self.now, hz())
@@ -159,6 +166,9 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
         // SAFETY: the map's element; may be reused by another flow while we look, as in every LRU map of the kernel.
         let flow = unsafe { &*flow };
         if scene.is_current(flow) {
+            if direction == Direction::Ingress && scene.is_strangers(flow) {
+                return strangers(scene);
+            }
             touch(scene, flow, direction);
             return match direction {
                 Direction::Ingress => Reason::Established,
@@ -170,6 +180,12 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
         }
     }
     not_lasting(scene)
+}
+
+/// A packet that has the addresses and ports of a flow and is not of it.
+#[inline(never)]
+fn strangers<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    without_entry(scene)
 }
 
 /// A packet's flow says nothing about it: it is judged as if there were none.
@@ -201,6 +217,9 @@ fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
 /// A packet of a pending flow that is current.
 #[inline(always)]
 fn pending<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
+    if scene.is_strangers(flow) {
+        return strangers(scene);
+    }
     if !rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags) {
         touch(scene, flow, scene.direction);
         return scene.established(flow, Table::Pending);
@@ -257,6 +276,9 @@ pub(crate) fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Dir
 /// end ends here too.
 #[inline(never)]
 pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Result<Reason, AsNew> {
+    if scene.is_strangers(flow) {
+        return Ok(strangers(scene));
+    }
     let opener = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
     if is_service(opener) {
         // What the pod asks there must find its own entry.

@@ -107,6 +107,33 @@ fn forwarded_traffic_with_the_nodes_address_as_its_source_is_judged_by_that_addr
 }
 
 #[test]
+fn a_flow_of_the_nodes_own_lets_nobody_in_whom_the_node_gives_its_address_and_port() -> Result<()> {
+    const PORT: u16 = 40_000;
+    let (world, pods) = closed_pods("nodes-port")?;
+    for (family, address) in [("ip", world.node.ip4()), ("ip6", world.node.ip6())] {
+        let to = SocketAddr::new(address, PORT);
+        let rules = format!(
+            "add table {family} nat; add chain {family} nat post {{ type nat hook postrouting priority 100; }}; \
+             add rule {family} nat post iifname eth0 meta l4proto udp snat to {to}"
+        );
+        world.node.output("nft", &[&rules])?;
+    }
+    let of_family = |pod: &Pod, source: IpAddr| if source.is_ipv4() { pod.ip4() } else { pod.ip6() };
+    for (pod, source) in pods.iter().flat_map(|pod| addresses(&world.node).map(|source| (pod, source))) {
+        let probe = Probe::udp(of_family(pod, source), 80);
+        let from = Some(SocketAddr::new(source, PORT));
+        assert_eq!(world.node.probe_from(probe, from, ARRIVES), Seen::Answered, "{probe:?}");
+    }
+    // Connection tracking forgets flows of UDP before podgate does.
+    world.node.output("conntrack", &["-F"])?;
+    let questions = pods.iter().fold(Questions::new(), |questions, pod| {
+        questions.silent(world.lab.outside(), pod.addresses().both().map(|address| Probe::udp(address, 80)))
+    });
+    questions.ask();
+    Ok(())
+}
+
+#[test]
 fn another_node_is_judged_by_its_address() -> Result<()> {
     let (mut world, pods) = closed_pods("other-node")?;
     let other = world.lab.node("node-2")?;

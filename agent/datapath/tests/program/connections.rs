@@ -412,6 +412,30 @@ fn what_the_node_sends_passes_whatever_it_is_and_is_answered() {
 }
 
 #[test]
+fn a_flow_that_the_node_opened_lets_nobody_else_in_who_has_its_address_and_port() {
+    for ends in FAMILIES {
+        let mut rig = Rig::new(Side::Deny, Side::Open);
+        let (pod, node) = ((ends.pod, 8080), (ends.stranger, 4000));
+        let flows = [udp(node, pod), sctp(node, pod), tcp(node, pod, ACK)];
+        let strangers = |rig: &Rig| flows.each_ref().map(|frame| rig.ingress(frame));
+        assert_eq!(rig.ingress_of_node(&tcp(node, pod, SYN)), Reason::Node);
+        assert_eq!(flows.each_ref().map(|frame| rig.ingress_of_node(frame))[..2], [Reason::Node; 2]);
+        assert_eq!(strangers(&rig), [Reason::NoRule; 3], "nobody has answered");
+        let answers = [udp(pod, node), sctp(pod, node), tcp(pod, node, SYN_ACK)];
+        assert_eq!(answers.each_ref().map(|frame| rig.egress(frame)), [Reason::Established; 3]);
+        assert_eq!(strangers(&rig), [Reason::NoRule; 3]);
+        rig.switch(Side::Deny, Side::All);
+        assert_eq!(strangers(&rig), [Reason::NoRule; 3], "under policies that have changed since");
+        assert_eq!(flows.each_ref().map(|frame| rig.ingress_of_node(frame)), [Reason::Established; 3]);
+        rig.switch(Side::All, Side::Open);
+        assert_eq!(strangers(&rig), [Reason::Rule; 3], "policy lets them in");
+        rig.switch(Side::Deny, Side::Open);
+        assert_eq!(strangers(&rig), [Reason::NoRule; 3], "which licenses nothing");
+        assert_eq!(flows.each_ref().map(|frame| rig.ingress_of_node(frame)), [Reason::Established; 3]);
+    }
+}
+
+#[test]
 fn a_flow_is_judged_again_when_an_allow_is_taken_from_its_remote_address() {
     for ends in FAMILIES {
         let mut rig = Rig::new(Side::Web, Side::Deny);
