@@ -607,8 +607,16 @@ fn unknown<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
             let entry = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
             flow::store(F::flows(), scene, &entry, scene.passed(rule, true))
         }
-        Err(Reason::NoRule) if scene.protocol == protocol::TCP && scene.keeps() => Reason::Kept,
+        Err(Reason::NoRule) if scene.protocol == protocol::TCP && scene.keeps() && is_answered(scene) => Reason::Kept,
         Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,
         Err(reason) => reason,
     }
+}
+
+/// Whether the end that a packet goes to has answered in its connection: what is established at the pod says nothing of who is
+/// behind a Service now. Connection tracking may have forgotten the connection, and begun another one with this packet.
+#[inline(always)]
+fn is_answered<F: Family>(scene: &Scene<'_, F>) -> bool {
+    let at = maps::CONNTRACK.load();
+    at != 0 && scene.packet.opening(at).is_some_and(Opening::is_answered)
 }

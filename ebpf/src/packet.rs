@@ -66,6 +66,13 @@ mod imp {
         /// One that is nowhere.
         const UNKNOWN: Self = Self(1 << 3);
 
+        /// Whether who it was opened to has answered. What can't be read is not known to be.
+        #[inline(always)]
+        pub const fn is_answered(self) -> bool {
+            const ESTABLISHED: u64 = 0;
+            self.0 & INFO == ESTABLISHED && self.0 != Self::UNKNOWN.0
+        }
+
         /// Whether connection tracking gives its packets another destination than the one to which it was opened. `opened_to` and
         /// `status`: where `struct nf_conn` has that destination, and its `status`. What can't be read counts as translated.
         ///
