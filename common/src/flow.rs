@@ -147,8 +147,9 @@ pub mod state {
     pub const FIN_REMOTE: u32 = 1 << 4;
     /// The pod has sent a RST.
     pub const RESET_LOCAL: u32 = 1 << 5;
-    /// Opened from an address of this host: what the pod sends in it is an [answer](crate::Tag::answer).
-    pub const BY_HOST: u32 = 1 << 6;
+    /// Opened from an address of this host or of a Service, behind which others may be: what the pod sends in it is an
+    /// [answer](crate::Tag::answer).
+    pub const ANSWERS_ONLY: u32 = 1 << 6;
     /// Made above the pod's share, and so not counted in it: see [`super::Share`]. Says nothing of a lasting flow.
     pub const EXCESS: u32 = 1 << 7;
     /// A RST came from the other end, or from somebody who said so. Whether its sequence number fits is not known here, but to

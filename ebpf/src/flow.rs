@@ -108,14 +108,14 @@ impl<F: Family> Scene<'_, F> {
         if flow.rule == VERDICT_DEFERRED {
             return self.passed(flow.rule, table == Table::Lasting);
         }
-        self.answers(flow.state & state::BY_HOST);
+        self.answers(flow.state & state::ANSWERS_ONLY);
         Reason::Established
     }
 
     /// Has the exit hook see whether a packet that leaves the pod is an answer, unless this is 0.
     #[inline(always)]
-    fn answers(&self, by_host: u32) {
-        if by_host != 0 && self.direction == Direction::Egress {
+    fn answers(&self, answers_only: u32) {
+        if answers_only != 0 && self.direction == Direction::Egress {
             self.packet.set_tag(Tag::answer(maps::SET.load(), F::slot(&self.key)));
         }
     }
@@ -280,11 +280,6 @@ pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Tabl
         return Ok(strangers(scene));
     }
     let opener = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
-    if is_service(opener) {
-        // What the pod asks there must find its own entry.
-        forget(F::flows(), &scene.key);
-        return Err(AsNew);
-    }
     match scene.verdict_again(flow) {
         Ok(rule) => Ok(renew(scene, flow, rule, opener, table)),
         Err(Reason::NoRule) if scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) => {
@@ -309,18 +304,11 @@ pub(crate) fn instead<F: Family>(scene: &Scene<'_, F>) -> Reason {
     reason
 }
 
-/// Whether the end that opened a flow is a Service and no address of this host, by [`Scene::opener`]: a Service asks
-/// nothing, so whatever comes from it answers, and licenses nothing. Where it does not belong to a flow that the pod opened,
-/// that flow's entry is gone.
+/// The state of a flow that this end opened, by [`Scene::opener`]. A Service's cluster IP asks nothing; an external IP or a
+/// load balancer's may be a node's, or anybody's.
 #[inline(always)]
-const fn is_service(opener: u32) -> bool {
-    opener != 0 && opener & deferring::HOST == 0
-}
-
-/// The state of a flow that this end opened, by [`Scene::opener`].
-#[inline(always)]
-const fn by_host(opener: u32) -> u32 {
-    if opener & deferring::HOST == 0 { 0 } else { state::BY_HOST }
+const fn answers_only(opener: u32) -> u32 {
+    if opener == 0 { 0 } else { state::ANSWERS_ONLY }
 }
 
 impl<F: Family> Scene<'_, F> {
@@ -346,7 +334,7 @@ impl<F: Family> Scene<'_, F> {
 #[inline(always)]
 fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, opener: u32, table: Table) -> Reason {
     let promoted = rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags);
-    let flow_state = flow.state & !state::BY_HOST | by_host(opener);
+    let flow_state = flow.state & !state::ANSWERS_ONLY | answers_only(opener);
     let renewed = scene.flow(scene.next_state(flow_state), rule);
     if table == Table::Pending && !promoted {
         return store(F::pending(), scene, &renewed, renewed_as(scene, flow.rule, &renewed, Table::Pending));
@@ -378,7 +366,7 @@ pub(crate) fn store<F: Family>(
 }
 
 /// The state of a flow that a process of this node has opened.
-const OF_NODE: u32 = state::NODE | state::BY_HOST;
+const OF_NODE: u32 = state::NODE | state::ANSWERS_ONLY;
 
 /// A packet that opens a TCP connection: always judged in its own direction, whatever flow has its key. Denied, it
 /// leaves that flow alone.
@@ -390,12 +378,9 @@ pub(crate) fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
     }
     match scene.verdict(scene.direction) {
         Ok(rule) => {
-            let opener = scene.opener(scene.direction);
-            if is_service(opener) {
-                return scene.passed(rule, false);
-            }
             forget(F::flows(), &scene.key);
-            shares::record(scene, &mut scene.opened(by_host(opener), rule), scene.passed(rule, false))
+            let opener = scene.opener(scene.direction);
+            shares::record(scene, &mut scene.opened(answers_only(opener), rule), scene.passed(rule, false))
         }
         Err(reason) => reason,
     }
@@ -442,14 +427,11 @@ fn miss<F: Family>(scene: &Scene<'_, F>) -> Result<Reason, AsNew> {
 fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) -> Reason {
     let by_node = scene.from_node != 0 && opened == Direction::Ingress;
     let opener = if by_node { deferring::HOST } else { scene.opener(opened) };
-    if is_service(opener) {
-        return without_entry(scene);
-    }
     // If it goes on at all.
     scene.answers(opener);
     // One word to keep on the stack until policy has answered.
     let known = rules::opening_state(opened)
-        | by_host(opener)
+        | answers_only(opener)
         | if by_node { state::NODE } else { 0 }
         | if half_open { 0 } else { state::ANSWERED };
     let rule = match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(opened) } {
@@ -541,10 +523,7 @@ pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
     match scene.verdict(scene.direction) {
         Ok(rule) => {
             let opener = scene.opener(scene.direction);
-            if is_service(opener) {
-                return scene.passed(rule, false);
-            }
-            shares::record(scene, &mut scene.opened(by_host(opener), rule), scene.passed(rule, false))
+            shares::record(scene, &mut scene.opened(answers_only(opener), rule), scene.passed(rule, false))
         }
         Err(reason) => reason,
     }
@@ -576,7 +555,7 @@ fn related_to<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
     if scene.direction == Direction::Egress && matches!(rule, Ok(VERDICT_DEFERRED)) {
         return scene.passed(VERDICT_DEFERRED, false);
     }
-    let opened_by_host = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
-    scene.answers(opened_by_host);
+    let opener = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
+    scene.answers(opener);
     Reason::Related
 }

@@ -306,53 +306,28 @@ fn unreachable_from(remote: IpAddr, pod: IpAddr) -> Vec<u8> {
     frames::unreachable(remote, pod, &udp((pod, 4000), (remote, 53)))
 }
 
+/// What says of an address that others may be behind it.
+const IN_FRONT_OF_OTHERS: [Option<Deferring>; 2] = [HOST, SERVICE];
+
 #[test]
-fn what_a_service_sends_to_a_pod_that_has_not_asked_lets_the_pod_send_nothing_there() {
-    let mut rig = Rig::new(Side::Open, Side::Deny);
-    for Ends { pod, friend, .. } in FAMILIES {
-        defer(&mut rig, friend, SERVICE);
-        let there_and_back = [
-            (tcp((friend, 80), (pod, 4000), SYN_ACK), tcp((pod, 4000), (friend, 80), SYN)),
-            (udp((friend, 53), (pod, 4000)), udp((pod, 4000), (friend, 53))),
-            (sctp((friend, 9), (pod, 4000)), sctp((pod, 4000), (friend, 9))),
-        ];
-        for (from_service, to_service) in there_and_back {
-            assert_eq!(rig.ingress(&from_service), Reason::DirectionNotIsolated);
-            assert_eq!(rig.egress(&to_service), Reason::Deferred);
-            assert_eq!(rig.ingress(&from_service), Reason::Established, "now the pod has asked");
+fn what_answers_an_address_with_others_behind_it_is_judged_by_where_it_goes_if_nobody_has_asked() {
+    for (said, port) in IN_FRONT_OF_OTHERS.into_iter().zip([4000, 4001]) {
+        let mut rig = Rig::new(Side::All, Side::Web);
+        for Ends { pod, friend, stranger } in FAMILIES {
+            let asked = [(udp((stranger, 53), (pod, port))), sctp((stranger, 9), (pod, port))];
+            let answers = [udp((pod, port), (stranger, 53)), sctp((pod, port), (stranger, 9))];
+            assert_eq!(rig.ingress(&asked[0]), Reason::Rule, "before the address is one of these, too");
+            defer(&mut rig, stranger, said);
+            assert_eq!(rig.ingress(&asked[1]), Reason::Rule);
+            assert_eq!([0, 1].map(|it| rig.egress(&answers[it])), [Reason::Established; 2], "it may be who asked");
+            // Connection tracking knows nothing of packets of test runs.
+            let answer = Tag::answer(0, SLOT);
+            assert_eq!(exit(&rig, &answers[0], answer), Reason::NoRule);
+            assert_eq!(exit(&rig, &tcp((pod, port), (stranger, 80), ACK), answer), Reason::NoRule);
+            assert_eq!(exit(&rig, &udp((pod, port), (friend, 53)), answer), Reason::Rule);
+            assert_eq!(exit(&rig, &unreachable(pod, (stranger, 53)), answer), Reason::IcmpUnrelated);
+            assert_eq!(rig.egress(&tcp((pod, port), (stranger, 53), SYN)), Reason::Deferred, "a question");
         }
-        assert_eq!(rig.ingress(&tcp((friend, 81), (pod, 4000), SYN)), Reason::DirectionNotIsolated);
-        assert_eq!(rig.egress(&tcp((pod, 4000), (friend, 81), ACK)), Reason::Deferred, "a Service opens nothing");
-    }
-}
-
-#[test]
-fn what_asked_a_pod_before_it_became_a_service_is_sent_nothing_for_that() {
-    let mut rig = Rig::new(Side::Open, Side::Deny);
-    for Ends { pod, friend, .. } in FAMILIES {
-        let (asked, answer) = (udp((friend, 53), (pod, 4000)), udp((pod, 4000), (friend, 53)));
-        assert_eq!(rig.ingress(&asked), Reason::DirectionNotIsolated);
-        assert_eq!(rig.egress(&answer), Reason::Established);
-        defer(&mut rig, friend, SERVICE);
-        assert_eq!(rig.egress(&answer), Reason::Deferred);
-        assert_eq!(rig.egress(&answer), Reason::Deferred);
-        assert_eq!(rig.ingress(&asked), Reason::Established);
-    }
-}
-
-#[test]
-fn what_answers_an_address_of_the_host_is_judged_by_where_it_goes_if_nobody_has_asked() {
-    let mut rig = Rig::new(Side::All, Side::Web);
-    for Ends { pod, friend, stranger } in FAMILIES {
-        defer(&mut rig, stranger, HOST);
-        assert_eq!(rig.ingress(&udp((stranger, 53), (pod, 4000))), Reason::Rule);
-        assert_eq!(rig.egress(&udp((pod, 4000), (stranger, 53))), Reason::Established, "the host may be who asked");
-        // Connection tracking knows nothing of packets of test runs.
-        let answer = Tag::answer(0, SLOT);
-        assert_eq!(exit(&rig, &udp((pod, 4000), (stranger, 53)), answer), Reason::NoRule);
-        assert_eq!(exit(&rig, &tcp((pod, 4000), (stranger, 80), ACK), answer), Reason::NoRule);
-        assert_eq!(exit(&rig, &udp((pod, 4000), (friend, 53)), answer), Reason::Rule);
-        assert_eq!(exit(&rig, &unreachable(pod, (stranger, 53)), answer), Reason::IcmpUnrelated);
     }
 }
 

@@ -1,14 +1,15 @@
 //! What becomes of connections that live while Services, endpoints and policies change.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
-use podgate_lab::{Attempt, Fate, Load, Result, Transport};
+use ipnet::IpNet;
+use podgate_lab::{Attempt, Fate, Load, Outside, Result, Service, ServicePort, Transport, Wiring};
 
-use super::shop::{BOTH, CLUSTER_IPS, PORT, Plan, Shop, egress, ips, make, to_open_backends};
-use crate::support::deny_all;
+use super::shop::{BOTH, CLUSTER_IPS, PORT, Plan, Shop, TARGET, egress, ips, make, received, to_open_backends};
+use crate::support::{deny_all, policy};
 
 const OPEN: [&str; 2] = ["near-open", "far-open"];
 /// What goes on between one change and the next.
@@ -135,6 +136,58 @@ fn an_agent_told_to_keep_connections_keeps_those_through_services() -> Result<()
     })?;
     assert_eq!(summary(&attempts), [("answered", 20)].into());
     shop.assert_judged(&shop.loads(ips(CLUSTER_IPS), PORT, 10), &[])
+}
+
+#[test]
+fn a_kept_connection_reaches_no_backend_that_has_not_answered_in_it() -> Result<()> {
+    let mut shop = Shop::new("keep-to-whom", Plan::ROUTED_NFTABLES)?;
+    shop.set(&shop.api_of(OPEN))?;
+    shop.world.write("policies.yaml", &to_open_backends())?;
+    shop.start_agents(&["--live-connections=keep"])?;
+    let closed = ["near-closed", "far-closed"];
+    let before = received(&closed.map(|name| shop.pod(name)))?;
+    let attempts = while_talking(&mut shop, &[Transport::Tcp], Duration::from_secs(3), |shop| {
+        shop.set(&shop.api_of(closed))?;
+        // The next packet of each connection begins another one, to a backend that is chosen now.
+        shop.world.node.output("conntrack", &["-F"]).map(drop)
+    })?;
+    assert_eq!(summary(&attempts), [("cut", 20)].into());
+    assert_eq!(received(&closed.map(|name| shop.pod(name)))?, before, "something reached a backend that is closed");
+    Ok(())
+}
+
+#[test]
+fn who_has_an_address_that_becomes_a_services_too_is_answered_as_before() -> Result<()> {
+    const OUTSIDE: [IpAddr; 2] = [Outside::IP4, Outside::IP6];
+    for arguments in [&[][..], &["--services=source"]] {
+        let mut shop = Shop::empty("asks-from-service", Plan::ROUTED_NFTABLES)?;
+        let server = shop.backend("near-open", Wiring::Ptp, "open")?.pod.clone();
+        shop.set(&shop.api())?;
+        let from = OUTSIDE.map(|address| format!("{{ipBlock: {{cidr: '{}'}}}}", IpNet::from(address)));
+        let spec = "podSelector: {matchLabels: {access: open}}\npolicyTypes: [Ingress, Egress]";
+        let policy = policy("shop", "server", &format!("{spec}\ningress: [{{from: [{}]}}]", from.join(", ")));
+        shop.world.write("policies.yaml", &policy)?;
+        shop.start_agents(arguments)?;
+        let loads = |shop: &Shop, time| -> Vec<Load> {
+            let backends = server.backends(TARGET);
+            BOTH.iter().flat_map(|transport| backends.map(|at| talk(shop, *transport, at, time))).collect()
+        };
+        let (outside, long) = (shop.world.lab.outside().clone(), loads(&shop, Duration::from_secs(3)));
+        let attempts = thread::scope(|scope| -> Result<Vec<Attempt>> {
+            let talking = scope.spawn(|| make(&outside, &long));
+            thread::sleep(MEANWHILE);
+            let theirs = ServicePort::new(Transport::Udp, 9999).to([]);
+            let own = ips(["10.96.0.99", "fd00:10:96::99"]);
+            shop.set(&Service::new("other/theirs").cluster_ips(own).external_ips(OUTSIDE).port(theirs))?;
+            let short = loads(&shop, Duration::from_millis(100));
+            let before = talking.join().expect("making attempts does not panic")?;
+            Ok([before, make(&outside, &short)?].concat().concat())
+        })?;
+        assert_eq!(summary(&attempts), [("answered", 80)].into(), "{arguments:?}");
+        let denied = ["ingress", "egress"].map(|direction| shop.world.denied(&server, direction));
+        assert_eq!(denied.into_iter().collect::<Result<Vec<_>>>()?, [BTreeMap::new(), BTreeMap::new()]);
+    }
+    Ok(())
 }
 
 #[test]
