@@ -239,7 +239,7 @@ fn without_any_one_of_its_capabilities_a_container_does_not_do_its_work() -> Res
 }
 
 #[test]
-fn under_the_profile_of_cri_o_the_agent_does_not_start_and_the_component_helps() -> Result<()> {
+fn under_an_older_profile_of_cri_o_the_agent_does_not_start_and_the_component_helps() -> Result<()> {
     let (Some(plain), Some(component)) =
         (render("overlays/production"), render_with("overlays/production", &["components/crio"]))
     else {

@@ -26,12 +26,15 @@ pub(crate) fn of_containerd(capabilities: &[String]) -> Value {
     profile
 }
 
-/// The profile for a container with these capabilities, as CRI-O has it.
+/// The profile for a container with these capabilities, as CRI-O has it with containers-common 0.50 (Debian 12). That of
+/// 0.62 (Debian 13) has rules for two more capabilities, as containerd's.
 pub(crate) fn of_cri_o(capabilities: &[String]) -> Value {
+    let newer = |capability: &&String| !["CAP_BPF", "CAP_PERFMON"].contains(&capability.as_str());
+    let capabilities: Vec<String> = capabilities.iter().filter(newer).cloned().collect();
     let text = fs::read_to_string(PROFILE).unwrap_or_else(|error| panic!("{PROFILE}: {error}"));
     let profile: Value = serde_json::from_str(&text).unwrap();
     let rules: Vec<Value> =
-        list(&profile["syscalls"]).iter().filter(|rule| holds(rule, capabilities)).map(plain).collect();
+        list(&profile["syscalls"]).iter().filter(|rule| holds(rule, &capabilities)).map(plain).collect();
     json!({
         "defaultAction": profile["defaultAction"],
         "defaultErrnoRet": profile["defaultErrnoRet"],
