@@ -152,6 +152,11 @@ impl Compiler {
         self.subjects.users(spec)
     }
 
+    /// The namespace of the pods that have each spec.
+    pub(crate) fn holders(&self) -> BTreeMap<SpecId, &Arc<str>> {
+        self.subjects.holders()
+    }
+
     /// How many blocks and exceptions a spec has.
     pub(crate) fn prefixes(&self, spec: &Spec) -> usize {
         self.subjects.prefixes(spec)

@@ -159,6 +159,16 @@ impl Subjects {
         self.endpoints.iter().flat_map(of).collect()
     }
 
+    /// The namespace of the pods that have each spec: a policy selects pods of its own alone.
+    pub(crate) fn holders(&self) -> BTreeMap<SpecId, &Arc<str>> {
+        let of = |endpoint: &Endpoint| {
+            let specs = endpoint.specs.into_iter().flatten().flatten();
+            specs.map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        let endpoints = self.endpoints.values();
+        endpoints.flat_map(|endpoint| of(endpoint).into_iter().map(|id| (id, &endpoint.pod.namespace))).collect()
+    }
+
     /// How many blocks and exceptions a spec has.
     pub(crate) fn prefixes(&self, spec: &Spec) -> usize {
         spec.asks().map(|ask| prefixes(&self.asks, ask)).sum()

@@ -153,15 +153,23 @@ impl Planner {
         [Table::ClassRows, Table::Rows, Table::RowPorts].into_iter().any(tight)
     }
 
-    /// The policy to refuse for want of room in a table: rather one that is not in force yet, then the one that needs
-    /// most.
+    /// The policy to refuse where a table lacks room: one of the namespace that takes most of it, so that none pays for
+    /// another's. There rather one that is not in force yet, then the one that needs most.
     fn victim(&self, table: Table) -> Option<SpecId> {
         let weight = |spec: &Spec| match table {
             Table::Blocks4 | Table::Blocks6 => self.compiler.prefixes(spec),
             _ => self.tables.weight(spec.id, table),
         };
-        let candidates = self.compiler.accepted().map(|spec| (weight(spec), spec.id)).filter(|&(weight, _)| weight > 0);
-        candidates.max_by_key(|&(weight, id)| (!self.tables.is_in_kernel(id), weight, id)).map(|(_, id)| id)
+        let holders = self.compiler.holders();
+        let mut namespaces: BTreeMap<_, Vec<(usize, SpecId)>> = BTreeMap::new();
+        for (weight, id) in
+            self.compiler.accepted().map(|spec| (weight(spec), spec.id)).filter(|&(weight, _)| weight > 0)
+        {
+            namespaces.entry(holders.get(&id)).or_default().push((weight, id));
+        }
+        let whole = |specs: &Vec<(usize, SpecId)>| specs.iter().map(|(weight, _)| weight).sum::<usize>();
+        let most = namespaces.into_values().max_by_key(whole)?;
+        most.into_iter().max_by_key(|&(weight, id)| (!self.tables.is_in_kernel(id), weight, id)).map(|(_, id)| id)
     }
 
     fn refuse(&mut self, spec: SpecId, overflow: Overflow) {

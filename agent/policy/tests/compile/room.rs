@@ -136,12 +136,17 @@ proptest! {
     }
 }
 
-/// Pods `a/first` and so on in slots 1 and so on, each with a policy of its own.
+/// A name in the namespace `a`, unless it says another.
+fn full(name: &str) -> String {
+    if name.contains('/') { name.to_owned() } else { format!("a/{name}") }
+}
+
+/// Pods of these names in slots 1 and so on, each with a policy of its own.
 fn pods_with_policies(names: &[&str]) -> Vec<Edit> {
     let slots = 1..;
     let pods = slots.zip(names).flat_map(|(slot, name)| {
         let address = format!("10.9.0.{slot}");
-        [pod(&format!("a/{name}"), &[("app", name)], &address), Edit::Bind(slot, key(&format!("a/{name}")))]
+        [pod(&full(name), &[("app", name)], &address), Edit::Bind(slot, key(&full(name)))]
     });
     pods.collect()
 }
@@ -151,7 +156,7 @@ fn serve(name: &str, ports: std::ops::Range<u16>) -> Edit {
     let port = |number| PortMatch { protocol: Protocol::Tcp, port: PortSpec::Range { first: number, last: number } };
     let ports = Ports::Listed(ports.map(port).collect());
     Edit::Policy(Policy {
-        key: key(&format!("a/{name}")),
+        key: key(&full(name)),
         pod_selector: selector(&[("app", name)]),
         ingress: Isolation::Restricted(vec![Rule { peers: Peers::Any, ports }]),
         egress: Isolation::Unaffected,
@@ -187,6 +192,16 @@ fn of_policies_that_come_at_once_the_one_that_needs_most_finds_no_room() {
     let all = [serve("first", 1..4), serve("second", 11..17), serve("third", 21..24)];
     let all = [pods_with_policies(&["first", "second", "third"]), all.to_vec()].concat();
     assert_eq!(without_room(8, &[all]), [vec![2]]);
+}
+
+#[test]
+fn the_namespace_that_takes_most_of_a_table_pays_for_it_and_no_other() {
+    let pods = ["first", "second", "b/third"];
+    let before = [pods_with_policies(&pods), vec![serve("first", 1..4), serve("second", 11..15)]].concat();
+    let other = vec![serve("b/third", 21..23)];
+    assert_eq!(without_room(8, &[before.clone(), other.clone()]), [vec![], vec![2]], "though it was there before");
+    let gone = vec![Edit::NoPolicy(key("a/first"))];
+    assert_eq!(without_room(8, &[before, other, gone]), [vec![], vec![2], vec![]]);
 }
 
 #[test]
