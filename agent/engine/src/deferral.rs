@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use podgate_datapath::{Deferring, ServiceEgress};
 use podgate_host::netlink::HostView;
+use podgate_policy::services::Rank;
 
 use super::command::Outcome;
 use super::reconciled::{self, Reconciled};
@@ -29,12 +30,16 @@ impl Deferral {
     }
 
     /// Takes in which addresses there are. What there is no room for is judged where it leaves the pod, as any other
-    /// address: the host's own come first.
-    pub(super) fn update(&mut self, view: &HostView, services: impl Iterator<Item = (IpAddr, ServiceEgress)>) {
+    /// address: the host's own come first, then those of the best rank.
+    pub(super) fn update(&mut self, view: &HostView, services: impl Iterator<Item = (IpAddr, Rank, ServiceEgress)>) {
         let host = view.local_addresses.keys().copied().filter(|address| !address.is_loopback());
-        let mut all: BTreeMap<IpAddr, Deferring> = BTreeMap::new();
-        host.for_each(|address| all.entry(address).or_default().host = true);
-        services.for_each(|(address, egress)| all.entry(address).or_default().service = Some(egress));
+        let mut all: BTreeMap<IpAddr, (Deferring, Option<Rank>)> = BTreeMap::new();
+        host.for_each(|address| all.entry(address).or_default().0.host = true);
+        for (address, rank, egress) in services {
+            let (deferring, of_service) = all.entry(address).or_default();
+            deferring.service = Some(egress);
+            *of_service = Some(rank);
+        }
         let before = all.len();
         let wanted = fitting(all, self.room);
         self.left_out = before - wanted.len();
@@ -80,8 +85,9 @@ pub(super) fn served_by_host(view: &HostView) -> BTreeSet<IpAddr> {
 }
 
 /// The addresses that there is room for.
-fn fitting(all: BTreeMap<IpAddr, Deferring>, room: usize) -> BTreeMap<IpAddr, Deferring> {
-    let (host, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, deferring)| deferring.host);
+fn fitting(all: BTreeMap<IpAddr, (Deferring, Option<Rank>)>, room: usize) -> BTreeMap<IpAddr, Deferring> {
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|(_, (deferring, rank))| (!deferring.host, *rank));
     let mut free = [room; 2];
     let mut fits = |address: &IpAddr| {
         let free = &mut free[usize::from(address.is_ipv6())];
@@ -89,7 +95,8 @@ fn fitting(all: BTreeMap<IpAddr, Deferring>, room: usize) -> BTreeMap<IpAddr, De
         *free = free.saturating_sub(1);
         fits
     };
-    host.into_iter().chain(rest).filter(|(address, _)| fits(address)).collect()
+    all.retain(|(address, _)| fits(address));
+    all.into_iter().map(|(address, (deferring, _))| (address, deferring)).collect()
 }
 
 #[cfg(test)]
@@ -105,8 +112,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn at_exit(addresses: &[&str]) -> Vec<(IpAddr, ServiceEgress)> {
-        addresses.iter().map(|text| (address(text), ServiceEgress::Exit)).collect()
+    fn at_exit(addresses: &[&str]) -> Vec<(IpAddr, Rank, ServiceEgress)> {
+        addresses.iter().map(|text| (address(text), Rank::ClusterIp, ServiceEgress::Exit)).collect()
     }
 
     fn view(addresses: &[&str]) -> HostView {
@@ -155,5 +162,15 @@ mod tests {
         let expected = [(address("192.0.2.1"), Some(HOST)), (address("fd96::1"), Some(SERVICE))];
         assert_eq!(deferral.next(Instant::now()), Some(expected.into()));
         assert_eq!(deferral.left_out(), 2);
+    }
+    #[test]
+    fn where_room_is_short_cluster_ips_come_before_others_and_a_service_with_many_comes_last() {
+        let mut deferral = Deferral::new(2);
+        let others = [("1.0.0.1", Rank::OneOf(9)), ("192.0.2.9", Rank::OneOf(2)), ("2001:db8::1", Rank::OneOf(9))];
+        let others = others.map(|(text, rank)| (address(text), rank, ServiceEgress::Exit));
+        deferral.update(&view(&[]), others.into_iter().chain(at_exit(&["10.96.0.1"])));
+        let expected = ["10.96.0.1", "192.0.2.9", "2001:db8::1"].map(|text| (address(text), Some(SERVICE)));
+        assert_eq!(deferral.next(Instant::now()), Some(expected.into()));
+        assert_eq!(deferral.left_out(), 1);
     }
 }

@@ -25,6 +25,7 @@ impl State {
             self.unbound(),
             self.unattached(),
             self.too_large(),
+            self.without_deferral().into_iter().collect(),
         ];
         let mut reasons: Vec<_> = steps.into_iter().flatten().collect();
         if reasons.len() > TOLD {
@@ -117,6 +118,14 @@ impl State {
             .map(|(_, endpoint)| format!("{} is not enforced: {}", endpoint.tenant, reason(endpoint.error.as_deref())))
             .chain(waiting)
             .collect()
+    }
+
+    /// Services that isolated pods can't reach.
+    fn without_deferral(&self) -> Option<String> {
+        let count = self.services.deferral.left_out();
+        (count > 0).then(|| {
+            format!("what isolated pods send to {count} addresses of Services is judged by these addresses: no room")
+        })
     }
 
     fn too_large(&self) -> Vec<String> {

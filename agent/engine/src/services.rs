@@ -65,12 +65,12 @@ impl Services {
             return;
         }
         let Some(at_source) = &mut self.at_source else {
-            let services = self.frontends.addresses().map(|address| (address, ServiceEgress::Exit));
+            let services = self.frontends.addresses().map(|(address, rank)| (address, rank, ServiceEgress::Exit));
             return self.deferral.update(view, services);
         };
         let differs = at_source.update(cluster, served_by_host(view), |address| names.is_pods(address));
         if deferral || differs {
-            let services = self.frontends.addresses().map(|address| (address, at_source.egress(address)));
+            let services = self.frontends.addresses().map(|(address, rank)| (address, rank, at_source.egress(address)));
             self.deferral.update(view, services);
         }
     }

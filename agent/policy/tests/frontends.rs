@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use podgate_policy::model::{Labels, ObjectKey};
-use podgate_policy::services::{Frontends, Service, ServiceForm, TrafficPolicy};
+use podgate_policy::services::{Frontends, Rank, Service, ServiceForm, TrafficPolicy};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Strategy, prop_assert_eq, proptest};
@@ -37,7 +37,7 @@ fn service(cluster_ips: &[&str]) -> Service {
 }
 
 fn addresses(frontends: &Frontends) -> Vec<IpAddr> {
-    frontends.addresses().collect()
+    frontends.addresses().map(|(address, _)| address).collect()
 }
 
 fn frontends(services: &[Service]) -> Vec<IpAddr> {
@@ -118,17 +118,24 @@ fn any_service() -> impl Strategy<Value = Service> {
     })
 }
 
-/// The addresses as the API's documentation has them, from all Services at once.
-fn from_scratch<'s>(services: impl Iterator<Item = &'s Service>) -> Vec<IpAddr> {
-    let virtual_ones = services.filter(|service| service.form == ServiceForm::Virtual);
-    let all: BTreeSet<_> = virtual_ones
-        .flat_map(|it| {
-            let lists = [&it.cluster_ips, &it.external_ips, &it.load_balancer_ips];
-            let has =
-                |is_ipv4: bool| it.cluster_ips.is_empty() || it.cluster_ips.iter().any(|own| own.is_ipv4() == is_ipv4);
-            lists.into_iter().flatten().copied().filter(move |address| !address.is_loopback() && has(address.is_ipv4()))
-        })
-        .collect();
+/// The addresses as the API's documentation has them, from all Services at once, with the best rank of each.
+fn from_scratch<'s>(services: impl Iterator<Item = &'s Service>) -> Vec<(IpAddr, Rank)> {
+    let mut all: BTreeMap<IpAddr, Rank> = BTreeMap::new();
+    for it in services.filter(|service| service.form == ServiceForm::Virtual) {
+        let lists = [&it.cluster_ips, &it.external_ips, &it.load_balancer_ips];
+        let has =
+            |is_ipv4: bool| it.cluster_ips.is_empty() || it.cluster_ips.iter().any(|own| own.is_ipv4() == is_ipv4);
+        let served = |address: &IpAddr| !address.is_loopback() && has(address.is_ipv4());
+        let of_service: BTreeSet<IpAddr> = lists.into_iter().flatten().copied().filter(served).collect();
+        for address in &of_service {
+            let rank = match it.cluster_ips.contains(address) {
+                true => Rank::ClusterIp,
+                false => Rank::OneOf(of_service.len()),
+            };
+            let best = all.entry(*address).or_insert(rank);
+            *best = rank.min(*best);
+        }
+    }
     all.into_iter().collect()
 }
 
@@ -141,14 +148,14 @@ proptest! {
     ) {
         let (mut services, mut frontends) = (BTreeMap::new(), Frontends::default());
         for (name, new) in changes {
-            let before = addresses(&frontends);
+            let before: Vec<_> = frontends.addresses().collect();
             let old = match new.clone() {
                 Some(new) => services.insert(name, new),
                 None => services.remove(&name),
             };
             let differs = frontends.update(old.as_ref(), new.as_ref());
             let expected = from_scratch(services.values());
-            prop_assert_eq!((addresses(&frontends), differs), (expected.clone(), expected != before));
+            prop_assert_eq!((frontends.addresses().collect(), differs), (expected.clone(), expected != before));
         }
     }
 }

@@ -9,8 +9,18 @@ use crate::services::{Service, ServiceForm};
 /// (`externalIPs`, a shared load balancer): it stays until the last of them is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontends {
-    /// How many Services have each address, at least 1.
-    counts: BTreeMap<IpAddr, usize>,
+    /// The rank that each Service with an address gives it, at least one.
+    ranks: BTreeMap<IpAddr, Vec<Rank>>,
+}
+
+/// Which addresses matter most where there is no room for all. The API server hands out cluster IPs, each once; whoever writes a
+/// Service may name any external IPs, and as many as an object holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// A cluster IP.
+    ClusterIp,
+    /// Another address, of a Service that has this many.
+    OneOf(usize),
 }
 
 impl Frontends {
@@ -18,39 +28,47 @@ impl Frontends {
     /// whether [`Self::addresses`] differ now. What was passed as `new` must be passed as `old` of the Service's next
     /// change.
     pub fn update(&mut self, old: Option<&Service>, new: Option<&Service>) -> bool {
-        let (old, new) = (old.map(frontends).unwrap_or_default(), new.map(frontends).unwrap_or_default());
+        let (old, new) = (old.map(ranked).unwrap_or_default(), new.map(ranked).unwrap_or_default());
         let mut differs = false;
-        for address in new.difference(&old) {
-            differs |= self.add(*address);
+        for (&address, &rank) in new.iter().filter(|(address, rank)| old.get(address) != Some(rank)) {
+            differs |= self.change(address, |ranks| ranks.push(rank));
         }
-        for address in old.difference(&new) {
-            differs |= self.remove(*address);
+        for (&address, &rank) in old.iter().filter(|(address, rank)| new.get(address) != Some(rank)) {
+            differs |= self.change(address, |ranks| {
+                ranks.iter().position(|it| *it == rank).into_iter().for_each(|index| drop(ranks.swap_remove(index)));
+            });
         }
         differs
     }
 
-    /// The addresses, sorted, each once.
-    pub fn addresses(&self) -> impl ExactSizeIterator<Item = IpAddr> + '_ {
-        self.counts.keys().copied()
+    /// The addresses, sorted, each once, with the best rank that a Service gives it.
+    pub fn addresses(&self) -> impl ExactSizeIterator<Item = (IpAddr, Rank)> + '_ {
+        self.ranks.iter().map(|(address, ranks)| (*address, best(ranks).unwrap_or(Rank::OneOf(usize::MAX))))
     }
 
-    /// Counts a Service with this address; whether it is the first.
-    fn add(&mut self, address: IpAddr) -> bool {
-        let count = self.counts.entry(address).or_default();
-        *count += 1;
-        *count == 1
-    }
-
-    /// Counts a Service with this address no more; whether it was the last.
-    fn remove(&mut self, address: IpAddr) -> bool {
-        let Some(count) = self.counts.get_mut(&address) else { return false };
-        *count -= 1;
-        let last = *count == 0;
-        if last {
-            self.counts.remove(&address);
+    /// Changes the ranks of an address; whether it has come or gone, or its best rank differs.
+    fn change(&mut self, address: IpAddr, change: impl FnOnce(&mut Vec<Rank>)) -> bool {
+        let ranks = self.ranks.entry(address).or_default();
+        let before = best(ranks);
+        change(ranks);
+        let after = best(ranks);
+        if after.is_none() {
+            self.ranks.remove(&address);
         }
-        last
+        before != after
     }
+}
+
+fn best(ranks: &[Rank]) -> Option<Rank> {
+    ranks.iter().min().copied()
+}
+
+/// The addresses of a Service with their ranks.
+fn ranked(service: &Service) -> BTreeMap<IpAddr, Rank> {
+    let addresses = frontends(service);
+    let other = Rank::OneOf(addresses.len());
+    let rank = |address| if service.cluster_ips.contains(address) { Rank::ClusterIp } else { other };
+    addresses.iter().map(|address| (*address, rank(address))).collect()
 }
 
 /// The addresses at which clients reach a Service itself. kube-proxy serves none for headless and ExternalName Services

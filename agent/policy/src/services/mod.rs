@@ -6,7 +6,7 @@ mod leads;
 mod object;
 
 pub use backends::{Backend, Through, Within, backends, has_slices};
-pub use frontends::{Frontends, frontends as frontend_addresses};
+pub use frontends::{Frontends, Rank, frontends as frontend_addresses};
 pub use leads::{Ends, Frontend, Leads, ends};
 pub use object::{
     AddressFamily, Endpoint, EndpointPort, EndpointSlice, Node, Service, ServiceForm, ServicePort, TargetPort,
