@@ -135,10 +135,8 @@ impl Stage {
             let mut first_port = FIRST_PORT + place * PORTS_OF_A_WORLD;
             let frontends = world.frontends(self.cast().nodes[self.node_of(pod)], self.cast());
             for &(transport, to) in &frontends {
-                // What is for a pod's own address never leaves it. Nobody isolated answers a pod whose own address is a
-                // Service's too, since such an address opens no flow.
-                let own = pod.addresses().both().into_iter().find(|own| own.is_ipv4() == to.is_ipv4());
-                if own.is_some_and(|own| frontends.iter().any(|(_, at)| at.ip() == own)) {
+                // What is for a pod's own address never leaves it.
+                if pod.addresses().both().contains(&to.ip()) {
                     continue;
                 }
                 let load = Load { patience: PATIENCE, ..Load::new(transport, to, first_port, ATTEMPTS) };
