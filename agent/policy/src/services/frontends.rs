@@ -35,7 +35,9 @@ impl Frontends {
         }
         for (&address, &rank) in old.iter().filter(|(address, rank)| new.get(address) != Some(rank)) {
             differs |= self.change(address, |ranks| {
-                ranks.iter().position(|it| *it == rank).into_iter().for_each(|index| drop(ranks.swap_remove(index)));
+                if let Some(index) = ranks.iter().position(|it| *it == rank) {
+                    ranks.swap_remove(index);
+                }
             });
         }
         differs
