@@ -165,10 +165,10 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
     if let Some(flow) = F::flows().get_ptr_mut(&scene.key) {
         // SAFETY: the map's element; may be reused by another flow while we look, as in every LRU map of the kernel.
         let flow = unsafe { &*flow };
+        if direction == Direction::Ingress && scene.is_strangers(flow) && scene.is_usable(flow) {
+            return strangers(scene);
+        }
         if scene.is_current(flow) {
-            if direction == Direction::Ingress && scene.is_strangers(flow) {
-                return strangers(scene);
-            }
             touch(scene, flow, direction);
             return match direction {
                 Direction::Ingress => Reason::Established,
@@ -205,6 +205,9 @@ fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
         // SAFETY: as in `judge`.
         let flow = unsafe { &*flow };
         if scene.is_usable(flow) {
+            if scene.is_strangers(flow) {
+                return strangers(scene);
+            }
             if flow.stamp != scene.stamp {
                 return outdated(scene, flow, Table::Pending).unwrap_or_else(|AsNew| instead(scene));
             }
@@ -217,9 +220,6 @@ fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
 /// A packet of a pending flow that is current.
 #[inline(always)]
 fn pending<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
-    if scene.is_strangers(flow) {
-        return strangers(scene);
-    }
     if !rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags) {
         touch(scene, flow, scene.direction);
         return scene.established(flow, Table::Pending);
@@ -276,9 +276,6 @@ pub(crate) fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Dir
 /// end ends here too.
 #[inline(never)]
 pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Result<Reason, AsNew> {
-    if scene.is_strangers(flow) {
-        return Ok(strangers(scene));
-    }
     let opener = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
     match scene.verdict_again(flow) {
         Ok(rule) => Ok(renew(scene, flow, rule, opener, table)),
