@@ -336,6 +336,9 @@ fn ring_buffer(maps: &mut Descriptors) -> Result<RingBuf<MapData>, Error> {
 }
 
 #[cfg(test)]
+mod stack;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

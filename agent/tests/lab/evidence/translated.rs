@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use podgate_lab::{LinkSocket, Node, Outside, Pod, Result, Wiring};
+use podgate_lab::{LinkSocket, Node, Outside, Pod, Probe, Result, Seen, Wiring};
 
 use super::{datagram, to_gateway};
 use crate::packets::{ARRIVES, STAYS_AWAY, carries, link};
@@ -111,6 +111,8 @@ fn assert_judged_by_where_it_goes(hook: &str) -> Result<()> {
         assert!(!comes(&mut at_closed, STAYS_AWAY), "{hook}, {address}: to a pod");
     }
     assert_eq!(world.denied(&client.pod, "egress")?, [("no_rule".to_owned(), 3)].into(), "{hook}");
+    // What waits for a neighbour's address has not come to the exit hook yet.
+    [Outside::IP4, Outside::IP6].into_iter().try_for_each(|at| world.node.expect(Probe::ping(at), Seen::Answered))?;
     for address in NOWHERE {
         client.send(4003, SocketAddr::new(address, 3))?;
         assert!(!comes(&mut at_outside, STAYS_AWAY), "{hook}, {address}: to the outside");
