@@ -127,6 +127,12 @@ impl<F: Family> Scene<'_, F> {
         if opened == Direction::Ingress && self.defers() { F::remote(&self.key).deferring() } else { 0 }
     }
 
+    /// The same of the end that opened this flow.
+    #[inline(always)]
+    fn opener_of(&self, flow: &Flow) -> u32 {
+        if flow.state & state::NODE != 0 { deferring::HOST } else { self.opener(flow.opened()) }
+    }
+
     pub(crate) fn keeps(&self) -> bool {
         self.config.flags & flags::KEEP != 0
     }
@@ -276,7 +282,7 @@ pub(crate) fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Dir
 /// end ends here too.
 #[inline(never)]
 pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Result<Reason, AsNew> {
-    let opener = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
+    let opener = scene.opener_of(flow);
     match scene.verdict_again(flow) {
         Ok(rule) => Ok(renew(scene, flow, rule, opener, table)),
         Err(Reason::NoRule) if scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) => {
@@ -552,7 +558,7 @@ fn related_to<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
     if scene.direction == Direction::Egress && matches!(rule, Ok(VERDICT_DEFERRED)) {
         return scene.passed(VERDICT_DEFERRED, false);
     }
-    let opener = if flow.state & state::NODE != 0 { deferring::HOST } else { scene.opener(flow.opened()) };
+    let opener = scene.opener_of(flow);
     scene.answers(opener);
     Reason::Related
 }
