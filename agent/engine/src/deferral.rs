@@ -163,6 +163,7 @@ mod tests {
         assert_eq!(deferral.next(Instant::now()), Some(expected.into()));
         assert_eq!(deferral.left_out(), 2);
     }
+
     #[test]
     fn where_room_is_short_cluster_ips_come_before_others_and_a_service_with_many_comes_last() {
         let mut deferral = Deferral::new(2);

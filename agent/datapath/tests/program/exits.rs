@@ -314,12 +314,13 @@ fn what_answers_an_address_with_others_behind_it_is_judged_by_where_it_goes_if_n
     for (said, port) in IN_FRONT_OF_OTHERS.into_iter().zip([4000, 4001]) {
         let mut rig = Rig::new(Side::All, Side::Web);
         for Ends { pod, friend, stranger } in FAMILIES {
-            let asked = [(udp((stranger, 53), (pod, port))), sctp((stranger, 9), (pod, port))];
+            let asked = [udp((stranger, 53), (pod, port)), sctp((stranger, 9), (pod, port))];
             let answers = [udp((pod, port), (stranger, 53)), sctp((pod, port), (stranger, 9))];
             assert_eq!(rig.ingress(&asked[0]), Reason::Rule, "before the address is one of these, too");
             defer(&mut rig, stranger, said);
             assert_eq!(rig.ingress(&asked[1]), Reason::Rule);
-            assert_eq!([0, 1].map(|it| rig.egress(&answers[it])), [Reason::Established; 2], "it may be who asked");
+            let passed = answers.each_ref().map(|frame| rig.egress(frame));
+            assert_eq!(passed, [Reason::Established; 2], "it may be who asked");
             // Connection tracking knows nothing of packets of test runs.
             let answer = Tag::answer(0, SLOT);
             assert_eq!(exit(&rig, &answers[0], answer), Reason::NoRule);

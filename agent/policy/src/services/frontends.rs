@@ -44,8 +44,8 @@ impl Frontends {
     }
 
     /// The addresses, sorted, each once, with the best rank that a Service gives it.
-    pub fn addresses(&self) -> impl ExactSizeIterator<Item = (IpAddr, Rank)> + '_ {
-        self.ranks.iter().map(|(address, ranks)| (*address, best(ranks).unwrap_or(Rank::OneOf(usize::MAX))))
+    pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, Rank)> + '_ {
+        self.ranks.iter().filter_map(|(address, ranks)| Some((*address, best(ranks)?)))
     }
 
     /// Changes the ranks of an address; whether it has come or gone, or its best rank differs.

@@ -125,12 +125,18 @@ fn a_policy_that_allows_the_same_otherwise_leaves_connections_through_services_a
     Ok(())
 }
 
-#[test]
-fn an_agent_told_to_keep_connections_keeps_those_through_services() -> Result<()> {
-    let mut shop = Shop::new("service-keep", Plan::ROUTED_NFTABLES)?;
+/// A shop whose open backends alone serve, with agents that keep connections.
+fn keeping(name: &str) -> Result<Shop> {
+    let mut shop = Shop::new(name, Plan::ROUTED_NFTABLES)?;
     shop.set(&shop.api_of(OPEN))?;
     shop.world.write("policies.yaml", &to_open_backends())?;
     shop.start_agents(&["--live-connections=keep"])?;
+    Ok(shop)
+}
+
+#[test]
+fn an_agent_told_to_keep_connections_keeps_those_through_services() -> Result<()> {
+    let mut shop = keeping("service-keep")?;
     let attempts = while_talking(&mut shop, &[Transport::Tcp], Duration::from_secs(3), |shop| {
         shop.set_policies(&deny_all("shop", "{matchLabels: {app: client}}"))
     })?;
@@ -140,10 +146,7 @@ fn an_agent_told_to_keep_connections_keeps_those_through_services() -> Result<()
 
 #[test]
 fn a_kept_connection_reaches_no_backend_that_has_not_answered_in_it() -> Result<()> {
-    let mut shop = Shop::new("keep-to-whom", Plan::ROUTED_NFTABLES)?;
-    shop.set(&shop.api_of(OPEN))?;
-    shop.world.write("policies.yaml", &to_open_backends())?;
-    shop.start_agents(&["--live-connections=keep"])?;
+    let mut shop = keeping("keep-to-whom")?;
     let closed = ["near-closed", "far-closed"];
     let before = received(&closed.map(|name| shop.pod(name)))?;
     let attempts = while_talking(&mut shop, &[Transport::Tcp], Duration::from_secs(3), |shop| {
