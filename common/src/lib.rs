@@ -31,7 +31,7 @@ pub use policy::{
     deferring, exits,
 };
 pub use reason::{Reason, Verdict, budget_index, counter_index};
-pub use service::{Backend4, Backend6, BackendKey, Frontend, FrontendKey4, FrontendKey6, MAX_BACKENDS};
+pub use service::{Asked, Backend4, Backend6, BackendKey, Frontend, FrontendKey4, FrontendKey6, MAX_BACKENDS};
 pub use tag::Tag;
 
 /// The version of everything in this crate. Programs and tables of two versions can be at work side by side, each with

@@ -102,8 +102,8 @@ macro_rules! for_each_map {
             fragments6 FRAGMENTS6: lru_hash($crate::FragmentKey6 => $crate::FragmentPorts) = 2_048, KEPT;
         }
         programs {
-            /// Per-CPU array with one question that the programs ask themselves.
-            asked ASKED: per_cpu_array(Asked) = 1, FIXED;
+            /// Per-CPU array with one [`crate::Asked`].
+            asked ASKED: per_cpu_array($crate::Asked) = 1, FIXED;
             /// Array by [`crate::share_index`] → [`crate::Share`]: entries of each pod in [`PENDING4`] and [`PENDING6`].
             shares SHARES: array($crate::Share) = $crate::map::ENDPOINTS * 4, FIXED;
             /// Array by [`crate::excess_group`] → u32: entries that pods above their share have been given.

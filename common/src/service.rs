@@ -63,3 +63,26 @@ macro_rules! backend {
 
 backend!(Backend4, Addr4, "BACKENDS4");
 backend!(Backend6, Addr6, "BACKENDS6");
+
+/// A value of [`crate::map::ASKED`]: what the programs ask themselves about egress to an address that defers.
+///
+/// It is handed over in a map, since a global function takes five words at most, and since a chain of calls has little stack.
+/// One CPU asks one question at a time, as nothing interrupts a classifier but what runs none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Asked {
+    /// What the pod speaks to; an IPv4 address is the first word.
+    pub frontend: FrontendKey6,
+    /// The policy of the pod's egress.
+    pub policy: u32,
+    /// The row of that policy for addresses without a class.
+    pub default_row: u32,
+    /// The pod's slot.
+    pub slot: u32,
+    /// What is said of the address, bits of [`crate::deferring`].
+    pub deferring: u32,
+    /// 1: the policies are in audit mode.
+    pub audited: u32,
+    /// Room for the key of a block: prefix length and address.
+    pub block: [u32; 5],
+}

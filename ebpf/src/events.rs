@@ -1,14 +1,13 @@
 //! Counters, which are exact, and samples of denials and of allowed flows, which are not.
 
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::PerCpuArray;
 use podgate_common::{
     Counter, Direction, FlowEvent, NetPort, Reason, VERDICT_AUDITED, VERDICT_NONE, budget_index, counter_index, lost,
     protocol,
 };
 
-use crate::flow;
+use crate::clock;
 use crate::maps;
 use crate::packet::{Frame, Packet};
 use crate::parse::{self, ethertype};
@@ -115,7 +114,7 @@ fn count_up(counters: &PerCpuArray<u64>, index: u32) {
 #[inline(always)]
 fn is_within_budget(slot: u32, allowed: bool) -> bool {
     let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(budget_index(slot, allowed)) else { return false };
-    let now = flow::jiffies() as u32;
+    let now = clock::jiffies() as u32;
     let rate = if allowed { maps::FLOW_RATE.load() } else { maps::EVENT_RATE.load() };
     // SAFETY: this CPU's element of the map.
     let word = unsafe { *budget };
@@ -137,8 +136,7 @@ fn is_within_budget(slot: u32, allowed: bool) -> bool {
 fn emit(packet: &Packet<'_>, slot: u32, generation: u32, what: u32, l3: u32, rule: u32) -> bool {
     const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
     let Some(mut entry) = maps::EVENTS.reserve::<FlowEvent>(0) else { return false };
-    // SAFETY: reads a clock.
-    let time = unsafe { bpf_ktime_get_boot_ns() };
+    let time = clock::boot_ns();
     let (direction, reason) = ((what >> 8) as u8, what as u8);
     let (length, set) = (packet.length(), maps::SET.load() as u8);
     let event = FlowEvent { time, slot, generation, length, direction, reason, set, rule, ..FlowEvent::default() };

@@ -11,323 +11,24 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
-    Addr4, Addr6, Direction, EndpointConfig, EthernetSource, Flow, InterfaceSlot, OwnAddressKey, Reason, SlotWord, Tag,
-    VERDICT_NONE, Verdict, deferring, exits, flags, map, place, protocol, state,
+    Addr4, Addr6, Direction, EndpointConfig, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, exits, flags, place,
+    protocol, state,
 };
 
+use crate::checksum::is_overwritten;
+use crate::endpoint::{Endpoint, Origin, if_isolated, is_enforced, is_isolated};
 use crate::events;
 use crate::family::Family;
-use crate::flow::{self, AsNew, Scene, Table};
+use crate::flow::{self, AsNew};
 use crate::maps;
 use crate::neighbours;
-use crate::packet::{self, BARE, Frame, Opening, Packet};
+use crate::origin::{is_translated, lost_tag, refuse_stranger};
+use crate::packet::{BARE, Frame, Opening, Packet};
 use crate::parse::{Headers, ethertype};
-use crate::program::{self, Endpoint, IcmpError, NoScene};
+use crate::read::{self, IcmpError, NoScene};
 use crate::related;
 use crate::rules::tcp;
-use crate::verdict::{self, is_enforced, is_isolated};
-
-/// Where a packet comes from that is about to enter a pod.
-///
-/// Made by arithmetic and by functions of their own rather than by branches, so that the verifier follows all origins at
-/// once: with a branch it would look at the whole judgement once for each.
-///
-/// Above the bits there stands the slot of the pod of this node that sent the packet.
-#[derive(Clone, Copy)]
-pub(crate) struct Origin(u32);
-
-impl Origin {
-    /// Another host, or nobody that is known.
-    pub(crate) const ELSEWHERE: Self = Self(0);
-    const NODE: u32 = 1;
-    const ITSELF: u32 = 2;
-    const NEAR: u32 = Self::NODE | Self::ITSELF;
-    const SLOT_SHIFT: u32 = 2;
-
-    /// This node, if no interface brought the packet and the packet itself does not say otherwise.
-    #[inline(always)]
-    fn by_interface(packet: &Packet<'_>, ifindex: u32) -> Self {
-        if ifindex != 0 {
-            return Self::ELSEWHERE;
-        }
-        Self(podgate_made_here(packet.context()) & Self::NODE)
-    }
-
-    /// The pod in a slot; itself, if that is the one that the packet is about to enter and no other has the slot too.
-    #[inline(always)]
-    fn by_slots(from: u32, to: u32) -> Self {
-        let is_itself = is_zero(from ^ to) & (is_zero(to ^ map::SHARED_SLOT) ^ 1);
-        Self((from << Self::SLOT_SHIFT) | (Self::ITSELF * is_itself))
-    }
-
-    /// Made by a process of this node, or by the pod itself; 0: neither.
-    #[inline(always)]
-    pub(crate) const fn near(self) -> u32 {
-        self.0 & Self::NEAR
-    }
-
-    /// Made by the pod itself.
-    #[inline(always)]
-    pub(crate) const fn is_itself(self) -> bool {
-        self.0 & Self::ITSELF != 0
-    }
-
-    /// The slot of the pod of this node that sent it; `None`: no pod did.
-    #[inline(always)]
-    pub(crate) fn pod(self) -> Option<u32> {
-        let slot = self.0 >> Self::SLOT_SHIFT;
-        // The tag of what came from elsewhere has a slot that is none.
-        (slot != 0 && slot < map::ENDPOINTS).then_some(slot)
-    }
-}
-
-/// 1 for zero, 0 for any number below 2^31.
-#[inline(always)]
-fn is_zero(number: u32) -> u32 {
-    // Hidden from the compiler, which would make a branch of it.
-    core::hint::black_box(number).wrapping_sub(1) >> 31
-}
-
-/// Tells where a packet comes from that is about to enter the pod of a slot, and takes its tag away: a tag must not
-/// get into another network namespace. `None`: a pod's policies do not allow it to go here; it is counted.
-#[inline(always)]
-pub(crate) fn arrive(packet: &Packet<'_>, slot: u32) -> Option<Origin> {
-    let tag = packet.tag();
-    if !tag.is_present() {
-        let ifindex = packet.ingress_ifindex();
-        return match lost_tag(packet, ifindex, exits::UNTAGGED) {
-            None => Some(Origin::by_interface(packet, ifindex)),
-            Some(tag) => arrive_tagged(packet, slot, tag),
-        };
-    }
-    packet.clear_tag();
-    if tag.is_foreign() {
-        return Some(Origin::ELSEWHERE);
-    }
-    if tag.set() == maps::SET.load() {
-        return arrive_tagged(packet, slot, tag);
-    }
-    if tag.is_judged() || tag.is_settled() {
-        return Some(Origin::ELSEWHERE);
-    }
-    match lost_tag(packet, packet.ingress_ifindex(), exits::OTHERS_TAG) {
-        Some(tag) => arrive_tagged(packet, slot, tag),
-        None => {
-            refuse_stranger(packet);
-            None
-        }
-    }
-}
-
-/// Whether this node made a packet that no interface brought: it has a source address of this host, or a socket, of whatever
-/// process. Else the kernel has made a new packet of one that came from elsewhere, and forgotten where: fragments of IPv6 that it
-/// had put together, SYN proxies, NAT64. The socket is to be of this host: what a container sends by a macvlan comes to the host's
-/// device with the container's. A global function: see `events::podgate_report`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn podgate_made_here(context: *mut __sk_buff) -> u32 {
-    let packet = Frame::new(context);
-    const L3: u32 = packet::ETHERNET;
-    let said = match packet.ethertype() {
-        ethertype::IPV4 => packet.load::<[u32; 2]>(L3 + 8).map(|[third, source]| {
-            let [_, protocol, _, _] = third.to_ne_bytes();
-            // A bridge of this host that asks for members of groups has no address (`br_ip4_multicast_alloc_query` of Linux).
-            if protocol == protocol::IGMP && source == 0 {
-                deferring::HOST
-            } else {
-                verdict::podgate_deferring4(source)
-            }
-        }),
-        ethertype::IPV6 => packet
-            .load::<[u32; 4]>(L3 + 8)
-            .map(|[first, second, third, fourth]| verdict::podgate_deferring6(first, second, third, fourth)),
-        _ => None,
-    };
-    if said.unwrap_or(0) & deferring::HOST != 0 {
-        return 1;
-    }
-    let fields = [&maps::SOCKET, &maps::SOCKET_NET, &maps::DEVICE, &maps::DEVICE_NET].map(|field| field.load());
-    u32::from(fields[0] != 0 && packet.has_socket_here(fields))
-}
-
-/// Drops a deferred packet that a program of another start has tagged, and that came by no pod's interface: whose it is
-/// can't be told. Only while one start takes over from another.
-#[inline(always)]
-fn refuse_stranger<const L3: u32>(packet: &Packet<'_, L3>) {
-    events::count(packet, 0, Direction::Egress, Reason::NoEndpoint);
-    events::count_exit(exits::DENIED);
-}
-
-#[inline(always)]
-fn arrive_tagged(packet: &Packet<'_>, slot: u32, tag: Tag) -> Option<Origin> {
-    let origin = Origin::by_slots(tag.slot(), slot);
-    if tag.is_settled() {
-        return Some(origin);
-    }
-    if origin.is_itself() {
-        if !tag.is_judged() {
-            events::count(packet, slot, Direction::Egress, Reason::Itself);
-        }
-        return Some(origin);
-    }
-    let may_stray = !is_routed(slot) && !is_for(packet, slot);
-    if may_stray && podgate_refuse_stray(packet.context(), slot, u32::from(tag.raw())) != 0 {
-        return None;
-    }
-    if tag.is_judged() && !is_translated(packet) {
-        return Some(origin);
-    }
-    let allowed = podgate_settle(packet.context(), u32::from(tag.raw())) == 0;
-    allowed.then_some(origin)
-}
-
-/// Whether what a pod's hook has judged by its destination has got another one since: translation goes on for connections that
-/// began when their destination was a Service, takes ports of addresses that are nobody's, or follows rules that are not
-/// Kubernetes'.
-#[inline(always)]
-fn is_translated<const L3: u32>(packet: &Packet<'_, L3>) -> bool {
-    if maps::OPENED_TO.load() == 0 {
-        return false;
-    }
-    let Some(opening) = packet.opening(maps::CONNTRACK.load()) else { return false };
-    match opening.says_translated(maps::STATUS.load(), maps::READ_AS_TYPE.load()) {
-        Some(translated) => translated,
-        None => podgate_translated(opening.0) != 0,
-    }
-}
-
-/// The same of a connection, as [`Packet::opening`] gives it. A global function: see `events::podgate_report`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn podgate_translated(connection: u64) -> u32 {
-    u32::from(Opening(connection).is_translated(maps::OPENED_TO.load(), maps::STATUS.load()))
-}
-
-/// Drops and counts a packet that a bridge gives to the pod in a slot though it is not for it, unless the policies of the pod that
-/// sent it let it speak to everybody; 0: it goes on. A global function: see `events::podgate_report`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn podgate_refuse_stray(context: *mut __sk_buff, to: u32, tag: u32) -> u32 {
-    let packet = Frame::new(context);
-    if !strays(&packet, to) {
-        return 0;
-    }
-    let slot = Tag::from_raw(tag as u16).slot();
-    let Some(word) = maps::slot_word(slot).filter(|word| word.config() != 0) else { return 0 };
-    let reason = match maps::CONFIGS.get(word.config()) {
-        None => Reason::Internal,
-        Some(config) if !is_isolated(config, Direction::Egress) || may_open_all(config) => return 0,
-        Some(config) => program::if_isolated(Reason::NoRule, config, Direction::Egress),
-    };
-    events::count(&packet, slot, Direction::Egress, reason);
-    events::report(&packet, slot, word.generation(), Direction::Egress, reason);
-    if reason.verdict() != Verdict::Denied {
-        return 0;
-    }
-    events::count_exit(exits::DENIED);
-    1
-}
-
-/// Whether a rule allows egress to everybody.
-#[inline(always)]
-fn may_open_all(config: &EndpointConfig) -> bool {
-    maps::ROWS.get(config.default_row[Direction::Egress as usize]).is_some_and(|row| row.any != VERDICT_NONE)
-}
-
-/// Whether a pod of a bridge is given a packet that is for another address than its own, while its kernel, which has the Ethernet
-/// address, may take it.
-#[inline(always)]
-fn strays(packet: &Frame<'_>, slot: u32) -> bool {
-    let [own, later] = [false, true].map(|later| ethernet_source(slot, later));
-    let to = packet.read_or_load::<[u16; 3]>(0).unwrap_or_default();
-    let is_group = to[0].to_ne_bytes()[0] & 1 != 0;
-    let to = EthernetSource::of(to).raw();
-    if !is_group && to != own && to != later {
-        return false;
-    }
-    let key = match packet.ethertype() {
-        ethertype::IPV4 => {
-            let to = packet.read_or_load::<u32>(packet::ETHERNET + 16).unwrap_or(0).to_ne_bytes();
-            let address = Addr4::from_octets(to);
-            if address.is_group() {
-                return false;
-            }
-            OwnAddressKey::v4(slot, address)
-        }
-        ethertype::IPV6 => {
-            let to = Addr6::from_words(packet.read_or_load::<[u32; 4]>(packet::ETHERNET + 24).unwrap_or_default());
-            if to.is_group() {
-                return false;
-            }
-            OwnAddressKey::v6(slot, to)
-        }
-        _ => return false,
-    };
-    !neighbours::is_own(&key, slot)
-}
-
-/// Whether a packet is for the address of the pod in a slot; of one with several addresses [`neighbours::is_own`] knows more.
-#[inline(always)]
-fn is_for(packet: &Packet<'_>, slot: u32) -> bool {
-    let Some(own) = maps::POD_ADDRESSES.get(slot) else { return false };
-    match packet.ethertype() {
-        ethertype::IPV4 => Addr4::ends(packet).is_ok_and(|(_, to)| !to.is_unspecified() && to == own.v4),
-        ethertype::IPV6 => Addr6::ends(packet).is_ok_and(|(_, to)| !to.is_unspecified() && to == own.v6),
-        _ => false,
-    }
-}
-
-/// Whether nothing is asked of the Ethernet addresses of a pod's frames: it routes, or is reached by routes.
-#[inline(always)]
-fn is_routed(slot: u32) -> bool {
-    ethernet_source(slot, false) == EthernetSource::ANY.raw()
-}
-
-/// A number: the verifier doesn't take what the compiler makes of a comparison of two that may be none.
-#[inline(always)]
-fn ethernet_source(slot: u32, later: bool) -> u64 {
-    maps::ethernet_source(slot, later).map_or(0, EthernetSource::raw)
-}
-
-/// The tag that a packet should have that came in by this interface: a pod's, or a bridge that pods hang on, where the
-/// address tells which. The pod's own hook has seen to it that the address is the pod's. It is counted by an index of
-/// [`podgate_common::exits`].
-#[inline(always)]
-fn lost_tag<const L3: u32>(packet: &Packet<'_, L3>, ifindex: u32, counter: u32) -> Option<Tag> {
-    if ifindex == 0 {
-        return None;
-    }
-    let slot = match maps::slot_of(ifindex)? {
-        InterfaceSlot::BRIDGE => podgate_origin(packet.context(), L3),
-        InterfaceSlot::TUNNEL_PORT => 0,
-        slot => slot,
-    };
-    if slot == 0 {
-        return None;
-    }
-    events::count_exit(counter);
-    Some(Tag::deferred(maps::SET.load(), slot, false))
-}
-
-/// The slot of the pod that has a packet's source address; 0: none has. A global function: see `events::podgate_report`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn podgate_origin(context: *mut __sk_buff, l3: u32) -> u32 {
-    let packet = Frame::new(context);
-    let slot = match packet.ethertype() {
-        ethertype::IPV4 => packet.load::<[u32; 1]>(l3 + 12).and_then(|[source]| {
-            let address = Addr4::from_octets(source.to_ne_bytes());
-            // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
-            unsafe { maps::ORIGINS4.get(address) }
-        }),
-        ethertype::IPV6 => packet.load::<[u32; 4]>(l3 + 8).and_then(|source| {
-            // SAFETY: as above.
-            unsafe { maps::ORIGINS6.get(Addr6::from_words(source)) }
-        }),
-        _ => None,
-    };
-    slot.copied().unwrap_or(0)
-}
+use crate::scene::{Scene, Table};
 
 /// Judges what leaves by a device that is no pod's. What was judged keeps a tag that says so, for the next device on its
 /// way, where it may be part of a tunnel's packet.
@@ -431,7 +132,7 @@ fn is_own<F: Family, const L3: u32>(packet: &Packet<'_, L3>, config: &EndpointCo
     let mut headers = Headers::NONE;
     F::headers(packet, &mut headers).is_ok()
         && !finds_neighbours(packet, &headers)
-        && !program::is_overwritten(packet, &headers)
+        && !is_overwritten(packet, &headers)
         && F::ends(packet).is_ok_and(|(source, _)| {
             !source.is_unspecified() && (source == F::of(config) || config.flags & flags::ROUTES != 0)
         })
@@ -460,7 +161,7 @@ fn finds_neighbours<const L3: u32>(packet: &Packet<'_, L3>, headers: &Headers) -
 /// `events::podgate_report`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn podgate_settle(context: *mut __sk_buff, tag: u32) -> u32 {
+pub(crate) extern "C" fn podgate_settle(context: *mut __sk_buff, tag: u32) -> u32 {
     settle(&Frame::new(context), Tag::from_raw(tag as u16))
 }
 
@@ -530,7 +231,7 @@ fn judge<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag, word: SlotWord) -> Re
             .unwrap_or_else(|IcmpError| related::judge_at_exit::<Addr6, L3>(packet, &endpoint)),
         _ => Reason::NotIp,
     };
-    if reason.matters_only_if_isolated() { program::if_isolated(reason, config, Direction::Egress) } else { reason }
+    if reason.matters_only_if_isolated() { if_isolated(reason, config, Direction::Egress) } else { reason }
 }
 
 /// Whether connection tracking says that a packet answers, as far as the loader has found out where it says so.
@@ -548,21 +249,21 @@ fn ip<F: Family, const L3: u32>(
     established: bool,
 ) -> Result<Reason, IcmpError> {
     let mut scene = MaybeUninit::uninit();
-    match read::<F, L3>(packet, endpoint, &mut scene) {
+    match fill::<F, L3>(packet, endpoint, &mut scene) {
         Err(NoScene::Fate(reason)) => Ok(reason),
         Err(NoScene::IcmpError) => Err(IcmpError),
-        // SAFETY: `read` has filled it in.
+        // SAFETY: `fill` has filled it in.
         Ok(()) => Ok(by_flow(unsafe { scene.assume_init_ref() }, established)),
     }
 }
 
 #[inline(never)]
-fn read<'a, F: Family, const L3: u32>(
+fn fill<'a, F: Family, const L3: u32>(
     packet: &Packet<'a, L3>,
     endpoint: &Endpoint<'a>,
     scene: &mut MaybeUninit<Scene<'a, F>>,
 ) -> Result<(), NoScene> {
-    program::read_at::<F, L3>(packet, endpoint, scene, Direction::Egress, place::EXIT)
+    read::read_at::<F, L3>(packet, endpoint, scene, Direction::Egress, place::EXIT)
 }
 
 /// What happens to a packet: only the first one of a connection asks policy. Answers do not come by here.
@@ -605,7 +306,7 @@ fn unknown<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
     match scene.verdict(Direction::Egress) {
         Ok(rule) => {
             let entry = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
-            flow::store(F::flows(), scene, &entry, scene.passed(rule, true))
+            scene.store(F::flows(), &entry, scene.passed(rule, true))
         }
         Err(Reason::NoRule) if scene.protocol == protocol::TCP && scene.keeps() && is_answered(scene) => Reason::Kept,
         Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,

@@ -1,166 +1,18 @@
 //! Flows: which packets need no verdict of their own, and which verdict decides for the others.
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use podgate_common::{
-    Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF,
-    VERDICT_NONE, Verdict, deferring, flags, protocol, state,
+    Direction, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_NONE, Verdict, deferring, protocol,
+    state,
 };
 
+use crate::classes::deferring_of;
+use crate::clock;
 use crate::family::Family;
 use crate::maps;
-use crate::packet::Packet;
 use crate::rules::{self, tcp};
+use crate::scene::{Scene, Table, answers_only};
+use crate::shares;
 use crate::sockets::{self, Connection};
-use crate::verdict::{is_isolated, verdict};
-use crate::{events, service, shares};
-
-/// Jiffies of the running kernel.
-#[inline(always)]
-pub(crate) fn jiffies() -> u64 {
-    // SAFETY: reads a counter.
-    unsafe { bpf_jiffies64() }
-}
-
-/// Jiffies per second.
-#[inline(always)]
-pub(crate) fn hz() -> u64 {
-    u64::from(maps::HZ.load())
-}
-
-/// A packet and what its fate depends on.
-pub(crate) struct Scene<'a, F: Family> {
-    pub(crate) packet: Packet<'a>,
-    pub(crate) config: &'a EndpointConfig,
-    pub(crate) key: F::FlowKey,
-    /// What flows that are allowed now are stamped with. Its epoch was read before any table, so that a verdict from
-    /// tables that change meanwhile is never taken for current.
-    pub(crate) stamp: Stamp,
-    pub(crate) now: u64,
-    pub(crate) direction: Direction,
-    pub(crate) protocol: u8,
-    pub(crate) tcp_flags: u8,
-    /// Made by a process of this node, or by the pod itself; 0: neither.
-    pub(crate) from_node: u32,
-    /// May license packets of the other end: false for an echo reply that nobody asked for.
-    pub(crate) opens_flow: bool,
-    /// The packet is at an exit hook: its destination is the real one.
-    pub(crate) at_exit: bool,
-}
-
-impl<F: Family> Scene<'_, F> {
-    /// What policy says of this flow if it was opened in a direction.
-    #[inline(always)]
-    pub(crate) fn verdict(&self, opened: Direction) -> Result<u32, Reason> {
-        if opened == Direction::Egress && self.defers() {
-            let deferring = F::remote(&self.key).deferring();
-            if deferring != 0 {
-                let (slot, (_, port)) = (F::slot(&self.key), F::ports(&self.key));
-                let remote = F::remote(&self.key);
-                let said = service::elsewhere(self.config, slot, remote, self.protocol, port, deferring);
-                if !said.is_plain() {
-                    return said.rule();
-                }
-            }
-        }
-        let (local_port, remote_port) = F::ports(&self.key);
-        let port = match opened {
-            Direction::Ingress => local_port,
-            Direction::Egress => remote_port,
-        };
-        verdict(self.config, opened, F::remote(&self.key), self.protocol, port.number())
-    }
-
-    /// Whether egress to some addresses is left to the exit hook.
-    #[inline(always)]
-    fn defers(&self) -> bool {
-        !self.at_exit && is_isolated(self.config, Direction::Egress)
-    }
-
-    /// The reason of a packet that may go on by a rule, or for want of any policy in its direction, or as far as the
-    /// exit hook. `established`: both ends of its flow have spoken.
-    #[inline(always)]
-    pub(crate) fn passed(&self, rule: u32, established: bool) -> Reason {
-        if rule == VERDICT_DEFERRED {
-            return self.deferred(Tag::deferred(maps::SET.load(), F::slot(&self.key), established));
-        }
-        events::note_rule(rule);
-        match rule {
-            VERDICT_NONE => Reason::DirectionNotIsolated,
-            VERDICT_ITSELF => Reason::Itself,
-            VERDICT_AUDITED => Reason::NoRuleAudited,
-            _ => Reason::Rule,
-        }
-    }
-
-    /// Leaves a packet to the exit hook. What enters the pod is an answer to such a packet.
-    #[inline(always)]
-    fn deferred(&self, tag: Tag) -> Reason {
-        if self.direction == Direction::Ingress {
-            return Reason::Established;
-        }
-        self.packet.set_tag(tag);
-        Reason::Deferred
-    }
-
-    /// The reason of a packet whose flow was allowed.
-    #[inline(always)]
-    fn established(&self, flow: &Flow, table: Table) -> Reason {
-        if flow.rule == VERDICT_DEFERRED {
-            return self.passed(flow.rule, table == Table::Lasting);
-        }
-        self.answers(flow.state & state::ANSWERS_ONLY);
-        Reason::Established
-    }
-
-    /// Has the exit hook see whether a packet that leaves the pod is an answer, unless this is 0.
-    #[inline(always)]
-    fn answers(&self, answers_only: u32) {
-        if answers_only != 0 && self.direction == Direction::Egress {
-            self.packet.set_tag(Tag::answer(maps::SET.load(), F::slot(&self.key)));
-        }
-    }
-
-    /// What is said of the address of the other end that opened a flow, bits of [`deferring`]: whatever asked from there,
-    /// what the pod sends to it may go elsewhere. 0 where that matters to nobody.
-    #[inline(always)]
-    fn opener(&self, opened: Direction) -> u32 {
-        if opened == Direction::Ingress && self.defers() { F::remote(&self.key).deferring() } else { 0 }
-    }
-
-    /// The same of the end that opened this flow.
-    #[inline(always)]
-    fn opener_of(&self, flow: &Flow) -> u32 {
-        if flow.state & state::NODE != 0 { deferring::HOST } else { self.opener(flow.opened()) }
-    }
-
-    pub(crate) fn keeps(&self) -> bool {
-        self.config.flags & flags::KEEP != 0
-    }
-
-    /// Whether a flow was allowed for this pod and lives.
-    #[inline(always)]
-    pub(crate) fn is_usable(&self, flow: &Flow) -> bool {
-        rules::is_of_this_pod(flow.stamp.generation(), self.config.birth) && self.lives(flow)
-    }
-
-    /// Whether a flow is allowed by the present policies, which are this pod's, and lives.
-    #[inline(always)]
-    fn is_current(&self, flow: &Flow) -> bool {
-        flow.stamp == self.stamp && self.lives(flow)
-    }
-
-    /// Whether a packet that enters the pod comes from somebody else than the process of this node that opened its flow:
-    /// somebody whom the node gave its own address and the same port, or who says that he has them.
-    #[inline(always)]
-    fn is_strangers(&self, flow: &Flow) -> bool {
-        flow.state & state::NODE != 0 && self.from_node == 0 && self.direction == Direction::Ingress
-    }
-
-    #[inline(always)]
-    fn lives(&self, flow: &Flow) -> bool {
-        !rules::is_expired(self.protocol, flow.state, flow.seen, self.now, hz())
-    }
-}
 
 /// What happens to a packet. The direction is the scene's, and known at compile time where this is called.
 #[inline(always)]
@@ -196,13 +48,6 @@ fn strangers<F: Family>(scene: &Scene<'_, F>) -> Reason {
 
 /// A packet's flow says nothing about it: it is judged as if there were none.
 pub(crate) struct AsNew;
-
-/// Which table a flow stands in.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Table {
-    Lasting,
-    Pending,
-}
 
 /// A packet of a flow that is not among the lasting ones.
 #[inline(never)]
@@ -244,13 +89,6 @@ pub(crate) fn promote<F: Family>(scene: &Scene<'_, F>, flow: Flow) -> Reason {
     scene.established(&flow, Table::Lasting)
 }
 
-impl<F: Family> Scene<'_, F> {
-    #[inline(always)]
-    fn next_state(&self, current: u32) -> u32 {
-        rules::next_state(current, self.protocol, self.direction, self.tcp_flags)
-    }
-}
-
 /// Removes a flow that may be gone already.
 #[inline(always)]
 fn forget<K>(table: &aya_ebpf::maps::LruHashMap<K, Flow>, key: &K) {
@@ -270,7 +108,7 @@ pub(crate) fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Dir
     if next != flow.state {
         // SAFETY: an aligned u32 of the map's element, stored whole.
         unsafe { (&raw const flow.state).cast_mut().write_volatile(next) };
-    } else if scene.now.wrapping_sub(flow.seen) < hz() {
+    } else if scene.now.wrapping_sub(flow.seen) < clock::hz() {
         return;
     }
     // SAFETY: an aligned u64 of the map's element, stored whole.
@@ -307,31 +145,6 @@ pub(crate) fn instead<F: Family>(scene: &Scene<'_, F>) -> Reason {
     reason
 }
 
-/// The state of a flow that this end opened, by [`Scene::opener`]. A Service's cluster IP asks nothing; an external IP or a
-/// load balancer's may be a node's, or anybody's.
-#[inline(always)]
-const fn answers_only(opener: u32) -> u32 {
-    if opener == 0 { 0 } else { state::ANSWERS_ONLY }
-}
-
-impl<F: Family> Scene<'_, F> {
-    /// What policy says now of a flow that was allowed. One that was left to the exit hook stays so, though the Service
-    /// that its address belonged to may be gone; unless Services are judged here from now on.
-    #[inline(always)]
-    fn verdict_again(&self, flow: &Flow) -> Result<u32, Reason> {
-        if flow.state & state::NODE != 0 {
-            return Ok(VERDICT_NONE);
-        }
-        if flow.rule == VERDICT_DEFERRED
-            && self.defers()
-            && F::remote(&self.key).deferring() & deferring::FRONTENDS == 0
-        {
-            return Ok(VERDICT_DEFERRED);
-        }
-        self.verdict(flow.opened())
-    }
-}
-
 /// Stamps a flow that is still allowed. The whole entry is written anew, because the element may meanwhile be another
 /// flow's, which must not get our stamp.
 #[inline(always)]
@@ -340,9 +153,9 @@ fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, opener: u32, t
     let flow_state = flow.state & !state::ANSWERS_ONLY | answers_only(opener);
     let renewed = scene.flow(scene.next_state(flow_state), rule);
     if table == Table::Pending && !promoted {
-        return store(F::pending(), scene, &renewed, renewed_as(scene, flow.rule, &renewed, Table::Pending));
+        return scene.store(F::pending(), &renewed, renewed_as(scene, flow.rule, &renewed, Table::Pending));
     }
-    let reason = store(F::flows(), scene, &renewed, renewed_as(scene, flow.rule, &renewed, Table::Lasting));
+    let reason = scene.store(F::flows(), &renewed, renewed_as(scene, flow.rule, &renewed, Table::Lasting));
     if table == Table::Pending {
         shares::strike(scene, &renewed);
     }
@@ -357,17 +170,6 @@ fn renewed_as<F: Family>(scene: &Scene<'_, F>, former: u32, renewed: &Flow, tabl
     if renewed.rule == VERDICT_AUDITED && former != VERDICT_AUDITED { Reason::CutAudited } else { reason }
 }
 
-/// Writes a flow's entry; without one its later packets would be dropped, so a failure is this packet's drop.
-#[inline(always)]
-pub(crate) fn store<F: Family>(
-    table: &aya_ebpf::maps::LruHashMap<F::FlowKey, Flow>,
-    scene: &Scene<'_, F>,
-    flow: &Flow,
-    reason: Reason,
-) -> Reason {
-    if table.insert(&scene.key, flow, 0).is_err() { Reason::FlowTable } else { reason }
-}
-
 /// The state of a flow that a process of this node has opened.
 const OF_NODE: u32 = state::NODE | state::ANSWERS_ONLY;
 
@@ -377,7 +179,7 @@ const OF_NODE: u32 = state::NODE | state::ANSWERS_ONLY;
 pub(crate) fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
     if scene.from_node != 0 {
         forget(F::flows(), &scene.key);
-        return store(F::pending(), scene, &scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
+        return scene.store(F::pending(), &scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
     }
     match scene.verdict(scene.direction) {
         Ok(rule) => {
@@ -386,20 +188,6 @@ pub(crate) fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
             shares::record(scene, &mut scene.opened(answers_only(opener), rule), scene.passed(rule, false))
         }
         Err(reason) => reason,
-    }
-}
-
-impl<F: Family> Scene<'_, F> {
-    /// The entry of a flow that this packet opens.
-    #[inline(always)]
-    fn opened(&self, more_state: u32, rule: u32) -> Flow {
-        self.flow(rules::opening_state(self.direction) | more_state, rule)
-    }
-
-    /// An entry that is current.
-    #[inline(always)]
-    pub(crate) fn flow(&self, flow_state: u32, rule: u32) -> Flow {
-        Flow { stamp: self.stamp, seen: self.now, state: flow_state, rule }
     }
 }
 
@@ -419,7 +207,7 @@ fn miss<F: Family>(scene: &Scene<'_, F>) -> Result<Reason, AsNew> {
         && sockets::is_connected_udp(scene)
     {
         let flow = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
-        return Ok(store(F::flows(), scene, &flow, scene.passed(rule, true)));
+        return Ok(scene.store(F::flows(), &flow, scene.passed(rule, true)));
     }
     Err(AsNew)
 }
@@ -458,7 +246,7 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
     let reason = if known & state::NODE != 0 { Reason::Node } else { scene.passed(rule, answered) };
     let flow_state = if unconfirmed { state::OPENED_EGRESS } else { scene.next_state(known) };
     let mut flow = scene.flow(flow_state, rule);
-    if answered { store(F::flows(), scene, &flow, reason) } else { shares::record(scene, &mut flow, reason) }
+    if answered { scene.store(F::flows(), &flow, reason) } else { shares::record(scene, &mut flow, reason) }
 }
 
 /// Whether a connection that the pod's sockets know was there before we could see it: the pod's isolation has just begun, or
@@ -472,8 +260,7 @@ fn is_older<F: Family>(scene: &Scene<'_, F>, opened: Direction) -> bool {
             return flow.opened() == opened && rules::may_outlive_its_entry(flow.state);
         }
     }
-    // SAFETY: reads a clock.
-    let seconds = unsafe { bpf_ktime_get_boot_ns() } / 1_000_000_000;
+    let seconds = clock::boot_ns() / 1_000_000_000;
     seconds < u64::from(scene.config.older_until)
 }
 
@@ -486,7 +273,7 @@ fn not_picked_up<F: Family>(scene: &Scene<'_, F>, known: u32) -> Reason {
         let stamp = Stamp::new(scene.stamp.generation(), !scene.stamp.epoch());
         let flow_state = scene.next_state(known);
         let flow = Flow { stamp, seen: scene.now, state: flow_state, rule: VERDICT_NONE };
-        return store(F::flows(), scene, &flow, Reason::Kept);
+        return scene.store(F::flows(), &flow, Reason::Kept);
     }
     over(scene, opened, Reason::Cut)
 }
@@ -495,7 +282,7 @@ fn not_picked_up<F: Family>(scene: &Scene<'_, F>, known: u32) -> Reason {
 /// here whether that was a process of the host or somebody behind it: so it may reach the host, and nobody behind it.
 #[inline(never)]
 fn over<F: Family>(scene: &Scene<'_, F>, opened: Direction, reason: Reason) -> Reason {
-    let by_host = opened == Direction::Ingress && F::remote(&scene.key).deferring() & deferring::HOST != 0;
+    let by_host = opened == Direction::Ingress && deferring_of(F::remote(&scene.key)) & deferring::HOST != 0;
     if by_host && scene.direction == Direction::Egress {
         return scene.deferred(Tag::inward(maps::SET.load(), F::slot(&scene.key)));
     }
@@ -521,7 +308,7 @@ pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
         return without_entry(scene);
     }
     if scene.from_node != 0 {
-        return store(F::pending(), scene, &scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
+        return scene.store(F::pending(), &scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
     }
     match scene.verdict(scene.direction) {
         Ok(rule) => {

@@ -1,9 +1,11 @@
 //! podgate's TC programs.
 //!
 //! ```text
-//! program ──► neighbours ──► endpoint (slot, configuration) ──► parse ──► source check ──► fragments ──► flow ──► verdict
-//!    └──► count, sample an event                                          ICMP errors ──► related ──┘      └──► sockets
+//! program ──► neighbours ──► arrival (origin) ──► read (parse, checksum, fragments) ──► scene ──► flow ──► verdict
+//!    └──► count, sample an event                               ICMP errors ──► related ───┘        └──► shares, sockets
 //! ```
+//!
+//! The modules are floors: each uses only those below it. `cargo xtask architecture` knows their order, and checks it.
 //!
 //! What leaves a pod for an address that defers is judged at the exit hooks, which stand before every other pod and at
 //! every other device: see `exit`.
@@ -26,6 +28,16 @@ pub mod parse;
 pub mod rules;
 
 #[cfg(target_arch = "bpf")]
+mod arrival;
+#[cfg(target_arch = "bpf")]
+mod checksum;
+#[cfg(target_arch = "bpf")]
+mod classes;
+#[cfg(target_arch = "bpf")]
+mod clock;
+#[cfg(target_arch = "bpf")]
+mod endpoint;
+#[cfg(target_arch = "bpf")]
 mod events;
 #[cfg(target_arch = "bpf")]
 pub mod exit;
@@ -34,13 +46,21 @@ mod family;
 #[cfg(target_arch = "bpf")]
 mod flow;
 #[cfg(target_arch = "bpf")]
+mod fragments;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod neighbours;
 #[cfg(target_arch = "bpf")]
+mod origin;
+#[cfg(target_arch = "bpf")]
 pub mod program;
 #[cfg(target_arch = "bpf")]
+mod read;
+#[cfg(target_arch = "bpf")]
 mod related;
+#[cfg(target_arch = "bpf")]
+mod scene;
 #[cfg(target_arch = "bpf")]
 mod service;
 #[cfg(target_arch = "bpf")]

@@ -7,8 +7,6 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHas
 use podgate_common::map::capacity;
 use podgate_common::{EthernetSource, SlotWord, ethernet_index};
 
-use crate::service::Asked;
-
 /// Jiffies per second; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static HZ: Global<u32> = Global::new(0);
@@ -92,6 +90,20 @@ macro_rules! statics {
 
 podgate_common::for_each_map!(statics);
 
+/// The value of a key in a map that is not preallocated.
+#[inline(always)]
+pub(crate) fn element<'m, K, V>(map: &'m HashMap<K, V>, key: &K) -> Option<&'m V> {
+    // SAFETY: not preallocated, so the element is not reused while this program runs.
+    unsafe { map.get(key) }
+}
+
+/// A copy of the value of a key.
+#[inline(always)]
+pub(crate) fn lookup<K, V: Copy>(map: &HashMap<K, V>, key: &K) -> Option<V> {
+    // SAFETY: copied at once. Only maps of single words are preallocated.
+    unsafe { map.get(key) }.copied()
+}
+
 /// The slot of an interface, if it is known; see [`podgate_common::InterfaceSlot::slot`].
 #[inline(always)]
 pub(crate) fn slot_of(ifindex: u32) -> Option<u32> {
@@ -101,8 +113,7 @@ pub(crate) fn slot_of(ifindex: u32) -> Option<u32> {
 
 #[cold]
 fn slot_elsewhere(ifindex: u32) -> Option<u32> {
-    // SAFETY: a u32 is copied out of the value at once.
-    unsafe { INTERFACES_MORE.get(&ifindex) }.copied()
+    lookup(&INTERFACES_MORE, &ifindex)
 }
 
 /// The word of a slot, loaded once and whole.

@@ -3,11 +3,12 @@
 use aya_ebpf::bindings::__sk_buff;
 use podgate_common::{Addr6, Direction, EthernetSource, OwnAddressKey, Reason, Tag, map};
 
+use crate::checksum::is_unsummed;
 use crate::discovery::{self, Arp, Message};
+use crate::endpoint::{is_checked, is_own, speaks_for_all};
 use crate::maps;
 use crate::packet::{ETHERNET, ETHERNET_SOURCE, Frame};
 use crate::parse::{self, ethertype};
-use crate::program;
 
 /// Where a packet is looked at, as it crosses a function call of the BPF machine.
 mod place {
@@ -114,7 +115,7 @@ extern "C" fn podgate_neighbours(context: *mut __sk_buff, slot: u32, place: u32)
 fn arp(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
     let Some(arp) = Arp::read(packet) else { return UNDECIDED };
     if place == place::LEAVES {
-        if program::is_unsummed(packet) {
+        if is_unsummed(packet) {
             return MALFORMED;
         }
         let (claimed, otherwise) =
@@ -141,7 +142,7 @@ fn ip6(packet: &Frame<'_>, slot: u32, place: u32) -> u32 {
     }
     match place {
         // ICMPv6's checksum is made by its sender.
-        place::LEAVES if message.kind != Message::NONE.kind && program::is_unsummed(packet) => return MALFORMED,
+        place::LEAVES if message.kind != Message::NONE.kind && is_unsummed(packet) => return MALFORMED,
         place::ENTERS if message.is_of_router() && is_of_pod(packet) => return ROGUE_ROUTER,
         place::LEAVES if !is_truthful(&message, slot) => {
             return match (message.is_of_neighbour(), message.is_duplicate_detection()) {
@@ -175,12 +176,6 @@ fn is_truthful(message: &Message, slot: u32) -> bool {
         && (!message.is_advertisement() && !message.is_duplicate_detection() || is_own(message.target))
 }
 
-/// Whether a pod's frames must come from known Ethernet addresses. They do, if this is asked.
-#[inline(always)]
-fn is_checked(slot: u32) -> bool {
-    maps::ethernet_source(slot, false).is_some_and(|source| source != EthernetSource::ANY)
-}
-
 /// Whether neighbours may learn another Ethernet address from it than that which it comes from. Of what is not valid nobody
 /// knows what a receiver takes from it.
 #[inline(always)]
@@ -193,30 +188,6 @@ fn misleads(packet: &Frame<'_>, message: &Message) -> bool {
 #[inline(always)]
 fn source(packet: &Frame<'_>) -> [u16; 3] {
     packet.load::<[u16; 3]>(ETHERNET_SOURCE).unwrap_or_default()
-}
-
-/// Whether an address is a pod's own, or the pod may speak for every address.
-#[inline(always)]
-pub(crate) fn is_own(key: &OwnAddressKey, slot: u32) -> bool {
-    // SAFETY: not preallocated, so the element is not reused while this program runs; nothing is read of it.
-    unsafe { maps::OWN_ADDRESSES.get(key).is_some() || speaks_for_all(slot) }
-}
-
-/// Whether a pod may speak for every address: it routes.
-#[inline(always)]
-fn speaks_for_all(slot: u32) -> bool {
-    // SAFETY: as above.
-    unsafe { maps::OWN_ADDRESSES.get(OwnAddressKey::every(slot)).is_some() }
-}
-
-/// Whether an IPv6 link-local address, given as its four words in network byte order, is on the interface of the pod in
-/// a slot; 0: it is not. A global function: see `events::podgate_report`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn podgate_own6(slot: u32, first: u32, second: u32, third: u32, fourth: u32) -> u32 {
-    let key = OwnAddressKey::v6(slot, Addr6::from_words([first, second, third, fourth]));
-    // SAFETY: as above.
-    u32::from(unsafe { maps::OWN_ADDRESSES.get(key) }.is_some())
 }
 
 /// Whether a pod of this node sent a packet that is about to enter another.

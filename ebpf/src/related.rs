@@ -2,14 +2,17 @@
 
 use core::mem::MaybeUninit;
 
-use podgate_common::{Direction, OwnAddressKey, Reason, Stamp, place};
+use podgate_common::{Direction, Reason, Stamp, place};
 
+use crate::clock;
+use crate::endpoint::{Endpoint, speaks_for_all};
 use crate::family::Family;
-use crate::flow::{self, Scene};
+use crate::flow;
 use crate::maps;
 use crate::packet::{self, Frame, Packet};
 use crate::parse::{self, Headers};
-use crate::program::{self, Endpoint};
+use crate::read;
+use crate::scene::{Scene, write_scene};
 
 /// What happens to an ICMP error at a pod's hook. Reads the packet anew: errors are rare, and the stack of the BPF machine is
 /// small.
@@ -32,14 +35,14 @@ pub(crate) fn judge_at_exit<F: Family, const L3: u32>(packet: &Packet<'_, L3>, e
 /// off the stack afterwards.
 #[inline(never)]
 fn is_spoofed<F: Family>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> bool {
-    F::ends(packet).is_ok_and(|(source, _)| program::is_spoofed(endpoint, source, false))
+    F::ends(packet).is_ok_and(|(source, _)| read::is_spoofed(endpoint, source, false))
 }
 
 #[inline(always)]
 fn by_flow<F: Family, const L3: u32>(packet: &Packet<'_, L3>, endpoint: &Endpoint<'_>, place: u8) -> Reason {
     let mut scene = MaybeUninit::uninit();
-    match read::<F, L3>(packet, endpoint, place, &mut scene) {
-        // SAFETY: `read` has filled it in.
+    match fill::<F, L3>(packet, endpoint, place, &mut scene) {
+        // SAFETY: `fill` has filled it in.
         Ok(()) => flow::related(unsafe { scene.assume_init_ref() }),
         Err(reason) => reason,
     }
@@ -51,13 +54,6 @@ fn by_flow<F: Family, const L3: u32>(packet: &Packet<'_, L3>, endpoint: &Endpoin
 #[inline(always)]
 fn must_be_between_ends(endpoint: &Endpoint<'_>) -> bool {
     endpoint.direction == Direction::Egress || endpoint.origin.pod().is_some_and(|slot| !speaks_for_all(slot))
-}
-
-/// Whether the pod in a slot may send for every address.
-#[inline(always)]
-fn speaks_for_all(slot: u32) -> bool {
-    // SAFETY: not preallocated, so the element is not reused while this program runs; nothing is read of it.
-    unsafe { maps::OWN_ADDRESSES.get(OwnAddressKey::every(slot)) }.is_some()
 }
 
 /// The address at the other end of an error's way.
@@ -73,7 +69,7 @@ fn other_end<F: Family, const L3: u32>(packet: &Packet<'_, L3>, direction: Direc
 /// Reads what the error is about and fills in the scene, in place. A function of its own, so that what it takes to read is off
 /// the stack afterwards.
 #[inline(never)]
-fn read<'a, F: Family, const L3: u32>(
+fn fill<'a, F: Family, const L3: u32>(
     packet: &Packet<'a, L3>,
     endpoint: &Endpoint<'a>,
     place: u8,
@@ -90,31 +86,25 @@ fn read<'a, F: Family, const L3: u32>(
         Direction::Ingress => (Direction::Egress, about.source, about.destination),
         Direction::Egress => (Direction::Ingress, about.destination, about.source),
     };
-    if endpoint.direction == Direction::Egress && place == place::POD && program::is_spoofed(endpoint, local, false) {
+    if endpoint.direction == Direction::Egress && place == place::POD && read::is_spoofed(endpoint, local, false) {
         return Err(Reason::Spoofed);
     }
     if must_be_between_ends(endpoint) && other_end::<F, L3>(packet, endpoint.direction)? != remote {
         return Err(Reason::IcmpUnrelated);
     }
     let ports = (transport.local_port(direction), transport.remote_port(direction));
-    let scene = scene.as_mut_ptr();
-    // SAFETY: fields of a live place, all of them, one by one: as in `program::read_at`.
-    unsafe {
-        (&raw mut (*scene).packet).write(frame);
-        (&raw mut (*scene).config).write(endpoint.config);
-        (&raw mut (*scene).key).write(F::flow_key(
-            remote,
-            ports,
-            local.holder(endpoint, about.headers.protocol, place),
-        ));
-        (&raw mut (*scene).stamp).write(Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())));
-        (&raw mut (*scene).now).write(flow::jiffies());
-        (&raw mut (*scene).direction).write(endpoint.direction);
-        (&raw mut (*scene).protocol).write(about.headers.protocol);
-        (&raw mut (*scene).tcp_flags).write(0);
-        (&raw mut (*scene).from_node).write(0);
-        (&raw mut (*scene).opens_flow).write(false);
-        (&raw mut (*scene).at_exit).write(place == place::EXIT);
-    }
+    write_scene!(scene, {
+        packet: frame,
+        config: endpoint.config,
+        key: F::flow_key(remote, ports, local.holder(endpoint, about.headers.protocol, place)),
+        stamp: Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())),
+        now: clock::jiffies(),
+        direction: endpoint.direction,
+        protocol: about.headers.protocol,
+        tcp_flags: 0,
+        from_node: 0,
+        opens_flow: false,
+        at_exit: place == place::EXIT,
+    });
     Ok(())
 }

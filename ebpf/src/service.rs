@@ -2,30 +2,15 @@
 //! backends of a Service, since nobody can tell here to which of them it goes.
 
 use podgate_common::{
-    Addr4, Addr6, BackendKey, Direction, EndpointConfig, Frontend, FrontendKey6, MAX_BACKENDS, NetPort, Reason,
+    Addr4, Addr6, Asked, BackendKey, Direction, EndpointConfig, Frontend, FrontendKey6, MAX_BACKENDS, NetPort, Reason,
     VERDICT_DEFERRED, VERDICT_ITSELF, deferring,
 };
 
+use crate::classes::{class_of_block, class_of_group};
+use crate::endpoint::is_audited;
 use crate::family::Family;
 use crate::maps;
-use crate::verdict::{Verdict, by_class, class_of_block, class_of_group, is_audited};
-
-/// A question to `podgate_elsewhere4` and `podgate_elsewhere6`. It is handed over in a map, since global functions take five
-/// words at most, and since a chain of calls has little stack: the keys of maps are best where other maps have them. One CPU
-/// asks one question at a time, as nothing interrupts a classifier but what runs none.
-#[repr(C)]
-pub(crate) struct Asked {
-    /// With an IPv4 address, its first word.
-    frontend: FrontendKey6,
-    policy: u32,
-    default_row: u32,
-    slot: u32,
-    deferring: u32,
-    /// 1: the policies are in audit mode.
-    audited: u32,
-    /// Room for the key of a block: prefix length and address.
-    block: [u32; 5],
-}
+use crate::verdict::{Verdict, by_class};
 
 /// What is said of egress to an address with these bits of [`deferring`]. The verifier follows what stands behind this once,
 /// though many places ask, and takes the answer for any number.
@@ -45,7 +30,7 @@ pub(crate) fn elsewhere<F: Family>(
     let audited = u32::from(is_audited(config, Direction::Egress));
     // SAFETY: the map's element, this CPU's own.
     unsafe { asked.write(Asked { frontend, policy, default_row, slot, deferring, audited, block: [0; 5] }) };
-    Verdict(F::elsewhere())
+    Verdict(if F::IS_V6 { podgate_elsewhere6() } else { podgate_elsewhere4() })
 }
 
 #[inline(always)]
@@ -79,7 +64,7 @@ fn by_backends<F: Family>(asked: &Asked) -> Verdict {
         if index >= backends {
             break;
         }
-        last = Verdict(F::backend_allowed(set, index));
+        last = Verdict(if F::IS_V6 { podgate_backend6(set, index) } else { podgate_backend4(set, index) });
         if last.is_denied() {
             return last;
         }
@@ -101,7 +86,7 @@ fn backend_allowed<F: Family>(set: u32, index: u32) -> Verdict {
     let class = class_of_group(address).unwrap_or_else(|| class_of_block(F::block_in(&mut asked.block, address)));
     match by_class(asked.policy, asked.default_row, class, asked.frontend.protocol as u8, port.number()) {
         Ok(rule) => Verdict::allowed(rule),
-        Err(Reason::NoRule) if address.is_of(asked.slot) => Verdict::allowed(VERDICT_ITSELF),
+        Err(Reason::NoRule) if address.origin() == Some(asked.slot) => Verdict::allowed(VERDICT_ITSELF),
         Err(reason) => Verdict::denied(reason),
     }
 }
@@ -109,14 +94,14 @@ fn backend_allowed<F: Family>(set: u32, index: u32) -> Verdict {
 /// The answer to the question in [`maps::ASKED`] about an IPv4 address, as the word of a [`Verdict`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_elsewhere4() -> u64 {
+extern "C" fn podgate_elsewhere4() -> u64 {
     answer::<Addr4>().0
 }
 
 /// The same about an IPv6 address.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_elsewhere6() -> u64 {
+extern "C" fn podgate_elsewhere6() -> u64 {
     answer::<Addr6>().0
 }
 
@@ -124,13 +109,13 @@ pub(crate) extern "C" fn podgate_elsewhere6() -> u64 {
 /// verifier need not follow the loop over them into what is asked of each.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_backend4(set: u32, index: u32) -> u64 {
+extern "C" fn podgate_backend4(set: u32, index: u32) -> u64 {
     backend_allowed::<Addr4>(set, index).0
 }
 
 /// The same of an IPv6 backend.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_backend6(set: u32, index: u32) -> u64 {
+extern "C" fn podgate_backend6(set: u32, index: u32) -> u64 {
     backend_allowed::<Addr6>(set, index).0
 }

@@ -10,17 +10,18 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use podgate_common::{EXCESS_GROUPS, Flow, Reason, Share, excess_group, excess_place, share_index, state};
 
+use crate::clock;
 use crate::family::Family;
-use crate::flow::{Scene, hz, store};
 use crate::maps;
 use crate::rules;
+use crate::scene::Scene;
 
 /// Writes the entry of a flow that is half open or unanswered, which may be marked as [`state::EXCESS`]. What the node opens
 /// is not counted: its probes must find room.
 #[inline(never)]
 pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> Reason {
     if flow.state & state::NODE != 0 {
-        return store(F::pending(), scene, flow, reason);
+        return scene.store(F::pending(), flow, reason);
     }
     let share = share_of(scene, flow);
     if podgate_has_share(share, F::share() / 2, scene.now) == 0 {
@@ -39,7 +40,7 @@ fn rewrite<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> 
     let former = F::pending().get_ptr(&scene.key);
     // SAFETY: the map's element, of which a u32 is copied at once.
     flow.state |= former.map_or(0, |former| unsafe { (*former).state } & state::EXCESS);
-    store(F::pending(), scene, flow, reason)
+    scene.store(F::pending(), flow, reason)
 }
 
 /// Writes the entry of a flow above the pod's share, in place of the oldest of its group. One whose connection has become a
@@ -66,7 +67,7 @@ fn exceed<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> R
     }
     flow.state |= state::EXCESS;
     let is_told = matches!(reason, Reason::Rule | Reason::DirectionNotIsolated);
-    store(F::pending(), scene, flow, if is_told { Reason::OverShare } else { reason })
+    scene.store(F::pending(), flow, if is_told { Reason::OverShare } else { reason })
 }
 
 /// Removes an entry that was made above the share, if it is still that.
@@ -104,7 +105,7 @@ pub(crate) fn strike<F: Family>(scene: &Scene<'_, F>, flow: &Flow) {
 /// Where the share that a flow counts for stands.
 #[inline(always)]
 fn share_of<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> u32 {
-    share_index(F::slot(&scene.key), flow.opened(), F::BITS != 32)
+    share_index(F::slot(&scene.key), flow.opened(), F::IS_V6)
 }
 
 /// Whether a share has room for one more entry; 0: it has not. A global function: see `events::podgate_report`.
@@ -126,7 +127,7 @@ fn refresh(share: *mut Share, now: u64) -> Share {
             current: (&raw const (*share).current).read_volatile(),
             previous: (&raw const (*share).previous).read_volatile(),
         };
-        let fresh = rules::share_now(&held, now, hz());
+        let fresh = rules::share_now(&held, now, clock::hz());
         if fresh.since != held.since {
             (&raw mut (*share).since).write_volatile(fresh.since);
             (&raw mut (*share).previous).write_volatile(fresh.previous);

@@ -15,7 +15,7 @@ use aya_ebpf::helpers::generated::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lo
 use podgate_common::{Direction, NetPort};
 
 use crate::family::Family;
-use crate::flow::Scene;
+use crate::scene::Scene;
 
 /// States of a TCP socket, by the kernel's include/net/tcp_states.h.
 mod tcp_state {

@@ -1,13 +1,13 @@
 //! The verdict of policy for a packet that opens a flow: a fixed number of lookups, whatever the policies.
 
-use aya_ebpf::maps::lpm_trie::Key;
 use podgate_common::{
-    Addr4, Addr6, ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_AUDITED, VERDICT_ITSELF,
-    VERDICT_NONE, deferring, flags, protocol,
+    ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_AUDITED, VERDICT_ITSELF, VERDICT_NONE, protocol,
 };
 
+use crate::classes::{self, UNKNOWN_CLASS};
+use crate::endpoint::{is_audited, is_isolated};
 use crate::family::Family;
-use crate::maps;
+use crate::maps::{self, lookup};
 
 /// What policy says: allowed, with the rule's id, or a reason to drop. One word, so that it crosses a function call of
 /// the BPF machine.
@@ -68,36 +68,6 @@ impl Verdict {
     }
 }
 
-/// Whether a direction of an endpoint is isolated.
-#[inline(always)]
-pub(crate) const fn is_isolated(config: &EndpointConfig, direction: Direction) -> bool {
-    config.flags
-        & match direction {
-            Direction::Ingress => flags::ISOLATED_INGRESS,
-            Direction::Egress => flags::ISOLATED_EGRESS,
-        }
-        != 0
-}
-
-/// Whether a direction of an endpoint is isolated by policies in audit mode alone.
-#[inline(always)]
-pub(crate) const fn is_audited(config: &EndpointConfig, direction: Direction) -> bool {
-    config.flags
-        & match direction {
-            Direction::Ingress => flags::AUDITED_INGRESS,
-            Direction::Egress => flags::AUDITED_EGRESS,
-        }
-        != 0
-}
-
-/// Whether a direction of an endpoint is isolated by policies that are in force.
-#[inline(always)]
-pub(crate) const fn is_enforced(config: &EndpointConfig) -> bool {
-    let isolated = [Direction::Ingress, Direction::Egress];
-    is_isolated(config, isolated[0]) && !is_audited(config, isolated[0])
-        || is_isolated(config, isolated[1]) && !is_audited(config, isolated[1])
-}
-
 /// What policy says of a flow that is opened in a direction. `port` is the destination's, in host order.
 #[inline(always)]
 pub(crate) fn verdict<F: Family>(
@@ -115,7 +85,7 @@ pub(crate) fn verdict<F: Family>(
     let (Some(&policy), Some(&default_row)) = (config.policy.get(side), config.default_row.get(side)) else {
         return Err(Reason::Internal);
     };
-    let row = row_of(policy, default_row, remote.class(direction))?;
+    let row = row_of(policy, default_row, classes::class(remote, direction))?;
     let audited = u32::from(is_audited(config, direction));
     Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port), audited)).rule()
 }
@@ -136,74 +106,7 @@ fn row_of(policy: u32, default_row: u32, class: u32) -> Result<u32, Reason> {
     if class == 0 {
         return Ok(default_row);
     }
-    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
-    Ok(unsafe { maps::CLASS_ROWS.get(ClassRowKey { policy, class }) }.copied().unwrap_or(default_row))
-}
-
-/// A group without a class: the tables contradict each other.
-const UNKNOWN_CLASS: u32 = u32::MAX;
-
-/// The class of an address: that of its group, else that of the longest prefix around it, else 0.
-///
-/// A link-local or missing address, or that of a group, is in no block that merely has room for it: on a bridge it may be
-/// any pod's. Only as a destination it is in a block that is narrower than all addresses of the family: so the compiler has
-/// made the tables.
-#[inline(always)]
-fn class<F: Family>(address: F, opened: u32) -> u32 {
-    class_of_group(&address).unwrap_or_else(|| {
-        let is_source = opened == Direction::Ingress as u32;
-        if is_source && address.is_beyond_blocks() { 0 } else { class_of_block(&address.block_key()) }
-    })
-}
-
-/// The class of an address that is in a group.
-#[inline(always)]
-pub(crate) fn class_of_group<F: Family>(address: &F) -> Option<u32> {
-    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
-    let &group = unsafe { F::addresses().get(address) }?;
-    Some(maps::GROUPS.get(group).copied().unwrap_or(UNKNOWN_CLASS))
-}
-
-/// The class of an address that is in no group.
-#[inline(always)]
-pub(crate) fn class_of_block<F: Family>(key: &Key<F>) -> u32 {
-    F::blocks().get(key).copied().unwrap_or(0)
-}
-
-/// The class of an IPv4 address, which is passed as a number in network byte order, in flows opened in a direction.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn podgate_class4(address: u32, opened: u32) -> u32 {
-    class(Addr4::from_octets(address.to_ne_bytes()), opened)
-}
-
-/// The class of an IPv6 address, which is passed as its four words in network byte order, in flows opened in a direction.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn podgate_class6(first: u32, second: u32, third: u32, fourth: u32, opened: u32) -> u32 {
-    class(Addr6::from_words([first, second, third, fourth]), opened)
-}
-
-/// Why egress to an IPv4 address is judged at the exit hook, bits of [`podgate_common::deferring`]. The address is passed
-/// as a number in network byte order. Those of loopback (127.0.0.0/8) are this host's: what goes there from elsewhere is
-/// dropped by routing, but not before ports of this host are translated (NodePort, hostPort).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn podgate_deferring4(address: u32) -> u32 {
-    const LOOPBACK: u8 = 127;
-    if address.to_ne_bytes()[0] == LOOPBACK {
-        return deferring::HOST;
-    }
-    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
-    unsafe { maps::DEFERRING4.get(Addr4::from_octets(address.to_ne_bytes())) }.copied().unwrap_or(0)
-}
-
-/// The same of an IPv6 address, which is passed as its four words in network byte order.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn podgate_deferring6(first: u32, second: u32, third: u32, fourth: u32) -> u32 {
-    // SAFETY: as above.
-    unsafe { maps::DEFERRING6.get(Addr6::from_words([first, second, third, fourth])) }.copied().unwrap_or(0)
+    Ok(lookup(&maps::CLASS_ROWS, &ClassRowKey { policy, class }).unwrap_or(default_row))
 }
 
 /// What a row says of a protocol's port, as the word of a [`Verdict`].
@@ -233,9 +136,8 @@ fn allowed_by_row(row: u32, protocol: u8, port: u16) -> Verdict {
         return Verdict::denied(Reason::NoRule);
     }
     let key = RowPortKey { row, port_class, protocol: u16::from(protocol) };
-    // SAFETY: not preallocated, so the element is not reused while this program runs; copied at once.
-    match unsafe { maps::ROW_PORTS.get(key) } {
-        Some(&rule) => Verdict::allowed(rule),
+    match lookup(&maps::ROW_PORTS, &key) {
+        Some(rule) => Verdict::allowed(rule),
         None => Verdict::denied(Reason::NoRule),
     }
 }

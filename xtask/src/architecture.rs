@@ -81,6 +81,35 @@ const PURE: [&str; 2] = ["podgate-judge", "podgate-policy"];
 /// Crates that run in the kernel, and so without the standard library.
 const NO_STD: [&str; 2] = ["podgate-common", "podgate-ebpf"];
 
+/// The modules of the eBPF crate, floor by floor: each uses only those before it.
+const FLOORS: [&str; 25] = [
+    "maps",
+    "packet",
+    "parse",
+    "discovery",
+    "rules",
+    "clock",
+    "checksum",
+    "endpoint",
+    "family",
+    "events",
+    "classes",
+    "origin",
+    "verdict",
+    "service",
+    "fragments",
+    "scene",
+    "read",
+    "shares",
+    "sockets",
+    "flow",
+    "related",
+    "neighbours",
+    "exit",
+    "arrival",
+    "program",
+];
+
 /// What the rules are about.
 #[derive(Clone, Debug, Default)]
 struct Facts {
@@ -104,7 +133,7 @@ pub(crate) fn check() -> Result<()> {
 }
 
 fn broken(facts: &Facts) -> Vec<String> {
-    [layers(facts), without(facts), only(facts), locked(facts), pure(facts), no_std(facts)].concat()
+    [layers(facts), without(facts), only(facts), locked(facts), pure(facts), no_std(facts), floors(facts)].concat()
 }
 
 fn layers(facts: &Facts) -> Vec<String> {
@@ -173,6 +202,32 @@ fn no_std(facts: &Facts) -> Vec<String> {
         broken.extend(wrong.map(|(path, _)| format!("{path} does not say no_std: {package} runs in the kernel")));
     }
     broken
+}
+
+fn floors(facts: &Facts) -> Vec<String> {
+    let floor_of = |module: &str| FLOORS.iter().position(|floor| *floor == module);
+    let mut broken = Vec::new();
+    for (path, text) in facts.sources.get("podgate-ebpf").into_iter().flatten() {
+        let module = path.strip_prefix("ebpf/src/").and_then(|file| file.strip_suffix(".rs"));
+        let Some(module) = module.filter(|module| !matches!(*module, "lib" | "main") && !module.contains('/')) else {
+            continue;
+        };
+        let Some(floor) = floor_of(module) else {
+            broken.push(format!("{path} is on no floor: say in xtask/src/architecture.rs what it is above"));
+            continue;
+        };
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let used: BTreeSet<&str> = code.flat_map(modules_in).filter(|used| *used != module).collect();
+        let wrong = used.into_iter().filter(|used| floor_of(used).is_some_and(|other| other > floor));
+        broken.extend(wrong.map(|used| format!("{path} uses {used}, which is not below it")));
+    }
+    broken
+}
+
+/// The modules of its own crate that a line names.
+fn modules_in(line: &str) -> impl Iterator<Item = &str> {
+    let end = |path: &str| path.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(path.len());
+    line.split("crate::").skip(1).map(move |path| &path[..end(path)])
 }
 
 /// Asks cargo, and reads the sources that rules are about.
@@ -351,6 +406,22 @@ mod tests {
             });
             assert_eq!(found, [format!("{package}/src/lib.rs does not say no_std: {package} runs in the kernel")]);
         }
+    }
+
+    #[test]
+    fn a_module_of_the_programs_that_uses_one_above_it_or_is_on_no_floor_is_found() {
+        let found = after(|facts| {
+            let files = facts.sources.entry("podgate-ebpf".to_owned()).or_default();
+            let uses = "use crate::flow::{self, AsNew};\n// use crate::program;\nuse crate::maps;\n";
+            files.push(("ebpf/src/scene.rs".to_owned(), uses.to_owned()));
+            files.push(("ebpf/src/flow.rs".to_owned(), "fn f() { crate::scene::g() }\n".to_owned()));
+            files.push(("ebpf/src/new.rs".to_owned(), String::new()));
+        });
+        let expected = [
+            "ebpf/src/scene.rs uses flow, which is not below it",
+            "ebpf/src/new.rs is on no floor: say in xtask/src/architecture.rs what it is above",
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

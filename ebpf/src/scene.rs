@@ -1,0 +1,224 @@
+//! A packet and what its fate depends on.
+
+use aya_ebpf::maps::LruHashMap;
+use podgate_common::{
+    Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF,
+    VERDICT_NONE, deferring, flags, state,
+};
+
+use crate::classes::deferring_of;
+use crate::clock;
+use crate::endpoint::is_isolated;
+use crate::events;
+use crate::family::Family;
+use crate::maps;
+use crate::packet::Packet;
+use crate::rules;
+use crate::service;
+use crate::verdict::verdict;
+
+/// A packet and what its fate depends on.
+pub(crate) struct Scene<'a, F: Family> {
+    pub(crate) packet: Packet<'a>,
+    pub(crate) config: &'a EndpointConfig,
+    pub(crate) key: F::FlowKey,
+    /// What flows that are allowed now are stamped with. Its epoch was read before any table, so that a verdict from
+    /// tables that change meanwhile is never taken for current.
+    pub(crate) stamp: Stamp,
+    pub(crate) now: u64,
+    pub(crate) direction: Direction,
+    pub(crate) protocol: u8,
+    pub(crate) tcp_flags: u8,
+    /// Made by a process of this node, or by the pod itself; 0: neither.
+    pub(crate) from_node: u32,
+    /// May license packets of the other end: false for an echo reply that nobody asked for.
+    pub(crate) opens_flow: bool,
+    /// The packet is at an exit hook: its destination is the real one.
+    pub(crate) at_exit: bool,
+}
+
+/// Fills in a scene in place, every field of it. One by one: the compiler would copy a whole value in pieces, and the verifier
+/// takes no pieces of the pointers in it.
+macro_rules! write_scene {
+    ($scene:expr, { $($field:ident: $value:expr),+ $(,)? }) => {{
+        let scene = $scene.as_mut_ptr();
+        $(
+            let value = $value;
+            // SAFETY: a field of a live place.
+            unsafe { (&raw mut (*scene).$field).write(value) };
+        )+
+        // Does not compile if a field is missing above.
+        let _complete = |whole: &Scene<'_, F>| {
+            let Scene { $($field: _),+ } = *whole;
+        };
+    }};
+}
+pub(crate) use write_scene;
+
+/// Which table a flow stands in.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Table {
+    Lasting,
+    Pending,
+}
+
+impl<F: Family> Scene<'_, F> {
+    /// What policy says of this flow if it was opened in a direction.
+    #[inline(always)]
+    pub(crate) fn verdict(&self, opened: Direction) -> Result<u32, Reason> {
+        if opened == Direction::Egress && self.defers() {
+            let deferring = deferring_of(F::remote(&self.key));
+            if deferring != 0 {
+                let (slot, (_, port)) = (F::slot(&self.key), F::ports(&self.key));
+                let remote = F::remote(&self.key);
+                let said = service::elsewhere(self.config, slot, remote, self.protocol, port, deferring);
+                if !said.is_plain() {
+                    return said.rule();
+                }
+            }
+        }
+        let (local_port, remote_port) = F::ports(&self.key);
+        let port = match opened {
+            Direction::Ingress => local_port,
+            Direction::Egress => remote_port,
+        };
+        verdict(self.config, opened, F::remote(&self.key), self.protocol, port.number())
+    }
+
+    /// Whether egress to some addresses is left to the exit hook.
+    #[inline(always)]
+    pub(crate) fn defers(&self) -> bool {
+        !self.at_exit && is_isolated(self.config, Direction::Egress)
+    }
+
+    /// The reason of a packet that may go on by a rule, or for want of any policy in its direction, or as far as the
+    /// exit hook. `established`: both ends of its flow have spoken.
+    #[inline(always)]
+    pub(crate) fn passed(&self, rule: u32, established: bool) -> Reason {
+        if rule == VERDICT_DEFERRED {
+            return self.deferred(Tag::deferred(maps::SET.load(), F::slot(&self.key), established));
+        }
+        events::note_rule(rule);
+        match rule {
+            VERDICT_NONE => Reason::DirectionNotIsolated,
+            VERDICT_ITSELF => Reason::Itself,
+            VERDICT_AUDITED => Reason::NoRuleAudited,
+            _ => Reason::Rule,
+        }
+    }
+
+    /// Leaves a packet to the exit hook. What enters the pod is an answer to such a packet.
+    #[inline(always)]
+    pub(crate) fn deferred(&self, tag: Tag) -> Reason {
+        if self.direction == Direction::Ingress {
+            return Reason::Established;
+        }
+        self.packet.set_tag(tag);
+        Reason::Deferred
+    }
+
+    /// The reason of a packet whose flow was allowed.
+    #[inline(always)]
+    pub(crate) fn established(&self, flow: &Flow, table: Table) -> Reason {
+        if flow.rule == VERDICT_DEFERRED {
+            return self.passed(flow.rule, table == Table::Lasting);
+        }
+        self.answers(flow.state & state::ANSWERS_ONLY);
+        Reason::Established
+    }
+
+    /// Has the exit hook see whether a packet that leaves the pod is an answer, unless this is 0.
+    #[inline(always)]
+    pub(crate) fn answers(&self, answers_only: u32) {
+        if answers_only != 0 && self.direction == Direction::Egress {
+            self.packet.set_tag(Tag::answer(maps::SET.load(), F::slot(&self.key)));
+        }
+    }
+
+    /// What is said of the address of the other end that opened a flow, bits of [`deferring`]: whatever asked from there,
+    /// what the pod sends to it may go elsewhere. 0 where that matters to nobody.
+    #[inline(always)]
+    pub(crate) fn opener(&self, opened: Direction) -> u32 {
+        if opened == Direction::Ingress && self.defers() { deferring_of(F::remote(&self.key)) } else { 0 }
+    }
+
+    /// The same of the end that opened this flow.
+    #[inline(always)]
+    pub(crate) fn opener_of(&self, flow: &Flow) -> u32 {
+        if flow.state & state::NODE != 0 { deferring::HOST } else { self.opener(flow.opened()) }
+    }
+
+    pub(crate) fn keeps(&self) -> bool {
+        self.config.flags & flags::KEEP != 0
+    }
+
+    /// Whether a flow was allowed for this pod and lives.
+    #[inline(always)]
+    pub(crate) fn is_usable(&self, flow: &Flow) -> bool {
+        rules::is_of_this_pod(flow.stamp.generation(), self.config.birth) && self.lives(flow)
+    }
+
+    /// Whether a flow is allowed by the present policies, which are this pod's, and lives.
+    #[inline(always)]
+    pub(crate) fn is_current(&self, flow: &Flow) -> bool {
+        flow.stamp == self.stamp && self.lives(flow)
+    }
+
+    /// Whether a packet that enters the pod comes from somebody else than the process of this node that opened its flow:
+    /// somebody whom the node gave its own address and the same port, or who says that he has them.
+    #[inline(always)]
+    pub(crate) fn is_strangers(&self, flow: &Flow) -> bool {
+        flow.state & state::NODE != 0 && self.from_node == 0 && self.direction == Direction::Ingress
+    }
+
+    #[inline(always)]
+    pub(crate) fn lives(&self, flow: &Flow) -> bool {
+        !rules::is_expired(self.protocol, flow.state, flow.seen, self.now, clock::hz())
+    }
+
+    #[inline(always)]
+    pub(crate) fn next_state(&self, current: u32) -> u32 {
+        rules::next_state(current, self.protocol, self.direction, self.tcp_flags)
+    }
+
+    /// What policy says now of a flow that was allowed. One that was left to the exit hook stays so, though the Service
+    /// that its address belonged to may be gone; unless Services are judged here from now on.
+    #[inline(always)]
+    pub(crate) fn verdict_again(&self, flow: &Flow) -> Result<u32, Reason> {
+        if flow.state & state::NODE != 0 {
+            return Ok(VERDICT_NONE);
+        }
+        if flow.rule == VERDICT_DEFERRED
+            && self.defers()
+            && deferring_of(F::remote(&self.key)) & deferring::FRONTENDS == 0
+        {
+            return Ok(VERDICT_DEFERRED);
+        }
+        self.verdict(flow.opened())
+    }
+
+    /// The entry of a flow that this packet opens.
+    #[inline(always)]
+    pub(crate) fn opened(&self, more_state: u32, rule: u32) -> Flow {
+        self.flow(rules::opening_state(self.direction) | more_state, rule)
+    }
+
+    /// An entry that is current.
+    #[inline(always)]
+    pub(crate) fn flow(&self, flow_state: u32, rule: u32) -> Flow {
+        Flow { stamp: self.stamp, seen: self.now, state: flow_state, rule }
+    }
+
+    /// Writes this flow's entry; without one its later packets would be dropped, so a failure is this packet's drop.
+    #[inline(always)]
+    pub(crate) fn store(&self, table: &LruHashMap<F::FlowKey, Flow>, flow: &Flow, reason: Reason) -> Reason {
+        if table.insert(&self.key, flow, 0).is_err() { Reason::FlowTable } else { reason }
+    }
+}
+
+/// The state of a flow that this end opened, by [`Scene::opener`]. A Service's cluster IP asks nothing; an external IP or a
+/// load balancer's may be a node's, or anybody's.
+#[inline(always)]
+pub(crate) const fn answers_only(opener: u32) -> u32 {
+    if opener == 0 { 0 } else { state::ANSWERS_ONLY }
+}
