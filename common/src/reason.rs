@@ -60,6 +60,7 @@ macro_rules! reasons {
 
             /// The reason with this code.
             #[must_use]
+            #[inline(always)]
             pub const fn from_code(code: u8) -> Option<Self> {
                 match code { $($code => Some(Self::$name),)* _ => None }
             }

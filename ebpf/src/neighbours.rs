@@ -59,13 +59,8 @@ pub(crate) fn judge(packet: &Frame<'_>, slot: u32, direction: Direction) -> Opti
         Direction::Egress => place::LEAVES,
     };
     match podgate_neighbours(packet.context(), slot, place) {
-        DISCOVERY => Some(Reason::Discovery),
-        NEIGHBOUR_SPOOFED => Some(Reason::NeighbourSpoofed),
-        ROGUE_ROUTER => Some(Reason::RogueRouter),
-        WITHHELD => Some(Reason::DiscoveryWithheld),
-        MALFORMED => Some(Reason::Malformed),
-        VLAN => Some(Reason::Vlan),
-        _ => None,
+        UNDECIDED => None,
+        code => Some(Reason::from_code(code as u8).unwrap_or(Reason::Internal)),
     }
 }
 

@@ -60,11 +60,7 @@ impl Verdict {
         if self.0 & Self::DENIED == 0 {
             return Ok(self.0 as u32);
         }
-        Err(match self.0 as u8 {
-            code if code == Reason::NoRule as u8 => Reason::NoRule,
-            code if code == Reason::BackendsUnknown as u8 => Reason::BackendsUnknown,
-            _ => Reason::Internal,
-        })
+        Err(Reason::from_code(self.0 as u8).unwrap_or(Reason::Internal))
     }
 }
 
