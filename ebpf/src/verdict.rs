@@ -22,9 +22,11 @@ impl Verdict {
         Self(rule as u64)
     }
 
+    /// Dropped for a reason. One that is no denial's is an error of the programs, and dropped as that.
     #[inline(always)]
     pub(crate) const fn denied(reason: Reason) -> Self {
-        Self(Self::DENIED | reason as u64)
+        let is_denial = matches!(reason.verdict(), podgate_common::Verdict::Denied);
+        Self(Self::DENIED | if is_denial { reason } else { Reason::Internal } as u64)
     }
 
     /// Policy is to be asked as if nothing stood behind the address.
