@@ -2,27 +2,26 @@
 
 use crate::{Addr4, Addr6, Direction, NetPort};
 
-macro_rules! flow_key {
-    ($name:ident, $address:ty, $map:literal) => {
-        #[doc = concat!("A key of ", $map, ": a flow as its pod sees it.")]
-        ///
-        /// As short as can be: finding a flow is the dearest part of most verdicts, and its cost goes by the key's length.
-        /// So the pod's address is in [`Holder`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        #[repr(C)]
-        pub struct $name {
-            /// The other end's address.
-            pub remote: $address,
-            /// The ports of both ends.
-            pub ports: FlowPorts,
-            /// Whose flow it is, and of which protocol.
-            pub holder: Holder,
-        }
-    };
+/// A key of [`crate::map::FLOWS4`] and [`crate::map::PENDING4`], or of [`crate::map::FLOWS6`] and [`crate::map::PENDING6`]: a flow
+/// as its pod sees it.
+///
+/// As short as can be: finding a flow is the dearest part of most verdicts, and its cost goes by the key's length.
+/// So the pod's address is in [`Holder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct FlowKey<A> {
+    /// The other end's address.
+    pub remote: A,
+    /// The ports of both ends.
+    pub ports: FlowPorts,
+    /// Whose flow it is, and of which protocol.
+    pub holder: Holder,
 }
 
-flow_key!(FlowKey4, Addr4, "[`crate::map::FLOWS4`] and [`crate::map::PENDING4`]");
-flow_key!(FlowKey6, Addr6, "[`crate::map::FLOWS6`] and [`crate::map::PENDING6`]");
+/// The key of an IPv4 flow.
+pub type FlowKey4 = FlowKey<Addr4>;
+/// The key of an IPv6 flow.
+pub type FlowKey6 = FlowKey<Addr6>;
 
 /// The ports of a flow, as both keys have them: the pod's, then the other end's, each in network byte order.
 ///
@@ -229,30 +228,28 @@ const EXCESS_TURN_BITS: u32 = 14;
 
 const _: () = assert!(crate::map::capacity::EXCESS_TURNS as u64 <= 1 << (32 - EXCESS_TURN_BITS));
 
-macro_rules! fragment_key {
-    ($name:ident, $address:ty, $map:literal) => {
-        #[doc = concat!("A key of [`crate::map::", $map, "`]: the packet that a fragment belongs to.")]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        #[repr(C)]
-        pub struct $name {
-            /// Source address.
-            pub source: $address,
-            /// Destination address.
-            pub destination: $address,
-            /// The identification field as it stands in the packet.
-            pub id: u32,
-            /// The IPv4 protocol, or the next header of the IPv6 fragment header: the same in all fragments of a packet.
-            pub protocol: u8,
-            /// The way the packet goes, a [`Direction`].
-            pub direction: u8,
-            /// The endpoint's slot.
-            pub slot: u16,
-        }
-    };
+/// A key of [`crate::map::FRAGMENTS4`] or [`crate::map::FRAGMENTS6`]: the packet that a fragment belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct FragmentKey<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// The identification field as it stands in the packet.
+    pub id: u32,
+    /// The IPv4 protocol, or the next header of the IPv6 fragment header: the same in all fragments of a packet.
+    pub protocol: u8,
+    /// The way the packet goes, a [`Direction`].
+    pub direction: u8,
+    /// The endpoint's slot.
+    pub slot: u16,
 }
 
-fragment_key!(FragmentKey4, Addr4, "FRAGMENTS4");
-fragment_key!(FragmentKey6, Addr6, "FRAGMENTS6");
+/// The key of an IPv4 packet in fragments.
+pub type FragmentKey4 = FragmentKey<Addr4>;
+/// The key of an IPv6 packet in fragments.
+pub type FragmentKey6 = FragmentKey<Addr6>;
 
 /// What the first fragment of a packet says about the later ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -23,8 +23,8 @@ pub use endpoint::{
 };
 pub use event::{FlowEvent, lost};
 pub use flow::{
-    EXCESS_GROUPS, Flow, FlowKey4, FlowKey6, FlowPorts, FragmentKey4, FragmentKey6, FragmentPorts, Holder, Share,
-    Stamp, excess_group, excess_place, place, share_index, state,
+    EXCESS_GROUPS, Flow, FlowKey, FlowKey4, FlowKey6, FlowPorts, FragmentKey, FragmentKey4, FragmentKey6,
+    FragmentPorts, Holder, Share, Stamp, excess_group, excess_place, place, share_index, state,
 };
 pub use policy::{
     ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF, VERDICT_NONE,

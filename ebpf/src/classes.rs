@@ -72,7 +72,7 @@ extern "C" fn podgate_class6(first: u32, second: u32, third: u32, fourth: u32, o
 /// dropped by routing, but not before ports of this host are translated (NodePort, hostPort).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_deferring4(address: u32) -> u32 {
+extern "C" fn podgate_deferring4(address: u32) -> u32 {
     const LOOPBACK: u8 = 127;
     if address.to_ne_bytes()[0] == LOOPBACK {
         return deferring::HOST;
@@ -83,6 +83,6 @@ pub(crate) extern "C" fn podgate_deferring4(address: u32) -> u32 {
 /// The same of an IPv6 address, which is passed as its four words in network byte order.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn podgate_deferring6(first: u32, second: u32, third: u32, fourth: u32) -> u32 {
+extern "C" fn podgate_deferring6(first: u32, second: u32, third: u32, fourth: u32) -> u32 {
     lookup(&maps::DEFERRING6, &Addr6::from_words([first, second, third, fourth])).unwrap_or(0)
 }

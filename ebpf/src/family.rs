@@ -3,8 +3,8 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
 use podgate_common::{
-    Addr4, Addr6, BackendKey, EndpointConfig, Flow, FlowKey4, FlowKey6, FlowPorts, FragmentKey4, FragmentKey6,
-    FragmentPorts, Frontend, FrontendKey4, FrontendKey6, Holder, NetPort, Reason, epoch_index4, epoch_index6,
+    Addr4, Addr6, BackendKey, EndpointConfig, Flow, FlowKey, FragmentKey, FragmentPorts, Frontend, FrontendKey4,
+    FrontendKey6, Holder, NetPort, Reason, epoch_index4, epoch_index6,
 };
 
 use crate::endpoint::Endpoint;
@@ -14,27 +14,18 @@ use crate::parse::{self, Embedded, FragmentId, Headers};
 
 /// One of the two families, by its address type.
 pub(crate) trait Family: Copy + PartialEq + 'static {
-    type FlowKey: Copy;
-    type FragmentKey;
-
     /// Bytes of the fixed IP header.
     const HEADER: u32;
     const BITS: u32;
     const IS_V6: bool = Self::BITS == 128;
 
-    fn flow_key(remote: Self, ports: (NetPort, NetPort), holder: Holder) -> Self::FlowKey;
-    fn slot(key: &Self::FlowKey) -> u32;
-    fn remote(key: &Self::FlowKey) -> &Self;
-    fn ports(key: &Self::FlowKey) -> (NetPort, NetPort);
-    fn fragment_key(ends: (Self, Self), id: u32, protocol: u8, direction: u8, slot: u16) -> Self::FragmentKey;
-
-    fn flows() -> &'static LruHashMap<Self::FlowKey, Flow>;
-    fn pending() -> &'static LruHashMap<Self::FlowKey, Flow>;
-    fn fragments() -> &'static LruHashMap<Self::FragmentKey, FragmentPorts>;
+    fn flows() -> &'static LruHashMap<FlowKey<Self>, Flow>;
+    fn pending() -> &'static LruHashMap<FlowKey<Self>, Flow>;
+    fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts>;
     /// A pod's share of the pending flows that were opened in one direction.
     fn share() -> u32;
     /// Which pending flow goes when its turn comes again, of a pod above its share.
-    fn excess() -> &'static LruHashMap<u32, Self::FlowKey>;
+    fn excess() -> &'static LruHashMap<u32, FlowKey<Self>>;
     fn addresses() -> &'static HashMap<Self, u32>;
     fn blocks() -> &'static LpmTrie<Self, u32>;
     /// A frontend, its address as [`Self::in_words`] gives it.
@@ -84,49 +75,21 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
 }
 
 impl Family for Addr4 {
-    type FlowKey = FlowKey4;
-    type FragmentKey = FragmentKey4;
-
     const HEADER: u32 = parse::HEADER4;
     const BITS: u32 = 32;
 
     #[inline(always)]
-    fn flow_key(remote: Self, ports: (NetPort, NetPort), holder: Holder) -> FlowKey4 {
-        FlowKey4 { remote, ports: FlowPorts::new(ports.0, ports.1), holder }
-    }
-
-    #[inline(always)]
-    fn slot(key: &FlowKey4) -> u32 {
-        key.holder.slot()
-    }
-
-    #[inline(always)]
-    fn remote(key: &FlowKey4) -> &Self {
-        &key.remote
-    }
-
-    #[inline(always)]
-    fn ports(key: &FlowKey4) -> (NetPort, NetPort) {
-        (key.ports.local(), key.ports.remote())
-    }
-
-    #[inline(always)]
-    fn fragment_key(ends: (Self, Self), id: u32, protocol: u8, direction: u8, slot: u16) -> FragmentKey4 {
-        FragmentKey4 { source: ends.0, destination: ends.1, id, protocol, direction, slot }
-    }
-
-    #[inline(always)]
-    fn flows() -> &'static LruHashMap<FlowKey4, Flow> {
+    fn flows() -> &'static LruHashMap<FlowKey<Self>, Flow> {
         &maps::FLOWS4
     }
 
     #[inline(always)]
-    fn pending() -> &'static LruHashMap<FlowKey4, Flow> {
+    fn pending() -> &'static LruHashMap<FlowKey<Self>, Flow> {
         &maps::PENDING4
     }
 
     #[inline(always)]
-    fn fragments() -> &'static LruHashMap<FragmentKey4, FragmentPorts> {
+    fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts> {
         &maps::FRAGMENTS4
     }
 
@@ -136,7 +99,7 @@ impl Family for Addr4 {
     }
 
     #[inline(always)]
-    fn excess() -> &'static LruHashMap<u32, FlowKey4> {
+    fn excess() -> &'static LruHashMap<u32, FlowKey<Self>> {
         &maps::EXCESS4
     }
 
@@ -235,49 +198,21 @@ impl Family for Addr4 {
 }
 
 impl Family for Addr6 {
-    type FlowKey = FlowKey6;
-    type FragmentKey = FragmentKey6;
-
     const HEADER: u32 = parse::HEADER6;
     const BITS: u32 = 128;
 
     #[inline(always)]
-    fn flow_key(remote: Self, ports: (NetPort, NetPort), holder: Holder) -> FlowKey6 {
-        FlowKey6 { remote, ports: FlowPorts::new(ports.0, ports.1), holder }
-    }
-
-    #[inline(always)]
-    fn slot(key: &FlowKey6) -> u32 {
-        key.holder.slot()
-    }
-
-    #[inline(always)]
-    fn remote(key: &FlowKey6) -> &Self {
-        &key.remote
-    }
-
-    #[inline(always)]
-    fn ports(key: &FlowKey6) -> (NetPort, NetPort) {
-        (key.ports.local(), key.ports.remote())
-    }
-
-    #[inline(always)]
-    fn fragment_key(ends: (Self, Self), id: u32, protocol: u8, direction: u8, slot: u16) -> FragmentKey6 {
-        FragmentKey6 { source: ends.0, destination: ends.1, id, protocol, direction, slot }
-    }
-
-    #[inline(always)]
-    fn flows() -> &'static LruHashMap<FlowKey6, Flow> {
+    fn flows() -> &'static LruHashMap<FlowKey<Self>, Flow> {
         &maps::FLOWS6
     }
 
     #[inline(always)]
-    fn pending() -> &'static LruHashMap<FlowKey6, Flow> {
+    fn pending() -> &'static LruHashMap<FlowKey<Self>, Flow> {
         &maps::PENDING6
     }
 
     #[inline(always)]
-    fn fragments() -> &'static LruHashMap<FragmentKey6, FragmentPorts> {
+    fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts> {
         &maps::FRAGMENTS6
     }
 
@@ -287,7 +222,7 @@ impl Family for Addr6 {
     }
 
     #[inline(always)]
-    fn excess() -> &'static LruHashMap<u32, FlowKey6> {
+    fn excess() -> &'static LruHashMap<u32, FlowKey<Self>> {
         &maps::EXCESS6
     }
 

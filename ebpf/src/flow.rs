@@ -282,9 +282,9 @@ fn not_picked_up<F: Family>(scene: &Scene<'_, F>, known: u32) -> Reason {
 /// here whether that was a process of the host or somebody behind it: so it may reach the host, and nobody behind it.
 #[inline(never)]
 fn over<F: Family>(scene: &Scene<'_, F>, opened: Direction, reason: Reason) -> Reason {
-    let by_host = opened == Direction::Ingress && deferring_of(F::remote(&scene.key)) & deferring::HOST != 0;
+    let by_host = opened == Direction::Ingress && deferring_of(&scene.key.remote) & deferring::HOST != 0;
     if by_host && scene.direction == Direction::Egress {
-        return scene.deferred(Tag::inward(maps::SET.load(), F::slot(&scene.key)));
+        return scene.deferred(Tag::inward(maps::SET.load(), scene.key.holder.slot()));
     }
     reason
 }

@@ -1,12 +1,13 @@
 //! The ports of a packet in fragments: the first one has them, and leaves them for the others.
 
-use podgate_common::{FragmentPorts, NetPort, Reason};
+use podgate_common::{FragmentKey, FragmentPorts, NetPort, Reason};
 
 use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::family::Family;
 use crate::maps;
 use crate::packet::Packet;
+use crate::parse::FragmentId;
 use crate::rules;
 
 /// What the first fragment says about the later ones, in one word, so that it crosses a function call of the BPF
@@ -50,9 +51,11 @@ impl FirstFragment {
 fn fragment_key<F: Family, const L3: u32>(
     packet: &Packet<'_, L3>,
     endpoint: &Endpoint<'_>,
-) -> Result<F::FragmentKey, Reason> {
-    let id = F::fragment_id(packet)?;
-    Ok(F::fragment_key(F::ends(packet)?, id.id, id.protocol, endpoint.direction as u8, endpoint.slot as u16))
+) -> Result<FragmentKey<F>, Reason> {
+    let FragmentId { id, protocol } = F::fragment_id(packet)?;
+    let (source, destination) = F::ends(packet)?;
+    let (direction, slot) = (endpoint.direction as u8, endpoint.slot as u16);
+    Ok(FragmentKey { source, destination, id, protocol, direction, slot })
 }
 
 #[inline(never)]

@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use podgate_common::{Addr4, Addr6, Direction, InterfaceSlot, Reason, Tag, deferring, exits, protocol};
 
-use crate::classes::{podgate_deferring4, podgate_deferring6};
+use crate::classes::deferring_of;
 use crate::endpoint::Origin;
 use crate::events;
 use crate::family::Family;
@@ -34,11 +34,13 @@ extern "C" fn podgate_made_here(context: *mut __sk_buff) -> u32 {
         ethertype::IPV4 => packet.load::<[u32; 2]>(L3 + 8).map(|[third, source]| {
             let [_, protocol, _, _] = third.to_ne_bytes();
             // A bridge of this host that asks for members of groups has no address (`br_ip4_multicast_alloc_query` of Linux).
-            if protocol == protocol::IGMP && source == 0 { deferring::HOST } else { podgate_deferring4(source) }
+            if protocol == protocol::IGMP && source == 0 {
+                deferring::HOST
+            } else {
+                deferring_of(&Addr4::from_octets(source.to_ne_bytes()))
+            }
         }),
-        ethertype::IPV6 => packet
-            .load::<[u32; 4]>(L3 + 8)
-            .map(|[first, second, third, fourth]| podgate_deferring6(first, second, third, fourth)),
+        ethertype::IPV6 => packet.load::<[u32; 4]>(L3 + 8).map(|source| deferring_of(&Addr6::from_words(source))),
         _ => None,
     };
     if said.unwrap_or(0) & deferring::HOST != 0 {

@@ -15,7 +15,7 @@ use crate::family::Family;
 use crate::flow;
 use crate::maps;
 use crate::neighbours;
-use crate::packet::{Frame, Packet};
+use crate::packet::{self, Frame, Packet};
 use crate::parse::{self, Fragment, Headers, Transport, TransportKind, ethertype};
 use crate::read::{IcmpError, NoScene, is_rogue, is_spoofed, read_at};
 use crate::related;
@@ -160,13 +160,13 @@ fn frame(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
     }
     match packet.ethertype() {
         ethertype::IPV4 => match endpoint.direction {
-            Direction::Ingress => ip4::<INGRESS>(packet, endpoint),
-            Direction::Egress => ip4::<EGRESS>(packet, endpoint),
+            Direction::Ingress => ip::<Addr4, INGRESS>(packet, endpoint),
+            Direction::Egress => ip::<Addr4, EGRESS>(packet, endpoint),
         }
         .unwrap_or_else(|IcmpError| related::judge::<Addr4>(packet, endpoint)),
         ethertype::IPV6 => match endpoint.direction {
-            Direction::Ingress => ip6::<INGRESS>(packet, endpoint),
-            Direction::Egress => ip6::<EGRESS>(packet, endpoint),
+            Direction::Ingress => ip::<Addr6, INGRESS>(packet, endpoint),
+            Direction::Egress => ip::<Addr6, EGRESS>(packet, endpoint),
         }
         .unwrap_or_else(|IcmpError| related::judge::<Addr6>(packet, endpoint)),
         ethertype::VLAN | ethertype::QINQ => Reason::Vlan,
@@ -191,28 +191,16 @@ fn tagged(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Reason {
 const INGRESS: bool = false;
 const EGRESS: bool = true;
 
-/// What happens to an IPv6 packet. Functions of their own, since what reading takes and what judging takes don't fit one
-/// stack frame of the BPF machine.
+/// What happens to an IP packet. A function of its own, since what reading takes and what judging takes don't fit one stack
+/// frame of the BPF machine.
 #[inline(never)]
-fn ip6<const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Result<Reason, IcmpError> {
+fn ip<F: Family, const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Result<Reason, IcmpError> {
     let mut scene = MaybeUninit::uninit();
-    match read_at(packet, endpoint, &mut scene, direction(OUT), place::POD) {
+    match read_at::<F, { packet::ETHERNET }>(packet, endpoint, &mut scene, direction(OUT), place::POD) {
         Err(NoScene::Fate(reason)) => Ok(reason),
         Err(NoScene::IcmpError) => Err(IcmpError),
         // SAFETY: `read_at` has filled it in.
-        Ok(()) => Ok(flow::judge::<Addr6>(unsafe { scene.assume_init_ref() }, direction(OUT))),
-    }
-}
-
-/// What happens to an IPv4 packet.
-#[inline(never)]
-fn ip4<const OUT: bool>(packet: &Packet<'_>, endpoint: &Endpoint<'_>) -> Result<Reason, IcmpError> {
-    let mut scene = MaybeUninit::uninit();
-    match read_at(packet, endpoint, &mut scene, direction(OUT), place::POD) {
-        Err(NoScene::Fate(reason)) => Ok(reason),
-        Err(NoScene::IcmpError) => Err(IcmpError),
-        // SAFETY: `read_at` has filled it in.
-        Ok(()) => Ok(flow::judge::<Addr4>(unsafe { scene.assume_init_ref() }, direction(OUT))),
+        Ok(()) => Ok(flow::judge(unsafe { scene.assume_init_ref() }, direction(OUT))),
     }
 }
 

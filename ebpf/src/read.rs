@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use podgate_common::{Direction, NetPort, Reason, Stamp, flags, place, protocol};
+use podgate_common::{Direction, FlowKey, FlowPorts, NetPort, Reason, Stamp, flags, place, protocol};
 
 use crate::checksum::is_overwritten;
 use crate::clock;
@@ -66,7 +66,11 @@ pub(crate) fn read_at<'a, F: Family, const L3: u32>(
     write_scene!(scene, {
         packet: Packet::new(packet.context()),
         config: endpoint.config,
-        key: F::flow_key(remote, (ports.local, ports.remote), local.holder(endpoint, ports.protocol, place)),
+        key: FlowKey {
+            remote,
+            ports: FlowPorts::new(ports.local, ports.remote),
+            holder: local.holder(endpoint, ports.protocol, place),
+        },
         stamp: Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())),
         now: clock::jiffies(),
         direction: direction,

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use podgate_common::{Direction, Reason, Stamp, place};
+use podgate_common::{Direction, FlowKey, FlowPorts, Reason, Stamp, place};
 
 use crate::clock;
 use crate::endpoint::{Endpoint, speaks_for_all};
@@ -92,11 +92,11 @@ fn fill<'a, F: Family, const L3: u32>(
     if must_be_between_ends(endpoint) && other_end::<F, L3>(packet, endpoint.direction)? != remote {
         return Err(Reason::IcmpUnrelated);
     }
-    let ports = (transport.local_port(direction), transport.remote_port(direction));
+    let ports = FlowPorts::new(transport.local_port(direction), transport.remote_port(direction));
     write_scene!(scene, {
         packet: frame,
         config: endpoint.config,
-        key: F::flow_key(remote, ports, local.holder(endpoint, about.headers.protocol, place)),
+        key: FlowKey { remote, ports, holder: local.holder(endpoint, about.headers.protocol, place) },
         stamp: Stamp::new(endpoint.generation, maps::epoch(remote.epoch_index())),
         now: clock::jiffies(),
         direction: endpoint.direction,

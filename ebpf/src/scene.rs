@@ -2,7 +2,7 @@
 
 use aya_ebpf::maps::LruHashMap;
 use podgate_common::{
-    Direction, EndpointConfig, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF,
+    Direction, EndpointConfig, Flow, FlowKey, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF,
     VERDICT_NONE, deferring, flags, state,
 };
 
@@ -21,7 +21,7 @@ use crate::verdict::verdict;
 pub(crate) struct Scene<'a, F: Family> {
     pub(crate) packet: Packet<'a>,
     pub(crate) config: &'a EndpointConfig,
-    pub(crate) key: F::FlowKey,
+    pub(crate) key: FlowKey<F>,
     /// What flows that are allowed now are stamped with. Its epoch was read before any table, so that a verdict from
     /// tables that change meanwhile is never taken for current.
     pub(crate) stamp: Stamp,
@@ -67,27 +67,27 @@ impl<F: Family> Scene<'_, F> {
     #[inline(always)]
     pub(crate) fn verdict(&self, opened: Direction) -> Result<u32, Reason> {
         if opened == Direction::Egress && self.defers() {
-            let deferring = deferring_of(F::remote(&self.key));
+            let deferring = deferring_of(&self.key.remote);
             if deferring != 0 {
-                let (slot, (_, port)) = (F::slot(&self.key), F::ports(&self.key));
-                let remote = F::remote(&self.key);
+                let FlowKey { remote, ports, holder } = &self.key;
+                let (slot, port) = (holder.slot(), ports.remote());
                 let said = service::elsewhere(self.config, slot, remote, self.protocol, port, deferring);
                 if !said.is_plain() {
                     return said.rule();
                 }
             }
         }
-        let (local_port, remote_port) = F::ports(&self.key);
+        let (local_port, remote_port) = (self.key.ports.local(), self.key.ports.remote());
         let port = match opened {
             Direction::Ingress => local_port,
             Direction::Egress => remote_port,
         };
-        verdict(self.config, opened, F::remote(&self.key), self.protocol, port.number())
+        verdict(self.config, opened, &self.key.remote, self.protocol, port.number())
     }
 
     /// Whether egress to some addresses is left to the exit hook.
     #[inline(always)]
-    pub(crate) fn defers(&self) -> bool {
+    fn defers(&self) -> bool {
         !self.at_exit && is_isolated(self.config, Direction::Egress)
     }
 
@@ -96,7 +96,7 @@ impl<F: Family> Scene<'_, F> {
     #[inline(always)]
     pub(crate) fn passed(&self, rule: u32, established: bool) -> Reason {
         if rule == VERDICT_DEFERRED {
-            return self.deferred(Tag::deferred(maps::SET.load(), F::slot(&self.key), established));
+            return self.deferred(Tag::deferred(maps::SET.load(), self.key.holder.slot(), established));
         }
         events::note_rule(rule);
         match rule {
@@ -131,7 +131,7 @@ impl<F: Family> Scene<'_, F> {
     #[inline(always)]
     pub(crate) fn answers(&self, answers_only: u32) {
         if answers_only != 0 && self.direction == Direction::Egress {
-            self.packet.set_tag(Tag::answer(maps::SET.load(), F::slot(&self.key)));
+            self.packet.set_tag(Tag::answer(maps::SET.load(), self.key.holder.slot()));
         }
     }
 
@@ -139,7 +139,7 @@ impl<F: Family> Scene<'_, F> {
     /// what the pod sends to it may go elsewhere. 0 where that matters to nobody.
     #[inline(always)]
     pub(crate) fn opener(&self, opened: Direction) -> u32 {
-        if opened == Direction::Ingress && self.defers() { deferring_of(F::remote(&self.key)) } else { 0 }
+        if opened == Direction::Ingress && self.defers() { deferring_of(&self.key.remote) } else { 0 }
     }
 
     /// The same of the end that opened this flow.
@@ -172,7 +172,7 @@ impl<F: Family> Scene<'_, F> {
     }
 
     #[inline(always)]
-    pub(crate) fn lives(&self, flow: &Flow) -> bool {
+    fn lives(&self, flow: &Flow) -> bool {
         !rules::is_expired(self.protocol, flow.state, flow.seen, self.now, clock::hz())
     }
 
@@ -188,9 +188,7 @@ impl<F: Family> Scene<'_, F> {
         if flow.state & state::NODE != 0 {
             return Ok(VERDICT_NONE);
         }
-        if flow.rule == VERDICT_DEFERRED
-            && self.defers()
-            && deferring_of(F::remote(&self.key)) & deferring::FRONTENDS == 0
+        if flow.rule == VERDICT_DEFERRED && self.defers() && deferring_of(&self.key.remote) & deferring::FRONTENDS == 0
         {
             return Ok(VERDICT_DEFERRED);
         }
@@ -211,7 +209,7 @@ impl<F: Family> Scene<'_, F> {
 
     /// Writes this flow's entry; without one its later packets would be dropped, so a failure is this packet's drop.
     #[inline(always)]
-    pub(crate) fn store(&self, table: &LruHashMap<F::FlowKey, Flow>, flow: &Flow, reason: Reason) -> Reason {
+    pub(crate) fn store(&self, table: &LruHashMap<FlowKey<F>, Flow>, flow: &Flow, reason: Reason) -> Reason {
         if table.insert(&self.key, flow, 0).is_err() { Reason::FlowTable } else { reason }
     }
 }

@@ -8,7 +8,7 @@
 //! refused, and who floods a pod ends flows of its own, and of the few addresses with the same hash.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use podgate_common::{EXCESS_GROUPS, Flow, Reason, Share, excess_group, excess_place, share_index, state};
+use podgate_common::{EXCESS_GROUPS, Flow, FlowKey, Reason, Share, excess_group, excess_place, share_index, state};
 
 use crate::clock;
 use crate::family::Family;
@@ -50,7 +50,7 @@ fn exceed<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> R
     if F::pending().get_ptr(&scene.key).is_some() {
         return rewrite(scene, flow, reason);
     }
-    let group = excess_group(share_of(scene, flow), F::remote(&scene.key).epoch_index());
+    let group = excess_group(share_of(scene, flow), scene.key.remote.epoch_index());
     let place = excess_place(group, next_turn(group), F::share() / 2 / EXCESS_GROUPS);
     match F::excess().get_ptr_mut(&place) {
         Some(oldest) => {
@@ -72,7 +72,7 @@ fn exceed<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> R
 
 /// Removes an entry that was made above the share, if it is still that.
 #[inline(always)]
-fn remove_excess<F: Family>(key: &F::FlowKey) {
+fn remove_excess<F: Family>(key: &FlowKey<F>) {
     let Some(flow) = F::pending().get_ptr(key) else { return };
     // SAFETY: as in `rewrite`.
     if unsafe { (*flow).state } & state::EXCESS != 0 {
@@ -105,7 +105,7 @@ pub(crate) fn strike<F: Family>(scene: &Scene<'_, F>, flow: &Flow) {
 /// Where the share that a flow counts for stands.
 #[inline(always)]
 fn share_of<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> u32 {
-    share_index(F::slot(&scene.key), flow.opened(), F::IS_V6)
+    share_index(scene.key.holder.slot(), flow.opened(), F::IS_V6)
 }
 
 /// Whether a share has room for one more entry; 0: it has not. A global function: see `events::podgate_report`.

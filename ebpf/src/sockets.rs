@@ -90,7 +90,7 @@ pub(crate) fn is_connected_udp<F: Family>(scene: &Scene<'_, F>) -> bool {
 #[inline(never)]
 fn has_connected_udp<F: Family, const OUT: bool>(scene: &Scene<'_, F>) -> bool {
     let (Some(netns), Some(ends)) = (netns(scene), Ends::of(scene, OUT)) else { return false };
-    let remote_port = u64::from(F::ports(&scene.key).1.to_network());
+    let remote_port = u64::from(scene.key.ports.remote().to_network());
     connected_udp_port(scene.packet.context().cast(), netns, &ends) == (1 << 16 | remote_port)
 }
 
@@ -117,8 +117,8 @@ impl<F: Family> Ends<F> {
     fn of(scene: &Scene<'_, F>, out: bool) -> Option<Self> {
         let (source, destination) = F::ends(&scene.packet).ok()?;
         let (local, remote) = if out { (source, destination) } else { (destination, source) };
-        let (local_port, remote_port) = F::ports(&scene.key);
-        Some(Self { remote, local, remote_port, local_port })
+        let ports = scene.key.ports;
+        Some(Self { remote, local, remote_port: ports.remote(), local_port: ports.local() })
     }
 
     /// Makes the remote end unspecified. Word by word: of one assignment the compiler makes a call of `memset`, whose frame
