@@ -37,6 +37,11 @@ pub(crate) fn report<const L3: u32>(
     direction: Direction,
     reason: Reason,
 ) {
+    let budget = maps::EVENT_BUDGET.get(budget_index(slot, false)).copied();
+    if !is_allowed(reason as u8) && budget.is_some_and(|budget| is_used_up(budget, false)) {
+        count_up(&maps::EVENTS_LOST, lost::DENIED);
+        return;
+    }
     podgate_report(packet.context(), slot, generation, (direction as u32) << 8 | reason as u32, L3);
 }
 
@@ -114,21 +119,33 @@ fn count_up(counters: &PerCpuArray<u64>, index: u32) {
 #[inline(always)]
 fn is_within_budget(slot: u32, allowed: bool) -> bool {
     let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(budget_index(slot, allowed)) else { return false };
-    let now = clock::jiffies() as u32;
-    let rate = if allowed { maps::FLOW_RATE.load() } else { maps::EVENT_RATE.load() };
     // SAFETY: this CPU's element of the map.
     let word = unsafe { *budget };
-    let (since, used) = ((word >> 32) as u32, word as u32);
-    let next = if now.wrapping_sub(since) >= maps::HZ.load() {
-        u64::from(now) << 32
-    } else if used >= rate {
+    if is_used_up(word, allowed) {
         return false;
-    } else {
-        word
-    };
+    }
+    let now = clock::jiffies() as u32;
+    let next = if is_over(word, now) { u64::from(now) << 32 } else { word };
     // SAFETY: as above.
     unsafe { *budget = next + 1 };
-    rate > 0
+    rate(allowed) > 0
+}
+
+/// Whether no more events may be emitted in the second that a word of [`maps::EVENT_BUDGET`] is about.
+#[inline(always)]
+fn is_used_up(word: u64, allowed: bool) -> bool {
+    !is_over(word, clock::jiffies() as u32) && word as u32 >= rate(allowed)
+}
+
+/// Whether that second is over.
+#[inline(always)]
+fn is_over(word: u64, now: u32) -> bool {
+    now.wrapping_sub((word >> 32) as u32) >= maps::HZ.load()
+}
+
+#[inline(always)]
+fn rate(allowed: bool) -> u32 {
+    if allowed { maps::FLOW_RATE.load() } else { maps::EVENT_RATE.load() }
 }
 
 /// Writes an event without waking the reader, who drains the ring by the clock. False: the ring is full.

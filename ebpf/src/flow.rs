@@ -1,12 +1,14 @@
 //! Flows: which packets need no verdict of their own, and which verdict decides for the others.
 
+use aya_ebpf::maps::LruHashMap;
 use podgate_common::{
     Direction, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_NONE, Verdict, deferring, protocol,
     state,
 };
 
-use crate::classes::deferring_of;
+use crate::classes::{class, deferring_of};
 use crate::clock;
+use crate::endpoint::is_isolated;
 use crate::family::Family;
 use crate::maps;
 use crate::rules::{self, tcp};
@@ -91,7 +93,7 @@ pub(crate) fn promote<F: Family>(scene: &Scene<'_, F>, flow: Flow) -> Reason {
 
 /// Removes a flow that may be gone already.
 #[inline(always)]
-fn forget<K>(table: &aya_ebpf::maps::LruHashMap<K, Flow>, key: &K) {
+fn forget<K>(table: &LruHashMap<K, Flow>, key: &K) {
     // Mostly there is none. To look takes no lock; to remove what is not there does.
     if table.get_ptr(key).is_some() {
         // Err means that it has gone meanwhile, which is what is wanted.
@@ -200,16 +202,33 @@ fn miss<F: Family>(scene: &Scene<'_, F>) -> Result<Reason, AsNew> {
             Connection::Known { opened, half_open } => pick_up(scene, opened, half_open),
         });
     }
-    if scene.protocol == protocol::UDP
-        && scene.direction == Direction::Ingress
-        && scene.from_node == 0
-        && let Ok(rule) = scene.verdict(Direction::Egress)
+    if scene.protocol == protocol::UDP && scene.direction == Direction::Ingress && scene.from_node == 0 {
+        return udp(scene);
+    }
+    Err(AsNew)
+}
+
+/// A datagram that enters the pod: an answer, if a socket of the pod asks whom the pod may ask.
+#[inline(always)]
+fn udp<F: Family>(scene: &Scene<'_, F>) -> Result<Reason, AsNew> {
+    let remote = &scene.key.remote;
+    // Who is asked about twice has one class, unless it is another as a source.
+    let has_one_class = !remote.is_beyond_blocks()
+        && Direction::ALL.iter().all(|&direction| is_isolated(scene.config, direction))
+        && deferring_of(remote) == 0;
+    let class = if has_one_class { Some(class(remote, Direction::Egress)) } else { None };
+    let asked =
+        class.map_or_else(|| scene.verdict(Direction::Egress), |class| scene.verdict_of(Direction::Egress, class));
+    if let Ok(rule) = asked
         && sockets::is_connected_udp(scene)
     {
         let flow = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
         return Ok(scene.store(F::flows(), &flow, scene.passed(rule, true)));
     }
-    Err(AsNew)
+    match class {
+        Some(class) => Ok(open(scene, scene.verdict_of(Direction::Ingress, class))),
+        None => Err(AsNew),
+    }
 }
 
 /// A packet of a connection that the pod's kernel knows and we don't: opened before the pod was isolated, evicted or
@@ -310,7 +329,13 @@ pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
     if scene.from_node != 0 {
         return scene.store(F::pending(), &scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
     }
-    match scene.verdict(scene.direction) {
+    open(scene, scene.verdict(scene.direction))
+}
+
+/// What happens to a packet that opens a flow by what policy says.
+#[inline(always)]
+fn open<F: Family>(scene: &Scene<'_, F>, verdict: Result<u32, Reason>) -> Reason {
+    match verdict {
         Ok(rule) => {
             let opener = scene.opener(scene.direction);
             shares::record(scene, &mut scene.opened(answers_only(opener), rule), scene.passed(rule, false))

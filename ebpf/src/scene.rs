@@ -15,7 +15,7 @@ use crate::maps;
 use crate::packet::Packet;
 use crate::rules;
 use crate::service;
-use crate::verdict::verdict;
+use crate::verdict::{verdict, verdict_of_class};
 
 /// A packet and what its fate depends on.
 pub(crate) struct Scene<'a, F: Family> {
@@ -77,12 +77,23 @@ impl<F: Family> Scene<'_, F> {
                 }
             }
         }
-        let (local_port, remote_port) = (self.key.ports.local(), self.key.ports.remote());
-        let port = match opened {
-            Direction::Ingress => local_port,
-            Direction::Egress => remote_port,
-        };
-        verdict(self.config, opened, &self.key.remote, self.protocol, port.number())
+        verdict(self.config, opened, &self.key.remote, self.protocol, self.port(opened))
+    }
+
+    /// The same in a direction that is isolated, of a remote address with this class to which nothing is deferred.
+    #[inline(always)]
+    pub(crate) fn verdict_of(&self, opened: Direction, class: u32) -> Result<u32, Reason> {
+        verdict_of_class(self.config, opened, class, self.protocol, self.port(opened))
+    }
+
+    /// The destination's port of a flow that was opened in a direction.
+    #[inline(always)]
+    fn port(&self, opened: Direction) -> u16 {
+        let (local, remote) = (self.key.ports.local(), self.key.ports.remote());
+        match opened {
+            Direction::Ingress => local.number(),
+            Direction::Egress => remote.number(),
+        }
     }
 
     /// Whether egress to some addresses is left to the exit hook.

@@ -78,15 +78,33 @@ pub(crate) fn verdict<F: Family>(
     if !is_isolated(config, direction) {
         return Ok(VERDICT_NONE);
     }
+    verdict_of_class(config, direction, classes::class(remote, direction), protocol, port)
+}
+
+/// The same in a direction that is isolated, of an address with this class.
+#[inline(always)]
+pub(crate) fn verdict_of_class(
+    config: &EndpointConfig,
+    direction: Direction,
+    class: u32,
+    protocol: u8,
+    port: u16,
+) -> Result<u32, Reason> {
     // Hidden from the compiler, which would know that the index is in bounds and leave the verifier without the check.
     let side = core::hint::black_box(direction as usize);
     let (Some(&policy), Some(&default_row)) = (config.policy.get(side), config.default_row.get(side)) else {
         return Err(Reason::Internal);
     };
-    let row = row_of(policy, default_row, classes::class(remote, direction))?;
-    let audited = u32::from(is_audited(config, direction));
-    Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port), audited)).rule()
+    let row = row_of(policy, default_row, class)?;
+    let audited = is_audited(config, direction);
+    if row == EMPTY_ROW {
+        return Verdict::denied(Reason::NoRule).in_mode(audited).rule();
+    }
+    Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port), u32::from(audited))).rule()
 }
+
+/// The row that allows nothing.
+const EMPTY_ROW: u32 = 0;
 
 /// What a policy says of the port, in host order, of a remote address with this class.
 #[inline(always)]
