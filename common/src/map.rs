@@ -28,7 +28,7 @@ pub const OWN_ADDRESSES_OF_A_POD: u32 = 8;
 ///
 /// Kinds: `array(value)` and `per_cpu_array(value)`, by a u32; `hash` and `per_cpu_hash`, whose memory follows what they hold;
 /// `preallocated`, a hash with all its memory; `trie`, by the longest prefix; `lru_hash`, which drops what was not used for
-/// longest; `ring()`, whose capacity is in bytes. Traits: `FIXED`, the programs, the layout of what is in it, or other maps
+/// longest; `ring()`, whose capacity is in bytes; `programs()`, to which programs may go on. Traits: `FIXED`, the programs, the layout of what is in it, or other maps
 /// depend on its size; `KEPT`, it outlives a start of the agent.
 #[macro_export]
 macro_rules! for_each_map {
@@ -102,6 +102,9 @@ macro_rules! for_each_map {
             fragments6 FRAGMENTS6: lru_hash($crate::FragmentKey6 => $crate::FragmentPorts) = 2_048, KEPT;
         }
         programs {
+            /// The programs that judge what [`crate::map::program::INGRESS`] and [`EGRESS`](crate::map::program::EGRESS) leave, by
+            /// [`crate::Direction`].
+            whole WHOLE: programs() = 2, FIXED;
             /// Per-CPU array with one [`crate::Asked`].
             asked ASKED: per_cpu_array($crate::Asked) = 1, FIXED;
             /// Array by [`crate::share_index`] → [`crate::Share`]: entries of each pod in [`PENDING4`] and [`PENDING6`].
@@ -189,6 +192,10 @@ pub mod program {
     pub const INGRESS: &str = "podgate_ingress";
     /// Attached to the TC ingress hook of a pod's host-side veth: judges what leaves the pod.
     pub const EGRESS: &str = "podgate_egress";
+    /// Never attached: judges what [`INGRESS`] leaves.
+    pub const WHOLE_INGRESS: &str = "podgate_whole_ingress";
+    /// Never attached: judges what [`EGRESS`] leaves.
+    pub const WHOLE_EGRESS: &str = "podgate_whole_egress";
     /// Attached to the TC egress hook of the devices that are no pod's: judges what pods sent to addresses that defer.
     pub const EXIT: &str = "podgate_exit";
     /// The same for devices without link-layer headers, as many tunnels are.

@@ -133,7 +133,7 @@ fn strays(packet: &Frame<'_>, slot: u32) -> bool {
 
 /// Whether a packet is for the address of the pod in a slot; of one with several addresses [`is_own`] knows more.
 #[inline(always)]
-fn is_for(packet: &Packet<'_>, slot: u32) -> bool {
+pub(crate) fn is_for(packet: &Packet<'_>, slot: u32) -> bool {
     let Some(own) = maps::POD_ADDRESSES.get(slot) else { return false };
     match packet.ethertype() {
         ethertype::IPV4 => Addr4::ends(packet).is_ok_and(|(_, to)| !to.is_unspecified() && to == own.v4),
@@ -144,7 +144,7 @@ fn is_for(packet: &Packet<'_>, slot: u32) -> bool {
 
 /// Whether nothing is asked of the Ethernet addresses of a pod's frames: it routes, or is reached by routes.
 #[inline(always)]
-fn is_routed(slot: u32) -> bool {
+pub(crate) fn is_routed(slot: u32) -> bool {
     ethernet_source(slot, false) == EthernetSource::ANY.raw()
 }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::__sk_buff;
 
 use crate::maps;
-use crate::packet::{Frame, Packet};
+use crate::packet::{ETHERNET, Frame, Packet};
 use crate::parse::{self, Headers};
 
 /// Where the kernel is yet to write a checksum, in bytes from the IP header on; [`NO_SUM`]: nowhere, or it does not tell.
@@ -41,7 +41,26 @@ const NO_SUM: u32 = u32::MAX;
 #[inline(always)]
 pub(crate) fn is_overwritten<const L3: u32>(packet: &Packet<'_, L3>, headers: &Headers) -> bool {
     let place = sum_place(packet);
-    place != NO_SUM && !parse::may_be_summed(place, headers.l4 - L3, headers.protocol, headers.fragment)
+    place != NO_SUM && !may_be_summed::<L3>(place, headers)
+}
+
+#[inline(always)]
+const fn may_be_summed<const L3: u32>(place: u32, headers: &Headers) -> bool {
+    parse::may_be_summed(place, headers.l4 - L3, headers.protocol, headers.fragment)
+}
+
+/// The same without calling a function, at the price of stack.
+#[inline(always)]
+pub(crate) fn is_overwritten_here(packet: &Frame<'_>, headers: &Headers) -> bool {
+    let [summed, start, network] = sum_fields();
+    if summed == 0 {
+        return false;
+    }
+    let place = match maps::MAY_CAST.load() {
+        0 => packet.copied_sum_place(summed, start, network),
+        _ => packet.sum_place(summed, start, network),
+    };
+    place.is_some_and(|place| !may_be_summed::<ETHERNET>(place, headers))
 }
 
 /// Whether the kernel is yet to write a checksum into a packet.

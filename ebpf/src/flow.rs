@@ -11,6 +11,7 @@ use crate::clock;
 use crate::endpoint::is_isolated;
 use crate::family::Family;
 use crate::maps;
+use crate::packet::Missing;
 use crate::rules::{self, tcp};
 use crate::scene::{Scene, Table, answers_only};
 use crate::shares;
@@ -22,7 +23,10 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
     if scene.protocol == protocol::TCP && tcp::opens(scene.tcp_flags) {
         return open_tcp(scene);
     }
-    if let Some(flow) = F::flows().get_ptr_mut(&scene.key) {
+    if scene.packet.is_missing(Missing::Both) {
+        return unknown(scene);
+    }
+    if let Some(flow) = lasting(scene) {
         // SAFETY: the map's element; may be reused by another flow while we look, as in every LRU map of the kernel.
         let flow = unsafe { &*flow };
         if direction == Direction::Ingress && scene.is_strangers(flow) && scene.is_usable(flow) {
@@ -40,6 +44,18 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
         }
     }
     not_lasting(scene)
+}
+
+/// The lasting flow that a packet belongs to, unless it was asked for a moment ago, and there was none.
+#[inline(always)]
+fn lasting<F: Family>(scene: &Scene<'_, F>) -> Option<*mut Flow> {
+    if scene.packet.is_missing(Missing::Lasting) { None } else { F::flows().get_ptr_mut(&scene.key) }
+}
+
+/// A packet that is of no flow.
+#[inline(never)]
+fn unknown<F: Family>(scene: &Scene<'_, F>) -> Reason {
+    miss(scene).unwrap_or_else(|AsNew| in_own_direction(scene))
 }
 
 /// A packet that has the addresses and ports of a flow and is not of it.

@@ -1,6 +1,9 @@
 //! podgate's TC programs.
 //!
 //! ```text
+//! fast ──► count                                                     most packets: one flow, as it was
+//!   │ tail call
+//!   ▼
 //! program ──► neighbours ──► arrival (origin) ──► read (parse, checksum, fragments) ──► scene ──► flow ──► verdict
 //!    └──► count, sample an event                               ICMP errors ──► related ───┘        └──► shares, sockets
 //! ```
@@ -10,7 +13,7 @@
 //! What leaves a pod for an address that defers is judged at the exit hooks, which stand before every other pod and at
 //! every other device: see `exit`.
 //!
-//! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only `program` turns it into an
+//! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only `program` and `fast` turn it into an
 //! action. [`discovery`], [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests run; what needs maps
 //! and helpers exists in the BPF build alone.
 #![cfg_attr(target_arch = "bpf", no_std)]
@@ -43,6 +46,8 @@ mod events;
 pub mod exit;
 #[cfg(target_arch = "bpf")]
 mod family;
+#[cfg(target_arch = "bpf")]
+pub mod fast;
 #[cfg(target_arch = "bpf")]
 mod flow;
 #[cfg(target_arch = "bpf")]

@@ -7,17 +7,29 @@ mod object {
     use aya_ebpf::macros::classifier;
     use aya_ebpf::programs::TcContext;
     use podgate_common::Direction;
-    use podgate_ebpf::{exit, packet, program};
+    use podgate_ebpf::{exit, fast, packet, program};
 
     /// TC egress hook of a pod's veth: what enters the pod.
     #[classifier]
     pub(crate) fn podgate_ingress(ctx: TcContext) -> i32 {
+        fast::run(&ctx, Direction::Ingress)
+    }
+
+    /// Called by it for what it leaves.
+    #[classifier]
+    pub(crate) fn podgate_whole_ingress(ctx: TcContext) -> i32 {
         program::run(&ctx, Direction::Ingress)
     }
 
     /// TC ingress hook of a pod's veth: what leaves the pod.
     #[classifier]
     pub(crate) fn podgate_egress(ctx: TcContext) -> i32 {
+        fast::run(&ctx, Direction::Egress)
+    }
+
+    /// Called by it for what it leaves.
+    #[classifier]
+    pub(crate) fn podgate_whole_egress(ctx: TcContext) -> i32 {
         program::run(&ctx, Direction::Egress)
     }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf};
 use podgate_common::map::capacity;
 use podgate_common::{EthernetSource, SlotWord, ethernet_index};
 
@@ -78,6 +78,10 @@ macro_rules! statics {
     (@ trie $name:ident $types:tt) => { statics!(@static LpmTrie $name $types, BPF_F_NO_PREALLOC); };
     (@ preallocated $name:ident $types:tt) => { statics!(@static HashMap $name $types, 0); };
     (@ lru_hash $name:ident $types:tt) => { statics!(@static LruHashMap $name $types, 0); };
+    (@ programs $name:ident ()) => {
+        #[map]
+        pub(crate) static $name: ProgramArray = ProgramArray::with_max_entries(capacity::$name, 0);
+    };
     (@ ring $name:ident ()) => {
         #[map]
         pub(crate) static $name: RingBuf = RingBuf::with_byte_size(capacity::$name, 0);

@@ -36,6 +36,15 @@ pub(crate) fn judge_source(packet: &Frame<'_>, slot: u32) -> Option<Reason> {
     }
 }
 
+/// Whether a frame that leaves a pod may do so by what is known of the first address of the pod's interface.
+#[inline(always)]
+pub(crate) fn has_first_source(packet: &Frame<'_>, slot: u32) -> bool {
+    maps::ethernet_source(slot, false).is_some_and(|permitted| {
+        let source = || packet.read::<[u16; 3]>(ETHERNET_SOURCE as usize).unwrap_or_default();
+        permitted == EthernetSource::ANY || permitted == EthernetSource::of(source())
+    })
+}
+
 /// The same for those that do not come from the first address of their pod's interface. Not `#[cold]`: the loader finds
 /// no function outside of `.text`.
 #[inline(never)]
@@ -82,7 +91,7 @@ const VLAN: u32 = Reason::Vlan as u32;
 
 /// Whether a closer look is needed.
 #[inline(always)]
-fn is_suspect(packet: &Frame<'_>) -> bool {
+pub(crate) fn is_suspect(packet: &Frame<'_>) -> bool {
     match packet.ethertype() {
         ethertype::IPV4 => false,
         ethertype::IPV6 => packet.read::<u8>(ETHERNET as usize + 6).is_none_or(discovery::may_follow),

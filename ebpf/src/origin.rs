@@ -108,6 +108,20 @@ pub(crate) fn is_translated<const L3: u32>(packet: &Packet<'_, L3>) -> bool {
     }
 }
 
+/// The same where no function may be called: of a connection that nobody has answered it is not known.
+#[inline(always)]
+pub(crate) fn may_be_translated(packet: &Frame<'_>) -> bool {
+    if maps::OPENED_TO.load() == 0 {
+        return false;
+    }
+    let Some(opening) = packet.opening(maps::CONNTRACK.load()) else { return false };
+    let status = maps::STATUS.load();
+    match opening.says_translated(status, maps::READ_AS_TYPE.load()) {
+        Some(translated) => translated,
+        None => opening.may_be_translated(status),
+    }
+}
+
 /// The same of a connection, as [`Packet::opening`] gives it. A global function: see `events::podgate_report`.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -38,7 +38,7 @@ mod imp {
     use podgate_common::map::{CAST, READ_AS, SUM_WINDOW};
     use podgate_common::{Tag, protocol};
 
-    use super::{ETHERNET, Wire};
+    use super::{ETHERNET, Missing, Wire};
     use crate::maps;
 
     /// Bytes that are made linear behind the link layer's header: the fixed headers of IPv6, or of IPv4 and TCP.
@@ -82,10 +82,19 @@ mod imp {
         pub fn is_translated(self, opened_to: u32, status: u32) -> bool {
             let connection = self.0 & !INFO;
             if self.0 & INFO == Self::NEW {
-                return differs(connection + u64::from(opened_to));
+                differs(connection + u64::from(opened_to))
+            } else {
+                self.may_be_translated(status)
             }
+        }
+
+        /// The same by the status alone, which does not tell of a connection that nobody has answered.
+        #[inline(always)]
+        pub fn may_be_translated(self, status: u32) -> bool {
             let mut bits = 0_u64;
-            !read_kernel(connection + u64::from(status), &mut bits) || bits & Self::TRANSLATED != 0
+            self.0 & INFO == Self::NEW
+                || !read_kernel((self.0 & !INFO) + u64::from(status), &mut bits)
+                || bits & Self::TRANSLATED != 0
         }
 
         /// The same of a connection that has been answered, without copying: by the kernel's function that lets programs read a
@@ -311,6 +320,21 @@ mod imp {
             }
         }
 
+        /// Notes for the program that judges it next in which tables it has no flow: in the last word of `cb`, which is the
+        /// programs' own from one to the next.
+        #[inline(always)]
+        pub fn note_missing(&self, missing: Missing) {
+            // SAFETY: see `length`; TC programs may write the field.
+            unsafe { (&raw mut (*self.skb).cb[4]).write_volatile(missing as u32) };
+        }
+
+        /// Whether it was noted that it has no flow in a table.
+        #[inline(always)]
+        pub fn is_missing(&self, from: Missing) -> bool {
+            // SAFETY: see `length`.
+            unsafe { (&raw const (*self.skb).cb[4]).read_volatile() >= from as u32 }
+        }
+
         /// Whether a VLAN tag stands in its metadata.
         #[inline(always)]
         pub fn has_vlan_metadata(&self) -> bool {
@@ -442,6 +466,17 @@ mod imp {
 #[cfg(target_arch = "bpf")]
 pub use imp::Opening;
 pub use imp::Packet;
+
+/// In which tables of flows there is none that a packet belongs to.
+#[derive(Clone, Copy)]
+pub enum Missing {
+    /// Nobody has asked yet.
+    Unknown,
+    /// Among the lasting ones.
+    Lasting,
+    /// Among the pending ones neither.
+    Both,
+}
 
 /// A packet that begins with an Ethernet header.
 pub type Frame<'a> = Packet<'a, ETHERNET>;

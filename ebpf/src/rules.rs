@@ -13,6 +13,9 @@ pub mod tcp {
     /// Acknowledges.
     pub const ACK: u8 = 0x10;
 
+    /// What a packet may do to the state of its connection.
+    pub const CHANGES: u8 = FIN | SYN | RST;
+
     /// Whether a packet opens a connection.
     #[must_use]
     #[inline(always)]

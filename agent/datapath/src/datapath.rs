@@ -143,6 +143,12 @@ impl Datapath {
         self.programs.get(Classifier::of_pod(direction))
     }
 
+    /// What [`Self::program`] goes on to where it is not certain itself, for test runs.
+    #[must_use]
+    pub fn whole_program(&self, direction: Direction) -> BorrowedFd<'_> {
+        self.programs.whole(direction)
+    }
+
     /// The program that judges what leaves by a device that is no pod's, for test runs and measurements.
     #[must_use]
     pub fn exit_program(&self) -> BorrowedFd<'_> {

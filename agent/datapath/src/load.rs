@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
 use aya::programs::{ProgramError, SchedClassifier};
@@ -15,7 +15,7 @@ use podgate_common::{Direction, Tag};
 use crate::kept::Kept;
 use crate::maps::{Descriptors, Maps};
 use crate::pins::Pins;
-use crate::{Error, Options, hz, preflight, sk_buff};
+use crate::{Error, Options, hz, preflight, sk_buff, sys};
 
 /// The programs, compiled by this crate's build script.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/podgate.o"));
@@ -89,6 +89,8 @@ pub(crate) struct Programs {
     object: Ebpf,
     /// In the order of [`Classifier::ALL`].
     loaded: [OwnedFd; 7],
+    /// What those of pods go on to, by direction.
+    whole: [OwnedFd; 2],
 }
 
 /// Loads everything. Maps that all starts share are those that are pinned, or are pinned now.
@@ -104,9 +106,10 @@ pub(crate) fn load(
     hz::confirm(jiffies.as_fd(), hz::of_this_kernel())?;
     let loaded = load_all(&mut object)?;
     let mut descriptors = descriptors(&object)?;
+    let whole = load_whole(&mut object, descriptors.take(map::WHOLE)?.as_fd())?;
     let events = ring_buffer(&mut descriptors)?;
     let maps = descriptors.sort(capacities)?;
-    Ok(Loaded { maps, programs: Programs { object, loaded }, events, messages })
+    Ok(Loaded { maps, programs: Programs { object, loaded, whole }, events, messages })
 }
 
 fn load_all(object: &mut Ebpf) -> Result<[OwnedFd; 7], Error> {
@@ -115,7 +118,23 @@ fn load_all(object: &mut Ebpf) -> Result<[OwnedFd; 7], Error> {
     Ok([ingress?, egress?, exit?, exit_bare?, entry?, inner?, inner_bare?])
 }
 
+/// Loads the programs that those of pods go on to, and enters them in their map.
+fn load_whole(object: &mut Ebpf, map: BorrowedFd<'_>) -> Result<[OwnedFd; 2], Error> {
+    let mut load = |direction: Direction, name| {
+        let program = load_program(object, name)?;
+        sys::map_update(map, &(direction as u32), &program.as_raw_fd().cast_unsigned())
+            .map_err(|source| Error::Table { action: "write to", table: map::WHOLE, source })?;
+        Ok(program)
+    };
+    Ok([load(Direction::Ingress, program::WHOLE_INGRESS)?, load(Direction::Egress, program::WHOLE_EGRESS)?])
+}
+
 impl Programs {
+    /// What the program of pods in a direction goes on to.
+    pub(crate) fn whole(&self, direction: Direction) -> BorrowedFd<'_> {
+        self.whole[direction as usize].as_fd()
+    }
+
     /// A program.
     pub(crate) fn get(&self, classifier: Classifier) -> BorrowedFd<'_> {
         self.loaded[classifier as usize].as_fd()
@@ -315,6 +334,7 @@ const fn data(map: &Map) -> Option<&MapData> {
         | Map::PerCpuHashMap(data)
         | Map::LruHashMap(data)
         | Map::LpmTrie(data)
+        | Map::ProgramArray(data)
         | Map::RingBuf(data) => Some(data),
         _ => None,
     }

@@ -5,6 +5,7 @@
 //! DIR/sets/N/maps/slots …               every start loads a set of its own
 //! DIR/sets/N/programs/podgate_ingress …
 //! DIR/sets/N/complete/                  an empty directory: this set enforces all that its start knew of
+//! DIR/whole/N                           what the programs of set N go on to, as long as a hook may have one of them
 //! DIR/links/IFINDEX-ingress             TCX links; a start puts its own program into the link that is there
 //! DIR/filters/IFINDEX/                  an empty directory: the interface has our clsact filters
 //! ```
@@ -29,7 +30,7 @@ const SYSTEM_BPFFS: &str = "/sys/fs/bpf";
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// What is below the directory.
-const DIRECTORIES: [&str; 4] = ["sets", "kept", "links", "filters"];
+const DIRECTORIES: [&str; 5] = ["sets", "whole", "kept", "links", "filters"];
 
 /// Marks a set that enforces all that its start knew of.
 const COMPLETE: &str = "complete";
@@ -51,7 +52,8 @@ impl Pins {
         owned::secure(root)?;
         let pins = Self { root: root.to_path_buf(), set: 0 };
         pins.create_directories()?;
-        let set = pins.sets()?.last().map_or(1, |last| last + 1);
+        let former = pins.numbers("sets")?.into_iter().chain(pins.numbers("whole")?).max();
+        let set = former.map_or(1, |last| last + 1);
         Ok(Self { set, ..pins })
     }
 
@@ -82,7 +84,7 @@ impl Pins {
 
     /// Removes everything that was pinned, and the directory unless something else is in it; whether a set was pinned.
     pub(crate) fn remove(&self) -> Result<bool, Error> {
-        let had_sets = !self.sets()?.is_empty();
+        let had_sets = !self.numbers("sets")?.is_empty();
         for directory in DIRECTORIES {
             remove(&self.root.join(directory), |path| fs::remove_dir_all(path))?;
         }
@@ -105,10 +107,14 @@ impl Pins {
         let set = self.set_directory(self.set);
         // The names of sections (.rodata) are no names for pins.
         let maps = maps.filter(|(name, _)| !name.contains('.')).map(|(name, map)| {
-            match map::kept().any(|kept| kept == name) {
-                true => (self.kept(name), map),
-                false => (set.join("maps").join(name.to_lowercase()), map),
-            }
+            let path = if name == map::WHOLE {
+                self.whole(self.set)
+            } else if map::kept().any(|kept| kept == name) {
+                self.kept(name)
+            } else {
+                set.join("maps").join(name.to_lowercase())
+            };
+            (path, map)
         });
         let programs = programs.map(|(name, program)| (set.join("programs").join(name), program));
         let missing: Vec<_> = maps.chain(programs).filter(|(path, _)| !path.exists()).collect();
@@ -130,14 +136,17 @@ impl Pins {
         self.set_directory(self.set).join(COMPLETE).is_dir()
     }
 
-    /// Notes that this start's set enforces everything, and removes the sets of former starts.
+    /// Notes that this start's set enforces everything, and removes the sets of former starts, whose programs no hook has any
+    /// more.
     pub(crate) fn complete_set(&self) -> Result<(), Error> {
         create_directory(&self.set_directory(self.set).join(COMPLETE))?;
-        self.remove_sets(|_| true)
+        self.remove_sets(|_| true)?;
+        let mut former = self.numbers("whole")?.into_iter().filter(|&number| number != self.set);
+        former.try_for_each(|number| remove(&self.whole(number), |path| fs::remove_file(path)))
     }
 
     fn remove_sets(&self, which: impl Fn(&Path) -> bool) -> Result<(), Error> {
-        let others = self.sets()?.into_iter().filter(|&number| number != self.set);
+        let others = self.numbers("sets")?.into_iter().filter(|&number| number != self.set);
         let mut paths = others.map(|number| self.set_directory(number)).filter(|path| which(path));
         paths.try_for_each(|path| remove(&path, |path| fs::remove_dir_all(path)))
     }
@@ -199,10 +208,15 @@ impl Pins {
         versions.try_for_each(|name| remove(&self.root.join("kept").join(name), |path| fs::remove_dir_all(path)))
     }
 
-    fn sets(&self) -> Result<Vec<u32>, Error> {
-        let mut sets: Vec<u32> = list(&self.root.join("sets"))?.iter().filter_map(|name| name.parse().ok()).collect();
-        sets.sort_unstable();
-        Ok(sets)
+    /// The numbers that are names in a directory.
+    fn numbers(&self, directory: &str) -> Result<Vec<u32>, Error> {
+        Ok(list(&self.root.join(directory))?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Where the programs are pinned that those of a set go on to. Apart from the set: the kernel empties such an array once
+    /// neither a pin nor a process has it (`prog_array_map_clear` of Linux), whichever program would go on to them.
+    fn whole(&self, set: u32) -> PathBuf {
+        self.root.join("whole").join(set.to_string())
     }
 
     fn link(&self, ifindex: u32, direction: Direction) -> PathBuf {

@@ -44,7 +44,12 @@ impl Case {
     pub(crate) fn measure(&self) -> Figure {
         let empty = empty_program().expect("root");
         match self.at {
-            At::Pod(direction) => self.compare(self.rig.datapath.program(direction), empty.as_fd()),
+            At::Pod(Direction::Egress) => self.compare(self.rig.datapath.program(Direction::Egress), empty.as_fd()),
+            At::Pod(Direction::Ingress) => {
+                let tagged = |program| Tagged::new(program, Tag::FOREIGN).expect("the kernel takes a small program");
+                let (program, empty) = (tagged(self.rig.datapath.program(Direction::Ingress)), tagged(empty.as_fd()));
+                self.compare(program.program(), empty.program())
+            }
             At::Exit(None) => self.compare(self.rig.datapath.exit_program(), empty.as_fd()),
             At::Exit(Some(tag)) => {
                 let tagged = |program| Tagged::new(program, tag).expect("the kernel takes a small program");

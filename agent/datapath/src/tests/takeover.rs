@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -93,10 +94,36 @@ fn a_start_clears_what_former_ones_left_on_interfaces_that_are_nobodys() {
             Hook::Auto | Hook::Tcx => (vec!["101-egress", "101-ingress"], vec![]),
             Hook::Clsact => (vec![], vec!["101"]),
         };
+        let set = || vec!["3".to_owned()];
         assert_eq!(
-            (names("sets"), names("links"), names("filters")),
-            (vec!["3".to_owned()], owned(hooks.0), owned(hooks.1))
+            (names("sets"), names("whole"), names("links"), names("filters")),
+            (set(), set(), owned(hooks.0), owned(hooks.1))
         );
+    });
+}
+
+#[test]
+fn what_an_unfinished_start_has_hung_judges_though_the_next_removes_its_set() {
+    with_both_hooks(|hook| {
+        let pod = Pod::new(1);
+        let judge = {
+            let mut unfinished = Datapath::load(&pinned(hook)).unwrap();
+            enforce(&mut unfinished, 1, &pod, deny_all());
+            unfinished.program(Direction::Ingress).try_clone_to_owned().unwrap()
+        };
+        let next = Datapath::load(&pinned(hook)).unwrap();
+        assert!(!Path::new("/sys/fs/bpf/podgate/sets/1").exists());
+        let frame = etherparse::PacketBuilder::ethernet2([2; 6], [2; 6])
+            .ipv4([10, 0, 9, 9], [10, 0, 1, 2], 64)
+            .tcp(9, 80, 0, 0)
+            .syn();
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes, b"").unwrap();
+        let context = TestContext { ifindex: pod.ifindex, ingress_ifindex: 1, ..TestContext::default() };
+        let before = next.counters_of(1).unwrap();
+        test_run(judge.as_fd(), &bytes, &context, 1).unwrap();
+        let moved = next.counters_of(1).unwrap().into_iter().filter(|(key, counter)| before.get(key) != Some(counter));
+        assert_eq!(moved.map(|(key, _)| key.reason).collect::<Vec<_>>(), [Reason::NoRule]);
     });
 }
 

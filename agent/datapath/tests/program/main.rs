@@ -6,8 +6,8 @@ mod audit;
 mod connections;
 mod discovery;
 mod exits;
+mod fast;
 mod floods;
-
 mod frames;
 mod packets;
 mod reports;
