@@ -19,9 +19,9 @@ use podgate_engine::status::{
     ServicesAt, SourceStatus, Status, UntaggedStatus,
 };
 
-/// The reasons that have a series for every pod from its start, so that a rate sees the first packet.
-pub(super) const CORE: [Reason; 6] =
-    [Reason::NotIsolated, Reason::Rule, Reason::Established, Reason::NoRule, Reason::Cut, Reason::Spoofed];
+/// The reason under which every pod's packets have a series from its start, in each direction, so that a rate sees the first
+/// packet that its policies deny. Any other series begins with its first packet: most pods never have most of them.
+pub(super) const FROM_START: Reason = Reason::NoRule;
 
 /// Labels of one series.
 type Labels<'a> = Vec<(&'static str, &'a str)>;
@@ -51,7 +51,8 @@ impl StatusCollector {
     fn verdicts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let series: Vec<(Labels<'_>, Count)> = verdict_series(&self.status);
         family(encoder, &names::VERDICTS, series.iter().map(|(labels, count)| (labels.clone(), count.packets)))?;
-        family(encoder, &names::VERDICT_BYTES, series.iter().map(|(labels, count)| (labels.clone(), count.bytes)))
+        let bytes = series.into_iter().filter(|(_, count)| count.packets > 0);
+        family(encoder, &names::VERDICT_BYTES, bytes.map(|(labels, count)| (labels, count.bytes)))
     }
 
     fn attribution(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -200,27 +201,34 @@ struct Count {
 fn verdict_series(status: &Status) -> Vec<(Labels<'_>, Count)> {
     let pods = status.pods.iter().filter(|pod| pod.interface.is_some());
     let of_pods = pods.flat_map(|pod| {
-        pod_series(&pod.counters, &CORE).into_iter().map(|series| with_pod(series, &pod.namespace, &pod.name))
+        let counts = from_start().chain(counted(&pod.counters)).collect::<BTreeMap<_, _>>();
+        counts.into_iter().map(|series| with_pod(series, &pod.namespace, &pod.name))
     });
-    let of_none = pod_series(&status.no_endpoint, &[]).into_iter().map(|series| with_pod(series, "", ""));
-    of_pods.chain(of_none).collect()
+    let of_none = counted(&status.no_endpoint).collect::<BTreeMap<_, _>>();
+    of_pods.chain(of_none.into_iter().map(|series| with_pod(series, "", ""))).collect()
 }
 
-/// One pod's series: what was counted, and the reasons that exist from the start.
-fn pod_series<'a>(counters: &'a [CounterStatus], core: &[Reason]) -> BTreeMap<[&'a str; 3], Count> {
-    let from_start = Direction::ALL.into_iter().flat_map(|direction| {
-        core.iter()
-            .map(move |reason| ([direction.as_str(), reason.verdict().as_str(), reason.as_str()], Count::default()))
-    });
-    let counted = counters.iter().map(|counter| {
-        let key = [counter.direction.as_str(), counter.verdict.as_str(), counter.reason.as_str()];
-        (key, Count { packets: counter.packets, bytes: counter.bytes })
-    });
-    from_start.chain(counted).collect()
+/// Direction, verdict and reason.
+type Judged<'a> = [&'a str; 3];
+
+/// The series that a pod has before its first packet.
+fn from_start<'a>() -> impl Iterator<Item = (Judged<'a>, Count)> {
+    let judged = |direction: Direction| [direction.as_str(), FROM_START.verdict().as_str(), FROM_START.as_str()];
+    Direction::ALL.into_iter().map(move |direction| (judged(direction), Count::default()))
 }
 
-fn with_pod<'a>((key, count): ([&'a str; 3], Count), namespace: &'a str, pod: &'a str) -> (Labels<'a>, Count) {
-    let [direction, verdict, reason] = key;
+fn counted(counters: &[CounterStatus]) -> impl Iterator<Item = (Judged<'_>, Count)> {
+    counters.iter().map(|counter| {
+        let judged = [counter.direction.as_str(), counter.verdict.as_str(), counter.reason.as_str()];
+        (judged, Count { packets: counter.packets, bytes: counter.bytes })
+    })
+}
+
+fn with_pod<'a>(
+    ([direction, verdict, reason], count): (Judged<'a>, Count),
+    namespace: &'a str,
+    pod: &'a str,
+) -> (Labels<'a>, Count) {
     let labels = vec![
         ("direction", direction),
         ("verdict", verdict),
