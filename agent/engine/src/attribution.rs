@@ -6,6 +6,7 @@
 //! the kernel and the reading are put to the policies before it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use podgate_common::{Counter, Direction, Reason, Verdict};
 use podgate_datapath::CounterKey;
@@ -48,6 +49,8 @@ pub(super) struct Isolators {
 #[derive(Debug)]
 pub(super) struct Attribution {
     settings: Settings,
+    /// Namespaces in which other policies may isolate pods than were told last.
+    doubtful: BTreeSet<Arc<str>>,
     slots: BTreeMap<u32, Slot>,
     denials: Series<Denial>,
     /// What each rule was counted last.
@@ -104,7 +107,20 @@ impl Attribution {
     /// Nothing is counted yet.
     pub(super) fn new(settings: Settings) -> Self {
         let (denials, allows) = (Series::new(settings.series), Series::new(settings.series));
-        Self { settings, slots: BTreeMap::new(), denials, rules: BTreeMap::new(), allows }
+        let (doubtful, slots, rules) = Default::default();
+        Self { settings, doubtful, slots, denials, rules, allows }
+    }
+
+    /// Notes that other policies may isolate pods of a namespace from now on.
+    pub(super) fn doubt(&mut self, namespace: &Arc<str>) {
+        if self.is_wanted() && !self.doubtful.contains(namespace) {
+            self.doubtful.insert(namespace.clone());
+        }
+    }
+
+    /// The namespaces of which that was noted since the last call.
+    pub(super) fn take_doubtful(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.doubtful)
     }
 
     /// Whether anything is to be attributed at all.

@@ -28,6 +28,11 @@ impl Backoff {
         *self = Self::default();
     }
 
+    /// Whether there was a failure since the last success.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Whether an attempt may be made now.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| now >= until)

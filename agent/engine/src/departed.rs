@@ -11,6 +11,7 @@ use podgate_policy::model::{ObjectKey, Pod};
 use podgate_source::{Change, Object, ObjectRef};
 
 use super::memory::Interface;
+use super::stale::Derived;
 use super::state::State;
 
 /// The pods that have an interface and no object.
@@ -53,6 +54,10 @@ impl State {
 
     /// The pod under a name, if it has an interface of this node.
     fn running(&self, key: &ObjectKey) -> Option<Arc<Pod>> {
+        // Only pods of this node are bound, and to leave it makes bindings stale.
+        if !self.local.contains(key) && !self.stale.has(Derived::Bindings) {
+            return None;
+        }
         let pod = self.cluster.pods.get(key)?;
         let id = PodId::of(pod);
         self.bindings.bound().values().any(|binding| binding.pod == id).then(|| Arc::clone(pod))

@@ -63,6 +63,11 @@ impl Endpoint {
         self.tenant = tenant;
     }
 
+    /// Whether nothing is to be done about it: the datapath knows it, its programs run, and nothing has failed.
+    fn is_settled(&self) -> bool {
+        self.identified && self.stage == Stage::Attached && self.error.is_none() && !self.backoff.has_failed()
+    }
+
     /// Notes that something worked.
     pub(super) fn succeed(&mut self) {
         self.error = None;
@@ -104,6 +109,9 @@ pub(super) struct Endpoints {
     /// The number of slots, slot 0 included, which is never given.
     limit: u32,
     by_slot: BTreeMap<u32, Endpoint>,
+    /// The slots of all that are not settled, and of some that are, or are gone. The engine looks for work with every event,
+    /// and nearly all pods are settled nearly always.
+    unsettled: BTreeSet<u32>,
     /// Slots that wait to be released.
     leaving: BTreeMap<u32, Leaving>,
     /// Tenants that found no free slot, by interface.
@@ -120,8 +128,8 @@ impl Endpoints {
         // A former version may have given a slot that is none any more.
         let former = former.into_iter().filter(|slot| slot.slot < limit);
         let former = former.map(|slot| (slot.ifindex, slot)).collect();
-        let (by_slot, leaving, waiting, freed) = Default::default();
-        Self { limit, by_slot, leaving, waiting, freed, former }
+        let (by_slot, unsettled, leaving, waiting, freed) = Default::default();
+        Self { limit, by_slot, unsettled, leaving, waiting, freed, former }
     }
 
     /// Frees the slots that a former agent gave to interfaces that are gone.
@@ -152,7 +160,7 @@ impl Endpoints {
         let tenant = tenant.into();
         // What is left of a former isolation is this one's now: it must not be taken away.
         self.freed.remove(&tenant.ifindex);
-        if let Some(endpoint) = self.slot_of(tenant.ifindex).and_then(|slot| self.by_slot.get_mut(&slot)) {
+        if let Some(endpoint) = self.slot_of(tenant.ifindex).and_then(|slot| self.get_mut(slot)) {
             endpoint.replace(tenant);
             return;
         }
@@ -162,7 +170,7 @@ impl Endpoints {
             return;
         }
         match self.former_slot(&tenant).or_else(|| self.free()) {
-            Some(slot) => drop(self.by_slot.insert(slot, Endpoint::new(tenant))),
+            Some(slot) => self.occupy(slot, tenant),
             None => {
                 let (ifindex, backoff) = (tenant.ifindex, Backoff::default());
                 let waiting = Waiting { tenant, confined: false, error: None, backoff };
@@ -177,8 +185,13 @@ impl Endpoints {
         let tenant = waiting.tenant.clone();
         if let Some(slot) = self.former_slot(&tenant).or_else(|| self.free()) {
             self.waiting.remove(&ifindex);
-            self.by_slot.insert(slot, Endpoint::new(tenant));
+            self.occupy(slot, tenant);
         }
+    }
+
+    fn occupy(&mut self, slot: u32, tenant: Tenant) {
+        self.by_slot.insert(slot, Endpoint::new(tenant));
+        self.unsettled.insert(slot);
     }
 
     /// An interface to be isolated without a slot.
@@ -275,42 +288,60 @@ impl Endpoints {
     pub(super) fn next_unidentified(&self, now: Instant) -> Option<(u32, &Endpoint)> {
         // An interface has one slot at a time: its former one must be released first.
         let is_leaving = |ifindex: u32| self.leaving.values().any(|leaving| leaving.ifindex == ifindex);
-        let mut due = self.iter().filter(|(_, endpoint)| !endpoint.identified && endpoint.backoff.is_over(now));
+        let mut due = self.unsettled().filter(|(_, endpoint)| !endpoint.identified && endpoint.backoff.is_over(now));
         due.find(|(_, endpoint)| !is_leaving(endpoint.tenant.ifindex))
     }
 
     /// An endpoint that the datapath knows and that is to be isolated, since no pod is known behind it.
     pub(super) fn next_unisolated(&self, now: Instant) -> Option<u32> {
-        let mut due = self.iter().filter(|(_, endpoint)| endpoint.backoff.is_over(now));
+        let mut due = self.unsettled().filter(|(_, endpoint)| endpoint.backoff.is_over(now));
         let waits = |endpoint: &Endpoint| endpoint.stage == Stage::Identified && endpoint.tenant.pod().is_none();
         due.find(|(_, endpoint)| waits(endpoint)).map(|(slot, _)| slot)
     }
 
     /// An endpoint whose policies are in the tables and whose programs do not run.
     pub(super) fn next_unattached(&self, now: Instant) -> Option<u32> {
-        let mut due = self.iter().filter(|(_, endpoint)| endpoint.backoff.is_over(now));
+        let mut due = self.unsettled().filter(|(_, endpoint)| endpoint.backoff.is_over(now));
         due.find(|(_, endpoint)| endpoint.stage == Stage::Applied).map(|(slot, _)| slot)
     }
 
     /// When something that failed is to be tried again.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let leaving = self.leaving.values().map(|leaving| &leaving.backoff);
-        let endpoints = self.by_slot.values().map(|endpoint| &endpoint.backoff);
+        let endpoints = self.unsettled().map(|(_, endpoint)| &endpoint.backoff);
         let waiting = self.waiting.values().map(|waiting| &waiting.backoff).chain(self.freed.values());
         leaving.chain(endpoints).chain(waiting).filter_map(|backoff| backoff.deadline(now)).min()
     }
 
     /// Moves every pod at one stage to the next.
     pub(super) fn advance(&mut self, from: Stage, to: Stage) {
-        let pods = self.by_slot.values_mut().filter(|endpoint| endpoint.tenant.pod().is_some());
-        for endpoint in pods.filter(|endpoint| endpoint.stage == from) {
-            endpoint.stage = to;
+        for slot in &self.unsettled {
+            let pod = self.by_slot.get_mut(slot).filter(|endpoint| endpoint.tenant.pod().is_some());
+            if let Some(endpoint) = pod.filter(|endpoint| endpoint.stage == from) {
+                endpoint.stage = to;
+            }
         }
+    }
+
+    /// Every endpoint that is not settled, with its slot, and perhaps some that are.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = (u32, &Endpoint)> {
+        self.unsettled.iter().filter_map(|slot| Some((*slot, self.by_slot.get(slot)?)))
+    }
+
+    /// Looks no longer at those that are settled.
+    pub(super) fn forget_settled(&mut self) {
+        let by_slot = &self.by_slot;
+        self.unsettled.retain(|slot| by_slot.get(slot).is_some_and(|endpoint| !endpoint.is_settled()));
     }
 
     /// Every endpoint with its slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Endpoint)> {
         self.by_slot.iter().map(|(&slot, endpoint)| (slot, endpoint))
+    }
+
+    /// The endpoints behind a slot.
+    pub(super) fn after(&self, slot: u32) -> impl Iterator<Item = (u32, &Endpoint)> {
+        self.by_slot.range(slot + 1..).map(|(&slot, endpoint)| (slot, endpoint))
     }
 
     /// The endpoint in a slot.
@@ -320,6 +351,8 @@ impl Endpoints {
 
     /// The endpoint in a slot.
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Endpoint> {
+        // Whoever asks is about to change it.
+        self.unsettled.insert(slot);
         self.by_slot.get_mut(&slot)
     }
 
@@ -362,6 +395,27 @@ mod tests {
 
     fn slots(endpoints: &Endpoints) -> Vec<(u32, u32)> {
         endpoints.iter().map(|(slot, endpoint)| (slot, endpoint.tenant.ifindex)).collect()
+    }
+
+    #[test]
+    fn who_is_settled_is_looked_at_no_longer_until_it_changes() {
+        let mut endpoints = Endpoints::new(4, Vec::new());
+        let unsettled = |endpoints: &mut Endpoints| {
+            endpoints.forget_settled();
+            endpoints.unsettled().map(|(slot, _)| slot).collect::<Vec<_>>()
+        };
+        [10, 11, 12].into_iter().for_each(|ifindex| endpoints.bind(binding(ifindex)));
+        assert_eq!(unsettled(&mut endpoints), [1, 2, 3]);
+        for slot in [1, 2] {
+            let endpoint = endpoints.get_mut(slot).unwrap();
+            (endpoint.identified, endpoint.stage) = (true, Stage::Attached);
+        }
+        assert_eq!(unsettled(&mut endpoints), [3]);
+        endpoints.get_mut(1).unwrap().fail("refused".to_owned(), Instant::now());
+        assert_eq!(unsettled(&mut endpoints), [1, 3]);
+        endpoints.bind(binding(11));
+        endpoints.unbind(12);
+        assert_eq!(unsettled(&mut endpoints), [1, 2], "the datapath is to be told of the second again");
     }
 
     #[test]

@@ -54,12 +54,12 @@ impl State {
             (_, ObjectRef::Pod(key)) => self.take_pod(&key, None),
             (_, ObjectRef::Node(name)) => self.take_node(&name, None),
             (_, ObjectRef::Namespace(name)) => {
+                self.doubt_attribution(&name);
                 self.planning.changes.namespaces.insert(name);
-                self.stale.mark(Derived::Attribution);
             }
             (_, ObjectRef::Policy(key)) => {
+                self.doubt_attribution(&key.namespace);
                 self.planning.changes.policies.insert(key);
-                self.stale.mark(Derived::Attribution);
             }
             (Change::Apply(Object::Service(service)), _) => self.take_service(&service.key, Some(service)),
             (_, ObjectRef::Service(key)) => self.take_service(&key, None),
@@ -81,10 +81,18 @@ impl State {
             self.local.insert(key.clone());
         }
         self.stale.mark_if(was_local || is_local, Derived::Bindings);
-        self.stale.mark_if(was_local || is_local, Derived::Attribution);
+        if was_local || is_local {
+            self.doubt_attribution(&key.namespace);
+        }
         self.planning.changes.pods.insert(key.clone());
         let former = self.cluster.pods.get(key).map(|former| &**former);
         self.services.set_pod(key, former, pod, &mut self.stale);
+    }
+
+    /// Other policies may isolate this node's pods of a namespace: a policy selects pods of its own namespace alone.
+    pub(super) fn doubt_attribution(&mut self, namespace: &Arc<str>) {
+        self.attribution.doubt(namespace);
+        self.stale.mark(Derived::Attribution);
     }
 
     /// A Service is new, changed or gone.

@@ -157,7 +157,9 @@ impl State {
             endpoint.stage = Stage::Identified;
             let pod = endpoint.tenant.pod().map(|pod| pod.key.clone());
             endpoint.planned |= pod.is_some();
-            self.stale.mark(Derived::Attribution);
+            if let Some(pod) = &pod {
+                self.doubt_attribution(&pod.namespace);
+            }
             self.planning.changes.bound.extend(pod.map(|pod| Endpoint { slot, pod }));
         }
     }

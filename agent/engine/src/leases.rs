@@ -48,9 +48,11 @@ impl State {
 
     /// A pod as its source has it, or with its leased addresses if that has none.
     pub(super) fn with_lease(&mut self, pod: Arc<Pod>) -> Arc<Pod> {
-        let lent = self.leases.0.contains(&pod.key);
-        let bound = || self.bindings.bound().values().find(|binding| binding.pod.key == pod.key);
-        match bound().filter(|binding| lent && pod.addresses.is_empty() && binding.pod.uid == pod.uid) {
+        if !self.leases.0.contains(&pod.key) {
+            return pod;
+        }
+        let bound = self.bindings.bound().values().find(|binding| binding.pod.key == pod.key);
+        match bound.filter(|binding| pod.addresses.is_empty() && binding.pod.uid == pod.uid) {
             Some(binding) => with_addresses(&pod, binding),
             None => {
                 self.leases.0.remove(&pod.key);

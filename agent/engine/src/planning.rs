@@ -1,4 +1,5 @@
 //! Planning beside the engine: the planner goes away with what changed and comes back with a plan, however long that takes.
+//! A few pods that change are planned in a few microseconds, in which no thread is woken; so that is done at once.
 //!
 //! A plan is made of the objects as they were when it began; what changes meanwhile is in the next. Nothing else of the engine
 //! waits for it: a slot that is given back meanwhile is left out of the plan when that comes.
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use podgate_policy::cluster::Cluster;
 use podgate_policy::compile::Changes;
@@ -26,6 +27,12 @@ use super::state::State;
 
 /// So many operations of a plan are applied at once: some milliseconds' worth.
 const PART: usize = 4096;
+
+/// So many pods' changes may be few.
+const FEW: usize = 64;
+
+/// A plan that takes no longer holds nobody up.
+const QUICK: Duration = Duration::from_millis(1);
 
 /// The planner, with the objects that it knows: those of the engine as of the last plan.
 #[derive(Debug)]
@@ -55,6 +62,7 @@ pub struct Work {
 pub struct Made {
     desk: Box<Desk>,
     plan: Plan,
+    took: Duration,
 }
 
 impl News {
@@ -84,12 +92,20 @@ fn take<'k, K: Ord + Clone + 'k, V>(
 impl Work {
     /// Makes the plan, which may take long.
     pub fn run(self) -> Made {
+        let begun = Instant::now();
         let Self { mut desk, news: News { changes, pods, namespaces, policies } } = self;
         take(&mut desk.cluster.pods, &changes.pods, pods);
         take(&mut desk.cluster.namespaces, &changes.namespaces, namespaces);
         take(&mut desk.cluster.policies, &changes.policies, policies);
         let plan = desk.planner.update(&desk.cluster, &changes);
-        Made { desk, plan }
+        Made { desk, plan, took: begun.elapsed() }
+    }
+
+    /// Whether only pods have changed, and few of them.
+    fn is_small(&self) -> bool {
+        let Changes { pods, namespaces, policies, released, bound } = &self.news.changes;
+        let others = namespaces.len() + policies.len() + released.len() + bound.len();
+        others == 0 && (1..=FEW).contains(&pods.len())
     }
 }
 
@@ -113,6 +129,8 @@ pub(super) struct Planning {
     pub(super) unfit: Vec<Unfit>,
     /// Whether to plan although nothing changed.
     again: bool,
+    /// How long the last plan took to make.
+    took: Duration,
 }
 
 impl Planning {
@@ -131,6 +149,7 @@ impl Planning {
             usage,
             unfit: Vec::new(),
             again: false,
+            took: Duration::MAX,
         }
     }
 
@@ -160,6 +179,7 @@ impl Planning {
 
     /// Takes a plan, without what it has for slots that have changed hands since it began.
     pub(super) fn end(&mut self, made: Made) {
+        self.took = made.took;
         let Plan { ops, unfit, again, named, forgotten } = made.plan;
         self.ops = ops;
         self.usage = made.desk.planner.usage();
@@ -248,6 +268,11 @@ impl State {
         let work = self.planning.begin(&self.cluster)?;
         self.endpoints.advance(Stage::Identified, Stage::Planned);
         Some(work)
+    }
+
+    /// Whether a plan may be made right here: it is about few pods, and the last one did not take long.
+    pub(super) fn is_quick(&self, work: &Work) -> bool {
+        work.is_small() && self.planning.took <= QUICK
     }
 
     /// Takes the plan that [`Self::begin_plan`] began.

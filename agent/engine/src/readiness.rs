@@ -110,7 +110,7 @@ impl State {
             None if waiting.confined => format!("{} is isolated altogether: {NO_SLOT}", waiting.tenant),
             None => format!("{} is not enforced: {NO_SLOT}", waiting.tenant),
         });
-        let unfinished = self.endpoints.iter().filter(|(_, endpoint)| {
+        let unfinished = self.endpoints.unsettled().filter(|(_, endpoint)| {
             endpoint.stage != Stage::Attached || endpoint.error.is_some() || !endpoint.identified
         });
         let reason = |error: Option<&str>| error.unwrap_or("its policies are being applied").to_owned();

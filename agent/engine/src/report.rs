@@ -93,12 +93,23 @@ impl State {
     }
 
     fn pods(&self, counters: &BTreeMap<u32, Vec<CounterStatus>>) -> Vec<PodStatus> {
-        self.local_pods().map(|pod| self.pod(pod, counters)).collect()
+        let mut endpoints = BTreeMap::new();
+        for (slot, endpoint) in self.endpoints.iter() {
+            if let Some(pod) = endpoint.tenant.pod() {
+                endpoints.entry(pod).or_insert((slot, endpoint));
+            }
+        }
+        let of_pod = |pod| endpoints.get(&PodId::of(pod)).copied();
+        self.local_pods().map(|pod| self.pod(pod, of_pod(pod), counters)).collect()
     }
 
-    fn pod(&self, pod: &Pod, counters: &BTreeMap<u32, Vec<CounterStatus>>) -> PodStatus {
+    fn pod(
+        &self,
+        pod: &Pod,
+        endpoint: Option<(u32, &Endpoint)>,
+        counters: &BTreeMap<u32, Vec<CounterStatus>>,
+    ) -> PodStatus {
         let id = PodId::of(pod);
-        let endpoint = self.endpoints.iter().find(|(_, endpoint)| endpoint.tenant.pod() == Some(&id));
         let (state, problem) = self.pod_state(pod, &id, endpoint);
         let [ingress, egress] = model::Direction::ALL.map(|direction| self.isolation(pod, direction));
         let audited = [ingress, egress].into_iter().zip(model::Direction::ALL);

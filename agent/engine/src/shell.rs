@@ -94,6 +94,10 @@ pub async fn run(mut inputs: Inputs, state: State, datapath: Datapath, memory: M
     loop {
         let more = engine.work(&inputs, &beside);
         engine.tell_readiness(&inputs);
+        // Whoever asks is answered between two slices of work, however much of that there is.
+        while let Ok(request) = inputs.requests.try_recv() {
+            engine.take_request(request, &inputs);
+        }
         inputs.pulse.beat();
         let now = Instant::now();
         let deadline = [engine.state.deadline(now), engine.waiters.deadline(now)].into_iter().flatten().min();
@@ -182,8 +186,13 @@ impl Engine {
                 break true;
             }
             let Some(command) = self.state.next(start) else {
-                if let Some(work) = self.state.begin_plan() {
-                    beside.make(work);
+                match self.state.begin_plan() {
+                    Some(work) if self.state.is_quick(&work) => {
+                        self.state.end_plan(work.run());
+                        continue;
+                    }
+                    Some(work) => beside.make(work),
+                    None => {}
                 }
                 break false;
             };

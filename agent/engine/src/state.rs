@@ -100,6 +100,7 @@ impl State {
     /// What to do next; `None`: nothing, before the next input or [`Self::deadline`]. [`Self::report`] must follow.
     pub fn next(&mut self, now: Instant) -> Option<Command> {
         let view = self.view.as_ref()?;
+        self.endpoints.forget_settled();
         if self.stale.has(Derived::Bindings) {
             self.enforcement_delays.look(view, now);
         }

@@ -67,8 +67,7 @@ impl Upkeep {
         if now < next_round {
             return None;
         }
-        let mut pods = endpoints.iter().filter(|(slot, it)| *slot > self.slot && it.stage == Stage::Attached);
-        if let Some((slot, _)) = pods.next() {
+        if let Some((slot, _)) = endpoints.after(self.slot).find(|(_, it)| it.stage == Stage::Attached) {
             self.slot = slot;
             return Some(Check::Pod(slot));
         }
@@ -97,10 +96,12 @@ impl Upkeep {
 impl State {
     /// What to do when there is nothing else.
     pub(super) fn next_upkeep(&mut self, now: Instant) -> Option<Command> {
-        let settled = self.unbound().is_empty() && self.endpoints.waiting().all(|it| it.confined);
-        let settled = settled && self.endpoints.iter().all(|(_, it)| it.stage == Stage::Attached);
-        if self.planning.is_planned() && self.upkeep.may_finish_takeover(settled, now) {
-            return Some(Command::FinishTakeover);
+        if !self.upkeep.takeover_done && self.planning.is_planned() {
+            let settled = self.unbound().is_empty() && self.endpoints.waiting().all(|it| it.confined);
+            let settled = settled && self.endpoints.unsettled().all(|(_, it)| it.stage == Stage::Attached);
+            if self.upkeep.may_finish_takeover(settled, now) {
+                return Some(Command::FinishTakeover);
+            }
         }
         self.upkeep.next_check(&self.endpoints, &self.guards, now).map(Command::Check)
     }

@@ -1,18 +1,19 @@
 //! What happens while a plan is made, and while it is applied.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use podgate_policy::id::RowId;
-use podgate_policy::model::{IpBlock, Isolation, ObjectKey, Peer, Peers, Policy, Ports, Rule, Selector};
+use podgate_policy::model::{IpBlock, Isolation, ObjectKey, Peer, Peers, Pod, Policy, Ports, Rule, Selector};
 use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Key, Op};
 use podgate_policy::plan::{Plan, Subject};
 use podgate_source::{Change, Object};
 
 use crate::command::{Command, Outcome};
 use crate::fixtures::{NOW, allow_pods, deny_all, host, never, pod, run, short, state, with_pod, without_pod};
-use crate::planning::Made;
+use crate::planning::{FEW, Made, QUICK};
+use crate::stale::Stale;
 use crate::state::State;
 
 #[test]
@@ -23,8 +24,8 @@ fn a_plan_that_another_must_follow_leaves_something_to_do() {
     run(&mut state, Instant::now(), never);
     assert!(state.is_up_to_date());
     state.take_update(vec![deny_all()]);
-    let Made { desk, plan } = state.begin_plan().unwrap().run();
-    state.end_plan(Made { desk, plan: Plan { again: true, ..plan } });
+    let Made { desk, plan, took } = state.begin_plan().unwrap().run();
+    state.end_plan(Made { desk, plan: Plan { again: true, ..plan }, took });
     assert!(!state.is_up_to_date(), "room that was made may be another's");
     let made = state.begin_plan().unwrap().run();
     state.end_plan(made);
@@ -171,4 +172,55 @@ fn a_long_plan_is_applied_in_parts_in_its_order_and_goes_on_where_one_failed() {
     }
     assert!(applied == ops && parts > 3, "{parts} parts");
     assert_eq!(state.not_ready(NOW), Vec::<String>::new());
+}
+
+/// A state with an enforced pod and one of another node, in which nothing is left to do.
+fn settled(now: Instant) -> State {
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), foreign("web", "web"), deny_all()]);
+    run(&mut state, now, never);
+    state.take_enforced();
+    state.take_reattribute();
+    state
+}
+
+/// A pod of another node.
+fn foreign(name: &str, app: &str) -> Change {
+    let labels = [("app".into(), app.into())].into();
+    with_pod(Pod { node: Some("node-b".into()), labels, ..pod(name, "10.0.1.1") })
+}
+
+#[test]
+fn a_pod_of_another_node_makes_nothing_stale_and_does_nothing_but_plan() {
+    let now = Instant::now();
+    let mut state = settled(now);
+    for change in [foreign("web", "shop"), foreign("web", "web")] {
+        state.take_update(vec![change]);
+        assert_eq!(state.stale, Stale::default());
+        assert_eq!(state.next(now), None);
+        let made = state.begin_plan().unwrap().run();
+        assert_eq!(made.plan, Plan::default());
+        state.end_plan(made);
+        assert_eq!((state.next(now), state.is_up_to_date()), (None, true));
+        assert_eq!((state.take_enforced(), state.take_reattribute()), (None, false));
+    }
+}
+
+/// Whether the next plan is made at once, where the last one took so long.
+fn is_quick(took: Duration, changes: Vec<Change>) -> bool {
+    let mut state = settled(Instant::now());
+    state.planning.took = took;
+    state.take_update(changes);
+    let work = state.begin_plan().unwrap();
+    state.is_quick(&work)
+}
+
+#[test]
+fn only_a_plan_about_few_pods_after_one_that_was_quick_is_made_at_once() {
+    let pods = |count: usize| (0..count).map(|index| foreign(&format!("web-{index}"), "web")).collect();
+    assert!(is_quick(QUICK, pods(FEW)));
+    assert!(!is_quick(QUICK, pods(FEW + 1)));
+    assert!(!is_quick(QUICK + Duration::from_nanos(1), pods(1)), "the next may take as long");
+    assert!(!is_quick(QUICK, vec![foreign("web", "web"), allow_pods()]));
 }
