@@ -38,11 +38,16 @@ impl Publisher {
 
     /// Changes the status, and wakes its readers if that made a difference.
     pub(crate) fn status(&self, change: impl FnOnce(&mut SourceStatus)) {
-        self.status.send_if_modified(|status| {
+        self.status_if(|status| {
             let before = status.clone();
             change(status);
             *status != before
         });
+    }
+
+    /// The same for a change that tells whether it made a difference.
+    pub(crate) fn status_if(&self, change: impl FnOnce(&mut SourceStatus) -> bool) {
+        self.status.send_if_modified(change);
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Collector {
     stand_ins: BTreeSet<ObjectRef>,
     /// What is wrong with objects now.
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
+    /// Whether these may differ from those that were shown last.
+    problems_differ: bool,
     /// Problems met since the status was last shown.
     met: Vec<Problem>,
 }
@@ -52,6 +54,7 @@ impl Collector {
             watches: kinds.iter().map(|&kind| (kind, WatchState::default())).collect(),
             stand_ins: BTreeSet::new(),
             problems: BTreeMap::new(),
+            problems_differ: false,
             met: vec![],
         }
     }
@@ -91,14 +94,22 @@ impl Collector {
         self.store.take_update()
     }
 
-    /// Brings the status up to date.
-    pub(super) fn show(&mut self, status: &mut SourceStatus) {
+    /// Brings the status up to date; whether it differs. It is asked for with every event.
+    pub(super) fn show(&mut self, status: &mut SourceStatus) -> bool {
+        let mut differs = !self.met.is_empty();
         for (&kind, watch) in &mut self.watches {
             watch.status.objects = self.store.count(kind);
-            status.resources.insert(kind.as_str().to_owned(), watch.status.clone());
+            if status.resources.get(kind.as_str()) != Some(&watch.status) {
+                status.resources.insert(kind.as_str().to_owned(), watch.status.clone());
+                differs = true;
+            }
         }
-        status.set_problems(self.problems.values().flatten());
+        if std::mem::take(&mut self.problems_differ) {
+            status.set_problems(self.problems.values().flatten());
+            differs = true;
+        }
         status.meet(&std::mem::take(&mut self.met));
+        differs
     }
 
     fn watch(&mut self, kind: Kind) -> &mut WatchState {
@@ -124,6 +135,7 @@ impl Collector {
         self.store.replace(|replaced| replaced == kind, objects);
         self.stand_ins.retain(|reference| reference.kind() != kind);
         self.stand_ins.extend(stand_ins);
+        self.problems_differ |= !problems.is_empty() || !self.problems.is_empty();
         self.problems.retain(|reference, _| reference.kind() != kind);
         self.problems.extend(problems);
     }
@@ -139,17 +151,19 @@ impl Collector {
         } else {
             self.stand_ins.remove(&reference);
         }
-        if problems.is_empty() {
-            self.problems.remove(&reference);
+        let before = if problems.is_empty() {
+            self.problems.remove(&reference)
         } else {
-            self.problems.insert(reference, problems);
-        }
+            self.problems_differ = true;
+            self.problems.insert(reference, problems)
+        };
+        self.problems_differ |= before.is_some();
     }
 
     fn delete(&mut self, reference: &ObjectRef) {
         self.store.delete(reference);
         self.stand_ins.remove(reference);
-        self.problems.remove(reference);
+        self.problems_differ |= self.problems.remove(reference).is_some();
     }
 
     /// An object as it is, or, where it is broken, its last good version if there is one.

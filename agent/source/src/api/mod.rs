@@ -10,11 +10,13 @@
 //! A watch that says nothing at all for long is not believed either: a server may be at an older version than the watch.
 //! No error stops the source: it waits, each time longer up to half a minute, and tries again, and says so in the status.
 //!
-//! An object that can't be decoded concerns itself alone: the list it is in still counts.
+//! An object that can't be decoded concerns itself alone: the list it is in still counts. Of objects that are no NetworkPolicies
+//! only the fields that podgate uses are looked at.
 
 mod collector;
 mod connect;
 mod failure;
+mod fields;
 mod received;
 mod snapshot;
 mod watch;
@@ -81,9 +83,7 @@ fn start(client: Client, location: Location, node: &str, timing: Timing, kinds: 
     let names = kinds.iter().map(|kind| kind.as_str());
     let (publisher, updates, status) = Publisher::new(location, names);
     let (events, inbox) = mpsc::channel(QUEUE);
-    let watch = |&kind: &Kind| {
-        tokio::spawn(watch::run(client.clone(), kind, watch::selection(kind, node), timing, events.clone()))
-    };
+    let watch = |&kind: &Kind| tokio::spawn(watch::run(client.clone(), kind, node.into(), timing, events.clone()));
     let watches: Vec<_> = kinds.iter().map(watch).collect();
     drop(events);
     let collecting = tokio::spawn(async move {
@@ -111,7 +111,7 @@ async fn collect(kinds: &[Kind], mut inbox: mpsc::Receiver<(Kind, Seen)>, publis
                 begun = true;
             }
         }
-        publisher.status(|status| collector.show(status));
+        publisher.status_if(|status| collector.show(status));
     }
     Ok(())
 }

@@ -1,30 +1,62 @@
 //! Objects as the server sends them.
 
 use std::borrow::Cow;
+use std::fmt::Debug;
+use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::ApiResource;
 use kube::core::DynamicResourceScope;
 use podgate_policy::model::ObjectKey;
+use serde::de::DeserializeSeed;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::fields::{self, Kept};
 use crate::convert;
 use crate::object::{Kind, ObjectRef};
 
-/// An object that is not interpreted yet, so that no object can make a whole list unreadable.
-#[derive(Clone, Debug)]
-pub(super) struct Received {
-    /// What watching needs: names and version.
-    metadata: ObjectMeta,
-    /// All fields but those that only writers of the API use, and of the annotations those that podgate reads.
-    pub(super) value: Value,
+/// Which fields of an object are kept as it comes in.
+pub(super) trait Keeps: Clone + Debug + Send + 'static {
+    /// The object with these fields.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error>;
 }
 
-impl<'de> Deserialize<'de> for Received {
+/// All fields: an unknown one of a NetworkPolicy could narrow what it allows, and a snapshot shows more than podgate reads.
+#[derive(Clone, Debug)]
+pub(super) enum Whole {}
+
+impl Keeps for Whole {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+}
+
+/// The fields that podgate reads of kinds that are no NetworkPolicies. Most of a pod, by far, are others.
+#[derive(Clone, Debug)]
+pub(super) enum Read {}
+
+impl Keeps for Read {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        Kept(&fields::READ).deserialize(deserializer)
+    }
+}
+
+/// An object that is not interpreted yet, so that no object can make a whole list unreadable.
+#[derive(Clone, Debug)]
+pub(super) struct Received<K> {
+    /// What watching needs: names and version.
+    metadata: ObjectMeta,
+    /// The fields that are kept, but for those that only writers of the API use, and for annotations that podgate does not
+    /// read.
+    pub(super) value: Value,
+    keeps: PhantomData<K>,
+}
+
+impl<'de, K: Keeps> Deserialize<'de> for Received<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut value = Value::deserialize(deserializer)?;
+        let mut value = K::read(deserializer)?;
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
             if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
@@ -38,11 +70,11 @@ impl<'de> Deserialize<'de> for Received {
             resource_version: text("resourceVersion"),
             ..ObjectMeta::default()
         };
-        Ok(Self { metadata, value })
+        Ok(Self { metadata, value, keeps: PhantomData })
     }
 }
 
-impl Received {
+impl<K> Received<K> {
     /// Which object of this kind it is.
     pub(super) fn reference(&self, kind: Kind) -> ObjectRef {
         let name = self.metadata.name.as_deref().unwrap_or_default();
@@ -58,7 +90,7 @@ impl Received {
     }
 }
 
-impl Resource for Received {
+impl<K> Resource for Received<K> {
     type DynamicType = ApiResource;
     type Scope = DynamicResourceScope;
 

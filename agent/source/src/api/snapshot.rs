@@ -9,7 +9,7 @@ use kube::runtime::watcher::Error;
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
-use super::received::Received;
+use super::received::{Received, Whole};
 use super::{ConnectError, connect, watch};
 use crate::manifests::{self, Loaded};
 use crate::object::Kind;
@@ -58,7 +58,7 @@ pub(super) async fn read(client: &Client, mut progress: impl FnMut(usize)) -> Re
     let mut texts = vec![];
     let mut number = 0;
     for kind in Kind::ALL {
-        let api: Api<Received> = Api::all_with(client.clone(), &watch::resource(kind));
+        let api: Api<Received<Whole>> = Api::all_with(client.clone(), &watch::resource(kind));
         let mut page = ListParams::default().limit(PAGE);
         loop {
             let list = match api.list(&page).await {

@@ -1,6 +1,7 @@
 //! The watch of one kind.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::failure::Failure;
-use super::received::Received;
+use super::received::{Keeps, Read, Received, Whole};
 use crate::convert::{self, Converted, Origin, Raw, Strings};
 use crate::object::{Kind, ObjectRef};
 
@@ -73,26 +74,33 @@ pub(super) fn selection(kind: Kind, node: &str) -> Config {
 pub(super) async fn run(
     client: Client,
     kind: Kind,
-    selection: Config,
+    node: Arc<str>,
     timing: Timing,
     events: mpsc::Sender<(Kind, Seen)>,
 ) {
-    let api: Api<Received> = Api::all_with(client, &resource(kind));
     let watch = Watch {
         kind,
-        selection,
+        selection: selection(kind, &node),
+        node,
         timing,
         events,
         strings: Strings::default(),
         backoff: DefaultBackoff::default(),
         recovery: None,
     };
-    watch.run(api).await;
+    match kind {
+        Kind::NetworkPolicy => watch.run(Api::<Received<Whole>>::all_with(client, &resource(kind))).await,
+        Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service | Kind::EndpointSlice => {
+            watch.run(Api::<Received<Read>>::all_with(client, &resource(kind))).await;
+        }
+    }
 }
 
 struct Watch {
     kind: Kind,
     selection: Config,
+    /// The agent's own.
+    node: Arc<str>,
     timing: Timing,
     events: mpsc::Sender<(Kind, Seen)>,
     strings: Strings,
@@ -109,12 +117,12 @@ enum Next {
 }
 
 impl Watch {
-    async fn run(mut self, api: Api<Received>) {
+    async fn run<K: Keeps>(mut self, api: Api<Received<K>>) {
         while let Next::ListAgain = self.follow(api.clone()).await {}
     }
 
     /// Lists and watches until everything has to be listed again, or nobody listens.
-    async fn follow(&mut self, api: Api<Received>) -> Next {
+    async fn follow<K: Keeps>(&mut self, api: Api<Received<K>>) -> Next {
         let mut stream = pin!(watcher(api, self.selection.clone()));
         let mut heard = Instant::now();
         loop {
@@ -143,7 +151,7 @@ impl Watch {
         }
     }
 
-    async fn handle(&mut self, event: Option<Result<Event<Received>, Error>>) -> Next {
+    async fn handle<K>(&mut self, event: Option<Result<Event<Received<K>>, Error>>) -> Next {
         let (seen, next) = match event {
             Some(Ok(event)) => (self.seen(event), Next::Continue),
             Some(Err(error)) => {
@@ -164,7 +172,7 @@ impl Watch {
         next
     }
 
-    fn seen(&mut self, event: Event<Received>) -> Seen {
+    fn seen<K>(&mut self, event: Event<Received<K>>) -> Seen {
         match event {
             Event::Init => Seen::Listing,
             Event::InitApply(object) => {
@@ -180,7 +188,7 @@ impl Watch {
         }
     }
 
-    fn convert(&mut self, object: &Received) -> (ObjectRef, Converted) {
+    fn convert<K>(&mut self, object: &Received<K>) -> (ObjectRef, Converted) {
         let converted =
             convert::object(self.kind, Raw::new(&object.value), Origin::Api, "(unnamed)", &mut self.strings);
         (object.reference(self.kind), converted)

@@ -28,6 +28,12 @@ pub(super) fn decode<T: DeserializeOwned>(
     report: &mut Report,
 ) -> Option<T> {
     let value = as_kind(kind, value, report);
+    // What fits, as nearly everything does, is read without noting where in it one is.
+    if unknown == UnknownFields::Ignore
+        && let Ok(decoded) = T::deserialize(&*value)
+    {
+        return Some(decoded);
+    }
     decode_part(value, report).map(|(decoded, fields)| {
         if unknown == UnknownFields::Report {
             report_unknown(kind, fields, report);
