@@ -172,6 +172,18 @@ async fn audit_mode_of_a_namespace_is_read() {
 }
 
 #[tokio::test]
+async fn lists_come_compressed_and_watches_as_they_are() {
+    let server = Server::start().await;
+    server.compress();
+    ["a", "b", "c"].into_iter().for_each(|name| server.apply("pods", pod(name, "10.0.0.1")));
+    let mut follower = Follower::synced(&server).await;
+    assert_eq!(server.compressed(), WATCHED.len() + 2, "one for each kind, and another for the second page of pods");
+    server.apply("pods", pod("d", "10.0.0.2"));
+    follower.until(has_pod("d")).await;
+    assert_eq!(follower.pods(), ["shop/a", "shop/b", "shop/c", "shop/d"]);
+}
+
+#[tokio::test]
 async fn empty_cluster_gives_an_empty_first_update() {
     let server = Server::start().await;
     let mut follower = Follower::of(&server);

@@ -5,14 +5,17 @@ mod selector;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -57,6 +60,10 @@ struct State {
     /// Kinds that may not be listed.
     forbidden: Vec<String>,
     requests: Vec<String>,
+    /// Whether lists are compressed for those who take that, as the API server does with those above 128 KiB.
+    compresses: bool,
+    /// How many lists were.
+    compressed: usize,
 }
 
 /// A change of an object: what it was and what it is.
@@ -136,6 +143,16 @@ impl Server {
     /// Puts as many objects on a page as the client asks for.
     pub(super) fn full_pages(&self) {
         self.lock().page = usize::MAX;
+    }
+
+    /// Compresses lists for those who take that.
+    pub(super) fn compress(&self) {
+        self.lock().compresses = true;
+    }
+
+    /// How many lists were compressed.
+    pub(super) fn compressed(&self) -> usize {
+        self.lock().compressed
     }
 
     /// Answers a byte at a time, each after this.
@@ -256,6 +273,11 @@ impl Server {
         }
         let page = if state.page == 0 { PAGE } else { number("limit").map_or(PAGE, |limit| limit as usize) };
         let answer = state.list(&plural, &selector, number("continue").unwrap_or_default() as usize, page);
+        let encodings = request.headers().get("accept-encoding").and_then(|value| value.to_str().ok());
+        if state.compresses && encodings.is_some_and(|encodings| encodings.contains("gzip")) {
+            state.compressed += 1;
+            return compressed(answer);
+        }
         in_pieces(answer, state.pause)
     }
 }
@@ -337,6 +359,16 @@ fn in_pieces((code, content_type, text): (u16, &'static str, Bytes), pause: Dura
         Ok(Frame::data(Bytes::copy_from_slice(&[byte])))
     });
     response(code, content_type, StreamBody::new(bytes.boxed()).boxed_unsync())
+}
+
+/// A response in the encoding `gzip`.
+fn compressed((code, content_type, text): (u16, &'static str, Bytes)) -> Response<Body> {
+    let mut encoder = GzEncoder::new(vec![], Compression::default());
+    encoder.write_all(&text).expect("memory takes all");
+    let text = encoder.finish().expect("memory takes all");
+    let mut response = response(code, content_type, whole(text.into()));
+    response.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
+    response
 }
 
 fn name(object: &Value) -> String {
