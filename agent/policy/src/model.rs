@@ -1,15 +1,67 @@
 //! What podgate keeps of Kubernetes objects: small, validated types. Nothing here can hold an invalid policy; the
 //! conversion from the API's types, with its errors, happens in the source crate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Labels of a pod or namespace. Strings are shared, since thousands of pods carry the same ones.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+/// Labels of a pod or namespace. They are shared as a whole, and their strings are, since thousands of pods carry the same
+/// ones; to change them copies them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Labels(Arc<BTreeMap<Arc<str>, Arc<str>>>);
+
+impl Labels {
+    /// No labels.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether somebody else has the same copy of them.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+impl Deref for Labels {
+    type Target = BTreeMap<Arc<str>, Arc<str>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Labels {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl FromIterator<(Arc<str>, Arc<str>)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (Arc<str>, Arc<str>)>>(labels: I) -> Self {
+        Self(Arc::new(labels.into_iter().collect()))
+    }
+}
+
+impl<const N: usize> From<[(Arc<str>, Arc<str>); N]> for Labels {
+    fn from(labels: [(Arc<str>, Arc<str>); N]) -> Self {
+        labels.into_iter().collect()
+    }
+}
+
+impl<'a> IntoIterator for &'a Labels {
+    type Item = (&'a Arc<str>, &'a Arc<str>);
+    type IntoIter = btree_map::Iter<'a, Arc<str>, Arc<str>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
 
 /// Namespace and name of an object. Ordered, so that everything iterates in one order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod as ApiPod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Client;
 use kube::api::{Api, ApiResource};
 use kube::runtime::watcher::{Config, DefaultBackoff, Error, Event, watcher};
+use podgate_policy::model::Pod;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::failure::Failure;
 use super::received::{Keeps, Read, Received, Whole};
-use crate::convert::{self, Converted, Origin, Raw, Strings};
-use crate::object::{Kind, ObjectRef};
+use crate::convert::{self, Converted, Origin, Outcome, Raw, Strings};
+use crate::object::{Kind, Object, ObjectRef};
 
 /// What a watch sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,9 +190,21 @@ impl Watch {
     }
 
     fn convert<K>(&mut self, object: &Received<K>) -> (ObjectRef, Converted) {
-        let converted =
+        let mut converted =
             convert::object(self.kind, Raw::new(&object.value), Origin::Api, "(unnamed)", &mut self.strings);
+        if let Outcome::Good(Object::Pod(pod)) = &mut converted.outcome {
+            self.forget_uid(pod);
+        }
         (object.reference(self.kind), converted)
+    }
+
+    /// Nobody asks for the UIDs of pods of other nodes, of which there are very many.
+    fn forget_uid(&mut self, pod: &mut Arc<Pod>) {
+        if pod.node.as_ref().is_some_and(|node| *node != self.node)
+            && let Some(pod) = Arc::get_mut(pod)
+        {
+            pod.uid = self.strings.share("");
+        }
     }
 
     async fn send(&self, seen: Seen) -> Result<(), mpsc::error::SendError<(Kind, Seen)>> {
@@ -203,7 +216,7 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
     match kind {
         Kind::Namespace => ApiResource::erase::<Namespace>(&()),
         Kind::Node => ApiResource::erase::<Node>(&()),
-        Kind::Pod => ApiResource::erase::<Pod>(&()),
+        Kind::Pod => ApiResource::erase::<ApiPod>(&()),
         Kind::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
         Kind::Service => ApiResource::erase::<Service>(&()),
         Kind::EndpointSlice => ApiResource::erase::<EndpointSlice>(&()),

@@ -57,7 +57,7 @@ pub(super) fn labels(meta: &ObjectMeta, scope: &mut Scope<'_>) -> Labels {
         }
         labels.insert(scope.strings.share(key), scope.strings.share(value));
     }
-    labels
+    scope.strings.share_labels(labels)
 }
 
 /// The annotation that puts a NetworkPolicy, or all policies of a Namespace, into audit mode.

@@ -69,6 +69,7 @@ fn addresses(status: &PodStatus, scope: &mut Scope<'_>) -> Vec<IpAddr> {
     if let (true, Some(single)) = (listed.is_empty(), status.pod_ip.as_deref().filter(|text| !text.is_empty())) {
         add(&path.field("podIP"), single);
     }
+    addresses.shrink_to_fit();
     addresses
 }
 
@@ -84,6 +85,7 @@ fn ports(spec: &PodSpec, scope: &mut Scope<'_>) -> Vec<ContainerPort> {
     for (index, container) in init.filter(|(_, container)| container.restart_policy.as_deref() == Some("Always")) {
         container_ports(container, &path.field("initContainers").index(index), scope, &mut ports);
     }
+    ports.shrink_to_fit();
     ports
 }
 

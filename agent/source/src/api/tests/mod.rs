@@ -478,6 +478,19 @@ async fn a_static_pod_has_the_uid_that_its_node_knows() {
 }
 
 #[tokio::test]
+async fn the_uid_of_a_pod_is_kept_unless_it_is_on_another_node() {
+    let server = Server::start().await;
+    for (name, node) in [("here", json!(NODE)), ("there", json!("another")), ("nowhere", Value::Null)] {
+        let mut pod = pod(name, "10.0.0.1");
+        (pod["metadata"]["uid"], pod["spec"]["nodeName"]) = (format!("of-{name}").into(), node);
+        server.apply("pods", pod);
+    }
+    let follower = Follower::synced(&server).await;
+    let uids: Vec<_> = follower.cluster.pods.values().map(|pod| &*pod.uid).collect();
+    assert_eq!(uids, ["of-here", "of-nowhere", ""]);
+}
+
+#[tokio::test]
 async fn source_outlives_a_server_that_is_not_there() {
     let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().expect("an URL"))).expect("a client");
     let mut source = start(client, location(), NODE, timing(PATIENCE), WATCHED.into());
