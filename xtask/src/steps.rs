@@ -67,6 +67,7 @@ pub(crate) fn bench() -> Result<()> {
     let shell = shell()?;
     cargo(&shell, "bench --locked --package podgate-datapath --bench program").run()?;
     cargo(&shell, "bench --locked --package podgate-policy --bench planner").run()?;
+    cargo(&shell, "bench --locked --package podgate --bench judges").run()?;
     cargo(&shell, "bench --locked --package podgate --bench network").run()?;
     Ok(())
 }
