@@ -67,6 +67,7 @@ pub(super) fn pod(name: &str, address: &str) -> Pod {
         key: ObjectKey::new("shop", name),
         uid: name.into(),
         labels: Labels::new(),
+        workload: None,
         node: Some(NODE.into()),
         host_network: false,
         phase: Phase::Active,

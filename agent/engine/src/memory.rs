@@ -90,6 +90,7 @@ impl Interface {
             key: id.key,
             uid: id.uid,
             labels: object.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
+            workload: None,
             node: Some(node.into()),
             host_network: false,
             phase: Phase::Active,

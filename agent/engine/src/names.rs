@@ -115,6 +115,7 @@ mod tests {
             key: ObjectKey::new("shop", name),
             uid: "".into(),
             labels: Labels::new(),
+            workload: None,
             node: None,
             host_network: false,
             phase: Phase::Active,

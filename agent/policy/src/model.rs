@@ -176,6 +176,8 @@ pub struct Pod {
     pub uid: Arc<str>,
     /// Its labels.
     pub labels: Labels,
+    /// What it is a replica of, if anything.
+    pub workload: Option<Workload>,
     /// The node it is bound to, if any.
     pub node: Option<Arc<str>>,
     /// Whether it lives in the node's network namespace: never a subject, and as a peer not its node's address.
@@ -197,6 +199,15 @@ impl Pod {
     pub fn is_networked(&self) -> bool {
         self.phase == Phase::Active && !self.host_network
     }
+}
+
+/// What controls pods: a Deployment, a StatefulSet, a Job. Verdicts never depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: Arc<str>,
+    /// Its name, in the namespace of its pods.
+    pub name: Arc<str>,
 }
 
 /// A port that a container declares.

@@ -13,6 +13,7 @@ fn pod<const N: usize>(name: &str, all: [&str; N]) -> Pod {
         key: ObjectKey::new("default", name),
         uid: name.into(),
         labels: Labels::new(),
+        workload: None,
         node: Some("node".into()),
         host_network: false,
         phase: Phase::Active,

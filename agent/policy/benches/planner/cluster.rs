@@ -182,6 +182,7 @@ fn pod(size: Size, namespace: usize, index: usize) -> Pod {
             ("tier", format!("tier-{}", app % 3)),
             ("instance", format!("{number}")),
         ]),
+        workload: None,
         node: None,
         host_network: false,
         phase: Phase::Active,

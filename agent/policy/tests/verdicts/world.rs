@@ -36,6 +36,7 @@ impl World {
             key: key(name),
             uid: name.into(),
             labels: pairs(labels).collect(),
+            workload: None,
             node: Some("node-1".into()),
             host_network: false,
             phase: Phase::Active,

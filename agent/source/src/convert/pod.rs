@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{self as api, Container, PodSpec, PodStatus};
-use podgate_policy::model::{ContainerPort, Phase, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use podgate_policy::model::{ContainerPort, Phase, Pod, Workload};
 
 use super::path::{Path, quote};
 use super::{Scope, meta, protocol, syntax};
@@ -17,6 +18,7 @@ pub(super) fn pod(from: &api::Pod, scope: &mut Scope<'_>) -> Pod {
         key: meta::namespaced(&from.metadata, scope),
         uid: uid(from).into(),
         labels: meta::labels(&from.metadata, scope),
+        workload: workload(&from.metadata, scope),
         node: spec.node_name.as_deref().filter(|name| !name.is_empty()).map(|name| scope.strings.share(name)),
         host_network: spec.host_network.unwrap_or(false),
         phase: phase(status, scope),
@@ -36,6 +38,23 @@ fn uid(from: &api::Pod) -> &str {
     let mirrored = from.metadata.annotations.as_ref().and_then(|annotations| annotations.get(MIRROR));
     let uid = mirrored.filter(|hash| !hash.is_empty()).or(from.metadata.uid.as_ref());
     uid.map(String::as_str).unwrap_or_default()
+}
+
+/// The label by which a Deployment tells the pods of its ReplicaSets apart.
+const TEMPLATE: &str = "pod-template-hash";
+
+/// What controls a pod. A ReplicaSet with the hash of a template at the end of its name is a Deployment's, which has the name
+/// without it.
+fn workload(meta: &ObjectMeta, scope: &mut Scope<'_>) -> Option<Workload> {
+    let mut owners = meta.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.controller == Some(true)).filter(|owner| !owner.name.is_empty())?;
+    let hash = meta.labels.as_ref().and_then(|labels| labels.get(TEMPLATE)).filter(|_| owner.kind == "ReplicaSet");
+    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+    let (kind, name) = match deployment.filter(|name| !name.is_empty()) {
+        Some(name) => ("Deployment", name),
+        None => (owner.kind.as_str(), owner.name.as_str()),
+    };
+    Some(Workload { kind: scope.strings.share(kind), name: scope.strings.share(name) })
 }
 
 fn phase(status: &PodStatus, scope: &mut Scope<'_>) -> Phase {

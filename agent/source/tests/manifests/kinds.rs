@@ -46,6 +46,7 @@ fn pod_keeps_what_policy_needs() {
         key: ObjectKey::new("shop", "web"),
         uid: "u-1".into(),
         labels: labels(&[("app", "web"), ("empty", "")]),
+        workload: None,
         node: Some("n1".into()),
         host_network: true,
         phase: Phase::Active,
@@ -55,6 +56,32 @@ fn pod_keeps_what_policy_needs() {
     };
     assert_eq!(only_pod(text), expected);
     sound(text);
+}
+
+#[test]
+fn pod_is_a_replica_of_its_controller_and_of_the_deployment_of_a_replica_set() {
+    let workload = |labels: &str, owners: &str| {
+        let meta = format!("{{name: p, labels: {{{labels}}}, ownerReferences: [{owners}]}}");
+        let it = only_pod(&format!("{{apiVersion: v1, kind: Pod, metadata: {meta}}}")).workload;
+        it.map(|it| format!("{} {}", it.kind, it.name))
+    };
+    let owner = |kind: &str, name: &str, more: &str| {
+        format!("{{apiVersion: apps/v1, kind: {kind}, name: {name}, uid: u-1{more}}}")
+    };
+    let controller = |kind, name| owner(kind, name, ", controller: true");
+    let hashed = "pod-template-hash: 5d78";
+    for (labels, owners, expected) in [
+        (hashed, controller("ReplicaSet", "web-5d78"), Some("Deployment web")),
+        (hashed, controller("ReplicaSet", "web-77"), Some("ReplicaSet web-77")),
+        (hashed, controller("ReplicaSet", "5d78"), Some("ReplicaSet 5d78")),
+        ("", controller("ReplicaSet", "web-5d78"), Some("ReplicaSet web-5d78")),
+        (hashed, controller("StatefulSet", "web-5d78"), Some("StatefulSet web-5d78")),
+        ("", owner("Node", "n1", "") + ", " + &controller("Job", "once"), Some("Job once")),
+        ("", owner("Node", "n1", ""), None),
+        ("", String::new(), None),
+    ] {
+        assert_eq!(workload(labels, &owners), expected.map(str::to_owned), "{labels} {owners}");
+    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(super) fn pod(name: &str, all: &[&str]) -> Pod {
         key: ObjectKey::new("default", name),
         uid: name.into(),
         labels: Labels::new(),
+        workload: None,
         node: Some("node".into()),
         host_network: false,
         phase: Phase::Active,

@@ -35,6 +35,7 @@ pub(crate) fn pod(name: &str, with: &[(&str, &str)], address: &str) -> Edit {
         key: key(name),
         uid: "".into(),
         labels: labels(with),
+        workload: None,
         node: None,
         host_network: false,
         phase: Phase::Active,

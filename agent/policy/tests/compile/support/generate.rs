@@ -140,6 +140,7 @@ fn pod() -> impl Strategy<Value = Pod> {
                 key: key(index),
                 uid: "".into(),
                 labels,
+                workload: None,
                 node: None,
                 host_network,
                 phase,
