@@ -10,6 +10,7 @@ pub mod check;
 pub mod diff;
 pub mod expectations;
 pub mod explain;
+pub mod groups;
 pub mod matrix;
 mod routes;
 

@@ -6,12 +6,12 @@ use std::slice;
 
 use anyhow::bail;
 use clap::Args;
-use podgate_judge::diff::{Cause, Change, Diff, End, Move, NotCompared, diff_telling, not_compared, render};
+use podgate_judge::diff::{Cause, Change, Comparison, Diff, End, Move, NotCompared, not_compared};
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::ObjectKey;
 use serde::Serialize;
 
-use super::input::{ClusterArgs, PortChoiceArgs, read_files, sound};
+use super::input::{ClusterArgs, PartiesArgs, PortChoiceArgs, read_files, several, sound};
 use super::output::{Format, print, print_json};
 use super::progress::Progress;
 
@@ -24,7 +24,7 @@ const NOTHING_COMPARED: u8 = 3;
 /// Tell which connections open or close between two sets of objects
 ///
 /// Two sets of files, or a cluster as it is and one set of files. Both sets hold everything: namespaces, pods and policies. Compared are all pairs of pods, and pods with the addresses
-/// outside that ipBlocks of either set tell apart. Exit status: 0 nothing opens or closes, 1 something does, 2 when the input
+/// outside that ipBlocks of either set tell apart. Pods that are alike in both are shown as one. Exit status: 0 nothing opens or closes, 1 something does, 2 when the input
 /// is invalid, 3 when nothing was compared: there are no pods, no ports, or none that the policies that differ select.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
@@ -38,6 +38,9 @@ pub(crate) struct DiffArgs {
 
     #[command(flatten)]
     ports: PortChoiceArgs,
+
+    #[command(flatten)]
+    parties: PartiesArgs,
 
     /// How to print the result
     #[arg(short = 'o', long, value_enum, default_value = "text")]
@@ -59,7 +62,11 @@ struct ChangeView {
     change: &'static str,
     because: &'static str,
     from: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_pods: Option<usize>,
     to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_pods: Option<usize>,
     outside: Option<&'static str>,
     protocol: &'static str,
     port: u16,
@@ -70,12 +77,14 @@ impl DiffArgs {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let progress = Progress::new();
         let (old, new) = self.read(&progress)?;
-        let diff = diff_telling(&old, &new, &self.ports.choice(), &mut progress.judging_pairs());
+        let compared = Comparison::new(&old, &new, &self.ports.choice(), &mut progress.judging_pairs());
+        let compared = compared.of(self.parties.choice());
+        let diff = compared.diff();
         drop(progress);
         let not_compared = not_compared(&old, &new, &self.ports.choice(), &diff);
         match (self.output, &not_compared) {
             (Format::Text, Some(why)) => eprintln!("podgate: {why}"),
-            (Format::Text, None) => print(&render(&diff, &old, &new))?,
+            (Format::Text, None) => print(&compared.render(&diff))?,
             (Format::Json, _) => print_json(&view(&diff, not_compared.as_ref()))?,
         }
         Ok(match (diff.is_empty(), not_compared) {
@@ -116,8 +125,10 @@ fn change(change: &Change) -> ChangeView {
             Cause::Policy => "policy",
             Cause::Pod => "pod",
         },
-        from: change.from.to_string(),
-        to: change.to.to_string(),
+        from: name(&change.from),
+        from_pods: pods(&change.from),
+        to: name(&change.to),
+        to_pods: pods(&change.to),
         outside: match (&change.from, &change.to) {
             (End::Outside(_), _) => Some("from"),
             (_, End::Outside(_)) => Some("to"),
@@ -125,5 +136,19 @@ fn change(change: &Change) -> ChangeView {
         },
         protocol: change.protocol.as_str(),
         port: change.port,
+    }
+}
+
+fn name(end: &End) -> String {
+    match end {
+        End::Pod(group) => group.name.to_string(),
+        End::Outside(block) => block.to_string(),
+    }
+}
+
+fn pods(end: &End) -> Option<usize> {
+    match end {
+        End::Pod(group) => several(group),
+        End::Outside(_) => None,
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use podgate_judge::groups::{Group, Parties};
 use podgate_judge::matrix::PortChoice;
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::Protocol;
@@ -126,6 +127,26 @@ impl PortChoiceArgs {
         }
         PortChoice::Listed(self.ports.iter().copied().collect())
     }
+}
+
+/// What is shown as one party.
+#[derive(Args, Debug)]
+pub(crate) struct PartiesArgs {
+    /// Show every pod by itself, not groups of pods with the same connections
+    #[arg(long)]
+    pods: bool,
+}
+
+impl PartiesArgs {
+    /// The choice.
+    pub(crate) fn choice(&self) -> Parties {
+        if self.pods { Parties::Pods } else { Parties::Groups }
+    }
+}
+
+/// How many pods a party stands for, if it is not one.
+pub(super) fn several(group: &Group) -> Option<usize> {
+    (!group.is_pod()).then_some(group.pods)
 }
 
 /// Parses `PROTOCOL/PORT`.

@@ -3,16 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use podgate_judge::matrix::{self, Row, ServiceRow};
+use podgate_judge::matrix::{self, Matrix, Row, ServiceRow};
 use serde::Serialize;
 
-use super::input::{Files, PortChoiceArgs};
+use super::input::{Files, PartiesArgs, PortChoiceArgs, several};
 use super::output::{Format, print, print_json_list};
 use super::progress::Progress;
 
 /// Show which pods reach which
 ///
-/// Judges every pair of pods in the files, on the given ports or on every container port of each destination. Needs no
+/// Judges every pair of pods in the files, on the given ports or on every container port of each destination. Pods with the
+/// same connections are shown as one: those of a workload, or with the same labels, that no policy tells apart. Needs no
 /// cluster and no root. Exit status: 0, or 2 when the input is invalid.
 #[derive(Args, Debug)]
 pub(crate) struct MatrixArgs {
@@ -21,6 +22,9 @@ pub(crate) struct MatrixArgs {
 
     #[command(flatten)]
     ports: PortChoiceArgs,
+
+    #[command(flatten)]
+    parties: PartiesArgs,
 
     /// Show also who reaches which port of which Service, at how many of its backends
     ///
@@ -35,10 +39,14 @@ pub(crate) struct MatrixArgs {
 
 /// One element of the JSON output.
 #[derive(Serialize)]
-struct RowView<'a> {
+struct RowView {
     from: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_pods: Option<usize>,
     to: String,
-    protocol: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_pods: Option<usize>,
+    protocol: &'static str,
     port: u16,
     allowed: bool,
     #[serde(flatten)]
@@ -56,37 +64,42 @@ struct ServiceView {
 impl MatrixArgs {
     /// Prints the matrix.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (rows, services) = self.judge()?;
-        match self.output {
-            Format::Text if services.is_empty() => print(&matrix::render(&rows))?,
-            Format::Text => print(&format!("{}\n{}", matrix::render(&rows), matrix::render_services(&services)))?,
-            Format::Json => {
-                print_json_list(rows.iter().map(view).chain(services.iter().map(service_view)))?;
-            }
-        }
-        if rows.is_empty() && services.is_empty() {
+        let progress = Progress::new();
+        let cluster = self.files.load(&progress)?;
+        let choice = self.ports.choice();
+        let matrix = Matrix::new(&cluster, &choice, &mut progress.judging_pairs());
+        let matrix = matrix.of(self.parties.choice());
+        let services = if self.services {
+            progress.doing("judging all pods and Services");
+            matrix::services(&cluster, &choice)
+        } else {
+            Vec::new()
+        };
+        drop(progress);
+        self.print(&matrix, &services)?;
+        if matrix.rows().next().is_none() && services.is_empty() {
             eprintln!("warning: nothing was judged: there are no two pods, or no ports; add pods, or give --port");
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn judge(&self) -> anyhow::Result<(Vec<Row>, Vec<ServiceRow>)> {
-        let progress = Progress::new();
-        let cluster = self.files.load(&progress)?;
-        let choice = self.ports.choice();
-        let rows = matrix::matrix_telling(&cluster, &choice, &mut progress.judging_pairs());
-        if !self.services {
-            return Ok((rows, Vec::new()));
+    fn print(&self, matrix: &Matrix<'_>, services: &[ServiceRow]) -> anyhow::Result<()> {
+        if self.output == Format::Json {
+            return print_json_list(matrix.rows().map(|row| view(&row)).chain(services.iter().map(service_view)));
         }
-        progress.doing("judging all pods and Services");
-        Ok((rows, matrix::services(&cluster, &choice)))
+        let rows: Vec<_> = matrix.rows().collect();
+        let text = matrix::render(&rows);
+        let text = if services.is_empty() { text } else { format!("{text}\n{}", matrix::render_services(services)) };
+        Ok(print(&text)?)
     }
 }
 
-fn view(row: &Row) -> RowView<'_> {
+fn view(row: &Row) -> RowView {
     RowView {
-        from: row.from.to_string(),
-        to: row.to.to_string(),
+        from: row.from.name.to_string(),
+        from_pods: several(&row.from),
+        to: row.to.name.to_string(),
+        to_pods: several(&row.to),
         protocol: row.protocol.as_str(),
         port: row.port,
         allowed: row.allowed,
@@ -94,9 +107,11 @@ fn view(row: &Row) -> RowView<'_> {
     }
 }
 
-fn service_view(row: &ServiceRow) -> RowView<'_> {
+fn service_view(row: &ServiceRow) -> RowView {
     RowView {
-        from: row.from.to_string(),
+        from: row.from.name.to_string(),
+        from_pods: several(&row.from),
+        to_pods: None,
         to: format!("svc {}", row.service),
         protocol: row.protocol.as_str(),
         port: row.port,

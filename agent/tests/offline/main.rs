@@ -5,6 +5,7 @@ mod check;
 mod diff;
 mod expectations;
 mod fits;
+mod groups;
 mod incidents;
 mod install;
 mod progress;

@@ -18,7 +18,8 @@ use podgate_policy::model::{ObjectKey, Pod, Protocol};
 pub use render::render;
 
 use crate::explain::listed;
-use crate::matrix::{PortChoice, Row, matrix_telling};
+use crate::groups::{Group, Marks, Members, Parties, grouped};
+use crate::matrix::{Matrix, PortChoice, Row};
 
 /// What differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,8 +70,8 @@ pub enum Cause {
 /// An end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
-    /// A pod.
-    Pod(ObjectKey),
+    /// A pod, or pods that are alike in both states.
+    Pod(Group),
     /// The addresses of this block that are no pod's and in no smaller block that some policy names.
     Outside(IpNet),
 }
@@ -163,24 +164,104 @@ fn selects(cluster: &Cluster, key: &ObjectKey) -> bool {
     cluster.pods.values().any(|pod| pod.is_networked() && selected(pod))
 }
 
-/// Compares two states on the given ports. Of container ports, those of both states count.
+/// Compares two states on the given ports, every pod by itself. Of container ports, those of both states count.
 #[must_use]
 pub fn diff(old: &Cluster, new: &Cluster, choice: &PortChoice) -> Diff {
-    diff_telling(old, new, choice, &mut |_, _| {})
+    Comparison::new(old, new, choice, &mut |_, _| {}).by_pod().diff()
 }
 
-/// As [`diff`]; tells after each step how many are done, and of how many.
-#[must_use]
-pub fn diff_telling(old: &Cluster, new: &Cluster, choice: &PortChoice, tell: &mut dyn FnMut(usize, usize)) -> Diff {
-    let (before, after) = (pods(old), pods(new));
-    let ports = ports(old, new, choice);
-    let each = PortChoice::Each(ports.clone());
-    let old_rows = matrix_telling(old, &each, &mut |done, of| tell(done, 2 * of));
-    let new_rows = matrix_telling(new, &each, &mut |done, of| tell(of + done, 2 * of));
-    let mut changes = between_pods(old_rows, new_rows);
-    changes.extend(outside::changes(old, new, choice, &ports));
-    changes.sort();
-    Diff { changes, added: &after - &before, removed: &before - &after }
+/// Two states, judged: pods that are alike in both once.
+pub struct Comparison<'c> {
+    before: Matrix<'c>,
+    after: Matrix<'c>,
+    /// With addresses outside.
+    outside: Vec<Change>,
+    /// Pods of the pod network.
+    pods: [BTreeSet<ObjectKey>; 2],
+    /// The pods that a group in `outside` stands for, where every pod is to stand for itself.
+    members: BTreeMap<Group, Vec<&'c ObjectKey>>,
+}
+
+impl<'c> Comparison<'c> {
+    /// Judges both states; tells after each step how many are done, and of how many.
+    #[must_use]
+    pub fn new(old: &'c Cluster, new: &'c Cluster, choice: &PortChoice, tell: &mut dyn FnMut(usize, usize)) -> Self {
+        let ports = ports(old, new, choice);
+        let groups = groups(old, new, &ports);
+        let outside = outside::changes(old, new, choice, &groups, &ports);
+        let members = groups.iter().map(|members| (members.group.clone(), members.pods.clone())).collect();
+        let each = PortChoice::Each(ports);
+        let of = |cluster: &'c Cluster| -> Vec<_> {
+            groups.iter().filter(|members| networked(cluster, members.pods[0]).is_some()).cloned().collect()
+        };
+        let before = Matrix::of_groups(old, of(old), &each, &mut |done, of| tell(done, 2 * of));
+        let after = Matrix::of_groups(new, of(new), &each, &mut |done, of| tell(of + done, 2 * of));
+        Self { before, after, outside, pods: [pods(old), pods(new)], members }
+    }
+
+    /// The same of these parties.
+    #[must_use]
+    pub fn of(self, parties: Parties) -> Self {
+        match parties {
+            Parties::Groups => self,
+            Parties::Pods => self.by_pod(),
+        }
+    }
+
+    /// The same with every pod by itself.
+    #[must_use]
+    pub fn by_pod(self) -> Self {
+        let outside = self.outside.iter().flat_map(|change| self.of_each_pod(change)).collect();
+        Self { outside, before: self.before.by_pod(), after: self.after.by_pod(), ..self }
+    }
+
+    fn of_each_pod(&self, change: &Change) -> Vec<Change> {
+        let pods = |end: &End| match end {
+            End::Outside(_) => vec![end.clone()],
+            End::Pod(group) => {
+                let pods = self.members.get(group).into_iter().flatten();
+                pods.map(|&pod| End::Pod(pod.clone().into())).collect()
+            }
+        };
+        let (from, to) = (pods(&change.from), pods(&change.to));
+        let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (from.clone(), to.clone())));
+        pairs.map(|(from, to)| Change { from, to, ..change.clone() }).collect()
+    }
+
+    /// What opens and closes.
+    #[must_use]
+    pub fn diff(&self) -> Diff {
+        let mut changes = between_pods(self.before.rows(), self.after.rows());
+        changes.extend(self.outside.iter().cloned());
+        changes.sort();
+        let [before, after] = &self.pods;
+        Diff { changes, added: after - before, removed: before - after }
+    }
+
+    /// What opens and closes as text, several lines, each ended.
+    #[must_use]
+    pub fn render(&self, diff: &Diff) -> String {
+        let [before, after] = [&self.before, &self.after].map(|it| it.parties().map(|it| &it.group).collect());
+        render::render_within(diff, &before, &after)
+    }
+}
+
+/// The pods of both states that are alike in either, and are asked for the same ports.
+fn groups<'c>(old: &'c Cluster, new: &'c Cluster, ports: &Ports) -> Vec<Members<'c>> {
+    let (old_marks, new_marks) = (Marks::of(old), Marks::of(new));
+    let keys: BTreeSet<&ObjectKey> = old.pods.keys().chain(new.pods.keys()).collect();
+    let facts = keys.into_iter().filter_map(|key| {
+        let (before, after) = (networked(old, key), networked(new, key));
+        let workload = after.or(before)?.workload.as_ref();
+        let facts = (before.map(|pod| old_marks.facts(pod)), after.map(|pod| new_marks.facts(pod)), ports.get(key));
+        Some((key, workload, facts))
+    });
+    grouped(facts)
+}
+
+/// A pod of the pod network.
+fn networked<'c>(cluster: &'c Cluster, key: &ObjectKey) -> Option<&'c Pod> {
+    cluster.pods.get(key).map(|pod| &**pod).filter(|pod| pod.is_networked())
 }
 
 /// The ports of every pod, by pod.
@@ -191,22 +272,17 @@ fn pods(cluster: &Cluster) -> BTreeSet<ObjectKey> {
 }
 
 fn ports(old: &Cluster, new: &Cluster, choice: &PortChoice) -> Ports {
-    let of_pod = |pod: &Pod| match choice {
-        PortChoice::Listed(ports) => ports.clone(),
-        PortChoice::ContainerPorts => pod.ports.iter().map(|port| (port.protocol, port.number)).collect(),
-        PortChoice::Each(ports) => ports.get(&pod.key).cloned().unwrap_or_default(),
-    };
     let mut ports = Ports::new();
     for pod in old.pods.values().chain(new.pods.values()) {
-        ports.entry(pod.key.clone()).or_default().extend(of_pod(pod));
+        ports.entry(pod.key.clone()).or_default().extend(choice.of(pod));
     }
     ports
 }
 
-fn between_pods(old: Vec<Row>, new: Vec<Row>) -> Vec<Change> {
-    let other = |row: &Row| row.from != row.to;
-    let mut before = old.into_iter().filter(other).peekable();
-    let mut after = new.into_iter().filter(other).peekable();
+fn between_pods(old: impl Iterator<Item = Row>, new: impl Iterator<Item = Row>) -> Vec<Change> {
+    let other = |row: &Row| row.from != row.to || !row.to.is_pod();
+    let mut before = old.filter(other).peekable();
+    let mut after = new.filter(other).peekable();
     let mut changes = Vec::new();
     loop {
         let order = match (before.peek(), after.peek()) {
@@ -221,7 +297,7 @@ fn between_pods(old: Vec<Row>, new: Vec<Row>) -> Vec<Change> {
     }
 }
 
-fn pair(row: &Row) -> (&ObjectKey, &ObjectKey, Protocol, u16) {
+fn pair(row: &Row) -> (&Group, &Group, Protocol, u16) {
     (&row.from, &row.to, row.protocol, row.port)
 }
 

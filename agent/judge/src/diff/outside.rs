@@ -5,22 +5,31 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::{Party, Traffic, rules, verdict};
-use podgate_policy::model::{self, Direction, IpBlock, ObjectKey, Peer, Peers, Pod, PortSpec, Protocol};
+use podgate_policy::evaluate::{Party, Traffic, judge, rules};
+use podgate_policy::model::{self, Direction, IpBlock, Peer, Peers, PortSpec, Protocol};
 
-use crate::diff::{Cause, Change, End, Move, Ports};
+use crate::diff::{Cause, Change, End, Move, Ports, networked};
+use crate::groups::Members;
 use crate::matrix::PortChoice;
 
 /// What most connections to the outside use.
 const HTTPS: (Protocol, u16) = (Protocol::Tcp, 443);
 
-pub(super) fn changes(old: &Cluster, new: &Cluster, choice: &PortChoice, ports: &Ports) -> Vec<Change> {
+/// The changes of each group: it has those of its first pod.
+pub(super) fn changes(
+    old: &Cluster,
+    new: &Cluster,
+    choice: &PortChoice,
+    groups: &[Members<'_>],
+    ports: &Ports,
+) -> Vec<Change> {
     let outward = outward_ports(old, new, choice);
     let regions = regions(old, new);
     let mut changes = Vec::new();
-    for (key, inward) in ports {
+    for members in groups {
+        let Some(inward) = ports.get(members.pods[0]) else { continue };
         for region in &regions {
-            let compare = Comparison { old, new, key, region };
+            let compare = Comparison { old, new, members, region };
             changes.extend(inward.iter().filter_map(|&port| compare.change(Direction::Ingress, port)));
             changes.extend(outward.iter().filter_map(|&port| compare.change(Direction::Egress, port)));
         }
@@ -108,11 +117,11 @@ fn previous(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
-/// A pod and a region, in both states.
+/// A group and a region, in both states.
 struct Comparison<'a> {
     old: &'a Cluster,
     new: &'a Cluster,
-    key: &'a ObjectKey,
+    members: &'a Members<'a>,
     region: &'a Region,
 }
 
@@ -124,7 +133,7 @@ impl Comparison<'_> {
         let after = self.verdict(self.new, direction, traffic);
         let what = Move::between(before.unwrap_or(false), after.unwrap_or(false))?;
         let cause = if before.is_some() && after.is_some() { Cause::Policy } else { Cause::Pod };
-        let (pod, outside) = (End::Pod(self.key.clone()), End::Outside(self.region.block));
+        let (pod, outside) = (End::Pod(self.members.group.clone()), End::Outside(self.region.block));
         let (from, to) = match direction {
             Direction::Ingress => (outside, pod),
             Direction::Egress => (pod, outside),
@@ -134,17 +143,12 @@ impl Comparison<'_> {
 
     /// `None`: there is no such pod, or it has no address of the region's family.
     fn verdict(&self, cluster: &Cluster, direction: Direction, traffic: Traffic) -> Option<bool> {
-        let pod: &Pod = cluster.pods.get(self.key).filter(|pod| pod.is_networked())?;
-        let of_family = |address: &&IpAddr| address.is_ipv4() == self.region.address.is_ipv4();
-        let own = pod.addresses.iter().find(of_family).copied();
-        if own.is_none() && !pod.addresses.is_empty() {
+        let pod = networked(cluster, self.members.pods[0])?;
+        let of_family = |address: &IpAddr| address.is_ipv4() == self.region.address.is_ipv4();
+        if !pod.addresses.is_empty() && !pod.addresses.iter().any(of_family) {
             return None;
         }
-        let (pod, outside) = (Party::pod_at(pod, own), Party::outside(self.region.address));
-        let (from, to) = match direction {
-            Direction::Ingress => (outside, pod),
-            Direction::Egress => (pod, outside),
-        };
-        Some(verdict(cluster, &from, &to, traffic).is_allowed())
+        // The address is no node's, so the pod's policies alone decide.
+        Some(judge(cluster, direction, pod, &Party::outside(self.region.address), traffic).is_allowed())
     }
 }

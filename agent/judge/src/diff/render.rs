@@ -4,14 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use podgate_policy::cluster::Cluster;
-use podgate_policy::model::{ObjectKey, Protocol};
+use podgate_policy::model::Protocol;
 
-use crate::diff::{Cause, Change, Diff, End, Move};
+use crate::diff::{Cause, Change, Diff, End, Move, pods};
+use crate::groups::Group;
 use crate::matrix::names_within;
 
-/// The diff of two states as text, several lines, each ended.
+/// The diff of two states, of which every pod stands for itself, as text: several lines, each ended.
 #[must_use]
 pub fn render(diff: &Diff, old: &Cluster, new: &Cluster) -> String {
+    let pods = |state: &Cluster| -> BTreeSet<Group> { pods(state).into_iter().map(Group::from).collect() };
+    let (old, new) = (pods(old), pods(new));
+    render_within(diff, &old.iter().collect(), &new.iter().collect())
+}
+
+/// The same where these are all groups of each state.
+pub(super) fn render_within(diff: &Diff, old: &BTreeSet<&Group>, new: &BTreeSet<&Group>) -> String {
     let mut text = String::new();
     for (heading, what, cause, state) in [
         ("opens", Move::Opens, Cause::Policy, new),
@@ -34,8 +42,7 @@ fn summary(diff: &Diff) -> String {
 }
 
 /// A line for each destination and port; an empty line would follow each section.
-fn section<'d>(changes: impl Iterator<Item = &'d Change>, state: &Cluster) -> String {
-    let all: BTreeSet<&ObjectKey> = state.pods.values().filter(|pod| pod.is_networked()).map(|pod| &pod.key).collect();
+fn section<'d>(changes: impl Iterator<Item = &'d Change>, all: &BTreeSet<&Group>) -> String {
     let mut sources: BTreeMap<(&End, Protocol, u16), BTreeSet<&End>> = BTreeMap::new();
     for change in changes {
         sources.entry((&change.to, change.protocol, change.port)).or_default().insert(&change.from);
@@ -43,13 +50,13 @@ fn section<'d>(changes: impl Iterator<Item = &'d Change>, state: &Cluster) -> St
     // Destinations with the same sources come together.
     let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for ((to, protocol, port), from) in sources {
-        lines.entry(names(&all, &from)).or_default().push(format!("{} {protocol}/{port}", name(to)));
+        lines.entry(names(all, &from)).or_default().push(format!("{} {protocol}/{port}", name(to)));
     }
     lines.into_iter().map(|(from, to)| format!("  to {} from {from}\n", to.join(", "))).collect()
 }
 
-fn names(all: &BTreeSet<&ObjectKey>, ends: &BTreeSet<&End>) -> String {
-    let pods: BTreeSet<&ObjectKey> = ends
+fn names(all: &BTreeSet<&Group>, ends: &BTreeSet<&End>) -> String {
+    let pods: BTreeSet<&Group> = ends
         .iter()
         .filter_map(|end| match end {
             End::Pod(pod) => Some(pod),

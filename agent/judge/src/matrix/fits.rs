@@ -1,5 +1,5 @@
-//! The verdicts of all pairs. What a rule says of a peer is asked once, and what it says of a port once per
-//! destination, not once per pair.
+//! The verdicts of all pairs of groups. What a rule says of a peer is asked once, and what it says of a port once per
+//! destination, not once per pair. One pod of each group is asked about, since all of them have the same answers.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,31 +9,24 @@ use podgate_policy::cluster::Cluster;
 use podgate_policy::evaluate::{Party, Traffic, in_force, owners_among, peers_match, ports_match, rules};
 use podgate_policy::model::{Direction, Mode, ObjectKey, Pod, Policy, Ports, Protocol};
 
-use crate::matrix::{PortChoice, Row};
+use crate::groups::Members;
+use crate::matrix::PortChoice;
 use crate::routes::same_family;
 
-pub(super) fn rows(cluster: &Cluster, choice: &PortChoice, tell: &mut dyn FnMut(usize, usize)) -> Vec<Row> {
-    let fits = Fits::new(cluster);
-    let count = fits.members.len();
-    let mut columns: Vec<Vec<Column>> = Vec::with_capacity(count);
+/// Who reaches the ports of each group, by group.
+pub(super) fn columns(
+    cluster: &Cluster,
+    groups: &[Members<'_>],
+    choice: &PortChoice,
+    tell: &mut dyn FnMut(usize, usize),
+) -> Vec<Vec<Column>> {
+    let fits = Fits::new(cluster, groups);
+    let mut columns = Vec::with_capacity(groups.len());
     for to in &fits.members {
         columns.push(fits.columns(to, choice));
-        tell(columns.len(), 2 * count);
+        tell(columns.len(), groups.len());
     }
-    let mut rows = Vec::new();
-    for (index, from) in fits.members.iter().enumerate() {
-        for (to, columns) in fits.members.iter().zip(&columns) {
-            rows.extend(columns.iter().map(|column| Row {
-                from: from.pod.key.clone(),
-                to: to.pod.key.clone(),
-                protocol: column.protocol,
-                port: column.port,
-                allowed: column.allowed[index],
-            }));
-        }
-        tell(count + index + 1, 2 * count);
-    }
-    rows
+    columns
 }
 
 /// What every rule says of every party.
@@ -48,9 +41,11 @@ struct Fits<'c> {
     policies: BTreeMap<(&'c ObjectKey, Direction), Range<usize>>,
 }
 
-/// A pod as an end of connections.
+/// A pod as an end of connections, instead of all that are alike.
 struct Member<'c> {
     pod: &'c Pod,
+    /// Whether there is no other like it.
+    is_single: bool,
     parties: Range<usize>,
     egress: Isolated,
     ingress: Isolated,
@@ -69,12 +64,12 @@ struct Fit<'c> {
     peers: Vec<bool>,
 }
 
-/// Who reaches a port of a pod.
-struct Column {
-    protocol: Protocol,
-    port: u16,
-    /// By source member.
-    allowed: Vec<bool>,
+/// Who reaches a port of the pods of a group.
+pub(super) struct Column {
+    pub(super) protocol: Protocol,
+    pub(super) port: u16,
+    /// By source group. Of pods of one group it says whether one reaches another.
+    pub(super) allowed: Vec<bool>,
 }
 
 /// Which rules let a port of a destination pass.
@@ -88,8 +83,9 @@ struct Port {
 }
 
 impl<'c> Fits<'c> {
-    fn new(cluster: &'c Cluster) -> Self {
+    fn new(cluster: &'c Cluster, groups: &[Members<'_>]) -> Self {
         let pods: Vec<&Pod> = cluster.pods.values().map(|pod| &**pod).filter(|pod| pod.is_networked()).collect();
+        let firsts = groups.iter().filter_map(|members| Some((&**cluster.pods.get(members.pods[0])?, members)));
         let mut fits = Self {
             members: Vec::new(),
             parties: Vec::new(),
@@ -97,11 +93,12 @@ impl<'c> Fits<'c> {
             rules: Vec::new(),
             policies: BTreeMap::new(),
         };
-        let ranges: Vec<_> = pods.iter().map(|pod| fits.add_parties(pod)).collect();
-        for (pod, parties) in pods.into_iter().zip(ranges) {
+        let firsts: Vec<_> =
+            firsts.map(|(pod, members)| (pod, members.group.is_pod(), fits.add_parties(pod))).collect();
+        for (pod, is_single, parties) in firsts {
             let egress = fits.isolated(cluster, pod, Direction::Egress);
             let ingress = fits.isolated(cluster, pod, Direction::Ingress);
-            fits.members.push(Member { pod, parties, egress, ingress });
+            fits.members.push(Member { pod, is_single, parties, egress, ingress });
         }
         fits
     }
@@ -152,12 +149,7 @@ impl<'c> Fits<'c> {
     }
 
     fn columns(&self, to: &Member<'_>, choice: &PortChoice) -> Vec<Column> {
-        let ports = match choice {
-            PortChoice::Listed(ports) => ports.clone(),
-            PortChoice::ContainerPorts => to.pod.ports.iter().map(|port| (port.protocol, port.number)).collect(),
-            PortChoice::Each(ports) => ports.get(&to.pod.key).cloned().unwrap_or_default(),
-        };
-        ports.into_iter().map(|(protocol, port)| self.column(to, protocol, port)).collect()
+        choice.of(to.pod).into_iter().map(|(protocol, port)| self.column(to, protocol, port)).collect()
     }
 
     fn column(&self, to: &Member<'_>, protocol: Protocol, port: u16) -> Column {
@@ -182,7 +174,7 @@ impl<'c> Fits<'c> {
 
     /// Whether every pair of addresses of one family may talk, and there is one.
     fn is_allowed(&self, from: &Member<'_>, to: &Member<'_>, port: &Port) -> bool {
-        if from.pod.key == to.pod.key {
+        if to.is_single && from.pod.key == to.pod.key {
             return true;
         }
         let family =

@@ -1,19 +1,20 @@
-//! The matrix as text: a table per port for few pods, lists of equal sources for many.
+//! The matrix as text: a table per port for few parties, lists of equal sources for many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use podgate_policy::model::{ObjectKey, Protocol};
 
+use crate::groups::Group;
 use crate::matrix::{Row, ServiceRow};
 
-/// Up to this many pods, a table is easier to read than lists.
+/// Up to this many parties, a table is easier to read than lists.
 const TABLE_PODS: usize = 12;
 
-pub(crate) type Pods<'r> = BTreeSet<&'r ObjectKey>;
+pub(crate) type Pods<'r> = BTreeSet<&'r Group>;
 
 /// Who reaches a port, by destination.
-type Sources<'r> = BTreeMap<&'r ObjectKey, Pods<'r>>;
+type Sources<'r> = BTreeMap<&'r Group, Pods<'r>>;
 
 /// Rows of [`crate::matrix::matrix`] as text, several lines, each ended.
 #[must_use]
@@ -96,12 +97,18 @@ fn lists(pods: &Pods<'_>, sources: &Sources<'_>) -> String {
     let mut lines: Vec<_> = groups(sources)
         .into_iter()
         .map(|(sources, to)| {
-            let from = if sources.is_empty() { "no other pod".to_string() } else { names(pods, &sources, &to) };
+            let from =
+                if sources.is_empty() { "no other pod".to_string() } else { names(pods, &sources, &itself(&to)) };
             format!("  {} from {from}\n", names(pods, &to, &Pods::new()))
         })
         .collect();
     lines.sort();
     lines.concat()
+}
+
+/// A destination that reaches itself anyway: a single pod.
+fn itself<'r>(to: &Pods<'r>) -> Pods<'r> {
+    to.iter().copied().filter(|group| to.len() == 1 && group.is_pod()).collect()
 }
 
 /// Destinations by their sources. That a pod reaches itself should neither part pods that nobody else reaches nor
@@ -115,7 +122,7 @@ fn groups<'r>(sources: &Sources<'r>) -> Vec<(Pods<'r>, Pods<'r>)> {
     let (mut groups, single): (Vec<_>, Vec<_>) = with_self.into_iter().partition(|(_, to)| to.len() > 1);
     let mut without_self: BTreeMap<Pods<'r>, Pods<'r>> = BTreeMap::new();
     for (sources, to) in single {
-        without_self.entry(&sources - &to).or_default().extend(to);
+        without_self.entry(&sources - &itself(&to)).or_default().extend(to);
     }
     groups.extend(without_self);
     groups
@@ -134,10 +141,10 @@ fn names(all: &Pods<'_>, pods: &Pods<'_>, beside: &Pods<'_>) -> String {
     }
     let mut names: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for pod in pods {
-        names.entry(&pod.namespace).or_default().push(pod.to_string());
+        names.entry(&pod.name.namespace).or_default().push(pod.to_string());
     }
     for (namespace, names) in &mut names {
-        if names.len() > 1 && !missing.iter().any(|pod| pod.namespace == **namespace) {
+        if names.len() > 1 && !missing.iter().any(|pod| pod.name.namespace == **namespace) {
             *names = vec![format!("{namespace}/*")];
         }
     }

@@ -10,14 +10,15 @@ use podgate_policy::model::{ObjectKey, Pod, Protocol};
 use podgate_policy::services::{Backend, Service, ServiceForm, ServicePort, Through, TrafficPolicy, Within, backends};
 
 use crate::explain::Participant;
+use crate::groups::Group;
 use crate::matrix::PortChoice;
 use crate::routes::routes;
 
 /// The verdicts of the backends of a port of a Service, for one client.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceRow {
-    /// The source pod.
-    pub from: ObjectKey,
+    /// The source.
+    pub from: Group,
     /// The Service.
     pub service: ObjectKey,
     /// The protocol.
@@ -78,7 +79,7 @@ impl Found<'_> {
         let cluster = self.cluster;
         let verdicts: Vec<_> = self.near(from).iter().filter_map(|ways| passes(cluster, from, ways)).collect();
         ServiceRow {
-            from: from.key.clone(),
+            from: from.key.clone().into(),
             service: self.service.key.clone(),
             protocol: self.port.protocol,
             port: self.port.port,

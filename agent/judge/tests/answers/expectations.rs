@@ -2,6 +2,7 @@
 
 use podgate_judge::expectations::{Expectation, Expected, Group, Judgement, Source, Target, Wrong, judge};
 use podgate_judge::explain::{Answer, Asked, Destination, End, ExplainError, Query};
+use podgate_judge::groups::Parties;
 use podgate_policy::evaluate::Traffic;
 use podgate_policy::model::Protocol;
 
@@ -32,7 +33,7 @@ fn web() -> Source {
 }
 
 fn ask(from: Source, to: Target, port: u16, expected: Expected) -> Judgement {
-    judge(&shop().cluster, &Expectation { from, to, asked: Asked::Number(Tcp, port), expected })
+    judge(&shop().cluster, &Expectation { from, to, asked: Asked::Number(Tcp, port), expected }, Parties::Groups)
 }
 
 fn pod(name: &str) -> Target {
@@ -46,7 +47,7 @@ fn met(pairs: usize) -> Judgement {
 /// The pairs whose verdict is wrong, with their first traffic.
 fn wrong_verdicts(judgement: &Judgement) -> Vec<(String, String, Traffic)> {
     let direct = |wrong: &Wrong| match wrong {
-        Wrong::Verdict(answer) => match &**answer {
+        Wrong::Verdict(answer, _) => match &**answer {
             Answer::Direct(it) => Some((it.from.to_string(), it.to.to_string(), it.paths[0].traffic)),
             Answer::Forwarded(_) => None,
         },
@@ -95,7 +96,7 @@ fn a_service_of_which_some_backends_are_allowed_is_neither_allowed_nor_denied() 
     let service = || Target::One(Destination::Service(key("shop/api")));
     for expected in [Allow, Deny] {
         let judgement = ask(web(), service(), 80, expected);
-        assert!(matches!(judgement.wrong.as_slice(), [Wrong::Verdict(_)]), "{judgement:?}");
+        assert!(matches!(judgement.wrong.as_slice(), [Wrong::Verdict(_, 1)]), "{judgement:?}");
     }
 }
 
@@ -104,7 +105,7 @@ fn what_has_no_verdict_is_not_as_expected() {
     let to = Destination::Pod(key("shop/nobody"));
     let query = Query { from: End::Pod(key("shop/web")), to: to.clone(), asked: Asked::Number(Tcp, 80) };
     let error = ExplainError::NoSuchPod(key("shop/nobody"));
-    let expected = Judgement { pairs: 1, wrong: vec![Wrong::NoAnswer(query, error.into())] };
+    let expected = Judgement { pairs: 1, wrong: vec![Wrong::NoAnswer(query, error.into(), 1)] };
     assert_eq!(ask(web(), Target::One(to), 80, Deny), expected);
 }
 
@@ -113,7 +114,7 @@ fn reasons_are_those_of_explain() {
     let world = shop().policy(ingress("shop/all", "", vec![anything()]));
     let expectation = Expectation { from: web(), to: pod("shop/api-2"), asked: Asked::Number(Tcp, 80), expected: Deny };
     assert_eq!(
-        judge(&world.cluster, &expectation).wrong[0].to_string(),
+        judge(&world.cluster, &expectation, Parties::Groups).wrong[0].to_string(),
         "\
 allowed: shop/web to shop/api-2, TCP/80 (10.0.0.1 to 10.0.0.3)
   egress of shop/web: allowed, no policy isolates it

@@ -9,6 +9,7 @@ mod explain;
 mod explain_text;
 mod findings;
 mod findings_of_peers;
+mod groups;
 mod matrix;
 mod random;
 mod random_services;

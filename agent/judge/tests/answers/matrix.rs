@@ -35,7 +35,7 @@ fn by_definition(cluster: &Cluster, choice: &PortChoice) -> Vec<Row> {
         };
         let row = |(protocol, port)| {
             let allowed = pair_is_allowed(cluster, from, to, Traffic::Port { protocol, number: port });
-            Row { from: from.key.clone(), to: to.key.clone(), protocol, port, allowed }
+            Row { from: from.key.clone().into(), to: to.key.clone().into(), protocol, port, allowed }
         };
         rows.extend(ports.into_iter().map(row));
     }
@@ -60,6 +60,14 @@ proptest! {
     }
 
     #[test]
+    fn what_is_judged_of_a_group_is_the_verdict_of_every_pair_of_its_pods(world in random::replicated()) {
+        let choice = listed(&[(Tcp, 53), (Tcp, 80), (Udp, 80), (Udp, 81)]);
+        prop_assert_eq!(matrix(&world.cluster, &choice), by_definition(&world.cluster, &choice));
+        let choice = PortChoice::ContainerPorts;
+        prop_assert_eq!(matrix(&world.cluster, &choice), by_definition(&world.cluster, &choice));
+    }
+
+    #[test]
     fn matrix_of_container_ports_is_the_verdict_of_every_pair(world in random::cluster()) {
         let choice = PortChoice::ContainerPorts;
         prop_assert_eq!(matrix(&world.cluster, &choice), by_definition(&world.cluster, &choice));
@@ -79,7 +87,10 @@ fn shop() -> World {
 
 #[test]
 fn rows_of_a_cluster_are_sorted_and_complete() {
-    let row = |from: &str, to: &str, allowed| Row { from: key(from), to: key(to), protocol: Tcp, port: 5432, allowed };
+    let row = |from: &str, to: &str, allowed| {
+        let (from, to) = (key(from).into(), key(to).into());
+        Row { from, to, protocol: Tcp, port: 5432, allowed }
+    };
     assert_eq!(
         matrix(&shop().cluster, &listed(&[(Tcp, 5432)])),
         [
@@ -100,7 +111,7 @@ fn rows_of_a_cluster_are_sorted_and_complete() {
 fn container_ports_are_asked_of_their_pod_alone() {
     let asked: BTreeSet<_> = matrix(&shop().cluster, &PortChoice::ContainerPorts)
         .into_iter()
-        .map(|row| (row.to, row.protocol, row.port))
+        .map(|row| (row.to.name, row.protocol, row.port))
         .collect();
     assert_eq!(asked, BTreeSet::from([(key("shop/db"), Tcp, 5432), (key("shop/db"), Tcp, 9100)]));
 }
@@ -120,7 +131,7 @@ fn dual_stack_pair_is_allowed_if_both_families_are() {
         .policy(ingress("a/to", "app=to", vec![peers(vec![block("10.0.0.0/8", &[])])]));
     let allowed = |world: &World| {
         let rows = matrix(&world.cluster, &listed(&[(Tcp, 80)]));
-        rows.into_iter().find(|row| row.from == key("a/from") && row.to == key("a/to")).map(|row| row.allowed)
+        rows.into_iter().find(|row| row.from.name == key("a/from") && row.to.name == key("a/to")).map(|row| row.allowed)
     };
     assert_eq!(allowed(&half), Some(false));
     assert_eq!(allowed(&half.clone().pod("a/from", "", "10.0.0.1")), Some(true), "only the allowed family in common");

@@ -1,12 +1,15 @@
 //! Random small clusters, dense in coincidences.
 
+use std::net::IpAddr;
+
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
+use podgate_policy::cluster::Cluster;
 use podgate_policy::model::{
     ContainerPort, Isolation, Namespaces, Operator, Peer, Peers, Phase, Pod, Policy, PortMatch, PortSpec, Ports,
-    Protocol, Requirement, Rule, Selector,
+    Protocol, Requirement, Rule, Selector, Workload,
 };
 
 use crate::world::{World, block, key};
@@ -24,6 +27,47 @@ pub(crate) fn cluster() -> impl Strategy<Value = World> {
 /// The same, where some pods have the first one's address, and some are terminating.
 pub(crate) fn contested() -> impl Strategy<Value = World> {
     cluster_with(true)
+}
+
+/// The same with replicas: pods that differ from others in name and address, and some in a label that no policy asks for.
+pub(crate) fn replicated() -> impl Strategy<Value = World> {
+    (contested(), vec((0..8_usize, any::<bool>(), any::<bool>()), 1..12)).prop_map(|(world, replicas)| {
+        (16..).zip(replicas).fold(world, |mut world, (number, (of, is_far, is_owned))| {
+            let Some(original) = world.cluster.pods.values().nth(of).map(|pod| Pod::clone(pod)) else { return world };
+            for pod in replicas_of(original, number, is_far, is_owned) {
+                world.cluster.pods.insert(pod.key.clone(), pod.into());
+            }
+            world
+        })
+    })
+}
+
+/// A pod and another like it.
+fn replicas_of(mut pod: Pod, number: u8, is_far: bool, is_owned: bool) -> [Pod; 2] {
+    let mut replica = Pod { key: key(&format!("{}-{number}", pod.key)), ..pod.clone() };
+    for address in &mut replica.addresses {
+        *address = match address {
+            IpAddr::V4(_) => [10, 0, u8::from(is_far), number].into(),
+            IpAddr::V6(_) => [0xfd00, 0, 0, 0, 0, 0, 0, number.into()].into(),
+        };
+    }
+    if is_owned {
+        let workload = Workload { kind: "StatefulSet".into(), name: pod.key.name.clone() };
+        replica.labels.insert("replica".into(), number.to_string().into());
+        replica.workload = Some(workload.clone());
+        pod.workload = Some(workload);
+    }
+    [pod, replica]
+}
+
+/// The same cluster in which no two pods are alike, although every verdict is the same: policies here ask for other labels.
+pub(crate) fn all_different(cluster: &Cluster) -> Cluster {
+    let different = |pod: &Pod| {
+        let mut pod = Pod { workload: None, ..pod.clone() };
+        pod.labels.insert("only".into(), pod.key.name.clone());
+        (pod.key.clone(), pod.into())
+    };
+    Cluster { pods: cluster.pods.values().map(|pod| different(pod)).collect(), ..cluster.clone() }
 }
 
 fn cluster_with(contested: bool) -> impl Strategy<Value = World> {

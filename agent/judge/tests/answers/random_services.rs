@@ -266,7 +266,7 @@ proptest! {
     fn matrix_of_services_counts_what_is_explained(world in cluster()) {
         let cluster = &world.cluster;
         for row in services(cluster, &PortChoice::ContainerPorts) {
-            let from = End::Pod(row.from.clone());
+            let from = End::Pod(row.from.name.clone());
             let to = Destination::Service(row.service.clone());
             let asked = Asked::Number(row.protocol, row.port);
             let counts = match explain(cluster, &Query { from, to, asked }) {

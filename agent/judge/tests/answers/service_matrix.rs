@@ -11,7 +11,7 @@ use crate::world::{World, host_on, key};
 use Protocol::{Tcp, Udp};
 
 fn row(from: &str, service: &str, port: u16, allowed: usize, backends: usize) -> ServiceRow {
-    ServiceRow { from: key(from), service: key(service), protocol: Tcp, port, allowed, backends }
+    ServiceRow { from: key(from).into(), service: key(service), protocol: Tcp, port, allowed, backends }
 }
 
 /// The front reaches one of the two pods behind the Service.

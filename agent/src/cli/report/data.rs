@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use podgate_judge::check::{Unjudged, unjudged};
-use podgate_judge::matrix::{PortChoice, Row, matrix_telling};
+use podgate_judge::groups::Members;
+use podgate_judge::matrix::{Matrix, Target};
+use podgate_policy::cluster::Cluster;
 use podgate_policy::evaluate::isolating;
-use podgate_policy::model::{Direction, ObjectKey, Pod};
+use podgate_policy::model::Direction;
 use podgate_source::manifests::Loaded;
 use serde::Serialize;
 
 use super::observed::Observed;
 use crate::cli::check::{Entry, entries};
-use crate::cli::progress::Progress;
 
 /// Everything on the page.
 #[derive(Serialize)]
@@ -21,18 +22,22 @@ pub(super) struct Data {
     policies: usize,
     /// Ports as `TCP/80`, in the order of protocol and number.
     ports: Vec<String>,
-    targets: Vec<Target>,
+    targets: Vec<TargetView>,
     findings: Vec<Entry>,
     not_judged: Vec<String>,
     /// What agents have dropped, where that was given.
     observed: Option<Observed>,
 }
 
-/// A pod of the pod network.
+/// A pod of the pod network, or several with the same connections.
 #[derive(Serialize)]
 struct PodView {
     namespace: String,
+    /// Its own, or one for all.
     name: String,
+    /// The names of all, where they are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pods: Vec<String>,
     /// The policies that isolate it in each direction.
     ingress: Vec<String>,
     egress: Vec<String>,
@@ -40,35 +45,24 @@ struct PodView {
 
 /// A port of a pod, and who reaches it.
 #[derive(Serialize)]
-struct Target {
+struct TargetView {
     /// The pod, by its index.
     pod: usize,
     /// The port, by its index.
     port: usize,
-    /// A bit for each pod in the order of `pods`, four in each hexadecimal digit, the lowest first.
+    /// A bit for each element of `pods`, four in each hexadecimal digit, the lowest first. That of pods which are the target
+    /// themselves says whether they reach each other.
     from: String,
 }
 
 impl Data {
-    /// The data of this state on these ports.
-    pub(super) fn new(loaded: &Loaded, choice: &PortChoice, observed: Option<Observed>, progress: &Progress) -> Self {
+    /// The data of a state that is judged.
+    pub(super) fn new(loaded: &Loaded, matrix: &Matrix<'_>, observed: Option<Observed>) -> Self {
         let cluster = &loaded.cluster;
-        let pods: Vec<&Pod> = cluster.pods.values().map(|pod| &**pod).filter(|pod| pod.is_networked()).collect();
-        let isolated_by = |pod: &Pod, direction| -> Vec<String> {
-            isolating(cluster, pod, direction).into_iter().map(|policy| policy.key.to_string()).collect()
-        };
-        let view = |pod: &&Pod| PodView {
-            namespace: pod.key.namespace.to_string(),
-            name: pod.key.name.to_string(),
-            ingress: isolated_by(pod, Direction::Ingress),
-            egress: isolated_by(pod, Direction::Egress),
-        };
-        let rows = matrix_telling(cluster, choice, &mut progress.judging_pairs());
-        progress.doing("putting the page together");
-        let (ports, targets) = reachability(rows, &pods);
+        let (ports, targets) = reachability(matrix);
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            pods: pods.iter().map(view).collect(),
+            pods: matrix.parties().filter_map(|members| view(cluster, members)).collect(),
             policies: cluster.policies.len(),
             ports,
             targets,
@@ -79,32 +73,43 @@ impl Data {
     }
 }
 
-fn reachability(rows: Vec<Row>, pods: &[&Pod]) -> (Vec<String>, Vec<Target>) {
-    let indexes: BTreeMap<&ObjectKey, usize> = pods.iter().enumerate().map(|(index, pod)| (&pod.key, index)).collect();
-    let ports: BTreeSet<_> = rows.iter().map(|row| (row.protocol, row.port)).collect();
-    let ports: Vec<_> = ports.into_iter().collect();
-    let mut sources: BTreeMap<(usize, usize), Vec<u8>> = BTreeMap::new();
-    for row in &rows {
-        let (Ok(port), Some(&from), Some(&to)) =
-            (ports.binary_search(&(row.protocol, row.port)), indexes.get(&row.from), indexes.get(&row.to))
-        else {
-            continue;
-        };
-        let digits = sources.entry((to, port)).or_insert_with(|| vec![0; pods.len().div_ceil(4)]);
-        digits[from / 4] |= u8::from(row.allowed) << (from % 4);
-    }
-    let target = |((pod, port), digits): ((usize, usize), Vec<u8>)| {
-        let from = digits.iter().map(|digit| format!("{digit:x}")).collect();
-        Target { pod, port, from }
+/// Pods that are alike are isolated by the same policies.
+fn view(cluster: &Cluster, members: &Members<'_>) -> Option<PodView> {
+    let first = cluster.pods.get(members.pods.first().copied()?)?;
+    let isolated_by = |direction| -> Vec<String> {
+        isolating(cluster, first, direction).into_iter().map(|policy| policy.key.to_string()).collect()
     };
+    let all = members.pods.iter().filter(|_| !members.group.is_pod());
+    Some(PodView {
+        namespace: members.group.name.namespace.to_string(),
+        name: members.group.name.name.to_string(),
+        pods: all.map(|pod| pod.name.to_string()).collect(),
+        ingress: isolated_by(Direction::Ingress),
+        egress: isolated_by(Direction::Egress),
+    })
+}
+
+fn reachability(matrix: &Matrix<'_>) -> (Vec<String>, Vec<TargetView>) {
+    let ports: BTreeSet<_> = matrix.targets().map(|target| (target.protocol, target.port)).collect();
+    let indexes: BTreeMap<_, usize> = ports.iter().copied().zip(0..).collect();
     let names = ports.iter().map(|(protocol, port)| format!("{protocol}/{port}")).collect();
-    (names, sources.into_iter().map(target).collect())
+    let view = |target: Target| {
+        let port = *indexes.get(&(target.protocol, target.port))?;
+        Some(TargetView { pod: target.party, port, from: digits(&target.from) })
+    };
+    (names, matrix.targets().filter_map(view).collect())
+}
+
+fn digits(bits: &[bool]) -> String {
+    let digit = |bits: &[bool]| bits.iter().rev().fold(0_u8, |digit, &bit| digit << 1 | u8::from(bit));
+    bits.chunks(4).map(|bits| format!("{:x}", digit(bits))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use podgate_judge::matrix::PortChoice;
     use podgate_source::manifests::parse;
     use serde_json::json;
 
@@ -122,12 +127,9 @@ mod tests {
         let pods: String = ["a", "b", "c", "d", "e"].map(pod).concat();
         let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop}\nspec: \
                       {podSelector: {matchLabels: {app: b}}, ingress: [{from: [{podSelector: {matchLabels: {app: e}}}]}]}\n";
-        let data = Data::new(
-            &parse(Path::new("a.yaml"), &(pods + policy)),
-            &PortChoice::ContainerPorts,
-            None,
-            &Progress::new(),
-        );
+        let loaded = parse(Path::new("a.yaml"), &(pods + policy));
+        let matrix = Matrix::new(&loaded.cluster, &PortChoice::ContainerPorts, &mut |_, _| {});
+        let data = Data::new(&loaded, &matrix, None);
         let target = |pod: usize, from: &str| json!({"pod": pod, "port": 0, "from": from});
         assert_eq!(
             serde_json::to_value(&data.targets).unwrap(),
@@ -138,5 +140,26 @@ mod tests {
             json!({"namespace": "shop", "name": "b", "ingress": ["shop/p"], "egress": []})
         );
         assert_eq!(data.ports, ["TCP/80"]);
+    }
+
+    #[test]
+    fn pods_that_are_alike_are_one_with_the_names_of_all() {
+        let replica = |name: &str| pod(name).replace(&format!("app: {name}"), "app: web");
+        let pods = ["web-1", "web-2"].map(replica).concat() + &pod("api");
+        let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop}\nspec: \
+                      {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: api}}}]}]}\n";
+        let loaded = parse(Path::new("a.yaml"), &(pods + policy));
+        let matrix = Matrix::new(&loaded.cluster, &PortChoice::ContainerPorts, &mut |_, _| {});
+        let data = Data::new(&loaded, &matrix, None);
+        assert_eq!(
+            serde_json::to_value(&data.pods).unwrap(),
+            json!([
+                {"namespace": "shop", "name": "api", "ingress": [], "egress": []},
+                {"namespace": "shop", "name": "web-1", "pods": ["web-1", "web-2"], "ingress": ["shop/p"], "egress": []},
+            ])
+        );
+        let target = |pod: usize, from: &str| json!({"pod": pod, "port": 0, "from": from});
+        assert_eq!(serde_json::to_value(&data.targets).unwrap(), json!([target(0, "3"), target(1, "1")]));
+        assert_eq!(Data::new(&loaded, &matrix.by_pod(), None).pods.len(), 3);
     }
 }

@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use podgate_judge::matrix::Matrix;
 
-use super::input::{Files, PortChoiceArgs};
+use super::input::{Files, PartiesArgs, PortChoiceArgs};
 use super::progress::Progress;
 
 use data::Data;
@@ -19,7 +20,8 @@ use observed::Observed;
 /// Write one page that shows who reaches whom
 ///
 /// The page is a single file that loads nothing: findings of `podgate check`, who reaches whom as a matrix and as a graph,
-/// with filters by namespace and port, which policies isolate which pods, and what agents have dropped. An invalid policy counts as the agent would
+/// with filters by namespace and port, which policies isolate which pods, and what agents have dropped. Pods with the same
+/// connections are one there: those of a workload, or with the same labels, that no policy tells apart. An invalid policy counts as the agent would
 /// take it: without its rules. Exit status: 0, or 2 when files can't be read or the page can't be written.
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
@@ -28,6 +30,9 @@ pub(crate) struct ReportArgs {
 
     #[command(flatten)]
     ports: PortChoiceArgs,
+
+    #[command(flatten)]
+    parties: PartiesArgs,
 
     /// What agents have dropped: lines of `podgate flows -o json`, of one node or of all; - is standard input
     #[arg(long, value_name = "FILE")]
@@ -44,7 +49,10 @@ impl ReportArgs {
         let progress = Progress::new();
         let loaded = self.files.load_readable(&progress)?;
         let observed = self.flows.as_deref().map(Observed::read).transpose()?;
-        let data = Data::new(&loaded, &self.ports.choice(), observed, &progress);
+        let matrix = Matrix::new(&loaded.cluster, &self.ports.choice(), &mut progress.judging_pairs());
+        let matrix = matrix.of(self.parties.choice());
+        progress.doing("putting the page together");
+        let data = Data::new(&loaded, &matrix, observed);
         let page = page(&data)?;
         fs::write(&self.output, page).with_context(|| format!("cannot write {}", self.output.display()))?;
         Ok(ExitCode::SUCCESS)
@@ -66,24 +74,27 @@ mod tests {
     use std::path::Path;
 
     use podgate_judge::matrix::PortChoice;
-    use podgate_source::manifests::parse;
+    use podgate_source::manifests::{Loaded, parse};
 
     use super::*;
+
+    fn page_of(loaded: &Loaded) -> String {
+        let matrix = Matrix::new(&loaded.cluster, &PortChoice::ContainerPorts, &mut |_, _| {});
+        page(&Data::new(loaded, &matrix, None)).unwrap()
+    }
 
     #[test]
     fn names_can_not_leave_the_data() {
         let text = "{apiVersion: v1, kind: Pod, metadata: {name: '</script><b>'}}";
         let loaded = parse(Path::new("</script>.yaml"), text);
-        let page = page(&Data::new(&loaded, &PortChoice::ContainerPorts, None, &Progress::new())).unwrap();
+        let page = page_of(&loaded);
         assert_eq!(page.matches("</script>").count(), 2, "one for the data, one for the script");
         assert!(page.contains("\\u003c/script>"));
     }
 
     #[test]
     fn the_page_loads_nothing() {
-        let page =
-            page(&Data::new(&parse(Path::new("a.yaml"), ""), &PortChoice::ContainerPorts, None, &Progress::new()))
-                .unwrap();
+        let page = page_of(&parse(Path::new("a.yaml"), ""));
         for mark in ["/*STYLE*/", "/*SCRIPT*/", "/*DATA*/", "src=", "href=\"http", "url(", "@import", "fetch("] {
             assert!(!page.contains(mark), "{mark}");
         }

@@ -1,7 +1,8 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const fullName = (pod) => pod.namespace + "/" + pod.name;
+const fullName = (pod) => pod.namespace + "/" + pod.name + (pod.pods ? " (" + pod.pods.length + " pods)" : "");
+const allNames = (pod) => (pod.pods ?? [pod.name]).map((name) => pod.namespace + "/" + name).join("\n");
 const namespaces = [...new Set(data.pods.map((pod) => pod.namespace))];
 // Beyond so many pods, those that are alike come together unless asked otherwise, and no more than MOST make a table.
 const FEW = 30;
@@ -50,7 +51,8 @@ function codes(port) {
       for (let from = 0; from < size; from++) {
         const allowed = asked.reduce((sum, target) => sum + (reaches(target, from) ? 1 : 0), 0);
         const some = allowed === asked.length ? YES : allowed === 0 ? NO : SOME;
-        made[from * size + to] = STATES.indexOf(from === to ? SELF : asked.length === 0 ? ABSENT : some);
+        const itself = from === to && !data.pods[to].pods;
+        made[from * size + to] = STATES.indexOf(itself ? SELF : asked.length === 0 ? ABSENT : some);
       }
     }
     codesOf.set(port, made);
@@ -65,7 +67,9 @@ function state(from, to, port) {
 // Whether two pods of a namespace reach and are reached alike.
 function alike(one, other, table) {
   if (data.pods[one].namespace !== data.pods[other].namespace) return false;
-  if (table[one * size + other] !== table[other * size + one]) return false;
+  const each = table[one * size + other];
+  if (each !== table[other * size + one]) return false;
+  if ([one, other].some((pod) => data.pods[pod].pods && table[pod * size + pod] !== each)) return false;
   for (let pod = 0; pod < size; pod++) {
     if (pod === one || pod === other) continue;
     if (table[one * size + pod] !== table[other * size + pod]) return false;
@@ -90,6 +94,7 @@ function groupName(group) {
 }
 
 function between(from, to, port) {
+  if (from[0] === to[0] && data.pods[to[0]].pods) return state(from[0], to[0], port);
   const source = from.find((one) => one !== to[0]);
   if (source !== undefined) return state(source, to[0], port);
   const target = to.find((other) => other !== from[0]);
@@ -124,7 +129,7 @@ function cell(from, to, port) {
 }
 
 function heading(group, scope) {
-  const title = group.map((pod) => fullName(data.pods[pod])).join("\n");
+  const title = group.map((pod) => allNames(data.pods[pod])).join("\n");
   return element("th", { scope, title }, [element("span", { textContent: groupName(group) })]);
 }
 
@@ -308,7 +313,8 @@ const everyNamespace = [["", "all"], ...namespaces.map((name) => [name, name])];
 for (const id of ["from", "to", "isolation-namespace"]) options(byId(id), everyNamespace, "");
 options(byId("port"), [["", "all ports"], ...data.ports.map((name, index) => [String(index), name])], "");
 byId("group").checked = data.pods.length > FEW;
-byId("summary").textContent = [count(data.pods.length, "pod"), count(namespaces.length, "namespace"),
+const podCount = data.pods.reduce((sum, pod) => sum + (pod.pods?.length ?? 1), 0);
+byId("summary").textContent = [count(podCount, "pod"), count(namespaces.length, "namespace"),
   data.policies + (data.policies === 1 ? " NetworkPolicy" : " NetworkPolicies"),
   count(data.findings.length, "finding")].join(", ") + ". Made by podgate " + data.version + ".";
 for (const id of ["port", "from", "to", "group"]) {

@@ -10,11 +10,10 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use podgate_judge::expectations::{Judgement, Wrong, judge};
-use podgate_policy::cluster::Cluster;
 use serde::Serialize;
 
 use super::explain::AnswerView;
-use super::input::Files;
+use super::input::{Files, PartiesArgs};
 use super::output::{print, print_json};
 use super::progress::Progress;
 
@@ -27,7 +26,7 @@ const UNEXPECTED: u8 = 1;
 ///
 /// The expectations are YAML: a list of cases, each with `from`, `to`, `port`, `protocol` (TCP unless it says UDP, SCTP or ICMP),
 /// `expect` (allow or deny), and perhaps a `name`. Ends are named as for `podgate explain`; `{namespace: NS, labels: {…}}` stands
-/// for every such pod, each of which is judged. A case that names nobody fails.
+/// for every such pod, each of which is judged; pairs of pods that are alike are explained once. A case that names nobody fails.
 ///
 /// Exit status: 0 everything is as expected, 1 something is not, 2 when files or expectations are invalid.
 #[derive(Args, Debug)]
@@ -38,6 +37,9 @@ pub(crate) struct TestArgs {
 
     #[command(flatten)]
     files: Files,
+
+    #[command(flatten)]
+    parties: PartiesArgs,
 
     /// How to print the results
     #[arg(short = 'o', long, value_enum, default_value = "text")]
@@ -83,6 +85,9 @@ struct CaseView<'a> {
 /// What is not as expected: in words, and as `podgate explain -o json` has it where there is a verdict.
 #[derive(Serialize)]
 struct WrongView {
+    /// How many pairs it is about, where these are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pairs: Option<usize>,
     reason: String,
     answer: Option<AnswerView>,
 }
@@ -107,7 +112,7 @@ impl TestArgs {
         let all = cases.len();
         let outcomes = cases.into_iter().enumerate().map(|(done, case)| {
             progress.doing(format!("judging case {} of {all}", done + 1));
-            Outcome::new(&cluster, case)
+            Outcome { judgement: judge(&cluster, &case.expectation, self.parties.choice()), case }
         });
         Ok(outcomes.collect())
     }
@@ -130,12 +135,6 @@ impl TestArgs {
     }
 }
 
-impl Outcome {
-    fn new(cluster: &Cluster, case: Case) -> Self {
-        Self { judgement: judge(cluster, &case.expectation), case }
-    }
-}
-
 fn view(outcomes: &[Outcome]) -> View<'_> {
     let failed = outcomes.iter().filter(|outcome| !outcome.judgement.is_met()).count();
     View { passed: outcomes.len() - failed, failed, cases: outcomes.iter().map(case_view).collect() }
@@ -155,8 +154,8 @@ fn case_view(Outcome { case, judgement }: &Outcome) -> CaseView<'_> {
 
 fn wrong_view(wrong: &Wrong) -> WrongView {
     let answer = match wrong {
-        Wrong::Verdict(answer) => Some(AnswerView::new(answer)),
+        Wrong::Verdict(answer, _) => Some(AnswerView::new(answer)),
         Wrong::NoAnswer(..) | Wrong::Nobody(_) | Wrong::Itself(_) => None,
     };
-    WrongView { reason: wrong.to_string(), answer }
+    WrongView { pairs: Some(wrong.pairs()).filter(|&pairs| pairs > 1), reason: wrong.to_string(), answer }
 }

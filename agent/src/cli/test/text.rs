@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use podgate_judge::expectations::Wrong;
+
 use super::Outcome;
 
 /// So many wrong pairs of a case are explained; the rest is counted.
@@ -31,7 +33,7 @@ fn case(outcome: &Outcome) -> String {
     }
     let mut text = match judgement.pairs {
         0 => format!("FAIL  {}: expected {expected}\n", case.name),
-        _ => format!("FAIL  {}: expected {expected}, not so for {} of {pairs}\n", case.name, judgement.wrong.len()),
+        _ => format!("FAIL  {}: expected {expected}, not so for {} of {pairs}\n", case.name, judgement.wrong_pairs()),
     };
     text += &reasons(outcome);
     text
@@ -40,15 +42,19 @@ fn case(outcome: &Outcome) -> String {
 /// The reasons of the first wrong pairs, indented.
 pub(super) fn reasons(outcome: &Outcome) -> String {
     let wrong = &outcome.judgement.wrong;
+    // Writing into a String cannot fail.
     let mut text = String::new();
-    for line in
-        wrong.iter().take(SHOWN).flat_map(|wrong| wrong.to_string().lines().map(str::to_owned).collect::<Vec<_>>())
-    {
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "      {line}");
+    for wrong in wrong.iter().take(SHOWN) {
+        for line in wrong.to_string().lines() {
+            let _ = writeln!(text, "      {line}");
+        }
+        if wrong.pairs() > 1 {
+            let _ = writeln!(text, "        the same for each of {} pairs of alike pods", wrong.pairs());
+        }
     }
-    if wrong.len() > SHOWN {
-        let _ = writeln!(text, "      and {} more", wrong.len() - SHOWN);
+    let more: usize = wrong.iter().skip(SHOWN).map(Wrong::pairs).sum();
+    if more > 0 {
+        let _ = writeln!(text, "      and {more} more");
     }
     text
 }
