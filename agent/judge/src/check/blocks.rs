@@ -40,23 +40,27 @@ fn finding(known: &Known<'_>, policy: &Policy, field: Field, direction: Directio
 fn of_pods(known: &Known<'_>, block: &IpBlock) -> Option<(String, String)> {
     let within_node =
         known.cluster.nodes.values().find(|node| node.pod_cidrs.iter().any(|pods| pods.contains(&block.cidr)));
-    let pods = pods(known, block);
     let instead = "use podSelector and namespaceSelector: addresses of pods change when they are made anew".to_owned();
     match within_node {
         Some(node) => Some((format!("{} lies within the pods' addresses of node {}", block.cidr, node.name), instead)),
-        None if host_bits(&block.cidr) <= POD_BITS && !pods.is_empty() => {
-            Some((format!("{} is made of pod addresses: {}", block.cidr, listed(&pods)), instead))
+        None if host_bits(&block.cidr) <= POD_BITS => {
+            let pods: Vec<_> = known.pods_at(block).into_keys().map(ToString::to_string).collect();
+            let why = || format!("{} is made of pod addresses: {}", block.cidr, listed(&pods));
+            (!pods.is_empty()).then(|| (why(), instead))
         }
         None => None,
     }
 }
 
 fn of_services(known: &Known<'_>, direction: Direction, block: &IpBlock) -> Option<(String, String)> {
+    if host_bits(&block.cidr) > SERVICE_BITS || !known.pods_at(block).is_empty() {
+        return None;
+    }
     let has = |addresses: &[IpAddr]| addresses.iter().any(|&address| block.contains(address));
     let served = known.cluster.services.values().filter(|service| service.form == ServiceForm::Virtual);
     let services = served.filter(|service| has(&service.cluster_ips));
     let services: Vec<_> = services.map(|service| service.key.to_string()).collect();
-    if services.is_empty() || host_bits(&block.cidr) > SERVICE_BITS || !pods(known, block).is_empty() {
+    if services.is_empty() {
         return None;
     }
     let why = format!("{} is made of addresses of Services: {}", block.cidr, listed(&services));
@@ -70,11 +74,6 @@ fn of_services(known: &Known<'_>, direction: Direction, block: &IpBlock) -> Opti
         }
     };
     Some((why, instead.to_owned()))
-}
-
-fn pods(known: &Known<'_>, block: &IpBlock) -> Vec<String> {
-    let inside = known.all_pods().filter(|pod| pod.addresses.iter().any(|&address| block.contains(address)));
-    inside.map(|pod| pod.key.to_string()).collect()
 }
 
 fn host_bits(block: &IpNet) -> u8 {

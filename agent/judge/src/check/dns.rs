@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::{Party, SharedAddress, Traffic, isolating, rules, verdict};
+use podgate_policy::evaluate::{Party, SharedAddress, Traffic, isolating, judge, rules, verdict};
 use podgate_policy::model::{Direction, Namespaces, ObjectKey, Peer, Peers, Pod, Policy, PortSpec, Ports, Protocol};
 use podgate_policy::services::{Backend, Through, Within, backends};
 
@@ -26,19 +26,24 @@ pub(super) fn findings(known: &Known<'_>) -> Vec<Finding> {
     }
     let servers = servers(cluster);
     let mut groups: BTreeMap<Vec<&ObjectKey>, Vec<&Pod>> = BTreeMap::new();
-    for pod in known.all_pods().filter(|pod| !is_server(&servers, pod)) {
-        let policies = isolating(cluster, pod, Direction::Egress);
+    for alike in known.groups() {
+        let Some(first) = alike.first() else { continue };
+        let policies = isolating(cluster, first, Direction::Egress);
         let doubtful = policies.iter().any(|policy| known.written.unsound.contains(&policy.key));
-        if !policies.is_empty() && !doubtful && !reaches(known, pod, &policies, &servers) {
-            groups.entry(policies.iter().map(|policy| &policy.key).collect()).or_default().push(pod);
+        if policies.is_empty() || doubtful || may_reach(known, first, &policies, &servers) {
+            continue;
         }
+        let left = alike.iter().filter(|pod| !is_server(&servers, pod) && !is_beside(known, pod, &servers));
+        groups.entry(policies.iter().map(|policy| &policy.key).collect()).or_default().extend(left);
     }
+    groups.retain(|_, pods| !pods.is_empty());
+    groups.values_mut().for_each(|pods| pods.sort_by(|one, other| one.key.cmp(&other.key)));
     groups.into_iter().map(|(policies, pods)| finding(cluster, &policies, &pods, &servers)).collect()
 }
 
 /// At the first policy that has egress rules: there somebody has thought of what the pods need. Pods that may not open anything
 /// need no names.
-fn finding(cluster: &Cluster, policies: &[&ObjectKey], pods: &[&Pod], servers: &[Backend]) -> Finding {
+fn finding(cluster: &Cluster, policies: &[&ObjectKey], pods: &[&Pod], servers: &[Server<'_>]) -> Finding {
     let egress = |key: &ObjectKey| cluster.policies.get(key).and_then(|policy| rules(policy, Direction::Egress));
     let has_rules = |key: &&&ObjectKey| egress(key).is_some_and(|rules| !rules.is_empty());
     let with_rules = policies.iter().find(has_rules);
@@ -59,8 +64,20 @@ fn finding(cluster: &Cluster, policies: &[&ObjectKey], pods: &[&Pod], servers: &
     }
 }
 
+/// An endpoint of the cluster's DNS.
+struct Server<'c> {
+    backend: Backend,
+    /// Who it is.
+    party: Result<Party<'c>, SharedAddress>,
+}
+
 /// The endpoints of the cluster's DNS; empty if they are not known.
-fn servers(cluster: &Cluster) -> Vec<Backend> {
+fn servers(cluster: &Cluster) -> Vec<Server<'_>> {
+    let backends = endpoints(cluster).into_iter();
+    backends.map(|backend| Server { party: backend.party(cluster), backend }).collect()
+}
+
+fn endpoints(cluster: &Cluster) -> Vec<Backend> {
     if let Some(service) = cluster.services.get(&ObjectKey::new(NAMESPACE, SERVICE)) {
         let ports = service.ports.iter().filter(|port| port.port == PORT);
         let found: Vec<_> =
@@ -69,10 +86,10 @@ fn servers(cluster: &Cluster) -> Vec<Backend> {
             return found;
         }
     }
-    labelled(cluster, LABEL).filter(|pod| &*pod.key.namespace == NAMESPACE).flat_map(endpoints).collect()
+    labelled(cluster, LABEL).filter(|pod| &*pod.key.namespace == NAMESPACE).flat_map(of_pod).collect()
 }
 
-fn endpoints(pod: &Pod) -> impl Iterator<Item = Backend> {
+fn of_pod(pod: &Pod) -> impl Iterator<Item = Backend> {
     pod.addresses.iter().flat_map(|&address| {
         [Protocol::Udp, Protocol::Tcp].map(|protocol| {
             let traffic = Traffic::Port { protocol, number: PORT };
@@ -85,17 +102,27 @@ fn labelled<'c>(cluster: &'c Cluster, (key, value): (&str, &str)) -> impl Iterat
     cluster.pods.values().map(|pod| &**pod).filter(move |pod| pod.labels.get(key).is_some_and(|its| **its == *value))
 }
 
-fn is_server(servers: &[Backend], pod: &Pod) -> bool {
-    servers.iter().any(|server| server.pod.as_ref() == Some(&pod.key))
+fn is_server(servers: &[Server<'_>], pod: &Pod) -> bool {
+    servers.iter().any(|server| server.backend.pod.as_ref() == Some(&pod.key))
 }
 
-fn reaches(known: &Known<'_>, pod: &Pod, policies: &[&Policy], servers: &[Backend]) -> bool {
+/// Whether policies let a pod reach some server.
+fn may_reach(known: &Known<'_>, pod: &Pod, policies: &[&Policy], servers: &[Server<'_>]) -> bool {
     if servers.is_empty() {
         return policies.iter().any(|policy| may_reach_some(known, policy));
     }
+    servers.iter().any(|server| match &server.party {
+        Ok(to) => judge(known.cluster, Direction::Egress, pod, to, server.backend.traffic).is_allowed(),
+        Err(SharedAddress { .. }) => true,
+    })
+}
+
+/// Whether a pod reaches some server whatever its policies say: its own node's processes, or itself.
+fn is_beside(known: &Known<'_>, pod: &Pod, servers: &[Server<'_>]) -> bool {
     let from = Party::pod_at(pod, pod.addresses.first().copied());
-    servers.iter().any(|server| match server.party(known.cluster) {
-        Ok(to) => verdict(known.cluster, &from, &to, server.traffic).egress.is_allowed(),
+    servers.iter().any(|server| match &server.party {
+        Ok(to) if to.pod().is_some_and(|server| server.key != pod.key) => false,
+        Ok(to) => verdict(known.cluster, &from, to, server.backend.traffic).egress.is_allowed(),
         Err(SharedAddress { .. }) => true,
     })
 }

@@ -1,11 +1,14 @@
 //! What is known of the cluster, arranged for questions about selectors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use podgate_policy::cluster::{Cluster, Written};
 use podgate_policy::evaluate::rules;
-use podgate_policy::model::{Direction, Labels, Namespaces, ObjectKey, Pod, Policy, Rule, Selector};
+use podgate_policy::model::{Direction, IpBlock, Labels, Namespaces, ObjectKey, Pod, Policy, Rule, Selector};
+
+use crate::groups::Marks;
 
 /// The label that the API server gives every namespace.
 pub(super) const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -19,8 +22,38 @@ pub(super) struct Known<'c> {
     pub(super) written: &'c Written,
     /// Pods that selectors can match, by namespace.
     pods: BTreeMap<&'c str, Vec<&'c Pod>>,
+    /// The same pods: those that are alike together.
+    groups: Vec<Vec<&'c Pod>>,
+    /// The same pods by address.
+    addresses: BTreeMap<IpAddr, Vec<&'c Pod>>,
+    /// What labels of the same pods there are in each namespace, and in all.
+    labels: BTreeMap<&'c str, Vocabulary<'c>>,
+    all_labels: Vocabulary<'c>,
     /// Labels by namespace.
     namespaces: BTreeMap<Arc<str>, Labels>,
+}
+
+/// Every key of some labels with all its values.
+#[derive(Debug, Default)]
+pub(super) struct Vocabulary<'c>(BTreeMap<&'c str, BTreeSet<&'c str>>);
+
+impl<'c> Vocabulary<'c> {
+    pub(super) fn of(all: impl Iterator<Item = &'c Labels>) -> Self {
+        let mut words: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (key, value) in all.flatten() {
+            words.entry(key).or_default().insert(value);
+        }
+        Self(words)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'c str> {
+        self.0.keys().copied()
+    }
+
+    /// The values under a key; `None`: nothing has it.
+    pub(super) fn values(&self, key: &str) -> Option<&BTreeSet<&'c str>> {
+        self.0.get(key)
+    }
 }
 
 impl<'c> Known<'c> {
@@ -29,10 +62,42 @@ impl<'c> Known<'c> {
         for pod in cluster.pods.values().filter(|pod| pod.is_networked()) {
             pods.entry(&*pod.key.namespace).or_default().push(&**pod);
         }
+        let mut addresses: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for pod in pods.values().flatten().copied() {
+            for address in &pod.addresses {
+                addresses.entry(*address).or_default().push(pod);
+            }
+        }
+        let labels = pods.iter().map(|(&name, pods)| (name, Vocabulary::of(pods.iter().map(|pod| &pod.labels))));
+        let labels = labels.collect();
+        let all_labels = Vocabulary::of(pods.values().flatten().map(|pod| &pod.labels));
+        let groups = alike(cluster, pods.values().flatten().copied());
         let mut namespaces: BTreeMap<Arc<str>, Labels> =
             SYSTEM.map(|name| (name.into(), Labels::from([(NAME_LABEL.into(), name.into())]))).into();
         namespaces.extend(cluster.namespaces.iter().map(|(name, namespace)| (name.clone(), namespace.labels.clone())));
-        Self { cluster, written, pods, namespaces }
+        Self { cluster, written, pods, groups, addresses, labels, all_labels, namespaces }
+    }
+
+    /// Pods that selectors can match, those that are alike together: the same policies select them, the same peers match them.
+    pub(super) fn groups(&self) -> &[Vec<&'c Pod>] {
+        &self.groups
+    }
+
+    /// Those with an address in a block, by key.
+    pub(super) fn pods_at(&self, block: &IpBlock) -> BTreeMap<&'c ObjectKey, &'c Pod> {
+        let inside = self.addresses.range(block.cidr.network()..=block.cidr.broadcast());
+        let inside = inside.filter(|(address, _)| block.contains(**address));
+        inside.flat_map(|(_, pods)| pods).map(|&pod| (&pod.key, pod)).collect()
+    }
+
+    /// What labels these pods have in a namespace, if there are any.
+    pub(super) fn labels_in(&self, namespace: &str) -> Option<&Vocabulary<'c>> {
+        self.labels.get(namespace)
+    }
+
+    /// What labels these pods have anywhere.
+    pub(super) fn all_labels(&self) -> &Vocabulary<'c> {
+        &self.all_labels
     }
 
     /// Every policy as it was written.
@@ -87,6 +152,16 @@ impl<'c> Known<'c> {
             |pod: &&Pod| pod.host_network && namespaces.contains(&&*pod.key.namespace) && selector.matches(&pod.labels);
         self.cluster.pods.values().map(|pod| &**pod).filter(fits).map(|pod| &pod.key).collect()
     }
+}
+
+/// Pods by what policies can tell apart, in order.
+fn alike<'c>(cluster: &'c Cluster, pods: impl Iterator<Item = &'c Pod>) -> Vec<Vec<&'c Pod>> {
+    let marks = Marks::of(cluster);
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for pod in pods {
+        groups.entry(marks.facts(pod)).or_default().push(pod);
+    }
+    groups.into_values().collect()
 }
 
 /// Every rule of a policy with its direction and index.

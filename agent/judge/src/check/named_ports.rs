@@ -41,7 +41,10 @@ fn destinations<'c>(known: &Known<'c>, policy: &Policy, rule: &model::Rule) -> V
         matches(Party::pod_at(pod, None))
             || pod.addresses.iter().any(|&address| matches(Party::pod_at(pod, Some(address))))
     };
-    known.all_pods().filter(matches_pod).collect()
+    let groups = known.groups().iter().filter(|group| group.first().is_some_and(matches_pod));
+    let mut pods: Vec<_> = groups.flatten().copied().collect();
+    pods.sort_by(|one, other| one.key.cmp(&other.key));
+    pods
 }
 
 fn finding(policy: &Policy, field: Field, servers: &[&Pod], name: &str, protocol: Protocol) -> Option<Finding> {

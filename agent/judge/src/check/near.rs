@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use podgate_policy::model::{Labels, Operator, Requirement, Selector};
+use podgate_policy::model::{Operator, Requirement, Selector};
+
+use crate::check::known::Vocabulary;
 
 /// Something that a selector asks for, nobody has, and somebody has almost.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,24 +15,21 @@ pub(super) struct Slip {
     pub(super) meant: String,
 }
 
-/// What a selector asks for that is in none of `all`, but almost in one of `here`. `all` includes `here`.
-pub(super) fn slips(selector: &Selector, here: &[&Labels], all: &[&Labels]) -> Vec<Slip> {
+/// What a selector asks for that is not in `all`, but almost in one of `here`. `all` includes `here`.
+pub(super) fn slips(selector: &Selector, here: &[&Vocabulary<'_>], all: &Vocabulary<'_>) -> Vec<Slip> {
     selector.requirements().iter().flat_map(|requirement| requirement_slips(requirement, here, all)).collect()
 }
 
-fn requirement_slips(requirement: &Requirement, here: &[&Labels], all: &[&Labels]) -> Vec<Slip> {
+fn requirement_slips(requirement: &Requirement, here: &[&Vocabulary<'_>], all: &Vocabulary<'_>) -> Vec<Slip> {
     let key = &*requirement.key;
-    if !all.iter().any(|labels| labels.contains_key(key)) {
-        let keys: BTreeSet<&str> = here.iter().flat_map(|labels| labels.keys().map(|key| &**key)).collect();
+    let Some(present) = all.values(key) else {
+        let keys: BTreeSet<&str> = here.iter().flat_map(|labels| labels.keys()).collect();
         let slip = nearest(key, keys).map(|meant| Slip { written: key.to_owned(), meant: meant.to_owned() });
         return slip.into_iter().collect();
-    }
-    let (Operator::In(values) | Operator::NotIn(values)) = &requirement.operator else { return vec![] };
-    let under_key = |among: &[&'_ Labels]| -> BTreeSet<String> {
-        among.iter().filter_map(|labels| labels.get(key)).map(ToString::to_string).collect()
     };
-    let (present, near) = (under_key(all), under_key(here));
-    let others = || near.iter().map(String::as_str).filter(|near| !values.iter().any(|value| **value == **near));
+    let (Operator::In(values) | Operator::NotIn(values)) = &requirement.operator else { return vec![] };
+    let near = || here.iter().filter_map(|labels| labels.values(key)).flatten().copied();
+    let others = || near().filter(|near| !values.iter().any(|value| **value == **near));
     let unknown = values.iter().filter(|value| !present.contains(&***value));
     unknown
         .filter_map(|value| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use podgate_policy::model::{Labels, Namespaces, ObjectKey, Operator, Peer, Peers, Policy, Selector};
 
-use crate::check::known::{Known, NAME_LABEL, all_rules};
+use crate::check::known::{Known, NAME_LABEL, Vocabulary, all_rules};
 use crate::check::near::{Slip, slips};
 use crate::check::{Field, Finding, Part, Rule, Severity};
 use crate::explain::{listed, words};
@@ -54,14 +54,15 @@ impl Asked<'_> {
         if !self.known.written.namespaces {
             return None;
         }
-        let all: Vec<&Labels> = self.known.all_namespaces().values().collect();
-        let slips = slips(selector, &all, &all);
+        let all = || self.known.all_namespaces().values();
+        let labels = Vocabulary::of(all());
+        let slips = slips(selector, &[&labels], &labels);
         if !slips.is_empty() {
             return Some(slip_finding(self.policy, field, &slips, "namespace"));
         }
         let instead = match self.name_meant(selector) {
             Some(name) => format!("use the label that every namespace has: {NAME_LABEL}: {name}"),
-            None => there(selector, &all, "namespaces that are meant"),
+            None => there(selector, &all().collect::<Vec<_>>(), "namespaces that are meant"),
         };
         let why = format!("no namespace has {}", words::selector(selector));
         names.is_empty().then(|| self.nothing(field, Severity::Warning, why, instead))
@@ -81,17 +82,17 @@ impl Asked<'_> {
     }
 
     fn pod_finding(&self, names: &[&str], field: Field) -> Option<Finding> {
-        let here: Vec<&Labels> =
-            names.iter().flat_map(|name| self.known.pods_in(name)).map(|pod| &pod.labels).collect();
-        let all: Vec<&Labels> = self.known.all_pods().map(|pod| &pod.labels).collect();
-        let slips = slips(self.pods, &here, &all);
+        let here: Vec<_> = names.iter().filter_map(|name| self.known.labels_in(name)).collect();
+        let slips = slips(self.pods, &here, self.known.all_labels());
         if !slips.is_empty() {
             return Some(slip_finding(self.policy, field, &slips, &format!("pod {}", self.within(names))));
         }
         // Pods that are not given may have the very labels.
-        if names.iter().any(|name| self.known.is_hidden(name)) || here.iter().any(|labels| self.pods.matches(labels)) {
+        let here = || names.iter().flat_map(|name| self.known.pods_in(name)).map(|pod| &pod.labels);
+        if names.iter().any(|name| self.known.is_hidden(name)) || here().any(|labels| self.pods.matches(labels)) {
             return None;
         }
+        let here: Vec<&Labels> = here().collect();
         let (severity, why, instead) = self.words(names, &here)?;
         Some(self.nothing(field, severity, why, instead))
     }

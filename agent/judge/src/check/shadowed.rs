@@ -9,21 +9,23 @@ use crate::check::known::{Known, all_rules};
 use crate::check::{Field, Finding, Rule, Severity};
 
 pub(super) fn findings(known: &Known<'_>, policy: &Policy) -> Vec<Finding> {
-    let selected = known.selected(policy);
-    let restricting = all_rules(policy).filter(|(.., rule)| !allows_all(rule));
-    restricting.filter_map(|(direction, index, _)| finding(known, policy, &selected, direction, index)).collect()
+    let restricting: Vec<_> = all_rules(policy).filter(|(.., rule)| !allows_all(rule)).collect();
+    let mut findings = Vec::new();
+    for direction in Direction::ALL {
+        let rules = || restricting.iter().filter(|(its, ..)| *its == direction);
+        if rules().next().is_none() {
+            continue;
+        }
+        if let Some(by) = shadowing(known, policy, direction) {
+            findings.extend(rules().map(|(_, index, _)| finding(policy, &by, direction, *index)));
+        }
+    }
+    findings
 }
 
-fn finding(
-    known: &Known<'_>,
-    policy: &Policy,
-    selected: &[&Pod],
-    direction: Direction,
-    index: usize,
-) -> Option<Finding> {
-    let by = shadowing(known, policy, selected, direction)?;
+fn finding(policy: &Policy, by: &BTreeSet<RuleRef>, direction: Direction, index: usize) -> Finding {
     let rules: Vec<_> = by.iter().map(ToString::to_string).collect();
-    Some(Finding {
+    Finding {
         policy: policy.key.clone(),
         field: Field::Rule(direction, index),
         rule: Rule::RuleShadowed,
@@ -31,19 +33,19 @@ fn finding(
         why: format!("the rule has no effect: {} allows all {direction} of the same pods", rules.join(", ")),
         instead: "remove the rule that allows everything, if this one is meant to restrict; else remove this one"
             .to_owned(),
-    })
+    }
 }
 
 /// The rules that allow everything, one for each selected pod; `None` if some pod has none. Without pods, the policy's own.
-fn shadowing(known: &Known<'_>, policy: &Policy, selected: &[&Pod], direction: Direction) -> Option<BTreeSet<RuleRef>> {
+fn shadowing(known: &Known<'_>, policy: &Policy, direction: Direction) -> Option<BTreeSet<RuleRef>> {
     if let Some(own) = allow_all(policy, direction) {
         return Some(BTreeSet::from([own]));
     }
-    let of_pod = |pod: &&Pod| {
+    let of_pod = |pod: &Pod| {
         let mut sound = isolating(known.cluster, pod, direction).into_iter();
         sound.find_map(|policy| allow_all(policy, direction))
     };
-    let rules: Option<BTreeSet<_>> = selected.iter().map(of_pod).collect();
+    let rules: Option<BTreeSet<_>> = known.selected(policy).into_iter().map(of_pod).collect();
     rules.filter(|rules| !rules.is_empty())
 }
 

@@ -13,15 +13,15 @@ pub(super) fn finding(known: &Known<'_>, policy: &Policy) -> Option<Finding> {
         return None;
     }
     let own = &*policy.key.namespace;
-    let here: Vec<&Labels> = known.pods_in(own).iter().map(|pod| &pod.labels).collect();
-    let all: Vec<&Labels> = known.all_pods().map(|pod| &pod.labels).collect();
-    let slips = slips(&policy.pod_selector, &here, &all);
+    let here: Vec<_> = known.labels_in(own).into_iter().collect();
+    let slips = slips(&policy.pod_selector, &here, known.all_labels());
     if !slips.is_empty() {
         return Some(slip_finding(policy, Field::PodSelector, &slips, &format!("pod of namespace {own}")));
     }
     if !known.selected(policy).is_empty() || known.is_hidden(own) {
         return None;
     }
+    let here: Vec<&Labels> = known.pods_in(own).iter().map(|pod| &pod.labels).collect();
     let (severity, why, instead) = words(known, policy, &here);
     let rule = Rule::PolicySelectsNothing;
     Some(Finding { policy: policy.key.clone(), field: Field::PodSelector, rule, severity, why, instead })
