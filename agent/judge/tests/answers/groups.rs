@@ -13,7 +13,7 @@ use podgate_policy::model::{Pod, Protocol, Workload};
 
 use crate::cases::cases;
 use crate::random;
-use crate::world::{World, block, egress, ingress, key, matching, peers, pods, serving};
+use crate::world::{World, block, egress, ingress, key, matching, peers, pods, pods_in, serving};
 
 use Protocol::{Tcp, Udp};
 
@@ -166,6 +166,20 @@ fn lists_tell_whether_pods_of_a_group_reach_each_other() {
         render_matrix(&rows),
         "TCP/80\n  shop/api-1, web/* from every pod\n  shop/web (2 pods) from shop/api-1\n"
     );
+}
+
+#[test]
+fn a_group_that_everybody_else_reaches_is_not_reached_by_every_pod() {
+    let far = |pod: &mut Pod| pod.labels = [("far".into(), "1".into())].into();
+    let world = (0..12).fold(with("shop/api-1", "api", "10.0.0.3", far), |world, index| {
+        world.pod(&format!("web/pod-{index}"), &format!("number={index},far=1"), &format!("10.2.0.{index}"))
+    });
+    let others = peers(vec![pods_in(matching(""), matching("far=1"))]);
+    let world = world.policy(ingress("shop/web", "app=web", vec![others]));
+    let choice = PortChoice::Listed([(Tcp, 80)].into());
+    let rows: Vec<_> = Matrix::new(&world.cluster, &choice, &mut |_, _| {}).rows().collect();
+    let text = render_matrix(&rows);
+    assert!(text.contains("  shop/web (2 pods) from shop/api-1, web/*\n"), "{text}");
 }
 
 #[test]
