@@ -1,30 +1,30 @@
 //! `cargo xtask image`: the container image, an OCI layout in a tar archive, without Docker.
 //!
 //! ```text
-//! cargo build, for musl ──► binary ──► Layer ──┐
-//! cargo metadata ─────────► SBOM ──────┘       ├──► Layout ──► podgate-VERSION.tar ──► check
-//! git, Cargo.toml ────────► labels ────────────┘
+//! cargo build, for musl ──► binary ──┐
+//! cargo-cyclonedx ────────► bill ────┼──► buildah, deploy/Containerfile ──► podgate-VERSION.tar ──► run, load
+//! git, Cargo.toml ────────► labels ──┘
 //! ```
 //!
 //! From scratch: one layer with one static binary under its two names and its bill of materials; no shell, no libraries. The
-//! same commit makes the same bytes: times are the commit's, owners are root, order is fixed.
+//! same commit makes the same bytes with the same buildah: times are the commit's, owners are root, order is fixed.
 
+mod bill;
 mod build;
-mod check;
-mod layer;
-mod layout;
-mod sbom;
+mod buildah;
+mod checkout;
+mod load;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use xshell::cmd;
 
-use self::layer::{Item, Layer};
-use self::layout::{About, Layout};
-use crate::workspace::target;
+use self::buildah::Build;
+use self::checkout::Checkout;
+use self::load::Runtime;
+use crate::workspace::{shell, target};
 
 /// What to build.
 #[derive(Args)]
@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// Also unpack the image's files for this machine into a directory
     #[arg(long, value_name = "DIR")]
     unpack: Option<PathBuf>,
+    /// Also load the image into what runs containers
+    #[arg(long, value_enum)]
+    load: Option<Runtime>,
 }
 
 /// A kind of processor.
@@ -70,70 +73,66 @@ impl Arch {
         }
     }
 
+    /// What `readelf` calls it.
+    fn elf(self) -> &'static str {
+        match self {
+            Self::X86_64 => "X86-64",
+            Self::Aarch64 => "AArch64",
+        }
+    }
+
     /// This machine's.
     fn native() -> Option<Self> {
         [Self::X86_64, Self::Aarch64].into_iter().find(|arch| arch.triple().starts_with(std::env::consts::ARCH))
     }
 }
 
-/// The platform with its one layer.
-pub(crate) struct Platform {
-    /// The processor.
-    arch: Arch,
-    /// Its files.
-    layer: Layer,
-}
-
 /// Builds the image, writes it, reads it back and tries it.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(runtime) = options.load {
+        runtime.look()?;
+    }
     let name = format!("image/podgate-{}.tar", env!("CARGO_PKG_VERSION"));
     let output = options.output.clone().unwrap_or_else(|| target().join(name));
-    let about = About::of_checkout(&options.name, "/usr/bin/podgate")?;
-    let platforms = options.arch.iter().map(|arch| podgate(*arch, about.seconds)).collect::<Result<Vec<_>>>()?;
-    write(&output, &Layout::new(&about, &platforms)?.archive()?)?;
+    let checkout = Checkout::look()?;
+    let build = podgate(&options.arch, &options.name, &checkout)?;
+    build.write(&output)?;
     println!("wrote {}", output.display());
-    let read = check::read(&output)?;
-    check::verify(&read, &about)?;
     if let Some(native) = Arch::native().filter(|native| options.arch.contains(native)) {
-        check::try_out(&read, native)?;
+        build.try_out(native, &output)?;
         if let Some(directory) = &options.unpack {
-            check::unpack(&read, native, directory)?;
+            build.unpack(native, directory)?;
         }
     }
-    Ok(())
+    build.remove()?;
+    options.load.map_or(Ok(()), |runtime| runtime.load(&output))
 }
 
-/// Builds podgate for a processor.
-fn podgate(arch: Arch, seconds: u64) -> Result<Platform> {
-    build::prepare(arch)?;
-    let binary = fs::read(build::build(arch, "podgate")?).context("read the binary")?;
-    let layer = Layer::of_podgate(&binary, &sbom::of_podgate(arch.triple())?, seconds)?;
-    println!("{}: binary {}, layer {}", arch.oci(), megabytes(binary.len()), megabytes(layer.compressed.len()));
-    Ok(Platform { arch, layer })
+/// Builds podgate for processors.
+fn podgate<'a>(archs: &[Arch], name: &'a str, checkout: &'a Checkout) -> Result<Build<'a>> {
+    let shell = shell()?;
+    let mut image = Build::new("deploy/Containerfile", name, checkout)?;
+    for &arch in archs {
+        build::prepare(arch)?;
+        let usr = image.add_program(arch, &build::build(arch, "podgate")?)?;
+        cmd!(shell, "ln --symbolic podgate {usr}/bin/podgate-cni").quiet().run()?;
+        let bill = bill::of_podgate(arch.triple(), checkout)?;
+        shell.write_file(usr.join("share/podgate/podgate.cdx.json"), bill).context("write the bill of materials")?;
+    }
+    Ok(image)
 }
 
 /// Builds the images of a suite against a cluster of machines like this one, podgate's and its own: their archives.
 pub(crate) fn of_suite() -> Result<[PathBuf; 2]> {
     let arch = Arch::native().context("there is no image for this machine's processor")?;
     let [own, suite] = ["podgate", "podgate-e2e"].map(|name| target().join(format!("image/{name}.tar")));
-    let about = About::of_checkout("localhost/podgate", "/usr/bin/podgate")?;
-    write(&own, &Layout::new(&about, &[podgate(arch, about.seconds)?])?.archive()?)?;
-    let about = About::of_checkout("localhost/podgate-e2e", "/usr/bin/xtask")?;
-    let binary = fs::read(build::build(arch, "xtask")?).context("read the binary")?;
-    let layer = Layer::new(&BTreeMap::from([("usr/bin/xtask", Item::Program(&binary))]), about.seconds)?;
-    write(&suite, &Layout::new(&about, &[Platform { arch, layer }])?.archive()?)?;
+    let checkout = Checkout::look()?;
+    let image = podgate(&[arch], "localhost/podgate", &checkout)?;
+    image.write(&own)?;
+    image.remove()?;
+    let mut image = Build::new("xtask/src/e2e/Containerfile", "localhost/podgate-e2e", &checkout)?;
+    image.add_program(arch, &build::build(arch, "xtask")?)?;
+    image.write(&suite)?;
+    image.remove()?;
     Ok([own, suite])
-}
-
-fn write(path: &Path, contents: &[u8]) -> Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(parent)?;
-        fs::write(path, contents)
-    };
-    write().with_context(|| format!("write {}", path.display()))
-}
-
-fn megabytes(bytes: usize) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
 }

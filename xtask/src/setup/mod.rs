@@ -16,7 +16,7 @@ use self::packages::Package;
 use crate::workspace::{self, shell};
 
 pub(crate) use apt::{mirror, unpack};
-pub(crate) use rust::{cargo_deny, found as toolchain};
+pub(crate) use rust::{cargo_cyclonedx, cargo_deny, found as toolchain};
 pub(crate) use tools::{emulator_command, path_with_tools};
 
 /// What `cargo xtask setup` installs: all that building and testing need, for other users than root what building needs.
@@ -117,7 +117,8 @@ fn announce(what: &str) {
     println!("setup: {what}");
 }
 
-fn is_root() -> bool {
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
     nix::unistd::Uid::effective().is_root()
 }
 

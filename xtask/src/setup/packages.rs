@@ -75,10 +75,12 @@ pub(crate) const MANIFESTS: &[Package] =
 pub(crate) const SCHEMA: &[Package] =
     &[package(Python("jsonschema"), ["python3-jsonschema", "python3-jsonschema", "python-jsonschema"])];
 
-/// For building the image: C for musl, and for the other processor.
+/// For building the image: what puts it together and looks at executables, C for musl, and C for the other processor.
 pub(crate) const IMAGE: &[Package] = &[
-    package(Program("musl-gcc"), ["musl-tools", "musl-gcc", "musl"]),
+    package(Program("buildah"), ["buildah", "buildah", "buildah"]),
     package(Program("runc"), ["runc", "runc", "runc"]),
+    package(Program("readelf"), ["binutils", "binutils", "binutils"]),
+    package(Program("musl-gcc"), ["musl-tools", "musl-gcc", "musl"]),
     package(
         Program("aarch64-linux-gnu-gcc"),
         ["gcc-aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"],

@@ -13,6 +13,9 @@ use crate::workspace::{cargo, find, root, shell};
 /// cargo-deny, in a version that the workspace's compiler builds.
 const CARGO_DENY: &str = "0.20.2";
 
+/// The same of cargo-cyclonedx.
+const CARGO_CYCLONEDX: &str = "0.5.9";
+
 /// The compiler in use.
 const ACTIVE: &str = "rustc";
 
@@ -111,16 +114,25 @@ fn linker(compiler: &Compiler) -> Result<()> {
 
 /// cargo-deny in the pinned version, installed where another or none is there.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
-    let own = podgate_toolchain::tools(root()).join("bin/cargo-deny");
+    cargo_tool("cargo-deny", &["--version"], CARGO_DENY)
+}
+
+/// The same of cargo-cyclonedx.
+pub(crate) fn cargo_cyclonedx() -> Result<PathBuf> {
+    cargo_tool("cargo-cyclonedx", &["cyclonedx", "--version"], CARGO_CYCLONEDX)
+}
+
+fn cargo_tool(name: &str, ask: &[&str], version: &str) -> Result<PathBuf> {
+    let own = podgate_toolchain::tools(root()).join("bin").join(name);
     let pinned = |path: &PathBuf| -> bool {
-        let said = shell().and_then(|shell| Ok(cmd!(shell, "{path} --version").quiet().ignore_stderr().read()?));
-        said.is_ok_and(|said| said.trim() == format!("cargo-deny {CARGO_DENY}"))
+        let said = shell().and_then(|shell| Ok(cmd!(shell, "{path} {ask...}").quiet().ignore_stderr().read()?));
+        said.is_ok_and(|said| said.split_whitespace().last() == Some(version))
     };
-    if let Some(found) = [Some(own.clone()), find("cargo-deny")].into_iter().flatten().find(pinned) {
+    if let Some(found) = [Some(own.clone()), find(name)].into_iter().flatten().find(pinned) {
         return Ok(found);
     }
-    announce(&format!("installing cargo-deny {CARGO_DENY}, which takes some minutes"));
-    install_tool("cargo-deny", CARGO_DENY)?;
+    announce(&format!("installing {name} {version}, which takes some minutes"));
+    install_tool(name, version)?;
     Ok(own)
 }
 
