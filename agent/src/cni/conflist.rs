@@ -172,6 +172,12 @@ mod tests {
     }
 
     #[test]
+    fn numbers_stay_what_they_are() {
+        let text = r#"{"plugins":[{"type":"ptp","share":555555455555555555555555555555555555.5}]}"#;
+        assert_eq!(Network::parse(&network(text).contents()), Ok(network(text)));
+    }
+
+    #[test]
     fn an_entry_is_there_once_last_and_with_the_newest_settings() {
         let once = network(LIST).with_entry(&entry("fail"));
         assert_eq!(once.clone().with_entry(&entry("fail")), once);
