@@ -16,6 +16,8 @@ pub mod cli;
 mod cni;
 #[cfg(test)]
 mod documented;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod lock;
 mod logging;

@@ -5,6 +5,8 @@
 //! behind the last, unless they are followed. The other requests are the CNI plugin's: `hand_over`, `check`, `alive`.
 
 mod client;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod protocol;
 mod server;
 #[cfg(test)]

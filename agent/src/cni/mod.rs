@@ -15,6 +15,8 @@ mod call;
 mod config;
 mod conflist;
 mod failure;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod install;
 mod keep;
 mod plugin;

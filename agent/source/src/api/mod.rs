@@ -17,6 +17,8 @@ mod collector;
 mod connect;
 mod failure;
 mod fields;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod received;
 mod snapshot;
 mod watch;

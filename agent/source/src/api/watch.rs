@@ -190,12 +190,11 @@ impl Watch {
     }
 
     fn convert<K>(&mut self, object: &Received<K>) -> (ObjectRef, Converted) {
-        let mut converted =
-            convert::object(self.kind, Raw::new(&object.value), Origin::Api, "(unnamed)", &mut self.strings);
+        let (reference, mut converted) = converted(self.kind, object, &mut self.strings);
         if let Outcome::Good(Object::Pod(pod)) = &mut converted.outcome {
             self.forget_uid(pod);
         }
-        (object.reference(self.kind), converted)
+        (reference, converted)
     }
 
     /// Nobody asks for the UIDs of pods of other nodes, of which there are very many.
@@ -210,6 +209,12 @@ impl Watch {
     async fn send(&self, seen: Seen) -> Result<(), mpsc::error::SendError<(Kind, Seen)>> {
         self.events.send((self.kind, seen)).await
     }
+}
+
+/// An object of a kind, as far as it can be used.
+pub(super) fn converted<K>(kind: Kind, object: &Received<K>, strings: &mut Strings) -> (ObjectRef, Converted) {
+    let converted = convert::object(kind, Raw::new(&object.value), Origin::Api, "(unnamed)", strings);
+    (object.reference(kind), converted)
 }
 
 pub(super) fn resource(kind: Kind) -> ApiResource {
