@@ -70,6 +70,7 @@ fn pod(number: u32, labels: &[Labels], nodes: &[Arc<str>], port: &Arc<str>) -> P
     let of = |count: usize| number as usize % count;
     Pod {
         key: ObjectKey::new(nodes[of(nodes.len())].clone(), format!("checkout-7d9c5b6f8d-{number:05}")),
+        workload: None,
         uid: nodes[0].clone(),
         labels: labels[of(labels.len())].clone(),
         node: Some(nodes[of(nodes.len())].clone()),
