@@ -43,7 +43,7 @@ pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
         return TC_ACT_UNSPEC;
     }
     // SAFETY: a valid context. It returns only if there is no such program.
-    let _none = unsafe { maps::WHOLE.tail_call(ctx, direction as u32) };
+    unsafe { maps::WHOLE.tail_call(ctx, direction as u32) };
     events::count(&packet, 0, direction, Reason::Internal);
     TC_ACT_SHOT
 }
