@@ -11,6 +11,7 @@ use podgate_policy::cluster::Cluster;
 use podgate_policy::model::ObjectKey;
 use serde::Serialize;
 
+use super::NOTHING_JUDGED;
 use super::input::{ClusterArgs, PartiesArgs, PortChoiceArgs, read_files, several, sound};
 use super::output::{Format, print, print_json};
 use super::progress::Progress;
@@ -18,14 +19,12 @@ use super::progress::Progress;
 /// Exit status when something opens or closes.
 const DIFFERENT: u8 = 1;
 
-/// Exit status when there was nothing to compare.
-const NOTHING_COMPARED: u8 = 3;
-
 /// Tell which connections open or close between two sets of objects
 ///
-/// Two sets of files, or a cluster as it is and one set of files. Both sets hold everything: namespaces, pods and policies. Compared are all pairs of pods, and pods with the addresses
-/// outside that ipBlocks of either set tell apart. Pods that are alike in both are shown as one. Exit status: 0 nothing opens or closes, 1 something does, 2 when the input
-/// is invalid, 3 when nothing was compared: there are no pods, no ports, or none that the policies that differ select.
+/// Two sets of files, or a cluster as it is and one set of files. Both sets hold everything: namespaces, pods or workloads, and
+/// policies. Compared are all pairs of pods, and pods with the addresses outside that ipBlocks of either set tell apart. Pods
+/// that are alike in both are shown as one. Exit status: 0 nothing opens or closes, 1 something does, 2 when the input is
+/// invalid, 3 when nothing was compared: there are no pods, no ports, or none that the policies that differ select.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
     /// A file of Kubernetes YAML or a directory of such files: first the old state, then the new one. Given once, the old
@@ -88,7 +87,7 @@ impl DiffArgs {
             (Format::Json, _) => print_json(&view(&diff, not_compared.as_ref()))?,
         }
         Ok(match (diff.is_empty(), not_compared) {
-            (_, Some(_)) => ExitCode::from(NOTHING_COMPARED),
+            (_, Some(_)) => ExitCode::from(NOTHING_JUDGED),
             (true, None) => ExitCode::SUCCESS,
             (false, None) => ExitCode::from(DIFFERENT),
         })

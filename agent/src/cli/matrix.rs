@@ -6,6 +6,7 @@ use clap::Args;
 use podgate_judge::matrix::{self, Matrix, Row, ServiceRow};
 use serde::Serialize;
 
+use super::NOTHING_JUDGED;
 use super::input::{Files, PartiesArgs, PortChoiceArgs, several};
 use super::output::{Format, print, print_json_list};
 use super::progress::Progress;
@@ -14,7 +15,7 @@ use super::progress::Progress;
 ///
 /// Judges every pair of pods in the files, on the given ports or on every container port of each destination. Pods with the
 /// same connections are shown as one: those of a workload, or with the same labels, that no policy tells apart. Needs no
-/// cluster and no root. Exit status: 0, or 2 when the input is invalid.
+/// cluster and no root. Exit status: 0, 2 when the input is invalid, 3 when there was nothing to judge.
 #[derive(Args, Debug)]
 pub(crate) struct MatrixArgs {
     #[command(flatten)]
@@ -79,6 +80,7 @@ impl MatrixArgs {
         self.print(&matrix, &services)?;
         if matrix.rows().next().is_none() && services.is_empty() {
             eprintln!("warning: nothing was judged: there are no two pods, or no ports; add pods, or give --port");
+            return Ok(ExitCode::from(NOTHING_JUDGED));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -48,6 +48,9 @@ use crate::cni as plugin;
 /// Exit status of a command that could not do its work: bad input, no agent, no permission.
 pub(crate) const FAILED: u8 = 2;
 
+/// Exit status of a command that judges where there was nothing to judge.
+pub(crate) const NOTHING_JUDGED: u8 = 3;
+
 const ABOUT: &str = "Enforces Kubernetes NetworkPolicy with eBPF beside any CNI that connects pods by veth pairs";
 
 const LONG_ABOUT: &str = "\

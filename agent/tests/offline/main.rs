@@ -8,6 +8,7 @@ mod fits;
 mod groups;
 mod incidents;
 mod install;
+mod pipes;
 mod progress;
 mod reading;
 mod report;

@@ -82,7 +82,7 @@ fn at_a_terminal_it_is_told_what_takes_so_long_and_the_result_is_the_same() {
     begin.send(()).unwrap();
     let output = child.wait_with_output().unwrap();
     text.extend(shown.iter());
-    assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), "[]\n".to_owned()));
+    assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(3), "[]\n".to_owned()));
     let told = NOTHING.replace('\n', "\r\n");
     assert!(text.ends_with(&format!("\r\u{1b}[2K{told}")), "the line is taken away: {text:?}");
 }
@@ -98,6 +98,6 @@ fn elsewhere_nothing_is_told_however_long_it_takes() {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     assert_eq!(
         (output.status.code(), text(output.stdout), text(output.stderr)),
-        (Some(0), "[]\n".into(), NOTHING.to_owned())
+        (Some(3), "[]\n".into(), NOTHING.to_owned())
     );
 }

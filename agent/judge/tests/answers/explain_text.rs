@@ -158,7 +158,7 @@ fn pod_without_address_is_judged_by_its_labels() {
     let world = shop().pod_with("shop/api", "app=api", "10.0.0.2", pending);
     assert_eq!(
         text(&world, "shop/api", "shop/db", number(5432)).lines().next(),
-        Some("allowed: shop/api to shop/db, TCP/5432 (shop/api, which has no address yet, to 10.0.0.3)")
+        Some("allowed: shop/api to shop/db, TCP/5432 (shop/api without an address yet to 10.0.0.3)")
     );
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::template::Template;
 use super::tree::{ITEMS, Tree};
 use crate::convert::{Raw, push_index, quote};
 use crate::object::Kind;
@@ -11,6 +12,8 @@ use crate::problem::ProblemKind;
 pub(super) enum Found {
     /// An object that podgate reads.
     Known(Kind, Tree),
+    /// An object of another kind that makes pods.
+    Workload(Template),
     /// An object of another kind.
     Foreign(String),
     /// Something that is no object.
@@ -78,7 +81,10 @@ fn collect(mut tree: Tree, item_kind: Option<(&str, &str)>, found: &mut Vec<Foun
     match (kind.strip_suffix("List"), fields.contains_key(ITEMS), recognise(&kind, &api_version)) {
         (_, _, Some(known)) => found.push(Found::Known(known, tree)),
         (Some(item_kind), true, None) => collect_items(tree, (item_kind, &api_version), found),
-        _ => found.push(Found::Foreign(format!("{} {}", quote(&api_version), quote(&kind)))),
+        _ => found.push(match Template::of(&kind, &api_version, tree) {
+            Some(template) => Found::Workload(template),
+            None => Found::Foreign(format!("{} {}", quote(&api_version), quote(&kind))),
+        }),
     }
 }
 
@@ -127,6 +133,7 @@ mod tests {
     fn kinds(value: Value) -> Vec<String> {
         let name = |found| match found {
             Found::Known(kind, tree) => format!("{kind} {}", tree.value["metadata"]["name"].as_str().unwrap_or("?")),
+            Found::Workload(template) => format!("workload {}", template.kind),
             Found::Foreign(name) => format!("foreign {name}"),
             Found::NoObject(found) => format!("none {}", found.field.unwrap_or_default()),
         };
@@ -146,7 +153,7 @@ mod tests {
     fn what_may_be_the_rest_of_an_object_is_doubtful_and_what_is_plainly_none_is_not() {
         let doubtful = |value| match objects(Tree { value, repeated: vec![] }).pop() {
             Some(Found::NoObject(found)) => Some(found.doubtful),
-            Some(Found::Known(..) | Found::Foreign(_)) | None => None,
+            Some(Found::Known(..) | Found::Workload(_) | Found::Foreign(_)) | None => None,
         };
         for (value, expected) in [
             (json!(null), None),

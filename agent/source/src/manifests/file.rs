@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use podgate_policy::model::Direction;
+use podgate_policy::model::{Direction, Pod, Workload};
 
 use super::document::{Found, NoObject, objects};
 use super::open::{self, Unreadable};
+use super::template::Template;
 use super::tree::Tree;
 use super::{Definition, json, split, yaml};
 use crate::convert::{self, Converted, Issue, Outcome, Strings};
-use crate::object::Object;
+use crate::object::{Kind, Object};
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
 
 /// So many objects of one file are read.
@@ -25,6 +27,8 @@ const MAX_PASSED_OVER: usize = 100;
 pub(super) struct Content {
     /// Its objects in order, with those that stand in for broken ones.
     pub(super) items: Vec<Item>,
+    /// Its workloads, with the pods that they are to make.
+    pub(super) workloads: Vec<ToBe>,
     /// What is wrong with it.
     pub(super) problems: Vec<Problem>,
     /// Whether part of it could not be read, so that an object that is missing may have been in that part.
@@ -42,10 +46,35 @@ impl Content {
     }
 }
 
+/// A workload, and the pods that it is to make.
+#[derive(Debug)]
+pub(super) struct ToBe {
+    /// The document, counted from 1.
+    pub(super) document: usize,
+    /// One of the pods.
+    pub(super) pod: Arc<Pod>,
+    /// The workload.
+    pub(super) workload: Workload,
+    /// How many pods there are to be.
+    pub(super) pods: u64,
+    /// Whether they are what was written.
+    pub(super) sound: bool,
+}
+
+/// What becomes of workloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Workloads {
+    /// Their pods are judged as if they were there.
+    Read,
+    /// They are passed over, as anything that is no pod.
+    PassedOver,
+}
+
 /// Where reading a document began, to go back to if it can't be read to its end.
 #[derive(Clone, Copy)]
 struct Mark {
     items: usize,
+    workloads: usize,
     problems: usize,
     objects: usize,
     surplus: usize,
@@ -74,21 +103,37 @@ impl Item {
     }
 }
 
+/// Reads what came otherwise than from a file.
+pub(super) fn of_bytes(
+    path: &Path,
+    bytes: Result<Vec<u8>, String>,
+    workloads: Workloads,
+    strings: &mut Strings,
+) -> Content {
+    match bytes.and_then(decode) {
+        Ok(text) => parse(path, &text, workloads, strings),
+        Err(message) => unreadable(path, message),
+    }
+}
+
+fn unreadable(path: &Path, message: String) -> Content {
+    Content { problems: vec![whole_file(path, message)], incomplete: true, ..Content::default() }
+}
+
 /// Reads a file; `None`: it is a directory.
-pub(super) fn read(path: &Path, strings: &mut Strings) -> Option<Content> {
+pub(super) fn read(path: &Path, workloads: Workloads, strings: &mut Strings) -> Option<Content> {
     Some(match text(path) {
-        Ok(text) => parse(path, &text, strings),
+        Ok(text) => parse(path, &text, workloads, strings),
         Err(Unreadable::Directory) => return None,
-        Err(Unreadable::Because(message)) => {
-            Content { problems: vec![whole_file(path, message)], incomplete: true, ..Content::default() }
-        }
+        Err(Unreadable::Because(message)) => unreadable(path, message),
     })
 }
 
 /// Reads the text of a file.
-pub(super) fn parse(path: &Path, text: &str, strings: &mut Strings) -> Content {
+pub(super) fn parse(path: &Path, text: &str, workloads: Workloads, strings: &mut Strings) -> Content {
     let content = Content::default();
-    let mut parser = Parser { path, strings, content, documents: 0, surplus: 0, passed_over: 0, is_full: false };
+    let mut parser =
+        Parser { path, workloads, strings, content, documents: 0, surplus: 0, passed_over: 0, is_full: false };
     parser.read(text);
     parser.finish()
 }
@@ -115,6 +160,7 @@ fn decode(bytes: Vec<u8>) -> Result<String, String> {
 
 struct Parser<'a> {
     path: &'a Path,
+    workloads: Workloads,
     strings: &'a mut Strings,
     content: Content,
     /// The number of documents so far.
@@ -203,6 +249,7 @@ impl Parser<'_> {
     fn mark(&self) -> Mark {
         Mark {
             items: self.content.items.len(),
+            workloads: self.content.workloads.len(),
             problems: self.content.problems.len(),
             objects: self.content.objects,
             surplus: self.surplus,
@@ -213,6 +260,7 @@ impl Parser<'_> {
     /// Forgets what a document has given so far.
     fn go_back(&mut self, mark: Mark) {
         self.content.items.truncate(mark.items);
+        self.content.workloads.truncate(mark.workloads);
         self.content.problems.truncate(mark.problems);
         (self.content.objects, self.surplus, self.passed_over) = (mark.objects, mark.surplus, mark.passed_over);
     }
@@ -237,11 +285,31 @@ impl Parser<'_> {
                     let ineffective = convert::ineffective_rules(kind, &tree.value);
                     self.object(number, converted, ineffective);
                 }
+                Found::Workload(template) if self.workloads == Workloads::Read => self.workload(number, &template),
+                Found::Workload(_) => {}
                 Found::Foreign(name) => {
                     tracing::debug!(path = %self.path.display(), document = number, name, "kind that podgate does not read");
                 }
                 Found::NoObject(wrong) => self.no_object(number, wrong),
             }
+        }
+    }
+
+    fn workload(&mut self, document: usize, template: &Template) {
+        let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
+        let raw = template.pod.raw();
+        let Converted { name, outcome, issues } =
+            convert::object(Kind::Pod, raw, convert::Origin::File, &unnamed, self.strings);
+        let sound = issues.iter().all(|issue| issue.kind == ProblemKind::PassedOver);
+        if let Outcome::Good(Object::Pod(pod)) | Outcome::StandIn(Object::Pod(pod)) = outcome {
+            let workload = Workload { kind: self.strings.share(template.kind), name: pod.key.name.clone() };
+            self.content.workloads.push(ToBe { document, pod, workload, pods: template.pods, sound });
+        }
+        let name = name.replacen(Kind::Pod.as_str(), template.kind, 1);
+        for Issue { field, kind, message, effect } in issues {
+            let field = field.map(|field| template.field(&field));
+            let origin = self.origin(document);
+            self.problem(Problem { origin, object: Some(name.clone()), field, kind, message, effect });
         }
     }
 

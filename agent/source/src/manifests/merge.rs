@@ -55,11 +55,15 @@ fn duplicate(first: &Origin, origin: Origin, object: &Object) -> Problem {
 fn add_namespaces(objects: &mut BTreeMap<ObjectRef, Object>) {
     let names: Vec<_> = objects.keys().filter_map(namespace_of).cloned().collect();
     for name in names {
-        objects.entry(ObjectRef::Namespace(name.clone())).or_insert_with(|| {
-            let labels = Labels::from([(NAME_LABEL.into(), name.clone())]);
-            Object::Namespace(Namespace { name, labels, audit: false }.into())
-        });
+        let implied = || Object::Namespace(implied(&name).into());
+        objects.entry(ObjectRef::Namespace(name.clone())).or_insert_with(implied);
     }
+}
+
+/// A namespace that no file defines.
+pub(super) fn implied(name: &Arc<str>) -> Namespace {
+    let labels = Labels::from([(NAME_LABEL.into(), name.clone())]);
+    Namespace { name: name.clone(), labels, audit: false }
 }
 
 fn namespace_of(reference: &ObjectRef) -> Option<&Arc<str>> {

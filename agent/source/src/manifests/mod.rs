@@ -21,6 +21,8 @@ mod merge;
 mod open;
 mod scalar;
 mod split;
+mod stream;
+mod template;
 mod tree;
 mod values;
 mod watch;
@@ -31,10 +33,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use podgate_policy::cluster::{Cluster, Written};
-use podgate_policy::model::Direction;
+use podgate_policy::model::{Direction, Pod};
 
 pub use self::directory::spawn;
-use self::file::Content;
+use self::file::{Content, ToBe, Workloads};
 pub use self::values::{Document, values};
 use crate::convert::Strings;
 use crate::object::{Change, ObjectRef};
@@ -68,7 +70,8 @@ pub struct Definition {
     pub ineffective: Vec<Direction>,
 }
 
-/// Reads files and directories, each file once. Blocking; for the command line.
+/// Reads files and directories, each file once, and what comes through pipes; `-` is standard input. The pods that workloads are
+/// to make are among the objects, unless there are pods of theirs. Blocking; for the command line.
 #[must_use]
 pub fn load(paths: &[PathBuf]) -> Loaded {
     let mut strings = Strings::default();
@@ -76,9 +79,17 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
     let mut seen = BTreeSet::new();
     let mut contents = vec![];
     for path in paths.iter().flat_map(|path| files(path, &mut problems)) {
-        if seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
-            contents.extend(file::read(&path, &mut strings).map(|content| (path, content)));
+        if !seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
+            continue;
         }
+        // What is in a directory is no pipe that somebody meant.
+        let bytes = if paths.contains(&path) { stream::bytes(&path) } else { None };
+        let name = if path == Path::new(stream::STANDARD_INPUT) { PathBuf::from("standard input") } else { path };
+        let content = match bytes {
+            Some(bytes) => Some(file::of_bytes(&name, bytes, Workloads::Read, &mut strings)),
+            None => file::read(&name, Workloads::Read, &mut strings),
+        };
+        contents.extend(content.map(|content| (name, content)));
     }
     Loaded::new(contents, problems)
 }
@@ -92,7 +103,8 @@ pub fn parse(name: &Path, text: &str) -> Loaded {
 /// Reads texts as if they were files of these names.
 pub(crate) fn parse_all<'a>(texts: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Loaded {
     let mut strings = Strings::default();
-    let content = |(name, text): (&'a Path, &str)| (name.to_owned(), file::parse(name, text, &mut strings));
+    let content =
+        |(name, text): (&'a Path, &str)| (name.to_owned(), file::parse(name, text, Workloads::Read, &mut strings));
     Loaded::new(texts.into_iter().map(content).collect(), vec![])
 }
 
@@ -141,14 +153,38 @@ impl Loaded {
             }
         }
         problems.extend(duplicates);
-        problems.extend(contents.into_iter().flat_map(|(_, content)| content.problems));
+        let mut workloads = vec![];
+        for (path, content) in contents {
+            problems.extend(content.problems);
+            workloads.extend(content.workloads.into_iter().map(|to_be| (path.clone(), to_be)));
+        }
         problems.sort();
         let written = written(&places);
         let mut loaded = Self { problems, places, lines, written, ..Self::default() };
         for object in objects.into_values() {
             Change::Apply(object).apply_to(&mut loaded.cluster);
         }
+        loaded.add_pods_to_be(&workloads);
         loaded
+    }
+
+    /// Adds the pods of workloads that have none yet.
+    fn add_pods_to_be(&mut self, workloads: &[(PathBuf, ToBe)]) {
+        let to_be = workloads.iter().map(|(_, it)| (Pod::clone(&it.pod), it.workload.clone(), it.pods));
+        let added = template::add(&mut self.cluster, to_be);
+        for key in added.iter().flatten() {
+            let namespaces = &mut self.cluster.namespaces;
+            namespaces.entry(key.namespace.clone()).or_insert_with(|| merge::implied(&key.namespace).into());
+        }
+        for ((path, it), keys) in workloads.iter().zip(added) {
+            let place = || Definition {
+                path: path.as_path().into(),
+                document: it.document,
+                sound: it.sound,
+                ineffective: vec![],
+            };
+            self.places.extend(keys.into_iter().map(|key| (ObjectRef::Pod(key), place())));
+        }
     }
 }
 

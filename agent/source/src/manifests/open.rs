@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fstatfs, statfs};
 
 /// The largest file that is read.
-const MAX_BYTES: u64 = 256 << 20;
+pub(super) const MAX_BYTES: u64 = 256 << 20;
 
 /// How long the reading of a file may take. Longer takes one on a network's file system whose server is gone.
 const DEADLINE: Duration = Duration::from_secs(3);

@@ -101,6 +101,15 @@ fn has(name: &str) -> impl Fn(&Cluster) -> bool {
 }
 
 #[tokio::test]
+async fn a_workload_is_no_pod_of_a_directory_that_is_enforced() {
+    let template = "template: {metadata: {labels: {app: web}}, spec: {containers: [{name: a, image: a}]}}";
+    let deployment =
+        format!("{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web}}, spec: {{{template}}}}}");
+    let watched = Watched::with(&[("web.yaml", &format!("{deployment}\n---\n{}", pod("one")))]).await;
+    assert_eq!(watched.cluster.pods.keys().map(ToString::to_string).collect::<Vec<_>>(), ["default/one"]);
+}
+
+#[tokio::test]
 async fn first_update_is_everything_even_if_that_is_nothing() {
     let watched = Watched::with(&[("a.yaml", &pod("a")), ("b.yml", &pod("b"))]).await;
     assert_eq!(watched.pods(), ["a", "b"]);

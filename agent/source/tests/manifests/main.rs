@@ -9,6 +9,7 @@ mod places;
 mod policies;
 mod random;
 mod refused;
+mod workloads;
 
 use std::path::Path;
 

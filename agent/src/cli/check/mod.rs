@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use podgate_judge::check::{Severity, Unjudged, unjudged};
 use serde::Serialize;
 
+use super::NOTHING_JUDGED;
 use super::input::Files;
 use super::output::{print, print_json};
 use super::progress::Progress;
@@ -23,9 +24,10 @@ const FOUND: u8 = 1;
 ///
 /// Names for each finding the object and field, why, and what to write instead: invalid objects, policies and peers that match
 /// nothing, labels that almost exist, egress without DNS, named ports that nobody serves, blocks of pod or Service addresses,
-/// and rules without effect. What policies select is judged by the pods in the files; without any, it isn't.
+/// and rules without effect. What policies select is judged by the pods in the files, and by those that workloads are to make
+/// (Deployments and their like); without any, it isn't.
 ///
-/// Exit status: 0 no finding as severe as --fail-on; 1 at least one; 2 when files can't be read.
+/// Exit status: 0 no finding as severe as --fail-on; 1 at least one; 2 when files can't be read; 3 when there are no policies.
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
@@ -87,6 +89,10 @@ impl CheckArgs {
                 print_json(&Report { findings: &entries, not_judged })?;
             }
             CheckFormat::Sarif => print_json(&sarif::log(&entries))?,
+        }
+        if entries.is_empty() && loaded.cluster.policies.is_empty() {
+            eprintln!("warning: nothing was judged: there are no NetworkPolicies in the input");
+            return Ok(ExitCode::from(NOTHING_JUDGED));
         }
         let failed = entries.iter().any(|entry| self.fail_on.includes(entry.severity));
         Ok(if failed { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })

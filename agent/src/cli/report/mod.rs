@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use podgate_judge::matrix::Matrix;
 
+use super::NOTHING_JUDGED;
 use super::input::{Files, PartiesArgs, PortChoiceArgs};
 use super::progress::Progress;
 
@@ -21,8 +22,9 @@ use observed::Observed;
 ///
 /// The page is a single file that loads nothing: findings of `podgate check`, who reaches whom as a matrix and as a graph,
 /// with filters by namespace and port, which policies isolate which pods, and what agents have dropped. Pods with the same
-/// connections are one there: those of a workload, or with the same labels, that no policy tells apart. An invalid policy counts as the agent would
-/// take it: without its rules. Exit status: 0, or 2 when files can't be read or the page can't be written.
+/// connections are one there: those of a workload, or with the same labels, that no policy tells apart. An invalid policy
+/// counts as the agent would take it: without its rules. Exit status: 0, 2 when files can't be read or the page can't be
+/// written, 3 when there was nothing to judge.
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
@@ -55,6 +57,10 @@ impl ReportArgs {
         let data = Data::new(&loaded, &matrix, observed);
         let page = page(&data)?;
         fs::write(&self.output, page).with_context(|| format!("cannot write {}", self.output.display()))?;
+        if loaded.cluster.pods.is_empty() && loaded.cluster.policies.is_empty() {
+            eprintln!("warning: nothing was judged: there are no pods and no NetworkPolicies in the input");
+            return Ok(ExitCode::from(NOTHING_JUDGED));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -128,7 +128,7 @@ fn ways(explanation: &Explanation, paths: &[&Path]) -> String {
 }
 
 fn address(end: &Participant, address: Option<IpAddr>) -> String {
-    address.map_or_else(|| format!("{end}, which has no address yet,"), |address| address.to_string())
+    address.map_or_else(|| format!("{end} without an address yet"), |address| address.to_string())
 }
 
 fn write_path(f: &mut Formatter<'_>, explanation: &Explanation, path: &Path) -> fmt::Result {
