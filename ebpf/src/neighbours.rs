@@ -22,14 +22,10 @@ mod place {
 #[inline(always)]
 pub(crate) fn judge_source(packet: &Frame<'_>, slot: u32) -> Option<Reason> {
     let Some(permitted) = maps::ethernet_source(slot, false) else { return Some(Reason::Internal) };
-    if permitted == EthernetSource::ANY {
+    if permits(permitted, packet) {
         return None;
     }
-    let source = EthernetSource::of(packet.read::<[u16; 3]>(ETHERNET_SOURCE as usize).unwrap_or_default());
-    if source == permitted {
-        return None;
-    }
-    match judge_other_source(slot, permitted.raw(), source.raw()) {
+    match judge_other_source(slot, permitted.raw(), linear_source(packet).raw()) {
         UNDECIDED => None,
         NO_ENDPOINT => Some(Reason::NoEndpoint),
         _ => Some(Reason::NeighbourSpoofed),
@@ -39,10 +35,18 @@ pub(crate) fn judge_source(packet: &Frame<'_>, slot: u32) -> Option<Reason> {
 /// Whether a frame that leaves a pod may do so by what is known of the first address of the pod's interface.
 #[inline(always)]
 pub(crate) fn has_first_source(packet: &Frame<'_>, slot: u32) -> bool {
-    maps::ethernet_source(slot, false).is_some_and(|permitted| {
-        let source = || packet.read::<[u16; 3]>(ETHERNET_SOURCE as usize).unwrap_or_default();
-        permitted == EthernetSource::ANY || permitted == EthernetSource::of(source())
-    })
+    maps::ethernet_source(slot, false).is_some_and(|permitted| permits(permitted, packet))
+}
+
+#[inline(always)]
+fn permits(permitted: EthernetSource, packet: &Frame<'_>) -> bool {
+    permitted == EthernetSource::ANY || permitted == linear_source(packet)
+}
+
+/// The Ethernet address that a frame comes from, which is in linear memory where a hook is.
+#[inline(always)]
+fn linear_source(packet: &Frame<'_>) -> EthernetSource {
+    EthernetSource::of(packet.read::<[u16; 3]>(ETHERNET_SOURCE as usize).unwrap_or_default())
 }
 
 /// The same for those that do not come from the first address of their pod's interface. Not `#[cold]`: the loader finds

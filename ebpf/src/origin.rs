@@ -98,28 +98,24 @@ pub(crate) fn refuse_stranger<const L3: u32>(packet: &Packet<'_, L3>) {
 /// Kubernetes'.
 #[inline(always)]
 pub(crate) fn is_translated<const L3: u32>(packet: &Packet<'_, L3>) -> bool {
-    if maps::OPENED_TO.load() == 0 {
-        return false;
-    }
-    let Some(opening) = packet.opening(maps::CONNTRACK.load()) else { return false };
-    match opening.says_translated(maps::STATUS.load(), maps::READ_AS_TYPE.load()) {
-        Some(translated) => translated,
-        None => podgate_translated(opening.0) != 0,
-    }
+    says_translated(packet, |opening| podgate_translated(opening.0) != 0)
 }
 
 /// The same where no function may be called: of a connection that nobody has answered it is not known.
 #[inline(always)]
 pub(crate) fn may_be_translated(packet: &Frame<'_>) -> bool {
+    says_translated(packet, |opening| opening.may_be_translated(maps::STATUS.load()))
+}
+
+/// The same, `otherwise` where the connection can't be read in place.
+#[inline(always)]
+fn says_translated<const L3: u32>(packet: &Packet<'_, L3>, otherwise: impl FnOnce(Opening) -> bool) -> bool {
     if maps::OPENED_TO.load() == 0 {
         return false;
     }
     let Some(opening) = packet.opening(maps::CONNTRACK.load()) else { return false };
-    let status = maps::STATUS.load();
-    match opening.says_translated(status, maps::READ_AS_TYPE.load()) {
-        Some(translated) => translated,
-        None => opening.may_be_translated(status),
-    }
+    let said = opening.says_translated(maps::STATUS.load(), maps::READ_AS_TYPE.load());
+    said.unwrap_or_else(|| otherwise(opening))
 }
 
 /// The same of a connection, as [`Packet::opening`] gives it. A global function: see `events::podgate_report`.
