@@ -43,22 +43,7 @@ pub(super) fn state_after(slots: u32, left: Left) -> State {
         audit: false,
         isolate_unknown: false,
     };
-    State::new(config, Room { limits: limits(1024), slots, addresses: 1024 }, left)
-}
-
-/// The same room in every table.
-pub(super) fn limits(room: u32) -> Limits {
-    Limits {
-        addresses4: room,
-        addresses6: room,
-        groups: room,
-        blocks4: room,
-        blocks6: room,
-        class_rows: room,
-        rows: room,
-        row_ports: room,
-        port_classes: room,
-    }
+    State::new(config, Room { limits: Limits::each(1024), slots, addresses: 1024 }, left)
 }
 
 /// A pod of [`NODE`] in namespace `shop`.

@@ -7,10 +7,11 @@ use podgate_host::binding::{Handover, PodId};
 use podgate_policy::model::{ObjectKey, Phase, Pod};
 use podgate_policy::op::{EndpointPolicy, Entry, Key, Op};
 use podgate_policy::services::Node;
+use podgate_policy::tables::Limits;
 use podgate_source::{Change, Location, Object, ObjectRef, ResourceStatus, SourceStatus};
 
 use super::command::{Command, Outcome};
-use super::fixtures::{NOW, deny_all, host, limits, never, pod, pod_states, run, short, state, with_pod, without_pod};
+use super::fixtures::{NOW, deny_all, host, never, pod, pod_states, run, short, state, with_pod, without_pod};
 use super::handovers::Standing;
 use super::memory::Interface;
 use super::report::Reading;
@@ -521,7 +522,7 @@ fn policies_that_do_not_fit_isolate_their_pod_and_are_told_of() {
         audit: false,
         isolate_unknown: false,
     };
-    let mut state = State::new(config, Room { limits: limits(2), slots: 8, addresses: 1024 }, Left::default());
+    let mut state = State::new(config, Room { limits: Limits::each(2), slots: 8, addresses: 1024 }, Left::default());
     state.take_view(host(&[(10, "10.0.0.1")]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1")), fixtures::allow_blocks(8)]);
     let commands = run(&mut state, Instant::now(), never);

@@ -1,4 +1,5 @@
-//! What a pod of another node takes: there are a hundred thousand of them in a large cluster, and every node keeps them all.
+//! What a pod of another node takes: there are a hundred thousand of them in a large cluster, and every node keeps them
+//! all.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,18 +51,7 @@ fn state() -> State {
         audit: false,
         isolate_unknown: false,
     };
-    let room = 1 << 17;
-    let limits = Limits {
-        addresses4: room,
-        addresses6: room,
-        groups: room,
-        blocks4: room,
-        blocks6: room,
-        class_rows: room,
-        rows: room,
-        row_ports: room,
-        port_classes: room,
-    };
+    let limits = Limits::each(1 << 17);
     State::new(config, Room { limits, slots: 512, addresses: 1024 }, Left::default())
 }
 

@@ -1,8 +1,8 @@
-//! Pods that nothing tells apart. Thousands of pods are replicas of hundreds of workloads, and every answer about one replica
-//! is the answer about the others.
+//! Pods that nothing tells apart. Thousands of pods are replicas of hundreds of workloads, and every answer about one
+//! replica is the answer about the others.
 //!
-//! Pods are alike if everything is equal that a verdict can depend on (`Facts`), and if they are replicas of one workload
-//! or have the same labels.
+//! Pods are alike if everything is equal that a verdict can depend on (`Facts`), and if they are replicas of one
+//! workload or have the same labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -56,6 +56,16 @@ pub enum Parties {
     Pods,
 }
 
+impl Parties {
+    /// What was judged of groups, or `by_pod` the same of every pod by itself.
+    pub fn of<T>(self, judged: T, by_pod: impl FnOnce(T) -> T) -> T {
+        match self {
+            Self::Groups => judged,
+            Self::Pods => by_pod(judged),
+        }
+    }
+}
+
 /// A group and its pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members<'c> {
@@ -100,9 +110,9 @@ fn names(groups: &[(Option<&Workload>, Vec<&ObjectKey>)]) -> Vec<ObjectKey> {
     groups.iter().map(|group| of_workload(group).filter(is_free).unwrap_or_else(|| group.1[0].clone())).collect()
 }
 
-/// Everything of a pod of the pod network that a verdict can depend on, and by what people tell pods apart. A verdict between
-/// two pods of equal facts, and between either and anybody else, is the same: selectors ask for nothing but namespace and
-/// labels, blocks for addresses, named ports for container ports, and routes for families.
+/// Everything of a pod of the pod network that a verdict can depend on, and by what people tell pods apart. A verdict
+/// between two pods of equal facts, and between either and anybody else, is the same: selectors ask for nothing but
+/// namespace and labels, blocks for addresses, named ports for container ports, and routes for families.
 ///
 /// A pod with an address that others have too is like no other, because rules then ask about all that have it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,10 +21,11 @@ const DIFFERENT: u8 = 1;
 
 /// Tell which connections open or close between two sets of objects
 ///
-/// Two sets of files, or a cluster as it is and one set of files. Both sets hold everything: namespaces, pods or workloads, and
-/// policies. Compared are all pairs of pods, and pods with the addresses outside that ipBlocks of either set tell apart. Pods
-/// that are alike in both are shown as one. Exit status: 0 nothing opens or closes, 1 something does, 2 when the input is
-/// invalid, 3 when nothing was compared: there are no pods, no ports, or none that the policies that differ select.
+/// Two sets of files, or a cluster as it is and one set of files. Both sets hold everything: namespaces, pods or
+/// workloads, and policies. Compared are all pairs of pods, and pods with the addresses outside that ipBlocks of either
+/// set tell apart. Pods that are alike in both are shown as one. Exit status: 0 nothing opens or closes, 1 something
+/// does, 2 when the input is invalid, 3 when nothing was compared: there are no pods, no ports, or none that the
+/// policies that differ select.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
     /// A file of Kubernetes YAML or a directory of such files: first the old state, then the new one. Given once, the old
@@ -77,7 +78,7 @@ impl DiffArgs {
         let progress = Progress::new();
         let (old, new) = self.read(&progress)?;
         let compared = Comparison::new(&old, &new, &self.ports.choice(), &mut progress.judging_pairs());
-        let compared = compared.of(self.parties.choice());
+        let compared = self.parties.choice().of(compared, Comparison::by_pod);
         let diff = compared.diff();
         drop(progress);
         let not_compared = not_compared(&old, &new, &self.ports.choice(), &diff);

@@ -13,9 +13,9 @@ use super::progress::Progress;
 
 /// Show which pods reach which
 ///
-/// Judges every pair of pods in the files, on the given ports or on every container port of each destination. Pods with the
-/// same connections are shown as one: those of a workload, or with the same labels, that no policy tells apart. Needs no
-/// cluster and no root. Exit status: 0, 2 when the input is invalid, 3 when there was nothing to judge.
+/// Judges every pair of pods in the files, on the given ports or on every container port of each destination. Pods with
+/// the same connections are shown as one: those of a workload, or with the same labels, that no policy tells apart.
+/// Needs no cluster and no root. Exit status: 0, 2 when the input is invalid, 3 when there was nothing to judge.
 #[derive(Args, Debug)]
 pub(crate) struct MatrixArgs {
     #[command(flatten)]
@@ -69,7 +69,7 @@ impl MatrixArgs {
         let cluster = self.files.load(&progress)?;
         let choice = self.ports.choice();
         let matrix = Matrix::new(&cluster, &choice, &mut progress.judging_pairs());
-        let matrix = matrix.of(self.parties.choice());
+        let matrix = self.parties.choice().of(matrix, Matrix::by_pod);
         let services = if self.services {
             progress.doing("judging all pods and Services");
             matrix::services(&cluster, &choice)

@@ -18,7 +18,7 @@ use podgate_policy::model::{ObjectKey, Pod, Protocol};
 pub use render::render;
 
 use crate::explain::listed;
-use crate::groups::{Group, Marks, Members, Parties, grouped};
+use crate::groups::{Group, Marks, Members, grouped};
 use crate::matrix::{Matrix, PortChoice, Row};
 
 /// What differs.
@@ -197,15 +197,6 @@ impl<'c> Comparison<'c> {
         let before = Matrix::of_groups(old, of(old), &each, &mut |done, of| tell(done, 2 * of));
         let after = Matrix::of_groups(new, of(new), &each, &mut |done, of| tell(of + done, 2 * of));
         Self { before, after, outside, pods: [pods(old), pods(new)], members }
-    }
-
-    /// The same of these parties.
-    #[must_use]
-    pub fn of(self, parties: Parties) -> Self {
-        match parties {
-            Parties::Groups => self,
-            Parties::Pods => self.by_pod(),
-        }
     }
 
     /// The same with every pod by itself.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::{ObjectKey, Pod, Protocol};
 
-use crate::groups::{Group, Marks, Members, Parties, grouped};
+use crate::groups::{Group, Marks, Members, grouped};
 use fits::Column;
 
 pub(crate) use render::names_within;
@@ -54,8 +54,8 @@ pub struct Row {
     pub allowed: bool,
 }
 
-/// The verdicts of all ordered pairs of pods of the pod network, each with itself included. Those that are alike are judged
-/// once.
+/// The verdicts of all ordered pairs of pods of the pod network, each with itself included. Those that are alike are
+/// judged once.
 pub struct Matrix<'c> {
     /// Sorted, each with the index under which it was judged.
     parties: Vec<(Members<'c>, usize)>,
@@ -95,15 +95,6 @@ impl<'c> Matrix<'c> {
     ) -> Self {
         let columns = fits::columns(cluster, &groups, ports, tell);
         Self { parties: groups.into_iter().zip(0..).collect(), columns }
-    }
-
-    /// The same of these parties.
-    #[must_use]
-    pub fn of(self, parties: Parties) -> Self {
-        match parties {
-            Parties::Groups => self,
-            Parties::Pods => self.by_pod(),
-        }
     }
 
     /// The same with every pod as a party by itself.

@@ -114,6 +114,22 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The same room in every table.
+    #[must_use]
+    pub const fn each(room: u32) -> Self {
+        Self {
+            addresses4: room,
+            addresses6: room,
+            groups: room,
+            blocks4: room,
+            blocks6: room,
+            class_rows: room,
+            rows: room,
+            row_ports: room,
+            port_classes: room,
+        }
+    }
+
     /// The room in a table.
     #[must_use]
     pub const fn of(&self, table: Table) -> u32 {

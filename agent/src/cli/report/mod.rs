@@ -20,11 +20,11 @@ use observed::Observed;
 
 /// Write one page that shows who reaches whom
 ///
-/// The page is a single file that loads nothing: findings of `podgate check`, who reaches whom as a matrix and as a graph,
-/// with filters by namespace and port, which policies isolate which pods, and what agents have dropped. Pods with the same
-/// connections are one there: those of a workload, or with the same labels, that no policy tells apart. An invalid policy
-/// counts as the agent would take it: without its rules. Exit status: 0, 2 when files can't be read or the page can't be
-/// written, 3 when there was nothing to judge.
+/// The page is a single file that loads nothing: findings of `podgate check`, who reaches whom as a matrix and as a
+/// graph, with filters by namespace and port, which policies isolate which pods, and what agents have dropped. Pods
+/// with the same connections are one there: those of a workload, or with the same labels, that no policy tells apart.
+/// An invalid policy counts as the agent would take it: without its rules. Exit status: 0, 2 when files can't be read
+/// or the page can't be written, 3 when there was nothing to judge.
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
@@ -52,7 +52,7 @@ impl ReportArgs {
         let loaded = self.files.load_readable(&progress)?;
         let observed = self.flows.as_deref().map(Observed::read).transpose()?;
         let matrix = Matrix::new(&loaded.cluster, &self.ports.choice(), &mut progress.judging_pairs());
-        let matrix = matrix.of(self.parties.choice());
+        let matrix = self.parties.choice().of(matrix, Matrix::by_pod);
         progress.doing("putting the page together");
         let data = Data::new(&loaded, &matrix, observed);
         let page = page(&data)?;
