@@ -28,8 +28,8 @@ pub const OWN_ADDRESSES_OF_A_POD: u32 = 8;
 ///
 /// Kinds: `array(value)` and `per_cpu_array(value)`, by a u32; `hash` and `per_cpu_hash`, whose memory follows what they hold;
 /// `preallocated`, a hash with all its memory; `trie`, by the longest prefix; `lru_hash`, which drops what was not used for
-/// longest; `ring()`, whose capacity is in bytes; `programs()`, to which programs may go on. Traits: `FIXED`, the programs, the layout of what is in it, or other maps
-/// depend on its size; `KEPT`, it outlives a start of the agent.
+/// longest; `ring()`, whose capacity is in bytes; `programs()`, to which programs may go on. Traits: `FIXED`, the
+/// programs, the layout of what is in it, or other maps depend on its size; `KEPT`, it outlives a start of the agent.
 #[macro_export]
 macro_rules! for_each_map {
     ($callback:ident) => { $callback! {
@@ -102,8 +102,8 @@ macro_rules! for_each_map {
             fragments6 FRAGMENTS6: lru_hash($crate::FragmentKey6 => $crate::FragmentPorts) = 2_048, KEPT;
         }
         programs {
-            /// The programs that judge what [`crate::map::program::INGRESS`] and [`EGRESS`](crate::map::program::EGRESS) leave, by
-            /// [`crate::Direction`].
+            /// The programs that judge what [`crate::map::program::INGRESS`] and
+            /// [`EGRESS`](crate::map::program::EGRESS) leave, by [`crate::Direction`].
             whole WHOLE: programs() = 2, FIXED;
             /// Per-CPU array with one [`crate::Asked`].
             asked ASKED: per_cpu_array($crate::Asked) = 1, FIXED;

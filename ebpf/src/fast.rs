@@ -1,8 +1,8 @@
-//! What most packets are: whole, without options, and either an open pod's or of a flow that is known, current and as it was.
-//! They cost one look-up. Whatever else a packet is, it is left to `program`, which judges all packets alike.
+//! What most packets are: whole, without options, and either an open pod's or of a flow that is known, current and as
+//! it was. They cost one look-up. Whatever else a packet is, it is left to `program`, which judges all packets alike.
 //!
-//! A packet goes on here only if `program` lets it go on with the same tag and counts the same reason. Where that is not certain,
-//! it is not decided here.
+//! A packet goes on here only if `program` lets it go on with the same tag and counts the same reason. Where that is
+//! not certain, it is not decided here.
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
@@ -32,8 +32,9 @@ struct GoesOn {
     tag: Tag,
 }
 
-/// Judges a packet here, or by the whole program. A tail call, since what both take does not fit one stack; and so that this
-/// program has no functions of its own, which some kernels allow no program that makes tail calls (arm64 before Linux 6.0).
+/// Judges a packet here, or by the whole program. A tail call, since what both take does not fit one stack; and so that
+/// this program has no functions of its own, which some kernels allow no program that makes tail calls (arm64 before
+/// Linux 6.0).
 #[inline(always)]
 pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
     let packet = Frame::new(ctx.skb.skb);
@@ -156,8 +157,8 @@ fn read6(packet: &Frame<'_>) -> Option<Plain<Addr6>> {
     read(packet, ends, protocol, HEADER6, HEADER6 + length)
 }
 
-/// Reads the transport header behind an IP header of this length; `length` is the packet's from the IP header on. A checksum
-/// that the kernel is yet to write is one of those.
+/// Reads the transport header behind an IP header of this length; `length` is the packet's from the IP header on. A
+/// checksum that the kernel is yet to write is one of those.
 #[inline(always)]
 fn read<F>(
     packet: &Frame<'_>,

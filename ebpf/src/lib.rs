@@ -13,9 +13,9 @@
 //! What leaves a pod for an address that defers is judged at the exit hooks, which stand before every other pod and at
 //! every other device: see `exit`.
 //!
-//! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only `program` and `fast` turn it into an
-//! action. [`discovery`], [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests run; what needs maps
-//! and helpers exists in the BPF build alone.
+//! A packet's fate is one [`podgate_common::Reason`], which carries its verdict; only `program` and `fast` turn it into
+//! an action. [`discovery`], [`parse`] and [`rules`] are plain Rust that also builds for the host, where their tests
+//! run; what needs maps and helpers exists in the BPF build alone.
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(
     target_arch = "bpf",

@@ -320,8 +320,8 @@ mod imp {
             }
         }
 
-        /// Notes for the program that judges it next in which tables it has no flow: in the last word of `cb`, which is the
-        /// programs' own from one to the next.
+        /// Notes for the program that judges it next in which tables it has no flow: in the last word of `cb`, which is
+        /// the programs' own from one to the next.
         #[inline(always)]
         pub fn note_missing(&self, missing: Missing) {
             // SAFETY: see `length`; TC programs may write the field.

@@ -8,8 +8,8 @@ use std::path::Path;
 const NAMESPACES: usize = 50;
 const WORKLOADS: usize = 10;
 
-/// Writes the objects of 500 workloads with this many replicas each, a policy for each workload and each namespace, a Service
-/// for each workload, and the cluster's DNS.
+/// Writes the objects of 500 workloads with this many replicas each, a policy for each workload and each namespace, a
+/// Service for each workload, and the cluster's DNS.
 pub(crate) fn write(directory: &Path, replicas: usize) {
     let mut pods = String::new();
     let mut others = namespace("kube-system", "system") + &dns(&mut pods);
@@ -90,8 +90,8 @@ fn closed(namespace: usize) -> String {
     )
 }
 
-/// In: the next workload, by the port's name, and a tier of other teams' namespaces. Out: DNS, two other workloads, and the
-/// world without the pods.
+/// In: the next workload, by the port's name, and a tier of other teams' namespaces. Out: DNS, two other workloads, and
+/// the world without the pods.
 fn policy(namespace: usize, workload: usize) -> String {
     let app = |index: usize| format!("app-{}", index % WORKLOADS);
     format!(

@@ -1,8 +1,8 @@
-//! What judging a cluster from files costs: the commands at several numbers of pods of 500 workloads, each in a process of its
-//! own.
+//! What judging a cluster from files costs: the commands at several numbers of pods of 500 workloads, each in a process
+//! of its own.
 //!
-//! Prints a Markdown table of seconds, peak resident memory and the size of what is printed. `PODGATE_BENCH_BINARY` names
-//! another build of podgate, to compare with.
+//! Prints a Markdown table of seconds, peak resident memory and the size of what is printed. `PODGATE_BENCH_BINARY`
+//! names another build of podgate, to compare with.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up fails")]
 
 mod cluster;

@@ -136,8 +136,8 @@ impl Pins {
         self.set_directory(self.set).join(COMPLETE).is_dir()
     }
 
-    /// Notes that this start's set enforces everything, and removes the sets of former starts, whose programs no hook has any
-    /// more.
+    /// Notes that this start's set enforces everything, and removes the sets of former starts, whose programs no hook
+    /// has any more.
     pub(crate) fn complete_set(&self) -> Result<(), Error> {
         create_directory(&self.set_directory(self.set).join(COMPLETE))?;
         self.remove_sets(|_| true)?;
@@ -213,8 +213,9 @@ impl Pins {
         Ok(list(&self.root.join(directory))?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// Where the programs are pinned that those of a set go on to. Apart from the set: the kernel empties such an array once
-    /// neither a pin nor a process has it (`prog_array_map_clear` of Linux), whichever program would go on to them.
+    /// Where the programs are pinned that those of a set go on to. Apart from the set: the kernel empties such an array
+    /// once neither a pin nor a process has it (`prog_array_map_clear` of Linux), whichever program would go on to
+    /// them.
     fn whole(&self, set: u32) -> PathBuf {
         self.root.join("whole").join(set.to_string())
     }

@@ -109,8 +109,8 @@ pub(super) struct Endpoints {
     /// The number of slots, slot 0 included, which is never given.
     limit: u32,
     by_slot: BTreeMap<u32, Endpoint>,
-    /// The slots of all that are not settled, and of some that are, or are gone. The engine looks for work with every event,
-    /// and nearly all pods are settled nearly always.
+    /// The slots of all that are not settled, and of some that are, or are gone. The engine looks for work with every
+    /// event, and nearly all pods are settled nearly always.
     unsettled: BTreeSet<u32>,
     /// Slots that wait to be released.
     leaving: BTreeMap<u32, Leaving>,

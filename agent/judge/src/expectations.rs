@@ -209,8 +209,8 @@ fn all_pairs<'e>(sources: &'e [End], targets: &'e [Destination]) -> Vec<Pairs<'e
     pairs.filter(|(from, to, _)| !is_itself(from, to)).collect()
 }
 
-/// The first pair of each two groups of pods that are alike; `None` where some end is no pod of the pod network, of which
-/// answers depend on more.
+/// The first pair of each two groups of pods that are alike; `None` where some end is no pod of the pod network, of
+/// which answers depend on more.
 fn pairs_of_groups<'e>(cluster: &Cluster, sources: &'e [End], targets: &'e [Destination]) -> Option<Vec<Pairs<'e>>> {
     let marks = Marks::of(cluster);
     let (mut from, mut to) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());

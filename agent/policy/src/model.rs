@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Labels of a pod or namespace. They are shared as a whole, and their strings are, since thousands of pods carry the same
-/// ones; to change them copies them.
+/// Labels of a pod or namespace. They are shared as a whole, and their strings are, since thousands of pods carry the
+/// same ones; to change them copies them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Labels(Arc<BTreeMap<Arc<str>, Arc<str>>>);
 

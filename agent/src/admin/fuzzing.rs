@@ -2,8 +2,8 @@
 
 use super::protocol::{Request, VERSION, parse_request};
 
-/// Reads a line: a request means the same when it is written and read again, and the answer to any other line is not many
-/// times as long.
+/// Reads a line: a request means the same when it is written and read again, and the answer to any other line is not
+/// many times as long.
 pub(crate) fn request(line: &[u8]) {
     match parse_request(line) {
         Ok(command) => {

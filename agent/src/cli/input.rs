@@ -18,8 +18,8 @@ use super::progress::Progress;
 /// Where the objects are read.
 #[derive(Args, Debug)]
 pub(crate) struct Files {
-    /// A file of Kubernetes YAML (any number of documents), a directory of such files, or - for standard input; repeatable.
-    /// Workloads stand for the pods that they are to make. Without it, the objects of a cluster
+    /// A file of Kubernetes YAML (any number of documents), a directory of such files, or - for standard input;
+    /// repeatable. Workloads stand for the pods that they are to make. Without it, the objects of a cluster
     #[arg(short = 'f', long = "file", value_name = "FILE_OR_DIR")]
     files: Vec<PathBuf>,
 

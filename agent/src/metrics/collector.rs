@@ -19,8 +19,9 @@ use podgate_engine::status::{
     ServicesAt, SourceStatus, Status, UntaggedStatus,
 };
 
-/// The reason under which every pod's packets have a series from its start, in each direction, so that a rate sees the first
-/// packet that its policies deny. Any other series begins with its first packet: most pods never have most of them.
+/// The reason under which every pod's packets have a series from its start, in each direction, so that a rate sees the
+/// first packet that its policies deny. Any other series begins with its first packet: most pods never have most of
+/// them.
 pub(super) const FROM_START: Reason = Reason::NoRule;
 
 /// Labels of one series.

@@ -1,7 +1,8 @@
 //! `/metrics`: the agent's status in OpenMetrics.
 //!
 //! Everything is read when it is scraped; nothing is kept beside the state it mirrors. The number of series is bounded:
-//! for each pod of this node and each direction packets without a rule have one from the start, others once they happened.
+//! for each pod of this node and each direction packets without a rule have one from the start, others once they
+//! happened.
 
 mod collector;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The bill of materials, in CycloneDX 1.5, by cargo-cyclonedx: every crate whose code is in the binary, the eBPF programs'
-//! among them.
+//! The bill of materials, in CycloneDX 1.5, by cargo-cyclonedx: every crate whose code is in the binary, the eBPF
+//! programs' among them.
 
 use std::fs;
 

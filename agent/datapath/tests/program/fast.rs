@@ -1,4 +1,5 @@
-//! The program that judges most packets by one look-up judges none otherwise than the whole program, to which it leaves the rest.
+//! The program that judges most packets by one look-up judges none otherwise than the whole program, to which it leaves
+//! the rest.
 
 use podgate_common::{Direction, Tag};
 use podgate_datapath::{Tagged, TestContext};

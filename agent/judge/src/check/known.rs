@@ -78,7 +78,8 @@ impl<'c> Known<'c> {
         Self { cluster, written, pods, groups, addresses, labels, all_labels, namespaces }
     }
 
-    /// Pods that selectors can match, those that are alike together: the same policies select them, the same peers match them.
+    /// Pods that selectors can match, those that are alike together: the same policies select them, the same peers
+    /// match them.
     pub(super) fn groups(&self) -> &[Vec<&'c Pod>] {
         &self.groups
     }

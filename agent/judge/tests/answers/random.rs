@@ -29,7 +29,8 @@ pub(crate) fn contested() -> impl Strategy<Value = World> {
     cluster_with(true)
 }
 
-/// The same with replicas: pods that differ from others in name and address, and some in a label that no policy asks for.
+/// The same with replicas: pods that differ from others in name and address, and some in a label that no policy asks
+/// for.
 pub(crate) fn replicated() -> impl Strategy<Value = World> {
     (contested(), vec((0..8_usize, any::<bool>(), any::<bool>()), 1..12)).prop_map(|(world, replicas)| {
         (16..).zip(replicas).fold(world, |mut world, (number, (of, is_far, is_owned))| {
@@ -60,7 +61,8 @@ fn replicas_of(mut pod: Pod, number: u8, is_far: bool, is_owned: bool) -> [Pod; 
     [pod, replica]
 }
 
-/// The same cluster in which no two pods are alike, although every verdict is the same: policies here ask for other labels.
+/// The same cluster in which no two pods are alike, although every verdict is the same: policies here ask for other
+/// labels.
 pub(crate) fn all_different(cluster: &Cluster) -> Cluster {
     let different = |pod: &Pod| {
         let mut pod = Pod { workload: None, ..pod.clone() };

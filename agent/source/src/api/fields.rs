@@ -21,8 +21,8 @@ pub(super) enum Fields {
 
 use Fields::{All, These};
 
-/// The fields that podgate reads of Namespaces, Nodes, Pods, Services and EndpointSlices, of all of them together: where two
-/// kinds have a field of the same name, both are read.
+/// The fields that podgate reads of Namespaces, Nodes, Pods, Services and EndpointSlices, of all of them together:
+/// where two kinds have a field of the same name, both are read.
 pub(super) const READ: Fields = These(&[
     ("apiVersion", All),
     ("kind", All),

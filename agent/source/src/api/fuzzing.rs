@@ -12,7 +12,8 @@ use super::watch::{Seen, converted};
 use crate::convert::Strings;
 use crate::object::{Kind, ObjectRef};
 
-/// Feeds what watches see to an empty state: in each line a digit for the kind, and an event as the API server sends it, or
+/// Feeds what watches see to an empty state: in each line a digit for the kind, and an event as the API server sends
+/// it, or
 /// `list` or `listed` where a list begins or is complete.
 ///
 /// # Panics

@@ -10,8 +10,8 @@
 //! A watch that says nothing at all for long is not believed either: a server may be at an older version than the watch.
 //! No error stops the source: it waits, each time longer up to half a minute, and tries again, and says so in the status.
 //!
-//! An object that can't be decoded concerns itself alone: the list it is in still counts. Of objects that are no NetworkPolicies
-//! only the fields that podgate uses are looked at.
+//! An object that can't be decoded concerns itself alone: the list it is in still counts. Of objects that are no
+//! NetworkPolicies only the fields that podgate uses are looked at.
 
 mod collector;
 mod connect;

@@ -23,7 +23,8 @@ pub(super) trait Keeps: Clone + Debug + Send + 'static {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error>;
 }
 
-/// All fields: an unknown one of a NetworkPolicy could narrow what it allows, and a snapshot shows more than podgate reads.
+/// All fields: an unknown one of a NetworkPolicy could narrow what it allows, and a snapshot shows more than podgate
+/// reads.
 #[derive(Clone, Debug)]
 pub(super) enum Whole {}
 
@@ -48,8 +49,8 @@ impl Keeps for Read {
 pub(super) struct Received<K> {
     /// What watching needs: names and version.
     metadata: ObjectMeta,
-    /// The fields that are kept, but for those that only writers of the API use, and for annotations that podgate does not
-    /// read.
+    /// The fields that are kept, but for those that only writers of the API use, and for annotations that podgate does
+    /// not read.
     pub(super) value: Value,
     keeps: PhantomData<K>,
 }

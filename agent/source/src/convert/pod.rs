@@ -43,8 +43,8 @@ fn uid(from: &api::Pod) -> &str {
 /// The label by which a Deployment tells the pods of its ReplicaSets apart.
 const TEMPLATE: &str = "pod-template-hash";
 
-/// What controls a pod. A ReplicaSet with the hash of a template at the end of its name is a Deployment's, which has the name
-/// without it.
+/// What controls a pod. A ReplicaSet with the hash of a template at the end of its name is a Deployment's, which has
+/// the name without it.
 fn workload(meta: &ObjectMeta, scope: &mut Scope<'_>) -> Option<Workload> {
     let mut owners = meta.owner_references.iter().flatten();
     let owner = owners.find(|owner| owner.controller == Some(true)).filter(|owner| !owner.name.is_empty())?;

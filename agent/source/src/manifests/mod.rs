@@ -70,8 +70,8 @@ pub struct Definition {
     pub ineffective: Vec<Direction>,
 }
 
-/// Reads files and directories, each file once, and what comes through pipes; `-` is standard input. The pods that workloads are
-/// to make are among the objects, unless there are pods of theirs. Blocking; for the command line.
+/// Reads files and directories, each file once, and what comes through pipes; `-` is standard input. The pods that
+/// workloads are to make are among the objects, unless there are pods of theirs. Blocking; for the command line.
 #[must_use]
 pub fn load(paths: &[PathBuf]) -> Loaded {
     let mut strings = Strings::default();

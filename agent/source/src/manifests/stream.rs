@@ -10,8 +10,8 @@ use super::open::MAX_BYTES;
 /// Standard input, as a path of the command line.
 pub(super) const STANDARD_INPUT: &str = "-";
 
-/// The bytes that come through standard input or a pipe, or why they can't be had; `None`: this is neither. Waits for as long as
-/// whoever writes there takes.
+/// The bytes that come through standard input or a pipe, or why they can't be had; `None`: this is neither. Waits for
+/// as long as whoever writes there takes.
 pub(super) fn bytes(path: &Path) -> Option<Result<Vec<u8>, String>> {
     if path == Path::new(STANDARD_INPUT) {
         return Some(read(io::stdin().lock()));

@@ -12,8 +12,8 @@ use super::tree::Tree;
 /// So many pods of one workload are judged: what holds for a hundred replicas holds for more.
 const MOST: u64 = 100;
 
-/// The kinds whose template is at `spec.template`, with the group of their `apiVersion` and the field that says how many pods
-/// there are to be.
+/// The kinds whose template is at `spec.template`, with the group of their `apiVersion` and the field that says how
+/// many pods there are to be.
 const KINDS: [(&str, &str, &str); 6] = [
     ("Deployment", "apps", "replicas"),
     ("StatefulSet", "apps", "replicas"),
@@ -37,8 +37,8 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// What is in an object, if it is a workload that makes pods by itself: none that another workload has made, and no job
-    /// that has ended.
+    /// What is in an object, if it is a workload that makes pods by itself: none that another workload has made, and no
+    /// job that has ended.
     pub(super) fn of(kind: &str, api_version: &str, tree: Tree) -> Option<Self> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         let Tree { value, repeated } = tree;

@@ -22,12 +22,13 @@ const FOUND: u8 = 1;
 
 /// Find probable mistakes in policies
 ///
-/// Names for each finding the object and field, why, and what to write instead: invalid objects, policies and peers that match
-/// nothing, labels that almost exist, egress without DNS, named ports that nobody serves, blocks of pod or Service addresses,
-/// and rules without effect. What policies select is judged by the pods in the files, and by those that workloads are to make
-/// (Deployments and their like); without any, it isn't.
+/// Names for each finding the object and field, why, and what to write instead: invalid objects, policies and peers
+/// that match nothing, labels that almost exist, egress without DNS, named ports that nobody serves, blocks of pod or
+/// Service addresses, and rules without effect. What policies select is judged by the pods in the files, and by those
+/// that workloads are to make (Deployments and their like); without any, it isn't.
 ///
-/// Exit status: 0 no finding as severe as --fail-on; 1 at least one; 2 when files can't be read; 3 when there are no policies.
+/// Exit status: 0 no finding as severe as --fail-on; 1 at least one; 2 when files can't be read; 3 when there are no
+/// policies.
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]

@@ -50,8 +50,8 @@ struct TargetView {
     pod: usize,
     /// The port, by its index.
     port: usize,
-    /// A bit for each element of `pods`, four in each hexadecimal digit, the lowest first. That of pods which are the target
-    /// themselves says whether they reach each other.
+    /// A bit for each element of `pods`, four in each hexadecimal digit, the lowest first. That of pods which are the
+    /// target themselves says whether they reach each other.
     from: String,
 }
 

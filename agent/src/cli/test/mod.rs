@@ -26,7 +26,8 @@ const UNEXPECTED: u8 = 1;
 ///
 /// The expectations are YAML: a list of cases, each with `from`, `to`, `port`, `protocol` (TCP unless it says UDP, SCTP or ICMP),
 /// `expect` (allow or deny), and perhaps a `name`. Ends are named as for `podgate explain`; `{namespace: NS, labels: {…}}` stands
-/// for every such pod, each of which is judged; pairs of pods that are alike are explained once. A case that names nobody fails.
+/// for every such pod, each of which is judged; pairs of pods that are alike are explained once. A case that names
+/// nobody fails.
 ///
 /// Exit status: 0 everything is as expected, 1 something is not, 2 when files or expectations are invalid.
 #[derive(Args, Debug)]
