@@ -2,8 +2,7 @@
 
 use crate::{Addr4, Addr6, Direction, NetPort};
 
-/// A key of [`crate::map::FLOWS4`] and [`crate::map::PENDING4`], or of [`crate::map::FLOWS6`] and [`crate::map::PENDING6`]: a flow
-/// as its pod sees it.
+/// A key of [`crate::map::FLOWS4`] or [`crate::map::FLOWS6`]: a flow as its pod sees it.
 ///
 /// As short as can be: finding a flow is the dearest part of most verdicts, and its cost goes by the key's length.
 /// So the pod's address is in [`Holder`].
@@ -75,6 +74,9 @@ impl Holder {
     const SLOT: u32 = (1 << (Self::OTHER_SHIFT - Self::SLOT_SHIFT)) - 1;
     const OTHER_SHIFT: u32 = 19;
 
+    /// No flow's.
+    pub const NONE: Self = Self(0);
+
     /// The holder of a flow of the pod's own address.
     #[must_use]
     #[inline(always)]
@@ -134,6 +136,8 @@ impl Stamp {
 
 /// Bits of [`Flow::state`](super::Flow::state).
 pub mod state {
+    use crate::Direction;
+
     /// The flow was opened by a packet that left the pod; else by one that entered it.
     pub const OPENED_EGRESS: u32 = 1 << 0;
     /// Opened by a process of the node: allowed whatever the policies say.
@@ -149,11 +153,41 @@ pub mod state {
     /// Opened from an address of this host or of a Service, behind which others may be: what the pod sends in it is an
     /// [answer](crate::Tag::answer).
     pub const ANSWERS_ONLY: u32 = 1 << 6;
-    /// Made above the pod's share, and so not counted in it: see [`super::Share`]. Says nothing of a lasting flow.
+    /// Made above the pod's share, and so not counted in it: see [`super::Share`].
     pub const EXCESS: u32 = 1 << 7;
     /// A RST came from the other end, or from somebody who said so. Whether its sequence number fits is not known here, but to
     /// the pod's kernel, which ignores one that does not (RFC 5961, section 3).
     pub const RESET_REMOTE: u32 = 1 << 8;
+    /// Half open, or unanswered: goes once its [`place`] is another's.
+    pub const PENDING: u32 = 1 << 9;
+    /// What only pending flows have.
+    pub const OF_PENDING: u32 = PENDING | EXCESS | !0 << PLACE_SHIFT;
+    const PLACE_SHIFT: u32 = 10;
+
+    /// The most places there may be.
+    pub const MOST_PLACES: u32 = 1 << (u32::BITS - PLACE_SHIFT);
+
+    /// The place of a pending flow, as bits of its state: in [`EXCESS4`](crate::map::EXCESS4) or its like if it is above its
+    /// pod's share, else in [`PENDING4`](crate::map::PENDING4) or its like.
+    #[must_use]
+    #[inline(always)]
+    pub const fn at_place(place: u32) -> u32 {
+        place << PLACE_SHIFT
+    }
+
+    /// The place of a pending flow that has this state.
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(state: u32) -> u32 {
+        state >> PLACE_SHIFT
+    }
+
+    /// The direction in which a flow with this state was opened.
+    #[must_use]
+    #[inline(always)]
+    pub const fn opened(state: u32) -> Direction {
+        if state & OPENED_EGRESS != 0 { Direction::Egress } else { Direction::Ingress }
+    }
 }
 
 /// A flow that was allowed.
@@ -175,14 +209,14 @@ impl Flow {
     /// The direction in which the flow was opened.
     #[must_use]
     pub const fn opened(&self) -> Direction {
-        if self.state & state::OPENED_EGRESS != 0 { Direction::Egress } else { Direction::Ingress }
+        state::opened(self.state)
     }
 }
 
 /// A value of [`crate::map::SHARES`]: how many half-open or unanswered flows a pod has of late, opened in one direction.
 ///
-/// Entries are counted where they are made and where they move among the lasting flows; that they expire or are evicted
-/// nobody is told, so what is older than two stretches of time no longer counts.
+/// Entries are counted where they are made and where they become lasting; that they expire or are evicted nobody is told,
+/// so what is older than two stretches of time no longer counts.
 ///
 /// A pod whose share is used up gets entries all the same, marked [`state::EXCESS`] and not counted. Each takes the place
 /// of the oldest of its group: the remote addresses with the same [`excess_group`].
@@ -191,7 +225,7 @@ impl Flow {
 pub struct Share {
     /// When the current stretch began, in jiffies.
     pub since: u64,
-    /// Entries made in it, less those that have moved meanwhile, also if they are older.
+    /// Entries made in it, less those that have become lasting meanwhile, also if they are older.
     pub current: i64,
     /// What the stretch before it ended with.
     pub previous: i64,
@@ -215,18 +249,18 @@ pub const fn excess_group(share: u32, address_hash: u32) -> u32 {
     share * EXCESS_GROUPS + address_hash / (crate::EPOCHS / EXCESS_GROUPS)
 }
 
-/// The key of [`crate::map::EXCESS4`] and [`crate::map::EXCESS6`] for the entry whose turn it is in a group that may have
-/// so many.
+/// The place in [`crate::map::EXCESS4`] or [`crate::map::EXCESS6`] for the entry whose turn it is in a group that may have so
+/// many, of this many places in all. There are fewer than all pods may ask for: pods whose slots are far apart have the
+/// same.
 #[must_use]
 #[inline(always)]
-pub const fn excess_place(group: u32, turn: u32, entries: u32) -> u32 {
-    let turn = if entries == 0 { 0 } else { turn % entries };
-    group << EXCESS_TURN_BITS | turn & ((1 << EXCESS_TURN_BITS) - 1)
+pub const fn excess_place(group: u32, turn: u32, entries: u32, places: u32) -> u32 {
+    let entries = if entries == 0 { 1 } else { entries };
+    // The share without its family, which has a map of its own.
+    let group = group / EXCESS_GROUPS / 2 * EXCESS_GROUPS + group % EXCESS_GROUPS;
+    let place = group.wrapping_mul(entries).wrapping_add(turn % entries);
+    if places == 0 { 0 } else { place % places }
 }
-
-const EXCESS_TURN_BITS: u32 = 14;
-
-const _: () = assert!(crate::map::capacity::EXCESS_TURNS as u64 <= 1 << (32 - EXCESS_TURN_BITS));
 
 /// A key of [`crate::map::FRAGMENTS4`] or [`crate::map::FRAGMENTS6`]: the packet that a fragment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,8 +9,9 @@ pub const ENDPOINTS: u32 = 512;
 /// The slot of all the pods that find no other: who has it may be another pod.
 pub const SHARED_SLOT: u32 = ENDPOINTS - 1;
 
-/// A pod may fill this part of [`PENDING4`], and of [`PENDING6`], with flows opened in one direction: half of it with any,
-/// and half, once that is full, with those that take the place of its own older ones.
+/// A pod may have this part of [`PENDING4`], and of [`PENDING6`], for pending flows that were opened in one direction: half
+/// of it for any, and as many places in [`EXCESS4`], once that is used up, for those that take the place of its own
+/// older ones.
 pub const PENDING_SHARES: u32 = 8;
 
 /// Entries of [`OWN_ADDRESSES`] for each pod.
@@ -88,14 +89,10 @@ macro_rules! for_each_map {
             pod_addresses POD_ADDRESSES: array($crate::PodAddresses) = $crate::map::ENDPOINTS, FIXED;
         }
         flows {
-            /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], flows that both ends have spoken in.
-            flows4 FLOWS4: lru_hash($crate::FlowKey4 => $crate::Flow) = 65_536, KEPT;
+            /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`].
+            flows4 FLOWS4: lru_hash($crate::FlowKey4 => $crate::Flow) = 81_920, KEPT;
             /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
-            flows6 FLOWS6: lru_hash($crate::FlowKey6 => $crate::Flow) = 32_768, KEPT;
-            /// LRU hash: [`crate::FlowKey4`] → [`crate::Flow`], half-open TCP connections and unanswered flows.
-            pending4 PENDING4: lru_hash($crate::FlowKey4 => $crate::Flow) = 16_384, KEPT;
-            /// LRU hash: [`crate::FlowKey6`] → [`crate::Flow`], likewise.
-            pending6 PENDING6: lru_hash($crate::FlowKey6 => $crate::Flow) = 8_192, KEPT;
+            flows6 FLOWS6: lru_hash($crate::FlowKey6 => $crate::Flow) = 40_960, KEPT;
             /// LRU hash: [`crate::FragmentKey4`] → [`crate::FragmentPorts`].
             fragments4 FRAGMENTS4: lru_hash($crate::FragmentKey4 => $crate::FragmentPorts) = 2_048, KEPT;
             /// LRU hash: [`crate::FragmentKey6`] → [`crate::FragmentPorts`].
@@ -107,14 +104,20 @@ macro_rules! for_each_map {
             whole WHOLE: programs() = 2, FIXED;
             /// Per-CPU array with one [`crate::Asked`].
             asked ASKED: per_cpu_array($crate::Asked) = 1, FIXED;
-            /// Array by [`crate::share_index`] → [`crate::Share`]: entries of each pod in [`PENDING4`] and [`PENDING6`].
+            /// Array → [`crate::FlowKey4`]: the pending flows in [`FLOWS4`], in a ring for each CPU, one after the other.
+            pending4 PENDING4: array($crate::FlowKey4) = 16_384;
+            /// Array → [`crate::FlowKey6`], likewise in [`FLOWS6`].
+            pending6 PENDING6: array($crate::FlowKey6) = 8_192;
+            /// Per-CPU array of u32: whose turn it is in the CPU's ring in [`PENDING4`], then in that in [`PENDING6`].
+            pending_turns PENDING_TURNS: per_cpu_array(u32) = 2, FIXED;
+            /// Array by [`crate::share_index`] → [`crate::Share`]: pending flows of each pod.
             shares SHARES: array($crate::Share) = $crate::map::ENDPOINTS * 4, FIXED;
             /// Array by [`crate::excess_group`] → u32: entries that pods above their share have been given.
             excess_turns EXCESS_TURNS: array(u32) = $crate::map::capacity::SHARES * $crate::EXCESS_GROUPS, FIXED;
-            /// LRU hash: [`crate::excess_place`] → [`crate::FlowKey4`], which entry in [`PENDING4`] goes when its turn comes again.
-            excess4 EXCESS4: lru_hash(u32 => $crate::FlowKey4) = $crate::map::capacity::PENDING4, FIXED;
-            /// LRU hash: [`crate::excess_place`] → [`crate::FlowKey6`], likewise in [`PENDING6`].
-            excess6 EXCESS6: lru_hash(u32 => $crate::FlowKey6) = $crate::map::capacity::PENDING6, FIXED;
+            /// Array by [`crate::excess_place`] → [`crate::FlowKey4`]: pending flows of pods above their share.
+            excess4 EXCESS4: array($crate::FlowKey4) = $crate::map::capacity::PENDING4, FIXED;
+            /// Array by [`crate::excess_place`] → [`crate::FlowKey6`], likewise.
+            excess6 EXCESS6: array($crate::FlowKey6) = $crate::map::capacity::PENDING6, FIXED;
             /// Per-CPU array by [`crate::counter_index`] → [`crate::Counter`].
             counters COUNTERS: per_cpu_array($crate::Counter) = $crate::map::ENDPOINTS * 2 * $crate::Reason::ROOM, FIXED KEPT;
             /// Per-CPU array with one u32: the rule that allowed the packet that the CPU is at; see [`crate::Flow::rule`].
@@ -230,10 +233,14 @@ pub mod constant {
     pub const FLOW_RATE: &str = "FLOW_RATE";
     /// The number of this set of tables (u32), in the tags of packets.
     pub const SET: &str = "SET";
-    /// How many half-open or unanswered IPv4 flows a pod may have that were opened in one direction (u32).
+    /// How many pending IPv4 flows a pod may have that were opened in one direction (u32).
     pub const SHARE4: &str = "SHARE4";
     /// The same for IPv6 (u32).
     pub const SHARE6: &str = "SHARE6";
+    /// How many places each CPU has in [`super::PENDING4`] (u32).
+    pub const RING4: &str = "RING4";
+    /// The same in [`super::PENDING6`] (u32).
+    pub const RING6: &str = "RING6";
     /// Where `struct sk_buff` of the running kernel has its field `_nfct`, in bytes (u32); 0: unknown.
     pub const CONNTRACK: &str = "CONNTRACK";
     /// Where `struct nf_conn` has the destination of the packets that opened the connection, in bytes (u32); 0: unknown.

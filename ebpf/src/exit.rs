@@ -28,7 +28,7 @@ use crate::parse::{Headers, ethertype};
 use crate::read::{self, IcmpError, NoScene};
 use crate::related;
 use crate::rules::tcp;
-use crate::scene::{Scene, Table};
+use crate::scene::Scene;
 
 /// Judges what leaves by a device that is no pod's. What was judged keeps a tag that says so, for the next device on its
 /// way, where it may be part of a tunnel's packet.
@@ -272,27 +272,26 @@ fn by_flow<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
     if scene.protocol == protocol::TCP && tcp::opens(scene.tcp_flags) {
         return flow::open_tcp(scene);
     }
-    for (table, flows) in [(Table::Lasting, F::flows()), (Table::Pending, F::pending())] {
-        if let Some(found) = flows.get_ptr_mut(&scene.key) {
-            // SAFETY: the map's element; may be reused by another flow while we look, as in every LRU map of the kernel.
-            let found = unsafe { &*found };
-            if scene.is_usable(found) {
-                return known(scene, found, table, established);
-            }
+    if let Some(found) = F::flows().get_ptr_mut(&scene.key) {
+        // SAFETY: the map's element; may be reused by another flow while we look, as in every LRU map of the kernel.
+        let found = unsafe { &*found };
+        if scene.is_usable(found) {
+            return known(scene, found, established);
         }
     }
     unknown(scene, established)
 }
 
 #[inline(always)]
-fn known<F: Family>(scene: &Scene<'_, F>, found: &Flow, table: Table, established: bool) -> Reason {
+fn known<F: Family>(scene: &Scene<'_, F>, found: &Flow, established: bool) -> Reason {
     if found.stamp != scene.stamp {
-        return flow::outdated(scene, found, table).unwrap_or_else(|AsNew| flow::instead(scene));
+        return flow::outdated(scene, found).unwrap_or_else(|AsNew| flow::in_own_direction(scene));
     }
-    if established && table == Table::Pending {
-        return flow::promote(scene, Flow { state: found.state | state::ANSWERED, ..*found });
+    if established && found.state & state::PENDING != 0 {
+        flow::change(scene, found, scene.next_state(found.state) & !state::OF_PENDING | state::ANSWERED);
+    } else {
+        flow::touch(scene, found, Direction::Egress);
     }
-    flow::touch(scene, found, Direction::Egress);
     Reason::Established
 }
 
@@ -306,7 +305,7 @@ fn unknown<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
     match scene.verdict(Direction::Egress) {
         Ok(rule) => {
             let entry = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
-            scene.store(F::flows(), &entry, scene.passed(rule, true))
+            scene.store(&entry, scene.passed(rule, true))
         }
         Err(Reason::NoRule) if scene.protocol == protocol::TCP && scene.keeps() && is_answered(scene) => Reason::Kept,
         Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,

@@ -1,7 +1,7 @@
 //! What differs between IPv4 and IPv6 once a packet is parsed.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap};
 use podgate_common::{
     Addr4, Addr6, BackendKey, EndpointConfig, Flow, FlowKey, FragmentKey, FragmentPorts, Frontend, FrontendKey4,
     FrontendKey6, Holder, NetPort, Reason, epoch_index4, epoch_index6,
@@ -20,12 +20,15 @@ pub(crate) trait Family: Copy + PartialEq + 'static {
     const IS_V6: bool = Self::BITS == 128;
 
     fn flows() -> &'static LruHashMap<FlowKey<Self>, Flow>;
-    fn pending() -> &'static LruHashMap<FlowKey<Self>, Flow>;
+    /// The pending flows, in a ring for each CPU.
+    fn pending() -> &'static Array<FlowKey<Self>>;
+    /// How many places a ring has.
+    fn ring() -> u32;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FragmentPorts>;
     /// A pod's share of the pending flows that were opened in one direction.
     fn share() -> u32;
-    /// Which pending flow goes when its turn comes again, of a pod above its share.
-    fn excess() -> &'static LruHashMap<u32, FlowKey<Self>>;
+    /// The pending flows of pods above their share.
+    fn excess() -> &'static Array<FlowKey<Self>>;
     fn addresses() -> &'static HashMap<Self, u32>;
     fn blocks() -> &'static LpmTrie<Self, u32>;
     /// A frontend, its address as [`Self::in_words`] gives it.
@@ -84,8 +87,13 @@ impl Family for Addr4 {
     }
 
     #[inline(always)]
-    fn pending() -> &'static LruHashMap<FlowKey<Self>, Flow> {
+    fn pending() -> &'static Array<FlowKey<Self>> {
         &maps::PENDING4
+    }
+
+    #[inline(always)]
+    fn ring() -> u32 {
+        maps::RING4.load()
     }
 
     #[inline(always)]
@@ -99,7 +107,7 @@ impl Family for Addr4 {
     }
 
     #[inline(always)]
-    fn excess() -> &'static LruHashMap<u32, FlowKey<Self>> {
+    fn excess() -> &'static Array<FlowKey<Self>> {
         &maps::EXCESS4
     }
 
@@ -207,8 +215,13 @@ impl Family for Addr6 {
     }
 
     #[inline(always)]
-    fn pending() -> &'static LruHashMap<FlowKey<Self>, Flow> {
+    fn pending() -> &'static Array<FlowKey<Self>> {
         &maps::PENDING6
+    }
+
+    #[inline(always)]
+    fn ring() -> u32 {
+        maps::RING6.load()
     }
 
     #[inline(always)]
@@ -222,7 +235,7 @@ impl Family for Addr6 {
     }
 
     #[inline(always)]
-    fn excess() -> &'static LruHashMap<u32, FlowKey<Self>> {
+    fn excess() -> &'static Array<FlowKey<Self>> {
         &maps::EXCESS6
     }
 

@@ -19,10 +19,9 @@ use crate::family::Family;
 use crate::maps;
 use crate::neighbours;
 use crate::origin::may_be_translated;
-use crate::packet::{ETHERNET, Frame, Missing};
+use crate::packet::{ETHERNET, Frame};
 use crate::parse::{Fragment, HEADER4, HEADER6, Headers, ethertype};
 use crate::rules;
-use crate::scene::Table;
 
 /// How a packet goes on.
 struct GoesOn {
@@ -38,7 +37,7 @@ struct GoesOn {
 #[inline(always)]
 pub fn run(ctx: &TcContext, direction: Direction) -> i32 {
     let packet = Frame::new(ctx.skb.skb);
-    packet.note_missing(Missing::Unknown);
+    packet.note_missing(false);
     if let Some(GoesOn { slot, reason, .. }) = judge(&packet, direction) {
         events::count(&packet, slot, direction, reason);
         return TC_ACT_UNSPEC;
@@ -229,25 +228,17 @@ fn by_flow<F: Family>(
     // Read before the flow is: see `Scene::stamp`.
     let stamp = Stamp::new(word.generation(), maps::epoch(remote.epoch_index()));
     let key = FlowKey { remote, ports, holder: Holder::new(plain.protocol, place::POD, slot) };
-    if let Some(flow) = F::flows().get_ptr_mut(&key) {
-        return unchanged(flow, Table::Lasting, &key, stamp, plain.protocol, direction);
-    }
-    packet.note_missing(Missing::Lasting);
-    if plain.protocol != protocol::UDP {
+    let Some(flow) = F::flows().get_ptr_mut(&key) else {
+        packet.note_missing(true);
         return None;
-    }
-    if let Some(flow) = F::pending().get_ptr_mut(&key) {
-        return unchanged(flow, Table::Pending, &key, stamp, plain.protocol, direction);
-    }
-    packet.note_missing(Missing::Both);
-    None
+    };
+    unchanged(flow, &key, stamp, plain.protocol, direction)
 }
 
 /// How a packet goes on whose flow is current, and as it would be after this packet.
 #[inline(always)]
 fn unchanged<F: Family>(
     flow: *mut Flow,
-    table: Table,
     key: &FlowKey<F>,
     stamp: Stamp,
     protocol: u8,
@@ -256,8 +247,7 @@ fn unchanged<F: Family>(
     // SAFETY: as in `flow::judge`.
     let flow = unsafe { &*flow };
     let is_recent = clock::jiffies().wrapping_sub(flow.seen) < clock::hz();
-    let is_promoted = table == Table::Pending && rules::promotes(flow.state, protocol, direction, 0);
-    let is_unchanged = rules::next_state(flow.state, protocol, direction, 0) == flow.state && !is_promoted;
+    let is_unchanged = rules::next_state(flow.state, protocol, direction, 0) == flow.state;
     let is_strangers = direction == Direction::Ingress && flow.state & state::NODE != 0;
     if flow.stamp != stamp || !is_recent || !is_unchanged || is_strangers {
         return None;
@@ -266,7 +256,7 @@ fn unchanged<F: Family>(
     let (reason, tag) = if direction == Direction::Ingress {
         (Reason::Established, Tag::from_raw(0))
     } else if flow.rule == VERDICT_DEFERRED {
-        (Reason::Deferred, Tag::deferred(set, slot, table == Table::Lasting))
+        (Reason::Deferred, Tag::deferred(set, slot, flow.state & state::PENDING == 0))
     } else if flow.state & state::ANSWERS_ONLY != 0 {
         (Reason::Established, Tag::answer(set, slot))
     } else {

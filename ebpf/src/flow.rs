@@ -1,9 +1,7 @@
 //! Flows: which packets need no verdict of their own, and which verdict decides for the others.
 
-use aya_ebpf::maps::LruHashMap;
 use podgate_common::{
-    Direction, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_NONE, Verdict, deferring, protocol,
-    state,
+    Direction, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_NONE, deferring, protocol, state,
 };
 
 use crate::classes::{class, deferring_of};
@@ -11,9 +9,8 @@ use crate::clock;
 use crate::endpoint::is_isolated;
 use crate::family::Family;
 use crate::maps;
-use crate::packet::Missing;
 use crate::rules::{self, tcp};
-use crate::scene::{Scene, Table, answers_only};
+use crate::scene::{Scene, answers_only};
 use crate::shares;
 use crate::sockets::{self, Connection};
 
@@ -23,33 +20,27 @@ pub(crate) fn judge<F: Family>(scene: &Scene<'_, F>, direction: Direction) -> Re
     if scene.protocol == protocol::TCP && tcp::opens(scene.tcp_flags) {
         return open_tcp(scene);
     }
-    if scene.packet.is_missing(Missing::Both) {
+    if scene.packet.is_missing() {
         return unknown(scene);
     }
-    if let Some(flow) = lasting(scene) {
+    if let Some(flow) = F::flows().get_ptr_mut(&scene.key) {
         // SAFETY: the map's element; may be reused by another flow while we look, as in every LRU map of the kernel.
         let flow = unsafe { &*flow };
         if direction == Direction::Ingress && scene.is_strangers(flow) && scene.is_usable(flow) {
             return strangers(scene);
         }
         if scene.is_current(flow) {
-            touch(scene, flow, direction);
+            let flow_state = touch(scene, flow, direction);
             return match direction {
                 Direction::Ingress => Reason::Established,
-                Direction::Egress => scene.established(flow, Table::Lasting),
+                Direction::Egress => scene.established(flow.rule, flow_state),
             };
         }
         if scene.is_usable(flow) {
-            return outdated(scene, flow, Table::Lasting).unwrap_or_else(|AsNew| instead(scene));
+            return outdated(scene, flow).unwrap_or_else(|AsNew| in_own_direction(scene));
         }
     }
-    not_lasting(scene)
-}
-
-/// The lasting flow that a packet belongs to, unless it was asked for a moment ago, and there was none.
-#[inline(always)]
-fn lasting<F: Family>(scene: &Scene<'_, F>) -> Option<*mut Flow> {
-    if scene.packet.is_missing(Missing::Lasting) { None } else { F::flows().get_ptr_mut(&scene.key) }
+    unknown(scene)
 }
 
 /// A packet that is of no flow.
@@ -67,80 +58,43 @@ fn strangers<F: Family>(scene: &Scene<'_, F>) -> Reason {
 /// A packet's flow says nothing about it: it is judged as if there were none.
 pub(crate) struct AsNew;
 
-/// A packet of a flow that is not among the lasting ones.
-#[inline(never)]
-fn not_lasting<F: Family>(scene: &Scene<'_, F>) -> Reason {
-    if let Some(flow) = F::pending().get_ptr_mut(&scene.key) {
-        // SAFETY: as in `judge`.
-        let flow = unsafe { &*flow };
-        if scene.is_usable(flow) {
-            if scene.is_strangers(flow) {
-                return strangers(scene);
-            }
-            if flow.stamp != scene.stamp {
-                return outdated(scene, flow, Table::Pending).unwrap_or_else(|AsNew| instead(scene));
-            }
-            return pending(scene, flow);
-        }
-    }
-    miss(scene).unwrap_or_else(|AsNew| in_own_direction(scene))
-}
-
-/// A packet of a pending flow that is current.
-#[inline(always)]
-fn pending<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Reason {
-    if !rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags) {
-        touch(scene, flow, scene.direction);
-        return scene.established(flow, Table::Pending);
-    }
-    promote(scene, *flow)
-}
-
-/// Moves a flow among the lasting ones.
-#[inline(never)]
-pub(crate) fn promote<F: Family>(scene: &Scene<'_, F>, flow: Flow) -> Reason {
-    let promoted = Flow { seen: scene.now, state: scene.next_state(flow.state), ..flow };
-    // If it fails, the flow stays where it is: allowed, and promoted by its next packet.
-    if F::flows().insert(&scene.key, &promoted, 0).is_ok() {
-        shares::strike(scene, &flow);
-    }
-    scene.established(&flow, Table::Lasting)
-}
-
-/// Removes a flow that may be gone already.
-#[inline(always)]
-fn forget<K>(table: &LruHashMap<K, Flow>, key: &K) {
-    // Mostly there is none. To look takes no lock; to remove what is not there does.
-    if table.get_ptr(key).is_some() {
-        // Err means that it has gone meanwhile, which is what is wanted.
-        let _absent = table.remove(key);
-    }
-}
-
 /// Notes that a flow has one more packet. The entry is shared by all CPUs: it is written only when something changes.
 /// Two packets at once may lose a mark of the state, which then comes with the next packet, or never comes: a finished
-/// connection whose entry lives on licenses nothing that its opening did not.
+/// connection whose entry lives on licenses nothing that its opening did not. Gives the state that it has now.
 #[inline(always)]
-pub(crate) fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Direction) {
+pub(crate) fn touch<F: Family>(scene: &Scene<'_, F>, flow: &Flow, direction: Direction) -> u32 {
     let next = rules::next_state(flow.state, scene.protocol, direction, scene.tcp_flags);
     if next != flow.state {
-        // SAFETY: an aligned u32 of the map's element, stored whole.
-        unsafe { (&raw const flow.state).cast_mut().write_volatile(next) };
-    } else if scene.now.wrapping_sub(flow.seen) < clock::hz() {
-        return;
+        change(scene, flow, next);
+    } else if scene.now.wrapping_sub(flow.seen) >= clock::hz() {
+        // SAFETY: an aligned u64 of the map's element, stored whole.
+        unsafe { (&raw const flow.seen).cast_mut().write_volatile(scene.now) };
     }
-    // SAFETY: an aligned u64 of the map's element, stored whole.
-    unsafe { (&raw const flow.seen).cast_mut().write_volatile(scene.now) };
+    next
+}
+
+/// Gives a flow another state.
+#[inline(always)]
+pub(crate) fn change<F: Family>(scene: &Scene<'_, F>, flow: &Flow, next: u32) {
+    let former = flow.state;
+    // SAFETY: an aligned u32 and an aligned u64 of the map's element, stored whole.
+    unsafe {
+        (&raw const flow.state).cast_mut().write_volatile(next);
+        (&raw const flow.seen).cast_mut().write_volatile(scene.now);
+    }
+    if former & !next & state::PENDING != 0 {
+        shares::strike(scene, former);
+    }
 }
 
 /// A packet of a flow that was allowed under other policies or another owner of the remote address: judged again, in
 /// the direction in which the flow was opened. Denied, the entry stays as it is, so that every later packet of either
 /// end ends here too.
 #[inline(never)]
-pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Table) -> Result<Reason, AsNew> {
+pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Result<Reason, AsNew> {
     let opener = scene.opener_of(flow);
     match scene.verdict_again(flow) {
-        Ok(rule) => Ok(renew(scene, flow, rule, opener, table)),
+        Ok(rule) => Ok(renew(scene, flow, rule, opener)),
         Err(Reason::NoRule) if scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) => {
             touch(scene, flow, scene.direction);
             scene.answers(opener);
@@ -152,30 +106,15 @@ pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow, table: Tabl
     }
 }
 
-/// A packet of a flow that may no longer go on as it was opened, of a protocol without connections: judged as if there were
-/// no flow. One that it opens takes the place of the former, whose entry would hide it.
-#[inline(always)]
-pub(crate) fn instead<F: Family>(scene: &Scene<'_, F>) -> Reason {
-    let reason = in_own_direction(scene);
-    if reason.verdict() != Verdict::Denied {
-        forget(F::flows(), &scene.key);
-    }
-    reason
-}
-
 /// Stamps a flow that is still allowed. The whole entry is written anew, because the element may meanwhile be another
 /// flow's, which must not get our stamp.
 #[inline(always)]
-fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, opener: u32, table: Table) -> Reason {
-    let promoted = rules::promotes(flow.state, scene.protocol, scene.direction, scene.tcp_flags);
-    let flow_state = flow.state & !state::ANSWERS_ONLY | answers_only(opener);
-    let renewed = scene.flow(scene.next_state(flow_state), rule);
-    if table == Table::Pending && !promoted {
-        return scene.store(F::pending(), &renewed, renewed_as(scene, flow.rule, &renewed, Table::Pending));
-    }
-    let reason = scene.store(F::flows(), &renewed, renewed_as(scene, flow.rule, &renewed, Table::Lasting));
-    if table == Table::Pending {
-        shares::strike(scene, &renewed);
+fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, opener: u32) -> Reason {
+    let former = flow.state;
+    let renewed = scene.flow(scene.next_state(former & !state::ANSWERS_ONLY | answers_only(opener)), rule);
+    let reason = scene.store(&renewed, renewed_as(scene, flow.rule, &renewed));
+    if former & !renewed.state & state::PENDING != 0 {
+        shares::strike(scene, former);
     }
     reason
 }
@@ -183,8 +122,8 @@ fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, opener: u32, t
 /// The reason of a packet whose flow was judged again and goes on. The first that policies in audit mode would end counts as
 /// that.
 #[inline(always)]
-fn renewed_as<F: Family>(scene: &Scene<'_, F>, former: u32, renewed: &Flow, table: Table) -> Reason {
-    let reason = scene.established(renewed, table);
+fn renewed_as<F: Family>(scene: &Scene<'_, F>, former: u32, renewed: &Flow) -> Reason {
+    let reason = scene.established(renewed.rule, renewed.state);
     if renewed.rule == VERDICT_AUDITED && former != VERDICT_AUDITED { Reason::CutAudited } else { reason }
 }
 
@@ -196,12 +135,10 @@ const OF_NODE: u32 = state::NODE | state::ANSWERS_ONLY;
 #[inline(never)]
 pub(crate) fn open_tcp<F: Family>(scene: &Scene<'_, F>) -> Reason {
     if scene.from_node != 0 {
-        forget(F::flows(), &scene.key);
-        return scene.store(F::pending(), &scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
+        return shares::record(scene, &mut scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
     }
     match scene.verdict(scene.direction) {
         Ok(rule) => {
-            forget(F::flows(), &scene.key);
             let opener = scene.opener(scene.direction);
             shares::record(scene, &mut scene.opened(answers_only(opener), rule), scene.passed(rule, false))
         }
@@ -239,7 +176,7 @@ fn udp<F: Family>(scene: &Scene<'_, F>) -> Result<Reason, AsNew> {
         && sockets::is_connected_udp(scene)
     {
         let flow = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
-        return Ok(scene.store(F::flows(), &flow, scene.passed(rule, true)));
+        return Ok(scene.store(&flow, scene.passed(rule, true)));
     }
     match class {
         Some(class) => Ok(open(scene, scene.verdict_of(Direction::Ingress, class))),
@@ -281,7 +218,7 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
     let reason = if known & state::NODE != 0 { Reason::Node } else { scene.passed(rule, answered) };
     let flow_state = if unconfirmed { state::OPENED_EGRESS } else { scene.next_state(known) };
     let mut flow = scene.flow(flow_state, rule);
-    if answered { scene.store(F::flows(), &flow, reason) } else { shares::record(scene, &mut flow, reason) }
+    if answered { scene.store(&flow, reason) } else { shares::record(scene, &mut flow, reason) }
 }
 
 /// Whether a connection that the pod's sockets know was there before we could see it: the pod's isolation has just begun, or
@@ -303,12 +240,12 @@ fn is_older<F: Family>(scene: &Scene<'_, F>, opened: Direction) -> bool {
 /// which is outdated from the start.
 #[inline(always)]
 fn not_picked_up<F: Family>(scene: &Scene<'_, F>, known: u32) -> Reason {
-    let opened = if known & state::OPENED_EGRESS != 0 { Direction::Egress } else { Direction::Ingress };
+    let opened = state::opened(known);
     if scene.keeps() && known & state::ANSWERED != 0 && is_older(scene, opened) {
         let stamp = Stamp::new(scene.stamp.generation(), !scene.stamp.epoch());
         let flow_state = scene.next_state(known);
         let flow = Flow { stamp, seen: scene.now, state: flow_state, rule: VERDICT_NONE };
-        return scene.store(F::flows(), &flow, Reason::Kept);
+        return scene.store(&flow, Reason::Kept);
     }
     over(scene, opened, Reason::Cut)
 }
@@ -343,7 +280,7 @@ pub(crate) fn in_own_direction<F: Family>(scene: &Scene<'_, F>) -> Reason {
         return without_entry(scene);
     }
     if scene.from_node != 0 {
-        return scene.store(F::pending(), &scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
+        return shares::record(scene, &mut scene.opened(OF_NODE, VERDICT_NONE), Reason::Node);
     }
     open(scene, scene.verdict(scene.direction))
 }
@@ -364,16 +301,11 @@ fn open<F: Family>(scene: &Scene<'_, F>, verdict: Result<u32, Reason>) -> Reason
 /// its packets do. Changes nothing.
 #[inline(never)]
 pub(crate) fn related<F: Family>(scene: &Scene<'_, F>) -> Reason {
-    for table in [F::flows(), F::pending()] {
-        if let Some(flow) = table.get_ptr_mut(&scene.key) {
-            // SAFETY: as in `judge`.
-            let flow = unsafe { &*flow };
-            if scene.is_usable(flow) {
-                return related_to(scene, flow);
-            }
-        }
+    // SAFETY: as in `judge`.
+    match F::flows().get_ptr(&scene.key).map(|flow| unsafe { &*flow }) {
+        Some(flow) if scene.is_usable(flow) => related_to(scene, flow),
+        _ => Reason::IcmpUnrelated,
     }
-    Reason::IcmpUnrelated
 }
 
 #[inline(always)]

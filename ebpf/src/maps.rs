@@ -19,12 +19,18 @@ pub(crate) static FLOW_RATE: Global<u32> = Global::new(0);
 /// The number of this set of tables; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static SET: Global<u32> = Global::new(0);
-/// A pod's share of half-open IPv4 flows; set by the loader.
+/// A pod's share of pending IPv4 flows; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static SHARE4: Global<u32> = Global::new(0);
-/// A pod's share of half-open IPv6 flows; set by the loader.
+/// A pod's share of pending IPv6 flows; set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static SHARE6: Global<u32> = Global::new(0);
+/// How many pending IPv4 flows each CPU has places for; set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static RING4: Global<u32> = Global::new(0);
+/// The same of IPv6; set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static RING6: Global<u32> = Global::new(0);
 /// Where a packet has its connection of connection tracking, in bytes; 0: unknown. Set by the loader.
 #[unsafe(no_mangle)]
 pub(crate) static CONNTRACK: Global<u32> = Global::new(0);

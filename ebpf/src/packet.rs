@@ -38,7 +38,7 @@ mod imp {
     use podgate_common::map::{CAST, READ_AS, SUM_WINDOW};
     use podgate_common::{Tag, protocol};
 
-    use super::{ETHERNET, Missing, Wire};
+    use super::{ETHERNET, Wire};
     use crate::maps;
 
     /// Bytes that are made linear behind the link layer's header: the fixed headers of IPv6, or of IPv4 and TCP.
@@ -320,19 +320,19 @@ mod imp {
             }
         }
 
-        /// Notes for the program that judges it next in which tables it has no flow: in the last word of `cb`, which is
+        /// Notes for the program that judges it next whether it is known to have no flow: in the last word of `cb`, which is
         /// the programs' own from one to the next.
         #[inline(always)]
-        pub fn note_missing(&self, missing: Missing) {
+        pub fn note_missing(&self, missing: bool) {
             // SAFETY: see `length`; TC programs may write the field.
-            unsafe { (&raw mut (*self.skb).cb[4]).write_volatile(missing as u32) };
+            unsafe { (&raw mut (*self.skb).cb[4]).write_volatile(u32::from(missing)) };
         }
 
-        /// Whether it was noted that it has no flow in a table.
+        /// Whether it was noted that it has no flow.
         #[inline(always)]
-        pub fn is_missing(&self, from: Missing) -> bool {
+        pub fn is_missing(&self) -> bool {
             // SAFETY: see `length`.
-            unsafe { (&raw const (*self.skb).cb[4]).read_volatile() >= from as u32 }
+            unsafe { (&raw const (*self.skb).cb[4]).read_volatile() != 0 }
         }
 
         /// Whether a VLAN tag stands in its metadata.
@@ -466,17 +466,6 @@ mod imp {
 #[cfg(target_arch = "bpf")]
 pub use imp::Opening;
 pub use imp::Packet;
-
-/// In which tables of flows there is none that a packet belongs to.
-#[derive(Clone, Copy)]
-pub enum Missing {
-    /// Nobody has asked yet.
-    Unknown,
-    /// Among the lasting ones.
-    Lasting,
-    /// Among the pending ones neither.
-    Both,
-}
 
 /// A packet that begins with an Ethernet header.
 pub type Frame<'a> = Packet<'a, ETHERNET>;

@@ -50,8 +50,8 @@ pub const fn timeout(protocol: u8, flow_state: u32) -> u64 {
     const RESET: u32 = state::RESET_LOCAL | state::RESET_REMOTE;
     match protocol {
         protocol::TCP if flow_state & RESET != 0 || flow_state & BOTH == BOTH => TCP_CLOSING,
-        protocol::TCP if flow_state & state::ANSWERED != 0 => TCP_ESTABLISHED,
-        protocol::TCP => TCP_HALF_OPEN,
+        protocol::TCP if flow_state & state::PENDING != 0 => TCP_HALF_OPEN,
+        protocol::TCP => TCP_ESTABLISHED,
         protocol::ICMP | protocol::ICMPV6 => ICMP,
         _ if flow_state & state::ANSWERED != 0 => ANSWERED,
         _ => UNANSWERED,
@@ -75,41 +75,37 @@ pub const fn is_of_this_pod(generation: u32, birth: u32) -> bool {
 }
 
 /// The state of a flow after one more of its packets.
+///
+/// A pending flow becomes lasting by what shows that both ends mean it. An answer is enough, but for TCP: a SYN-ACK costs
+/// its sender nothing, so only what the opener sends after it counts, or a flood of SYNs at a listening pod would fill the
+/// table with flows that last.
 #[must_use]
 #[inline(always)]
 pub const fn next_state(current: u32, protocol: u8, direction: Direction, tcp_flags: u8) -> u32 {
     let mut next = current;
-    if !is_from_opener(current, direction) {
+    let answers = !is_from_opener(current, direction);
+    if answers {
         next |= state::ANSWERED;
     }
-    if protocol == protocol::TCP && tcp_flags & (tcp::FIN | tcp::RST) != 0 {
-        if tcp_flags & tcp::FIN != 0 {
-            next |= match direction {
-                Direction::Egress => state::FIN_LOCAL,
-                Direction::Ingress => state::FIN_REMOTE,
-            };
-        }
-        if tcp_flags & tcp::RST != 0 {
-            next |= match direction {
-                Direction::Egress => state::RESET_LOCAL,
-                Direction::Ingress => state::RESET_REMOTE,
-            };
-        }
+    if protocol != protocol::TCP {
+        return if answers { next & !state::OF_PENDING } else { next };
+    }
+    if !answers && current & state::ANSWERED != 0 && tcp_flags & (tcp::SYN | tcp::RST) == 0 {
+        next &= !state::OF_PENDING;
+    }
+    if tcp_flags & tcp::FIN != 0 {
+        next |= match direction {
+            Direction::Egress => state::FIN_LOCAL,
+            Direction::Ingress => state::FIN_REMOTE,
+        };
+    }
+    if tcp_flags & tcp::RST != 0 {
+        next |= match direction {
+            Direction::Egress => state::RESET_LOCAL,
+            Direction::Ingress => state::RESET_REMOTE,
+        };
     }
     next
-}
-
-/// Whether a packet of a pending flow shows that both ends mean it, so that it moves among the lasting flows.
-///
-/// An answer is enough, but for TCP: a SYN-ACK costs its sender nothing, so only what the opener sends after it counts,
-/// or a flood of SYNs at a listening pod would fill the lasting table.
-#[must_use]
-#[inline(always)]
-pub const fn promotes(current: u32, protocol: u8, direction: Direction, tcp_flags: u8) -> bool {
-    if protocol != protocol::TCP {
-        return !is_from_opener(current, direction);
-    }
-    tcp_flags & (tcp::SYN | tcp::RST) == 0 && current & state::ANSWERED != 0 && is_from_opener(current, direction)
 }
 
 /// Whether a packet in this direction was sent by the end that opened the flow.
@@ -144,7 +140,7 @@ pub const fn may_be_kept(protocol: u8, flow: &Flow, epoch: u32) -> bool {
 #[inline(always)]
 pub const fn may_outlive_its_entry(flow_state: u32) -> bool {
     const BOTH: u32 = state::FIN_LOCAL | state::FIN_REMOTE;
-    flow_state & state::ANSWERED != 0 && flow_state & state::RESET_LOCAL == 0 && flow_state & BOTH != BOTH
+    flow_state & (state::PENDING | state::RESET_LOCAL) == 0 && flow_state & BOTH != BOTH
 }
 
 /// A share as it is counted now. Jiffies may wrap.

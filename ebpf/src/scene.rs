@@ -1,6 +1,5 @@
 //! A packet and what its fate depends on.
 
-use aya_ebpf::maps::LruHashMap;
 use podgate_common::{
     Direction, EndpointConfig, Flow, FlowKey, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF,
     VERDICT_NONE, deferring, flags, state,
@@ -54,13 +53,6 @@ macro_rules! write_scene {
     }};
 }
 pub(crate) use write_scene;
-
-/// Which table a flow stands in.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Table {
-    Lasting,
-    Pending,
-}
 
 impl<F: Family> Scene<'_, F> {
     /// What policy says of this flow if it was opened in a direction.
@@ -128,13 +120,13 @@ impl<F: Family> Scene<'_, F> {
         Reason::Deferred
     }
 
-    /// The reason of a packet whose flow was allowed.
+    /// The reason of a packet whose flow was allowed by this rule, and has this state since.
     #[inline(always)]
-    pub(crate) fn established(&self, flow: &Flow, table: Table) -> Reason {
-        if flow.rule == VERDICT_DEFERRED {
-            return self.passed(flow.rule, table == Table::Lasting);
+    pub(crate) fn established(&self, rule: u32, flow_state: u32) -> Reason {
+        if rule == VERDICT_DEFERRED {
+            return self.passed(rule, flow_state & state::PENDING == 0);
         }
-        self.answers(flow.state & state::ANSWERS_ONLY);
+        self.answers(flow_state & state::ANSWERS_ONLY);
         Reason::Established
     }
 
@@ -220,8 +212,8 @@ impl<F: Family> Scene<'_, F> {
 
     /// Writes this flow's entry; without one its later packets would be dropped, so a failure is this packet's drop.
     #[inline(always)]
-    pub(crate) fn store(&self, table: &LruHashMap<FlowKey<F>, Flow>, flow: &Flow, reason: Reason) -> Reason {
-        if table.insert(&self.key, flow, 0).is_err() { Reason::FlowTable } else { reason }
+    pub(crate) fn store(&self, flow: &Flow, reason: Reason) -> Reason {
+        if F::flows().insert(&self.key, flow, 0).is_err() { Reason::FlowTable } else { reason }
     }
 }
 

@@ -1,14 +1,21 @@
-//! Half-open and unanswered flows: each pod has a share of their table, so that a flood at one pod takes no other's room.
+//! Pending flows, which are half open or unanswered. They stand in one table with the lasting ones, and floods must evict none
+//! of those: so each has a place in a ring, and its entry goes when the place is another's. Each pod has a share of the
+//! places, so that a flood at one pod takes no other's.
 //!
 //! ```text
-//! a pod's share:  [ half of it: any, counted ][ half of it: in groups by remote address, each a ring of its own ]
+//! within its share:  a ring of each CPU        for all pods; entries are counted by pod
+//! above it:          rings by remote address   of the pod's own
 //! ```
 //!
-//! The second half is used while the first is full. There an entry takes the place of the oldest of its group, so nobody is
-//! refused, and who floods a pod ends flows of its own, and of the few addresses with the same hash.
+//! Above the share, an entry takes the place of the oldest of its group. Nobody is refused, and who floods a pod ends
+//! flows of its own, and of the few addresses with the same hash.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
-use podgate_common::{EXCESS_GROUPS, Flow, FlowKey, Reason, Share, excess_group, excess_place, share_index, state};
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use aya_ebpf::maps::Array;
+use podgate_common::map::PENDING_SHARES;
+use podgate_common::{
+    EXCESS_GROUPS, Flow, FlowKey, Holder, Reason, Share, excess_group, excess_place, share_index, state,
+};
 
 use crate::clock;
 use crate::family::Family;
@@ -16,75 +23,58 @@ use crate::maps;
 use crate::rules;
 use crate::scene::Scene;
 
-/// Writes the entry of a flow that is half open or unanswered, which may be marked as [`state::EXCESS`]. What the node opens
-/// is not counted: its probes must find room.
+/// Writes the entry of a pending flow. What the node opens is not counted: its probes must find room. One that is pending
+/// already has its place, and goes on being counted or not.
 #[inline(never)]
 pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> Reason {
-    if flow.state & state::NODE != 0 {
-        return scene.store(F::pending(), flow, reason);
+    // SAFETY: the map's element, of which a u32 is copied at once.
+    let former = F::flows().get_ptr(&scene.key).map_or(0, |former| unsafe { (*former).state });
+    if former & state::PENDING != 0 {
+        flow.state |= former & state::OF_PENDING;
+        return scene.store(flow, reason);
     }
-    let share = share_of(scene, flow);
-    if podgate_has_share(share, F::share() / 2, scene.now) == 0 {
+    let is_counted = flow.state & state::NODE == 0;
+    if is_counted && podgate_has_share(share_of(scene, flow.state), F::share() / 2, scene.now) == 0 {
         return exceed(scene, flow, reason);
     }
-    if F::pending().insert(&scene.key, &*flow, u64::from(BPF_NOEXIST)).is_ok() {
-        count(share, 1);
-        return reason;
+    let pending = state::PENDING | state::at_place(next_place::<F>());
+    take_place(scene, F::pending(), pending);
+    flow.state |= pending;
+    let reason = scene.store(flow, reason);
+    if is_counted && reason != Reason::FlowTable {
+        count(share_of(scene, flow.state), 1);
     }
-    rewrite(scene, flow, reason)
+    reason
 }
 
-/// Writes anew an entry that is there, which goes on being counted or not.
-#[inline(always)]
-fn rewrite<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> Reason {
-    let former = F::pending().get_ptr(&scene.key);
-    // SAFETY: the map's element, of which a u32 is copied at once.
-    flow.state |= former.map_or(0, |former| unsafe { (*former).state } & state::EXCESS);
-    scene.store(F::pending(), flow, reason)
-}
-
-/// Writes the entry of a flow above the pod's share, in place of the oldest of its group. One whose connection has become a
-/// lasting flow meanwhile, or was made anew within the share, is left alone.
+/// The same above the pod's share, in place of the oldest of its group.
 #[inline(never)]
 fn exceed<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> Reason {
-    if F::pending().get_ptr(&scene.key).is_some() {
-        return rewrite(scene, flow, reason);
-    }
-    let group = excess_group(share_of(scene, flow), scene.key.remote.epoch_index());
-    let place = excess_place(group, next_turn(group), F::share() / 2 / EXCESS_GROUPS);
-    match F::excess().get_ptr_mut(&place) {
-        Some(oldest) => {
-            // SAFETY: the map's element. Another CPU may write it at the same time: what is then left there is the key of a
-            // flow that is no more, or a mixture that is most likely no flow's.
-            let oldest = unsafe { &mut *oldest };
-            remove_excess::<F>(oldest);
-            *oldest = scene.key;
-        }
-        None => {
-            // If it fails, the entry stays until the table evicts it.
-            let _noted = F::excess().insert(&place, &scene.key, 0);
-        }
-    }
-    flow.state |= state::EXCESS;
+    let group = excess_group(share_of(scene, flow.state), scene.key.remote.epoch_index());
+    // Two CPUs at once may get the same turn: one of their entries then has no place, and lives until it is evicted.
+    let turn = maps::EXCESS_TURNS.get_ptr_mut(group).map_or(0, next_turn);
+    let share = F::share();
+    let place = excess_place(group, turn, share / 2 / EXCESS_GROUPS, share * PENDING_SHARES);
+    let pending = state::PENDING | state::EXCESS | state::at_place(place);
+    take_place(scene, F::excess(), pending);
+    flow.state |= pending;
     let is_told = matches!(reason, Reason::Rule | Reason::DirectionNotIsolated);
-    scene.store(F::pending(), flow, if is_told { Reason::OverShare } else { reason })
+    scene.store(flow, if is_told { Reason::OverShare } else { reason })
 }
 
-/// Removes an entry that was made above the share, if it is still that.
+/// The place whose turn it is in the ring of this CPU.
 #[inline(always)]
-fn remove_excess<F: Family>(key: &FlowKey<F>) {
-    let Some(flow) = F::pending().get_ptr(key) else { return };
-    // SAFETY: as in `rewrite`.
-    if unsafe { (*flow).state } & state::EXCESS != 0 {
-        // Err means that it has gone meanwhile, which is what is wanted.
-        let _absent = F::pending().remove(key);
-    }
+fn next_place<F: Family>() -> u32 {
+    let turn = maps::PENDING_TURNS.get_ptr_mut(u32::from(F::IS_V6)).map_or(0, next_turn);
+    // SAFETY: asks which CPU this is.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let ring = F::ring().max(1);
+    cpu * ring + turn % ring
 }
 
-/// Whose turn it is in a group. Two CPUs that ask at once may get the same answer: one entry then goes too soon.
+/// Whose turn it is, by a counter of the kernel's maps.
 #[inline(always)]
-fn next_turn(group: u32) -> u32 {
-    let Some(turns) = maps::EXCESS_TURNS.get_ptr_mut(group) else { return 0 };
+fn next_turn(turns: *mut u32) -> u32 {
     // SAFETY: an aligned u32 of an array map, loaded and stored whole.
     unsafe {
         let turn = turns.read_volatile();
@@ -93,19 +83,45 @@ fn next_turn(group: u32) -> u32 {
     }
 }
 
-/// Removes an entry that has moved among the lasting flows.
+/// Gives a place to the flow of a packet, whose entry is to have these bits of its state. The entry that has them goes.
 #[inline(always)]
-pub(crate) fn strike<F: Family>(scene: &Scene<'_, F>, flow: &Flow) {
-    let is_counted = F::pending().remove(&scene.key).is_ok() && flow.state & (state::NODE | state::EXCESS) == 0;
-    if is_counted {
-        count(share_of(scene, flow), -1);
+fn take_place<F: Family>(scene: &Scene<'_, F>, places: &Array<FlowKey<F>>, pending: u32) {
+    let Some(place) = places.get_ptr_mut(state::place(pending)) else { return };
+    // SAFETY: the map's element. Another CPU may write it at the same time: what is then left there is the key of a
+    // flow that is no more, or a mixture that is most likely no flow's.
+    let place = unsafe { &mut *place };
+    if place.holder != Holder::NONE {
+        // SAFETY: the map's element, of which a u32 is copied at once.
+        let former = F::flows().get_ptr(&*place).map_or(0, |flow| unsafe { (*flow).state });
+        if former & state::OF_PENDING == pending {
+            // Err means that it has gone meanwhile, which is what is wanted.
+            let _absent = F::flows().remove(&*place);
+        }
+    }
+    *place = scene.key;
+}
+
+/// Gives up the place of a flow that had this state and has become lasting, and no longer counts it.
+#[inline(never)]
+pub(crate) fn strike<F: Family>(scene: &Scene<'_, F>, former: u32) {
+    let is_excess = former & state::EXCESS != 0;
+    let places = if is_excess { F::excess() } else { F::pending() };
+    if let Some(place) = places.get_ptr_mut(state::place(former)) {
+        // SAFETY: as in `take_place`.
+        let place = unsafe { &mut *place };
+        if *place == scene.key {
+            place.holder = Holder::NONE;
+        }
+    }
+    if !is_excess && former & state::NODE == 0 {
+        count(share_of(scene, former), -1);
     }
 }
 
-/// Where the share that a flow counts for stands.
+/// Where the share that a flow with this state counts for stands.
 #[inline(always)]
-fn share_of<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> u32 {
-    share_index(scene.key.holder.slot(), flow.opened(), F::IS_V6)
+fn share_of<F: Family>(scene: &Scene<'_, F>, flow_state: u32) -> u32 {
+    share_index(scene.key.holder.slot(), state::opened(flow_state), F::IS_V6)
 }
 
 /// Whether a share has room for one more entry; 0: it has not. A global function: see `events::podgate_report`.

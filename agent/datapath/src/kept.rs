@@ -117,7 +117,7 @@ impl Kept {
         pairs.try_for_each(|(table, outgrown)| table.copy_from(outgrown.as_fd()))
     }
 
-    /// Removes the tables of another size and of other versions: no program uses them any more.
+    /// Removes the tables of another size, of other versions, and that are no longer shared: no program uses them any more.
     ///
     /// # Errors
     /// A pin can't be removed.
@@ -125,6 +125,8 @@ impl Kept {
         for (name, _) in std::mem::take(&mut self.outgrown) {
             pins.unpin_outgrown(name)?;
         }
+        let kept = map::kept().chain([RESIDENTS]).map(str::to_lowercase).collect();
+        pins.remove_others_of_this_version(&kept)?;
         pins.remove_other_versions()
     }
 }

@@ -10,10 +10,10 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use log::Log;
 use podgate_common::map::{self, CAST, READ_AS, constant, program};
-use podgate_common::{Direction, Tag};
+use podgate_common::{Direction, Tag, state};
 
 use crate::kept::Kept;
-use crate::maps::{Descriptors, Maps};
+use crate::maps::{Descriptors, Maps, cpus};
 use crate::pins::Pins;
 use crate::{Error, Options, hz, preflight, sk_buff, sys};
 
@@ -173,8 +173,13 @@ pub(crate) fn capacities(changed: &BTreeMap<String, u32>) -> Result<BTreeMap<&'s
             None => return bad("there is no such table"),
         }
     }
-    for (table, like) in [(map::EXCESS4, map::PENDING4), (map::EXCESS6, map::PENDING6)] {
-        capacities.insert(table, capacities[like]);
+    for (flows, pending, excess) in
+        [(map::FLOWS4, map::PENDING4, map::EXCESS4), (map::FLOWS6, map::PENDING6, map::EXCESS6)]
+    {
+        // With those above their pods' shares, pending flows take at most half of the table.
+        let most = (capacities[flows] / 4).clamp(1, state::MOST_PLACES / 2);
+        let entries = capacities[pending].min(most);
+        capacities.extend([(pending, entries), (excess, entries)]);
     }
     Ok(capacities)
 }
@@ -186,6 +191,8 @@ fn load_object(
 ) -> Result<Ebpf, Error> {
     let (hz, trace) = (hz::of_this_kernel(), u32::from(options.trace));
     let [share4, share6] = [map::PENDING4, map::PENDING6].map(|name| (capacities[name] / map::PENDING_SHARES).max(1));
+    let (online_cpus, possible_cpus) = (online_cpus()?, u32::try_from(cpus()?).unwrap_or(u32::MAX));
+    let [ring4, ring6] = [map::PENDING4, map::PENDING6].map(|name| ring(capacities[name], online_cpus, possible_cpus));
     let (set, fields) = (set(pins), sk_buff::fields());
     let conntrack = fields.connection.unwrap_or(0);
     let (opened_to, status) = fields.translation.map_or((0, 0), |it| (it.opened_to, it.status));
@@ -202,6 +209,8 @@ fn load_object(
         .override_global(constant::SET, &set, true)
         .override_global(constant::SHARE4, &share4, true)
         .override_global(constant::SHARE6, &share6, true)
+        .override_global(constant::RING4, &ring4, true)
+        .override_global(constant::RING6, &ring6, true)
         .override_global(constant::CONNTRACK, &conntrack, true)
         .override_global(constant::OPENED_TO, &opened_to, true)
         .override_global(constant::STATUS, &status, true)
@@ -216,6 +225,11 @@ fn load_object(
         .override_global(constant::READ_AS_TYPE, &read_as_type, true)
         .override_global(constant::TRACE, &trace, true);
     for (&name, &entries) in capacities {
+        let entries = match name {
+            map::PENDING4 => ring4 * possible_cpus,
+            map::PENDING6 => ring6 * possible_cpus,
+            _ => entries,
+        };
         loader.map_max_entries(name, entries);
     }
     for (name, path) in pins.into_iter().flat_map(Kept::paths) {
@@ -233,6 +247,23 @@ fn load_object(
         }
         error => Error::BadObject(chain(&error)),
     })
+}
+
+/// How many of the places for pending flows each CPU has: a part of them, but enough for what one CPU opens in a moment.
+fn ring(places: u32, online_cpus: u32, possible_cpus: u32) -> u32 {
+    /// No CPU has fewer.
+    const LEAST: u32 = 256;
+    places.div_ceil(online_cpus).max(LEAST.min(places)).min(state::MOST_PLACES / possible_cpus)
+}
+
+/// All that packets may come by, however few this process may use.
+fn online_cpus() -> Result<u32, Error> {
+    let cpus = aya::util::online_cpus().map_err(|(_, source)| Error::Table {
+        action: "size",
+        table: map::PENDING4,
+        source,
+    })?;
+    Ok(u32::try_from(cpus.len()).unwrap_or(u32::MAX).max(1))
 }
 
 /// The object, its calls of a placeholder made calls of the kernel's function with this number. Such a call is none that
@@ -376,10 +407,19 @@ mod tests {
     }
 
     #[test]
+    fn each_cpu_has_its_part_of_the_places_for_pending_flows_but_no_less_than_it_needs() {
+        let rings = [(16_384, 2, 2), (16_384, 128, 256), (100, 128, 128), (1 << 21, 1, 256)]
+            .map(|(places, online, possible)| ring(places, online, possible));
+        assert_eq!(rings, [8192, 256, 100, 1 << 14]);
+    }
+
+    #[test]
     fn every_other_capacity_is_the_common_one() {
-        let capacities = capacities(&BTreeMap::from([("FLOWS4".to_owned(), 7)])).unwrap();
-        let expected = map::ALL.iter().map(|map| (map.name, if map.name == map::FLOWS4 { 7 } else { map.entries }));
-        assert_eq!(capacities, expected.collect());
+        let capacities = capacities(&BTreeMap::from([("FLOWS4".to_owned(), 70)])).unwrap();
+        let changed = BTreeMap::from([(map::FLOWS4, 70), (map::PENDING4, 17), (map::EXCESS4, 17)]);
+        let expected =
+            map::ALL.iter().map(|map| (map.name, changed.get(map.name).copied().unwrap_or(map.entries))).collect();
+        assert_eq!(capacities, expected);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod owned;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -157,7 +158,11 @@ impl Pins {
 
     /// Where a map that all starts share is pinned.
     pub(crate) fn kept(&self, name: &str) -> PathBuf {
-        self.root.join("kept").join(map::KEPT_VERSION.to_string()).join(name.to_lowercase())
+        self.kept_directory().join(name.to_lowercase())
+    }
+
+    fn kept_directory(&self) -> PathBuf {
+        self.root.join("kept").join(map::KEPT_VERSION.to_string())
     }
 
     /// Where it is once there is another of another size.
@@ -206,6 +211,13 @@ impl Pins {
         let mut versions =
             list(&self.root.join("kept"))?.into_iter().filter(|name| *name != map::KEPT_VERSION.to_string());
         versions.try_for_each(|name| remove(&self.root.join("kept").join(name), |path| fs::remove_dir_all(path)))
+    }
+
+    /// Removes what starts of this version shared whose maps were others than these.
+    pub(crate) fn remove_others_of_this_version(&self, kept: &BTreeSet<String>) -> Result<(), Error> {
+        let directory = self.kept_directory();
+        let mut others = list(&directory)?.into_iter().filter(|name| !kept.contains(name));
+        others.try_for_each(|name| remove(&directory.join(name), |path| fs::remove_file(path)))
     }
 
     /// The numbers that are names in a directory.

@@ -1,11 +1,13 @@
 use podgate_common::Direction::{Egress, Ingress};
 use podgate_common::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
-use podgate_common::state::{ANSWERED, FIN_LOCAL, FIN_REMOTE, OPENED_EGRESS, RESET_LOCAL, RESET_REMOTE};
+use podgate_common::state::{
+    ANSWERED, EXCESS, FIN_LOCAL, FIN_REMOTE, OPENED_EGRESS, PENDING, RESET_LOCAL, RESET_REMOTE, at_place,
+};
 use podgate_common::{Share, Stamp};
 
 use super::{
-    has_room, is_expired, is_of_this_pod, may_be_kept, may_outlive_its_entry, next_state, opening_state, promotes,
-    share_now, tcp, timeout,
+    has_room, is_expired, is_of_this_pod, may_be_kept, may_outlive_its_entry, next_state, opening_state, share_now,
+    tcp, timeout,
 };
 
 const HZ: u64 = 250;
@@ -13,7 +15,8 @@ const HZ: u64 = 250;
 #[test]
 fn timeouts_depend_on_protocol_and_state() {
     let cases = [
-        ("half-open TCP", TCP, OPENED_EGRESS, 60),
+        ("half-open TCP", TCP, OPENED_EGRESS | PENDING | at_place(7), 60),
+        ("half-open TCP with a SYN-ACK", TCP, ANSWERED | PENDING, 60),
         ("established TCP", TCP, OPENED_EGRESS | ANSWERED, 86_400),
         ("one FIN keeps TCP established", TCP, ANSWERED | FIN_LOCAL, 86_400),
         ("both FINs", TCP, ANSWERED | FIN_LOCAL | FIN_REMOTE, 10),
@@ -62,20 +65,21 @@ fn only_the_other_end_answers() {
 }
 
 #[test]
-fn a_syn_ack_alone_promotes_nothing() {
-    let syn_seen = opening_state(Ingress);
-    assert!(!promotes(syn_seen, TCP, Egress, tcp::SYN | tcp::ACK));
+fn a_syn_ack_alone_makes_no_flow_lasting() {
+    let syn_seen = opening_state(Ingress) | PENDING | EXCESS | at_place(7);
     let answered = next_state(syn_seen, TCP, Egress, tcp::SYN | tcp::ACK);
-    assert!(!promotes(answered, TCP, Egress, tcp::ACK), "the listener alone");
-    assert!(!promotes(answered, TCP, Ingress, tcp::RST), "an opener that resets");
-    assert!(!promotes(syn_seen, TCP, Ingress, tcp::ACK), "an opener without an answer");
-    assert!(promotes(answered, TCP, Ingress, tcp::ACK), "the opener after the answer");
+    assert_eq!(answered, syn_seen | ANSWERED);
+    assert_eq!(next_state(answered, TCP, Egress, tcp::ACK), answered, "the listener alone");
+    assert_eq!(next_state(answered, TCP, Ingress, tcp::RST), answered | RESET_REMOTE, "an opener that resets");
+    assert_eq!(next_state(syn_seen, TCP, Ingress, tcp::ACK), syn_seen, "an opener without an answer");
+    assert_eq!(next_state(answered, TCP, Ingress, tcp::ACK), ANSWERED, "the opener after the answer");
 }
 
 #[test]
-fn an_answer_promotes_udp_and_echo() {
-    assert_eq!([promotes(OPENED_EGRESS, UDP, Ingress, 0), promotes(OPENED_EGRESS, UDP, Egress, 0)], [true, false]);
-    assert_eq!([promotes(0, ICMP, Egress, 0), promotes(0, ICMP, Ingress, 0)], [true, false]);
+fn an_answer_makes_udp_and_echo_lasting() {
+    let asked = OPENED_EGRESS | PENDING | EXCESS | at_place(7);
+    assert_eq!([Ingress, Egress].map(|it| next_state(asked, UDP, it, 0)), [OPENED_EGRESS | ANSWERED, asked]);
+    assert_eq!([Egress, Ingress].map(|it| next_state(PENDING, ICMP, it, 0)), [ANSWERED, PENDING]);
 }
 
 #[test]
@@ -106,7 +110,7 @@ fn only_a_connection_that_its_pod_has_not_ended_may_outlive_its_entry() {
     assert_eq!([0, FIN_LOCAL, FIN_REMOTE, RESET_REMOTE].map(may), [true; 4]);
     let ended = [FIN_LOCAL | FIN_REMOTE, RESET_LOCAL, RESET_LOCAL | RESET_REMOTE];
     assert_eq!(ended.map(may), [false; 3]);
-    assert!(!may_outlive_its_entry(0), "nobody has answered");
+    assert!(!may_outlive_its_entry(ANSWERED | PENDING), "its opener has not confirmed it");
 }
 
 #[test]

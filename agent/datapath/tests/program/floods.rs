@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
 use podgate_common::{Addr4, Addr6, Direction, EXCESS_GROUPS, Reason, epoch_index4, epoch_index6, excess_group, map};
 use podgate_datapath::{TestContext, test_run};
 
 use crate::frames::{ACK, SYN, SYN_ACK, tcp, udp};
 use crate::rig::{ELSEWHERE, Ends, FAMILIES, Rig, Side, second_pod};
 
-/// Entries of the tables of half-open flows. The kernel's LRU hands each CPU entries in advance.
+/// Places for pending flows.
 const ENTRIES: u32 = 8192;
 const SHARE: u32 = ENTRIES / map::PENDING_SHARES;
 const FLOOD: u32 = 20 * ENTRIES;
@@ -177,5 +179,28 @@ fn a_denied_flood_takes_no_room() {
         let rig = rig(Side::Web, Side::Deny);
         flood(&rig, Direction::Ingress, (0..2 * SHARE).map(|n| tcp((sender(pod, n), 1), (pod, 80), SYN)));
         assert_eq!(rig.ingress(&tcp((friend, 1), (pod, 80), SYN)), Reason::Rule);
+    }
+}
+
+#[test]
+fn pending_flows_of_all_pods_together_take_the_place_of_the_oldest_and_of_no_lasting_one() {
+    // The ring is that of the CPU on which the programs run.
+    let cpus = aya::util::online_cpus().expect("a number of CPUs").len();
+    let mut this_one = CpuSet::new();
+    this_one.set(sched_getcpu().expect("a CPU")).expect("a set has room for each");
+    sched_setaffinity(Pid::from_raw(0), &this_one).expect("a CPU that is there");
+    for Ends { pod, friend, .. } in FAMILIES {
+        let rig = Rig::sized(&[(map::PENDING4, 512), (map::PENDING6, 512)], Side::All, Side::Deny);
+        let ring = 512_u16.div_ceil(u16::try_from(cpus).expect("few CPUs")).max(256);
+        assert_eq!(rig.ingress(&udp((friend, 1), (pod, 53))), Reason::Rule);
+        assert_eq!(rig.egress(&udp((pod, 53), (friend, 1))), Reason::Established);
+        // What the node opens is in no pod's share.
+        for port in 1..=5 * ring {
+            assert_eq!(rig.ingress_of_node(&tcp((friend, port), (pod, 80), SYN)), Reason::Node);
+        }
+        let answered = |port| rig.egress(&tcp((pod, 80), (friend, port), SYN_ACK)) == Reason::Established;
+        let held: Vec<u16> = (1..=5 * ring).filter(|&port| answered(port)).collect();
+        assert_eq!(held, (4 * ring + 1..=5 * ring).collect::<Vec<_>>());
+        assert_eq!(rig.egress(&udp((pod, 53), (friend, 1))), Reason::Established);
     }
 }
