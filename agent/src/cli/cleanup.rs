@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use podgate_datapath::{DEFAULT_BPFFS, Removed, remove_everything};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::agent::{DEFAULT_SOCKET, bindings};
 use super::cni::PlaceArgs;
@@ -33,6 +35,10 @@ pub(crate) struct CleanupArgs {
 
     #[command(flatten)]
     places: PlaceArgs,
+
+    /// Wait until stopped when nothing is left, as a pod of a DaemonSet must
+    #[arg(long)]
+    stay: bool,
 }
 
 impl CleanupArgs {
@@ -47,8 +53,24 @@ impl CleanupArgs {
         let kept = remove(&bindings)?.is_some();
         remove(&self.socket.with_extension("lock"))?;
         print(&report(&removed, &self.bpffs, kept.then_some(&bindings), plugin))?;
+        if self.stay {
+            wait_until_stopped()?;
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// In a container, whose first process ignores signals that it does not wait for.
+fn wait_until_stopped() -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
 }
 
 fn report(removed: &Removed, bpffs: &Path, bindings: Option<&PathBuf>, plugin: Vec<String>) -> String {

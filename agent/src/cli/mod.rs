@@ -14,6 +14,7 @@ mod install_seccomp;
 mod matrix;
 mod mount_bpffs;
 mod output;
+mod probe;
 mod progress;
 mod report;
 mod status;
@@ -39,6 +40,7 @@ use flows::FlowsArgs;
 use install_seccomp::InstallSeccompArgs;
 use matrix::MatrixArgs;
 use mount_bpffs::MountBpffsArgs;
+use probe::ProbeArgs;
 use report::ReportArgs;
 use status::StatusArgs;
 use test::TestArgs;
@@ -98,6 +100,8 @@ enum Command {
     Cni(CniArgs),
     MountBpffs(MountBpffsArgs),
     InstallSeccomp(InstallSeccompArgs),
+    #[command(hide = true)]
+    Probe(ProbeArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -143,6 +147,7 @@ pub fn run() -> ExitCode {
         Command::Cni(args) => args.run(),
         Command::MountBpffs(args) => args.run(),
         Command::InstallSeccomp(args) => args.run(),
+        Command::Probe(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     };
