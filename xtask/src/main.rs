@@ -2,6 +2,7 @@
 
 mod architecture;
 mod ask;
+mod chart;
 mod demo;
 #[cfg(test)]
 mod documented;
@@ -59,6 +60,10 @@ enum Task {
     TestFresh(fresh::Options),
     /// Build the container image, an OCI layout in a tar archive, for all processors; needs no Docker
     Image(image::Options),
+    /// Render the chart in deploy/chart into the files that kustomize reads; they are checked in
+    Manifests,
+    /// Package the chart, and render it into one file, both with the name of an image
+    Package(chart::Options),
     /// Try podgate on a cluster: one made with kind, or a given one
     E2e(e2e::Options),
     /// Answer on these ports of this network namespace until killed: what runs in the demo's pods
@@ -92,6 +97,8 @@ fn main() -> ExitCode {
         Task::Demo { keep, podgate, .. } => demo::run(podgate, keep),
         Task::TestFresh(options) => fresh::run(&options),
         Task::Image(options) => image::run(&options),
+        Task::Manifests => chart::manifests(),
+        Task::Package(options) => chart::package(&options),
         Task::E2e(options) => e2e::run(&options),
         Task::Ask { target } => {
             return ask::run(&target).unwrap_or_else(|error| {

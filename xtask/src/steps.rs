@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 use crate::report::{Report, Verdict};
 use crate::tests::Need;
 use crate::workspace::{cargo, shell};
-use crate::{architecture, ebpf, kernels, setup, tests};
+use crate::{architecture, chart, ebpf, kernels, setup, tests};
 
 /// A check.
 #[derive(Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Doc,
     /// Check that the layers depend on each other as they should
     Architecture,
+    /// Lint the Helm chart, and check that the manifests for kustomize are what it renders
+    Chart,
     /// Check licences and origins of dependencies
     Deny,
     /// Check dependencies for known vulnerabilities; needs the network, and is not part of `test`, as what it finds changes
@@ -37,11 +39,12 @@ pub(crate) enum Step {
 }
 
 /// In the order in which a mistake is found soonest.
-pub(crate) const STEPS: [Step; 9] = [
+pub(crate) const STEPS: [Step; 10] = [
     Step::Fmt,
     Step::Lint,
     Step::Doc,
     Step::Architecture,
+    Step::Chart,
     Step::Deny,
     Step::Unit,
     Step::Kernel,
@@ -80,7 +83,7 @@ pub(crate) fn one(step: Step) -> Result<()> {
         Step::Unit => setup::for_unit().map(drop)?,
         Step::Lint => setup::for_lint()?,
         Step::Doc => setup::for_build().map(drop)?,
-        Step::Fmt | Step::Architecture | Step::Deny | Step::Advisories => {}
+        Step::Fmt | Step::Architecture | Step::Chart | Step::Deny | Step::Advisories => {}
     }
     Report::default().run(step.name(), || step.run())
 }
@@ -93,6 +96,7 @@ impl Step {
             Self::Lint => "lint",
             Self::Doc => "doc",
             Self::Architecture => "architecture",
+            Self::Chart => "chart",
             Self::Deny => "deny",
             Self::Advisories => "advisories",
             Self::Unit => "unit",
@@ -109,6 +113,13 @@ impl Step {
             Self::Lint => lint(&shell)?,
             Self::Doc => doc(&shell)?,
             Self::Architecture => architecture::check()?,
+            Self::Chart => match setup::helm() {
+                Ok(helm) => chart::check(&helm)?,
+                Err(error) => {
+                    eprintln!("NOT CHECKED: the chart, and the manifests against it: {error:#}");
+                    return Ok(Verdict::Skipped("there is no Helm here, and it could not be had"));
+                }
+            },
             Self::Deny => deny(&shell, &["bans", "licenses", "sources"])?,
             Self::Advisories => deny(&shell, &["advisories"])?,
             Self::Unit => tests::run(Need::Nothing).and_then(|()| tests::documentation())?,

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{read, root};
 
-const RULES: &str = "deploy/monitoring/rules.yaml";
+const RULES: &str = "deploy/chart/files/rules.yaml";
 const RUNBOOKS: &str = "docs/runbooks.md";
 
 /// The Markdown files at the top and in `docs`, by their paths below the top.

@@ -33,18 +33,19 @@ struct Query {
     legend: String,
 }
 
+/// A file below deploy/.
 fn file(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/monitoring").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn rules() -> Vec<Value> {
-    let file: Value = serde_saphyr::from_str(&file("rules.yaml")).unwrap();
+    let file: Value = serde_saphyr::from_str(&file("chart/files/rules.yaml")).unwrap();
     list(&file["groups"]).iter().flat_map(|group| list(&group["rules"]).to_vec()).collect()
 }
 
 fn dashboard() -> Value {
-    serde_json::from_str(&file("dashboard.json")).unwrap()
+    serde_json::from_str(&file("chart/files/dashboard.json")).unwrap()
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -170,7 +171,7 @@ fn what_is_not_exposed_is_noticed() {
 
 #[test]
 fn every_series_in_the_tests_of_the_rules_is_one_that_can_be() {
-    let tests: Value = serde_saphyr::from_str(&file("rules-test.yaml")).unwrap();
+    let tests: Value = serde_saphyr::from_str(&file("monitoring/rules-test.yaml")).unwrap();
     let series = list(&tests["tests"]).iter().flat_map(|test| list(&test["input_series"]));
     let known = known();
     let query = |series: &Value| Query {
@@ -231,8 +232,8 @@ fn panels_do_not_lie_over_each_other() {
 /// Prometheus' own tool: the file is well-formed, and alerts fire when they should and only then.
 #[test]
 fn prometheus_accepts_the_rules_and_they_fire_as_they_should() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/monitoring");
-    for arguments in [["check", "rules", "rules.yaml"], ["test", "rules", "rules-test.yaml"]] {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    for arguments in [["check", "rules", "chart/files/rules.yaml"], ["test", "rules", "monitoring/rules-test.yaml"]] {
         let Ok(output) = Command::new("promtool").args(arguments).current_dir(&directory).output() else {
             eprintln!("SKIPPED: promtool is not installed, so no rule was tried");
             return;

@@ -1,9 +1,9 @@
-//! Every field of every object is one that Kubernetes knows.
+//! Every field of every object is one that Kubernetes, or the Prometheus operator, knows.
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::apps::v1::{DaemonSet, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ResourceQuota, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use serde::Serialize;
@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::OVERLAYS;
-use crate::render::{only, render};
+use crate::chart::rendered;
+use crate::render::{only, render, root};
+use crate::validator;
 
 /// The object as its type has it: what the type does not know is gone.
 fn through<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
@@ -19,7 +21,10 @@ fn through<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
     serde_json::to_value(typed).unwrap()
 }
 
-/// The object as Kubernetes' types have it; `None` for kinds that are not Kubernetes' own.
+/// The operator's own definitions.
+const OPERATOR: &str = "agent/tests/deploy/operator.schema.json";
+
+/// The object as Kubernetes' types have it; `None` for the operator's.
 fn typed(object: &Value) -> Option<Value> {
     Some(match object["kind"].as_str().unwrap() {
         "ClusterRole" => through::<ClusterRole>(object),
@@ -28,20 +33,59 @@ fn typed(object: &Value) -> Option<Value> {
         "DaemonSet" => through::<DaemonSet>(object),
         "Namespace" => through::<Namespace>(object),
         "NetworkPolicy" => through::<NetworkPolicy>(object),
+        "Pod" => through::<Pod>(object),
+        "ReplicaSet" => through::<ReplicaSet>(object),
         "ResourceQuota" => through::<ResourceQuota>(object),
+        "Service" => through::<Service>(object),
         "ServiceAccount" => through::<ServiceAccount>(object),
-        "PodMonitor" => return None,
+        "PodMonitor" | "PrometheusRule" => return None,
         other => panic!("no schema for {other}"),
     })
 }
 
-#[test]
-fn every_object_keeps_all_its_fields_in_the_types_of_kubernetes() {
-    for overlay in OVERLAYS {
-        for object in render(overlay).unwrap_or_default() {
-            assert_eq!(typed(&object).unwrap_or_else(|| object.clone()), object, "{overlay}");
+/// As `kubectl apply --validate=strict` does it: a field that nobody knows is an error.
+fn assert_valid(object: &Value, what: &str) {
+    match typed(object) {
+        Some(typed) => assert_eq!(typed, *object, "{what}"),
+        None => {
+            let wrong = validator::mistakes(OPERATOR, object["kind"].as_str().unwrap(), object);
+            assert_eq!(wrong.unwrap_or_default(), "", "{what}: {object}");
         }
     }
+}
+
+#[test]
+fn every_object_of_every_overlay_passes_strict_validation() {
+    for overlay in OVERLAYS.iter().chain(&["cleanup"]) {
+        render(overlay).unwrap_or_default().iter().for_each(|object| assert_valid(object, overlay));
+    }
+}
+
+#[test]
+fn every_object_of_the_chart_passes_strict_validation_whatever_the_values() {
+    let monitored = "monitoring.enabled=true,monitoring.labels.release=a,metrics.tokenSecret=a,image.pullSecrets={b}";
+    for values in [
+        "platform=kind,audit=true,cni.whenAgentDown=fail,cni.bootGrace=60",
+        monitored,
+        "platform=gke,services=source,metrics.public=true,monitoring.enabled=true",
+        "platform=microk8s,node.ownSeccompProfile=true,node.memlock=true,createNamespace=true,cni.enabled=false",
+        "platform=crio,podLabels.a=b,podAnnotations.a=b,update.maxUnavailable=10%,update.minReadySeconds=5",
+        "platform=k3s,cleanup.enabled=true,cleanup.onUninstall=true",
+        "platform=crio,cleanup.enabled=true",
+    ] {
+        rendered(&["--set", values]).unwrap_or_default().iter().for_each(|object| assert_valid(object, values));
+    }
+}
+
+/// The file is what Prometheus and promtool read, and the object has it whole.
+#[test]
+fn the_operator_and_grafana_get_the_files_as_they_are() {
+    let Some(objects) = render("overlays/production") else { return };
+    let file = |name: &str| std::fs::read_to_string(root().join("deploy/chart/files").join(name)).unwrap();
+    let rules: Value = serde_saphyr::from_str(&file("rules.yaml")).unwrap();
+    assert_eq!(only(&objects, "PrometheusRule")["spec"], rules);
+    let dashboard = objects.iter().find(|object| object["metadata"]["name"] == "podgate-dashboard").unwrap();
+    assert_eq!(dashboard["data"]["podgate.json"], file("dashboard.json").trim());
 }
 
 #[test]
@@ -50,6 +94,11 @@ fn a_field_that_is_misspelt_does_not_pass() {
     let daemonset = objects.iter_mut().find(|object| object["kind"] == "DaemonSet").unwrap();
     daemonset["spec"]["template"]["spec"]["hostNetwrok"] = json!(true);
     assert_ne!(typed(daemonset).unwrap(), *daemonset);
+    let Some(mut objects) = render("overlays/production") else { return };
+    let rule = objects.iter_mut().find(|object| object["kind"] == "PrometheusRule").unwrap();
+    rule["spec"]["groups"][1]["rules"][0]["forr"] = json!("5m");
+    let wrong = validator::mistakes(OPERATOR, "PrometheusRule", rule);
+    assert!(wrong.is_none_or(|wrong| wrong.contains("'forr' was unexpected")));
 }
 
 #[test]

@@ -84,7 +84,10 @@ impl Server {
 
     /// Applies objects, but for those of kinds that Prometheus' operator brings.
     fn apply(&self, objects: &[Value]) {
-        let own: Vec<_> = objects.iter().filter(|object| object["kind"] != "PodMonitor").collect();
+        let own: Vec<_> = objects
+            .iter()
+            .filter(|object| !["PodMonitor", "PrometheusRule"].contains(&object["kind"].as_str().unwrap()))
+            .collect();
         let file = self.directory.path().join("objects.json");
         fs::write(&file, json!({ "apiVersion": "v1", "kind": "List", "items": own }).to_string()).unwrap();
         let apply = ["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f"];

@@ -6,7 +6,6 @@ mod connections;
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 mod deployed;
 mod evidence;
-#[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #[path = "../offline/fits.rs"]
 mod fits;
 mod floods;
@@ -23,4 +22,7 @@ mod pick_up;
 mod render;
 mod services;
 mod support;
+#[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#[path = "../offline/validator.rs"]
+mod validator;
 mod wirings;

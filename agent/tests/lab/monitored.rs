@@ -1,4 +1,4 @@
-//! The distribution's Prometheus scrapes the agent, with the rules of deploy/monitoring; the dashboard's queries are asked of it.
+//! The distribution's Prometheus scrapes the agent, with the rules of the chart; the dashboard's queries are asked of it.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -45,7 +45,7 @@ impl Prometheus {
         let directory = world.lab.directory().join("prometheus");
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join("prometheus.yaml"), CONFIGURATION).unwrap();
-        fs::copy(root().join("deploy/monitoring/rules.yaml"), directory.join("rules.yaml")).unwrap();
+        fs::copy(root().join("deploy/chart/files/rules.yaml"), directory.join("rules.yaml")).unwrap();
         let mut command = world.node.command("prometheus");
         command.arg("--config.file").arg(directory.join("prometheus.yaml"));
         command.arg("--storage.tsdb.path").arg(directory.join("data"));
@@ -90,7 +90,7 @@ fn escaped(text: &str) -> String {
 
 /// The dashboard's panels with their queries, for all nodes and namespaces.
 fn panels() -> Vec<(String, Vec<String>)> {
-    let text = fs::read_to_string(root().join("deploy/monitoring/dashboard.json")).unwrap();
+    let text = fs::read_to_string(root().join("deploy/chart/files/dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
     let filled_in = |query: &str| {
         let values = [("$__rate_interval", "10s"), ("$__range", "1m"), ("$node", ".*"), ("$namespace", ".*")];

@@ -15,3 +15,4 @@ mod report;
 mod sarif;
 mod schema;
 mod support;
+mod validator;

@@ -17,7 +17,7 @@ use crate::workspace::{self, shell};
 
 pub(crate) use apt::{mirror, unpack};
 pub(crate) use rust::{cargo_cyclonedx, cargo_deny, found as toolchain};
-pub(crate) use tools::{emulator_command, path_with_tools};
+pub(crate) use tools::{emulator_command, helm, path_with_tools};
 
 /// What `cargo xtask setup` installs: all that building and testing need, for other users than root what building needs.
 /// Says by what eBPF is built, and why.
@@ -75,6 +75,10 @@ pub(crate) fn for_cluster() -> Result<()> {
 pub(crate) fn for_unit() -> Result<Toolchain> {
     let toolchain = prepare(&[packages::BUILD, packages::MANIFESTS, packages::SCHEMA])?;
     tools::prometheus()?;
+    // What needs it is skipped without it: a machine for which no registry has Helm can still run everything else.
+    if let Err(error) = helm() {
+        announce(&format!("HELM IS MISSING, so the chart is not compared with the manifests: {error:#}"));
+    }
     Ok(toolchain)
 }
 

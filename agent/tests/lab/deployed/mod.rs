@@ -214,6 +214,43 @@ fn the_pod_as_rendered_installs_the_plugin_enforces_and_leaves_enforcement_behin
     Ok(())
 }
 
+/// What `helm upgrade --set cleanup.enabled=true`, or deploy/cleanup, puts in the place of the agents.
+#[test]
+fn the_pod_that_cleans_up_waits_for_the_agents_end_leaves_nothing_and_stays() -> Result<()> {
+    let (Some(objects), Some(cleanup)) = (render("overlays/production"), render("cleanup")) else { return Ok(()) };
+    let mut site = Site::new("deployed-cleanup")?;
+    let (deployment, removal) = (site.deployment(&objects), site.deployment(&cleanup));
+    for name in deployment.init_containers() {
+        site.run(&deployment, deployment.container(name));
+    }
+    let container = deployment.container("agent");
+    let mut agent = site.start(&deployment, container);
+    site.ready(&mut agent, container).unwrap();
+    site.assert_enforced();
+
+    let cleaner = removal.container("cleanup");
+    let mut early = site.start(&removal, cleaner);
+    assert!(!early.wait(Duration::from_secs(30)).success(), "{}", early.log());
+    site.assert_enforced();
+    agent.signal("TERM");
+    assert!(agent.wait(Duration::from_secs(deployment.grace())).success());
+    site.assert_enforced();
+
+    let mut cleaner = site.start(&removal, cleaner);
+    crate::support::until("nothing is left", || Ok(cleaner.log().contains("removed tables and programs")))?;
+    let server = site.server.addresses().both();
+    Questions::new()
+        .answered(&site.client, everything(server, 80))
+        .answered(&site.stranger, everything(server, 80))
+        .ask();
+    assert_eq!(chain(&site.path("conf/10-lab.conflist")), ["ptp"]);
+    assert!(!site.path("bin/podgate-cni").exists() && !site.world.lab.bpffs()?.join("podgate").exists());
+    assert_eq!(cleaner.ended(), None, "it stays, as a pod of a DaemonSet must");
+    cleaner.signal("TERM");
+    assert!(cleaner.wait(Duration::from_secs(removal.grace())).success());
+    Ok(())
+}
+
 #[test]
 fn without_any_one_of_its_capabilities_a_container_does_not_do_its_work() -> Result<()> {
     let Some(objects) = render("overlays/production") else { return Ok(()) };
