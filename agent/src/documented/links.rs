@@ -9,9 +9,10 @@ use super::{read, root};
 const RULES: &str = "deploy/chart/files/rules.yaml";
 const RUNBOOKS: &str = "docs/runbooks.md";
 
-/// The Markdown files at the top and in `docs`, by their paths below the top.
+/// The Markdown files at the top, in `docs` and in `docs/install`, by their paths below the top.
 pub(super) fn documents() -> BTreeMap<PathBuf, String> {
-    let files = ["", "docs"].into_iter().flat_map(|directory| fs::read_dir(root().join(directory)).unwrap());
+    let files =
+        ["", "docs", "docs/install"].into_iter().flat_map(|directory| fs::read_dir(root().join(directory)).unwrap());
     let markdown = files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|it| it == "md"));
     markdown.map(|path| (path.strip_prefix(root()).unwrap().to_owned(), fs::read_to_string(&path).unwrap())).collect()
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::OVERLAYS;
 use crate::help::defaults;
-use crate::render::{list, named, only, pod, render, render_with};
+use crate::render::{list, named, only, pod, render, render_with, root};
 
 /// The containers of the pod, in the order in which they run.
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
@@ -96,6 +96,21 @@ fn probes_ask_a_listener_that_no_pod_reaches() {
             let asked = &agent[probe]["httpGet"];
             assert_eq!((&asked["host"], &asked["port"]), (&json!("127.0.0.1"), &json!(listen.port())), "{probe}");
         }
+    }
+}
+
+/// A start on a busy machine is slow, and a restart in the middle of it makes it slower.
+#[test]
+fn a_start_may_take_four_times_as_long_as_the_longest_that_is_documented() {
+    let operations = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, rest) = operations.split_once("start that was [measured]").unwrap();
+    let longest: u64 = rest.split_once("took ").unwrap().1.split_once(" s,").unwrap().0.parse().unwrap();
+    for overlay in OVERLAYS {
+        let Some(objects) = render(overlay) else { return };
+        let probe = &named(&pod(&objects)["containers"], "agent")["startupProbe"];
+        let number = |field: &str| probe[field].as_u64().unwrap();
+        assert!(number("periodSeconds") * number("failureThreshold") >= 4 * longest, "{overlay}: {probe}");
+        assert_eq!(number("timeoutSeconds"), 5, "a busy machine answers late");
     }
 }
 
