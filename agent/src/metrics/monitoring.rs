@@ -5,22 +5,22 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use podgate_common::map;
+use podgate_common::{Verdict, map};
 use podgate_source::{ErrorClass, Kind};
 use serde_json::Value;
 
 use super::promql::{Asked, Matcher};
 use super::tests::{full_status, samples, text};
 
-/// Labels that the scrape adds, see podmonitor.yaml.
-const OF_THE_TARGET: [&str; 3] = ["job", "instance", "node"];
+/// Labels that the scrape adds, see podmonitor.yaml; `cluster` where one Prometheus, or what it writes to, has several.
+const OF_THE_TARGET: [&str; 4] = ["cluster", "job", "instance", "node"];
 
 /// Metrics of others, with their labels.
 const OF_OTHERS: [(&str, &[&str]); 2] =
     [("up", &[]), ("kube_daemonset_status_desired_number_scheduled", &["daemonset", "namespace"])];
 
 /// Labels whose values are the cluster's.
-const FREE: [&str; 6] = ["job", "instance", "node", "namespace", "pod", "daemonset"];
+const FREE: [&str; 7] = ["cluster", "job", "instance", "node", "namespace", "pod", "daemonset"];
 
 /// Metrics, their labels, and the values of these.
 type Known = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
@@ -77,6 +77,9 @@ fn known() -> Known {
         let classes = ErrorClass::ALL.map(|class| class.as_str().to_owned());
         of_metric.entry("class".to_owned()).and_modify(|values| values.extend(classes));
     }
+    // No policy of that status is in audit mode.
+    let denials = known.entry("podgate_policy_denials_total".to_owned()).or_default();
+    denials.entry("verdict".to_owned()).or_default().insert(Verdict::WouldDeny.as_str().to_owned());
     let recorded = rules().into_iter().filter_map(|rule| rule["record"].as_str().map(str::to_owned));
     known.extend(recorded.map(|name| (name, labels(&["namespace", "pod"]))));
     known.extend(OF_OTHERS.map(|(name, its)| (name.to_owned(), labels(its))));
@@ -113,8 +116,10 @@ fn queries() -> Vec<Query> {
 
 /// The query as Prometheus gets it, for all nodes and namespaces.
 fn filled_in(query: &str) -> String {
-    [("$__rate_interval", "5m"), ("$__range", "1h"), ("$node", ".*"), ("$namespace", ".*")]
+    let variables = [("$cluster", ".*"), ("$job", "podgate"), ("$node", ".*"), ("$namespace", ".*")];
+    [("$__rate_interval", "5m"), ("$__range", "1h")]
         .into_iter()
+        .chain(variables)
         .fold(query.to_owned(), |text, (variable, value)| text.replace(variable, value))
 }
 
@@ -183,6 +188,36 @@ fn every_series_in_the_tests_of_the_rules_is_one_that_can_be() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// Each alert has a moment in the tests of the rules when it fires, and is silent where all is well.
+#[test]
+fn every_alert_is_tested() {
+    let tests: Value = serde_saphyr::from_str(&file("monitoring/rules-test.yaml")).unwrap();
+    let (mut silent, mut fires) = (BTreeSet::new(), BTreeSet::new());
+    for test in list(&tests["tests"]) {
+        for case in list(&test["alert_rule_test"]) {
+            let fired = !list(&case["exp_alerts"]).is_empty();
+            (if fired { &mut fires } else { &mut silent }).insert(string(&case["alertname"]));
+        }
+        let samples = list(&test["promql_expr_test"]).iter().flat_map(|case| list(&case["exp_samples"]));
+        fires.extend(samples.filter_map(|sample| {
+            let (_, rest) = sample["labels"].as_str()?.split_once("alertname=\"")?;
+            Some(rest.split_once('"')?.0.to_owned())
+        }));
+    }
+    let alerts: BTreeSet<_> = rules().iter().filter_map(|rule| rule["alert"].as_str().map(str::to_owned)).collect();
+    assert_eq!((&silent, &fires), (&alerts, &alerts));
+}
+
+/// Nobody is woken because something else than enforcement is missing.
+#[test]
+fn only_missing_enforcement_is_critical() {
+    let of = |severity: &str| -> Vec<String> {
+        let rules = rules().into_iter().filter(|rule| rule["labels"]["severity"] == severity);
+        rules.map(|rule| string(&rule["alert"])).collect()
+    };
+    assert_eq!(of("critical"), ["PodgateAgentMissing", "PodgatePodUnenforced", "PodgateNotReady"]);
+}
+
 #[test]
 fn every_alert_says_how_bad_it_is_and_leads_to_its_section() {
     let runbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbooks.md");
@@ -207,7 +242,8 @@ fn every_panel_is_of_its_own_and_reads_the_chosen_data_source() {
     let variables = list(&dashboard["templating"]["list"]).iter();
     let kinds: Vec<_> = variables.map(|variable| (string(&variable["name"]), string(&variable["type"]))).collect();
     let pair = |name: &str, kind: &str| (name.to_owned(), kind.to_owned());
-    assert_eq!(kinds, [pair("datasource", "datasource"), pair("node", "query"), pair("namespace", "query")]);
+    let chosen = ["cluster", "job", "node", "namespace"].map(|name| pair(name, "query"));
+    assert_eq!(kinds, [&[pair("datasource", "datasource")][..], &chosen].concat());
     for panel in panels() {
         let targets = list(&panel["targets"]).iter().map(|target| &target["datasource"]);
         for source in targets.chain([&panel["datasource"]]) {
@@ -216,6 +252,54 @@ fn every_panel_is_of_its_own_and_reads_the_chosen_data_source() {
         let (x, width) = (panel["gridPos"]["x"].as_u64().unwrap(), panel["gridPos"]["w"].as_u64().unwrap());
         assert!(x + width <= 24 && !string(&panel["description"]).is_empty(), "{}", panel["title"]);
     }
+}
+
+/// Several clusters, or several installations, can be told apart in every panel.
+#[test]
+fn every_query_of_the_dashboard_asks_for_the_chosen_cluster_job_and_nodes() {
+    let chosen = r#"job=~"$job", cluster=~"$cluster", node=~"$node""#;
+    for query in queries().iter().filter(|query| query.place.starts_with("panel")) {
+        let selectors = Asked::of(&filled_in(&query.text)).selectors.len();
+        assert_eq!(query.text.matches(chosen).count(), selectors, "{}: {}", query.place, query.text);
+    }
+}
+
+/// Grafana shows this in the place of "No data", which would look like a fault.
+#[test]
+fn a_panel_whose_query_may_find_nothing_says_what_that_means() {
+    let by_pod_or_policy = |query: &Query| {
+        let asked = Asked::of(&filled_in(&query.text));
+        let bounded = ["podgate_endpoints", "podgate_table_entries", "podgate_problems", "podgate_anomalies"];
+        let from_the_start = |metric: &str| bounded.contains(&metric) || metric.starts_with("podgate_source_errors");
+        let may_be_absent = ["podgate_verdicts_total", "podgate_verdict_bytes_total", "podgate_policy_denials_total"];
+        let absent = asked.selectors.iter().any(|it| may_be_absent.contains(&it.metric.as_str()));
+        let filtered = query.text.ends_with("> 0") || query.text.contains("last_error");
+        (absent || filtered) && !asked.selectors.iter().all(|it| from_the_start(&it.metric))
+    };
+    for panel in panels() {
+        let place = format!("panel {}", panel["title"]);
+        let silent = queries().into_iter().any(|query| query.place == place && by_pod_or_policy(&query));
+        let told = panel["fieldConfig"]["defaults"]["noValue"].is_string();
+        assert!(told || !silent, "{place}");
+    }
+}
+
+/// Red is what is dropped, in every panel with verdicts.
+#[test]
+fn verdicts_have_the_same_colours_everywhere() {
+    let verdicts: BTreeSet<String> = known()["podgate_verdicts_total"]["verdict"].clone();
+    let coloured = |panel: &Value| -> BTreeMap<String, String> {
+        let overrides = list(&panel["fieldConfig"]["overrides"]).iter();
+        let pair =
+            |it: &Value| (string(&it["matcher"]["options"]), string(&it["properties"][0]["value"]["fixedColor"]));
+        overrides.map(pair).collect()
+    };
+    let of = |title: &str| coloured(panels().iter().find(|panel| panel["title"] == title).unwrap());
+    let colours = of("Packets judged");
+    assert!(verdicts.iter().all(|verdict| colours.contains_key(verdict)), "{verdicts:?} {colours:?}");
+    assert_eq!((colours["denied"].as_str(), colours["allowed"].as_str()), ("red", "green"));
+    assert_eq!(of("Bytes judged"), colours);
+    assert!(of("Egress to Services").iter().all(|(verdict, colour)| colours[verdict] == *colour));
 }
 
 #[test]

@@ -31,8 +31,8 @@ scrape_configs:
 ";
 
 /// Panels that show nothing while nothing is wrong.
-const QUIET: [&str; 4] =
-    ["Objects with problems", "Devices without programs", "Errors of sources", "Last error of each source"];
+const QUIET: [&str; 3] =
+    ["Would be denied, by policy", "Nodes where something is not enforced", "Last error of each source"];
 
 /// A Prometheus on the node. Dropped, it is killed.
 struct Prometheus {
@@ -93,7 +93,14 @@ fn panels() -> Vec<(String, Vec<String>)> {
     let text = fs::read_to_string(root().join("deploy/chart/files/dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
     let filled_in = |query: &str| {
-        let values = [("$__rate_interval", "10s"), ("$__range", "1m"), ("$node", ".*"), ("$namespace", ".*")];
+        let values = [
+            ("$__rate_interval", "10s"),
+            ("$__range", "1m"),
+            ("$cluster", ".*"),
+            ("$job", "podgate"),
+            ("$node", ".*"),
+            ("$namespace", ".*"),
+        ];
         values.into_iter().fold(query.to_owned(), |query, (name, value)| query.replace(name, value))
     };
     let panels = list(&dashboard["panels"]).iter().filter(|panel| panel["type"] != "row");
@@ -105,10 +112,13 @@ fn panels() -> Vec<(String, Vec<String>)> {
 
 /// Knocks on the server's closed doors until Prometheus has seen some of it.
 fn be_denied(world: &World, client: &Pod, server: &Pod) -> Result<()> {
-    let seen = |query_text: &str| Ok(query(world, query_text)?.iter().any(|(_, value)| *value > 0.0));
+    let seen =
+        |query_text: &str| -> Result<bool> { Ok(query(world, query_text)?.iter().any(|(_, value)| *value > 0.0)) };
     until("Prometheus has scraped denials", || {
         assert_eq!(client.probe(Probe::tcp(server.ip4(), 80)), Seen::Silence);
-        seen("rate(podgate_verdicts_total{verdict=\"denied\",pod=\"server\"}[10s])")
+        let by_pod = seen("rate(podgate_verdicts_total{verdict=\"denied\",pod=\"server\"}[10s])")?;
+        // The series of a policy begins with its first denial.
+        Ok(by_pod && seen("rate(podgate_policy_denials_total{verdict=\"denied\"}[10s])")?)
     })
 }
 
