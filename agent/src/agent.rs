@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin;
-use crate::cli::{AgentArgs, Attribution, Hook, JudgedAt, LiveConnections, UnknownPods};
+use crate::cli::{AgentArgs, Attribution, Hook, JudgedAt, LiveConnections, UnknownPods, VERSION};
 use crate::cni;
 use crate::http::{self, Door};
 use crate::lock::Lock;
@@ -105,7 +105,7 @@ struct Engine {
 impl Engine {
     async fn start(args: &AgentArgs, node: &str) -> anyhow::Result<(Self, Handle)> {
         let datapath = Datapath::load(&options(args))?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), node, hook = ?datapath.hook(), "loaded");
+        tracing::info!(version = VERSION, node, hook = ?datapath.hook(), "loaded");
         let source = open_source(args, node).await?;
         let location = source.status.borrow().source.clone();
         let api_servers = api_servers(&location).await;

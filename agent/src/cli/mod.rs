@@ -47,6 +47,9 @@ use test::TestArgs;
 
 use crate::cni as plugin;
 
+/// The version, with the commit of a release build.
+pub(crate) const VERSION: &str = env!("PODGATE_VERSION");
+
 /// Exit status of a command that could not do its work: bad input, no agent, no permission.
 pub(crate) const FAILED: u8 = 2;
 
@@ -79,7 +82,7 @@ Examples:
   podgate report -f ./yaml -o report.html                all of it on one page";
 
 #[derive(Parser)]
-#[command(name = "podgate", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
+#[command(name = "podgate", version = VERSION, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
 use super::Arch;
+use super::checkout::Checkout;
 use crate::setup;
 use crate::workspace::{cargo, root, shell, target};
 
@@ -26,10 +27,11 @@ pub(crate) fn prepare(arch: Arch) -> Result<()> {
 }
 
 /// Builds the binary of a package; where it is.
-pub(crate) fn build(arch: Arch, package: &str) -> Result<PathBuf> {
+pub(crate) fn build(arch: Arch, package: &str, checkout: &Checkout) -> Result<PathBuf> {
     let (shell, triple) = (shell()?, arch.triple());
     let variable = format!("CARGO_TARGET_{}", triple.to_uppercase().replace('-', "_"));
     shell.set_var(format!("{variable}_RUSTFLAGS"), remap());
+    shell.set_var("PODGATE_BUILD", &checkout.stamp);
     if arch == Arch::Aarch64 && Arch::native() != Some(arch) {
         // Only ring has C in it, and needs nothing of the C library: the compiler for glibc will do. What is linked is
         // Rust's own musl.

@@ -94,7 +94,8 @@ impl<'a> Build<'a> {
             run.args(call).read().context("run the image")
         };
         let version = run(&["podgate", "--version"])?;
-        ensure!(version == concat!("podgate ", env!("CARGO_PKG_VERSION")), "the image said {version:?}");
+        let expected = format!("podgate {} ({})", env!("CARGO_PKG_VERSION"), self.checkout.stamp);
+        ensure!(version == expected, "the image said {version:?}, not {expected:?}");
         let versions = run(&["podgate-cni"])?;
         ensure!(versions.contains("supportedVersions"), "the plugin said {versions:?}");
         println!("runc runs it: {version}");

@@ -13,6 +13,8 @@ pub(crate) struct Checkout {
     pub(crate) created: String,
     /// The same in seconds since 1970.
     pub(crate) seconds: u64,
+    /// What the binary says of itself behind its version: the commit, shortened, and its date.
+    pub(crate) stamp: String,
 }
 
 impl Checkout {
@@ -22,8 +24,11 @@ impl Checkout {
         let log =
             |format: &str| cmd!(shell, "git log -1 --format={format}").quiet().read().context("ask git for the commit");
         let changed = !cmd!(shell, "git status --porcelain").quiet().read().context("ask git for changes")?.is_empty();
+        let mark = if changed { "-changed" } else { "" };
+        let revision = log("%H")?;
         Ok(Self {
-            revision: log("%H")? + if changed { "-changed" } else { "" },
+            stamp: format!("{}{mark} {}", &revision[..revision.len().min(12)], log("%cs")?),
+            revision: revision + mark,
             created: log("%cI")?,
             seconds: log("%ct")?.parse().context("git tells the commit's time as a number")?,
         })

@@ -114,7 +114,7 @@ fn podgate<'a>(archs: &[Arch], name: &'a str, checkout: &'a Checkout) -> Result<
     let mut image = Build::new("deploy/Containerfile", name, checkout)?;
     for &arch in archs {
         build::prepare(arch)?;
-        let usr = image.add_program(arch, &build::build(arch, "podgate")?)?;
+        let usr = image.add_program(arch, &build::build(arch, "podgate", checkout)?)?;
         cmd!(shell, "ln --symbolic podgate {usr}/bin/podgate-cni").quiet().run()?;
         let bill = bill::of_podgate(arch.triple(), checkout)?;
         shell.write_file(usr.join("share/podgate/podgate.cdx.json"), bill).context("write the bill of materials")?;
@@ -131,7 +131,7 @@ pub(crate) fn of_suite() -> Result<[PathBuf; 2]> {
     image.write(&own)?;
     image.remove()?;
     let mut image = Build::new("xtask/src/e2e/Containerfile", "localhost/podgate-e2e", &checkout)?;
-    image.add_program(arch, &build::build(arch, "xtask")?)?;
+    image.add_program(arch, &build::build(arch, "xtask", &checkout)?)?;
     image.write(&suite)?;
     image.remove()?;
     Ok([own, suite])
