@@ -23,6 +23,8 @@ mod render;
 mod services;
 mod support;
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+mod tested;
+#[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #[path = "../offline/validator.rs"]
 mod validator;
 mod wirings;
