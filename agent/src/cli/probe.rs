@@ -95,24 +95,29 @@ fn listen(port: u16) -> anyhow::Result<TcpListener> {
 
 impl CheckArgs {
     fn run(&self, answer: Duration) -> anyhow::Result<ExitCode> {
-        let (allowed, denied) = (address(&self.allowed)?, address(&self.denied)?);
-        if !comes_about(allowed, Duration::from_secs(self.seconds), answer)? {
-            print(&format!("FAILED: {} does not answer, though a policy allows it\n", self.allowed))?;
-            return Ok(ExitCode::FAILURE);
+        let (enforced, text) = self.judge(answer)?;
+        print(&text)?;
+        Ok(if enforced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Whether both are as they should be, and what to say of that.
+    fn judge(&self, answer: Duration) -> anyhow::Result<(bool, String)> {
+        let Self { allowed, denied, seconds } = self;
+        let (open, closed) = (address(allowed)?, address(denied)?);
+        if !comes_about(open, Duration::from_secs(*seconds), answer)? {
+            return Ok((false, format!("FAILED: {allowed} does not answer, though a policy allows it\n")));
         }
-        print(&format!("allowed: {} answers\n", self.allowed))?;
         for _ in 0..DENIED {
-            match connect(denied, answer)? {
+            match connect(closed, answer)? {
                 Outcome::Silent => {}
                 Outcome::Connected => {
-                    print(&format!("FAILED: {} answers, though no policy allows it: nothing enforces\n", self.denied))?;
-                    return Ok(ExitCode::FAILURE);
+                    let told = format!("FAILED: {denied} answers, though no policy allows it: nothing enforces\n");
+                    return Ok((false, told));
                 }
-                Outcome::Refused => bail!("{} refuses: nobody listens there, so nothing can be told", self.denied),
+                Outcome::Refused => bail!("{denied} refuses: nobody listens there, so nothing can be told"),
             }
         }
-        print(&format!("denied: {} does not answer\nNetworkPolicies are enforced\n", self.denied))?;
-        Ok(ExitCode::SUCCESS)
+        Ok((true, format!("{allowed} answers, {denied} does not: NetworkPolicies are enforced\n")))
     }
 }
 
@@ -178,32 +183,39 @@ mod tests {
         (waiting, listener, address)
     }
 
-    fn check(allowed: SocketAddr, denied: SocketAddr) -> Option<ExitCode> {
-        let args = CheckArgs { allowed: allowed.to_string(), denied: denied.to_string(), seconds: 0 };
-        args.run(SOON).ok()
-    }
-
     #[test]
     fn an_answer_and_silence_are_as_they_should_be_and_nothing_else_is() {
         let (_open, open) = server();
         let (_waiting, _full, silent) = full();
         let closed = server().1;
+        let check = |allowed: SocketAddr, denied: SocketAddr| {
+            let args = CheckArgs { allowed: allowed.to_string(), denied: denied.to_string(), seconds: 0 };
+            args.judge(SOON).map_err(|error| error.to_string())
+        };
+        let said = |enforced: bool, text: String| Ok((enforced, text + "\n"));
         let cases = [
-            ((open, silent), Some(ExitCode::SUCCESS)),
-            ((open, open), Some(ExitCode::FAILURE)),
-            ((silent, silent), Some(ExitCode::FAILURE)),
-            ((closed, silent), Some(ExitCode::FAILURE)),
+            ((open, silent), said(true, format!("{open} answers, {silent} does not: NetworkPolicies are enforced"))),
+            (
+                (open, open),
+                said(false, format!("FAILED: {open} answers, though no policy allows it: nothing enforces")),
+            ),
+            ((silent, open), said(false, format!("FAILED: {silent} does not answer, though a policy allows it"))),
+            ((closed, silent), said(false, format!("FAILED: {closed} does not answer, though a policy allows it"))),
             // Where nobody listens silence would prove nothing, and a refusal is no policy's.
-            ((open, closed), None),
+            ((open, closed), Err(format!("{closed} refuses: nobody listens there, so nothing can be told"))),
         ];
-        let said = cases.map(|((allowed, denied), _)| check(allowed, denied));
-        assert_eq!(format!("{said:?}"), format!("{:?}", cases.map(|(_, expected)| expected)));
+        for ((allowed, denied), expected) in cases {
+            assert_eq!(check(allowed, denied), expected);
+        }
     }
 
     #[test]
     fn an_address_that_the_kubelet_did_not_fill_in_is_told() {
         let args =
             CheckArgs { allowed: "$(PODGATE_TEST_SERVICE_HOST):1".to_owned(), denied: String::new(), seconds: 0 };
-        assert_eq!(args.run(SOON).unwrap_err().to_string(), "$(PODGATE_TEST_SERVICE_HOST):1: the address is not known");
+        assert_eq!(
+            args.judge(SOON).unwrap_err().to_string(),
+            "$(PODGATE_TEST_SERVICE_HOST):1: the address is not known"
+        );
     }
 }

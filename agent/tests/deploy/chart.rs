@@ -358,3 +358,23 @@ fn what_helm_renders_is_judged_through_a_pipe() {
     assert!(wrong.0 == Some(1) && wrong.1.contains("did you mean app=api?"), "{wrong:?}");
     assert_eq!(right.0, Some(0), "{right:?}");
 }
+
+/// The values that the documentation sets: what stands between `--set` and the next blank.
+#[test]
+fn every_value_that_the_documents_set_is_one_of_the_charts() {
+    let directories = [root(), root().join("docs"), root().join("docs/install")];
+    let files = directories.iter().flat_map(|directory| std::fs::read_dir(directory).unwrap());
+    let paths = files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|it| it == "md"));
+    let texts: Vec<String> = paths.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let set = |text: &str| -> Vec<String> {
+        let rests = text.split("--set ").skip(1);
+        let values = rests.filter_map(|rest| rest.split(|c: char| c.is_whitespace() || c == '`').next());
+        values.map(|value| value.trim_end_matches([',', '.', ':', ')']).to_owned()).collect()
+    };
+    let values: std::collections::BTreeSet<String> = texts.iter().flat_map(|text| set(text)).collect();
+    assert!(values.len() > 15, "{values:?}");
+    for value in values {
+        let Some(output) = template(&["--set", &value]) else { return };
+        assert!(output.status.success(), "{value}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
