@@ -247,7 +247,7 @@ fn unchanged<F: Family>(
     // SAFETY: as in `flow::judge`.
     let flow = unsafe { &*flow };
     let is_recent = clock::jiffies().wrapping_sub(flow.seen) < clock::hz();
-    let is_unchanged = rules::next_state(flow.state, protocol, direction, 0) == flow.state;
+    let is_unchanged = rules::stays(flow.state, protocol, direction);
     let is_strangers = direction == Direction::Ingress && flow.state & state::NODE != 0;
     if flow.stamp != stamp || !is_recent || !is_unchanged || is_strangers {
         return None;

@@ -108,6 +108,16 @@ pub const fn next_state(current: u32, protocol: u8, direction: Direction, tcp_fl
     next
 }
 
+/// Whether a packet without flags leaves a flow's state as it is: what [`next_state`] says, soon found out for lasting flows.
+#[must_use]
+#[inline(always)]
+pub const fn stays(current: u32, protocol: u8, direction: Direction) -> bool {
+    if current & state::PENDING == 0 {
+        return current & state::ANSWERED != 0 || is_from_opener(current, direction);
+    }
+    next_state(current, protocol, direction, 0) == current
+}
+
 /// Whether a packet in this direction was sent by the end that opened the flow.
 #[must_use]
 #[inline(always)]

@@ -7,7 +7,7 @@ use podgate_common::{Share, Stamp};
 
 use super::{
     has_room, is_expired, is_of_this_pod, may_be_kept, may_outlive_its_entry, next_state, opening_state, share_now,
-    tcp, timeout,
+    stays, tcp, timeout,
 };
 
 const HZ: u64 = 250;
@@ -55,6 +55,17 @@ fn fins_and_resets_are_remembered_by_sender() {
     assert_eq!(next_state(open, TCP, Egress, tcp::RST), open | RESET_LOCAL);
     assert_eq!(next_state(open, TCP, Ingress, tcp::RST | tcp::ACK), open | RESET_REMOTE);
     assert_eq!(next_state(open, UDP, Ingress, 0xff), open);
+}
+
+#[test]
+fn a_packet_without_flags_changes_what_the_next_state_says() {
+    // Only pending flows are above a share.
+    for current in (0..1 << 10).filter(|current| current & (PENDING | EXCESS) != EXCESS) {
+        for (protocol, direction) in [TCP, UDP, ICMP].into_iter().flat_map(|it| [(it, Ingress), (it, Egress)]) {
+            let is_same = next_state(current, protocol, direction, 0) == current;
+            assert_eq!(stays(current, protocol, direction), is_same, "{current:#x} {protocol} {direction:?}");
+        }
+    }
 }
 
 #[test]
