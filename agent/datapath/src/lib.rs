@@ -76,4 +76,4 @@ pub use options::{DEFAULT_BPFFS, Hook, Options};
 pub use own::{OnLink, OnLinks};
 pub use pins::ensure_bpffs;
 pub use read::{CounterKey, Exits, Lost, TableUsage};
-pub use test_run::{Tagged, TestContext, TestRun, empty_program, test_run};
+pub use test_run::{PortWalk, Tagged, TestContext, TestRun, empty_program, test_run};

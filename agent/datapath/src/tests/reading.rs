@@ -1,12 +1,13 @@
+use std::os::fd::AsFd as _;
 use std::sync::Mutex;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use podgate_common::{Counter, Direction, FlowEvent, NetPort, Reason, map};
+use podgate_common::{Counter, Direction, FlowEvent, NetPort, Reason, Tag, map};
 use podgate_policy::id::GroupId;
 use podgate_policy::op::{EndpointPolicies, Entry, Op};
 
 use super::sandbox::{Pod, deny_all, enforce, sandbox, unpinned, with_both_hooks};
-use crate::{CounterKey, Datapath, Hook, Options, TestContext, TestRun, test_run};
+use crate::{CounterKey, Datapath, Hook, Options, PortWalk, Tagged, TestContext, TestRun, empty_program, test_run};
 
 const TC_ACT_UNSPEC: i32 = -1;
 const TC_ACT_SHOT: i32 = 2;
@@ -161,6 +162,25 @@ fn a_test_run_takes_the_fields_of_its_context_and_gives_the_frame_back() {
         let expected = Counter { packets: 3, bytes: 46 };
         assert_eq!(counted(&datapath, 0), [(Direction::Ingress, Reason::NoEndpoint, expected)]);
     });
+}
+
+#[test]
+fn a_port_walk_comes_to_each_port_once_also_in_one_test_run() {
+    let mut ports = vec![PortWalk::FIRST];
+    while ports.len() < usize::from(PortWalk::COUNT) {
+        ports.push(PortWalk::next(ports[ports.len() - 1]));
+    }
+    let last = ports[ports.len() - 1];
+    ports.sort_unstable();
+    assert_eq!(ports, (PortWalk::FIRST..PortWalk::FIRST + PortWalk::COUNT).collect::<Vec<_>>());
+    let (walk, empty) = (PortWalk { at: 34 }, empty_program().unwrap());
+    let walking = Tagged::walking(empty.as_fd(), Tag::FOREIGN, walk).unwrap();
+    let mut frame = datagram([192, 0, 2, 1], [10, 0, 1, 2]);
+    frame[34..36].copy_from_slice(&PortWalk::FIRST.to_be_bytes());
+    let repeat = u32::from(PortWalk::COUNT) - 1;
+    let run = test_run(walking.program(), &frame, &TestContext::default(), repeat).unwrap();
+    frame[34..36].copy_from_slice(&last.to_be_bytes());
+    assert_eq!((run.verdict, run.packet), (TC_ACT_UNSPEC, frame));
 }
 
 /// Keeps what is logged, of all tests of this process.
