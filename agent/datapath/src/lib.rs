@@ -34,6 +34,7 @@
 mod apply;
 mod attach;
 mod audit;
+mod calls;
 mod cleanup;
 mod datapath;
 mod deferring;
@@ -63,6 +64,7 @@ mod test_run;
 mod tests;
 
 pub use audit::Audited;
+pub use calls::Calls;
 pub use cleanup::{Removed, remove_everything};
 pub use datapath::{Datapath, FormerSlot};
 pub use deferring::{Deferring, ServiceEgress};

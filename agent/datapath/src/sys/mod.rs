@@ -18,7 +18,7 @@ pub(crate) use map::{
     all_hash_keys, array_lookup_batch, hash_copy, hash_keys, hash_walk, map_create, map_create_sized, map_delete_batch,
     map_lookup, map_size, map_update, map_update_batch, per_cpu_counts,
 };
-pub(crate) use program::{TestRunBuffers, classifier_load, program_id, test_run};
+pub(crate) use program::{TestRunBuffers, classifier_load, program_id, program_instructions, test_run};
 pub(crate) use tcx::{LinkInfo, link_detach, link_info, link_update, tcx_link_first, tcx_programs};
 
 const OBJ_PIN: u32 = 6;

@@ -16,6 +16,28 @@ pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(info[1])
 }
 
+/// The instructions of a program as the kernel has rewritten them.
+pub(crate) fn program_instructions(program: BorrowedFd<'_>) -> io::Result<Vec<u64>> {
+    // struct bpf_prog_info: xlated_prog_len is its sixth u32, xlated_prog_insns the u64 behind the eighth.
+    const LENGTH: usize = 5;
+    const POINTER: usize = 8;
+    let mut info = [0_u32; 10];
+    object_info(program, &mut info)?;
+    let mut instructions = vec![0_u64; info[LENGTH] as usize / size_of::<u64>()];
+    let pointer = instructions.as_mut_ptr() as u64;
+    let mut info = [0_u32; 10];
+    info[LENGTH] = size_of_val(&*instructions) as u32;
+    let halves = pointer.to_ne_bytes();
+    info[POINTER] = u32::from_ne_bytes([halves[0], halves[1], halves[2], halves[3]]);
+    info[POINTER + 1] = u32::from_ne_bytes([halves[4], halves[5], halves[6], halves[7]]);
+    object_info(program, &mut info)?;
+    // The kernel writes no pointer back where it has told nothing.
+    if info[POINTER..] == [0, 0] {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(instructions)
+}
+
 /// Loads a classifier from instructions of the BPF machine.
 pub(crate) fn classifier_load(instructions: &[u64]) -> io::Result<OwnedFd> {
     /// `BPF_PROG_TYPE_SCHED_CLS`
