@@ -132,6 +132,14 @@ pub fn remove(id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Removes the labs of processes that were killed. Otherwise the next lab that is made does.
+///
+/// # Errors
+/// When the caller is not root.
+pub fn sweep() -> Result<()> {
+    remains::sweep()
+}
+
 /// The labs that were kept and not removed yet.
 #[must_use]
 pub fn kept() -> Vec<String> {

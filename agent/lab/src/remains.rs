@@ -25,11 +25,25 @@ const BPFFS: &str = "bpf";
 pub(crate) fn claim(id: &str) -> Result<(PathBuf, File)> {
     fs::create_dir_all(STATE).during(|| format!("create {STATE} (labs need root)"))?;
     let _turn = locked(&Path::new(STATE).join(LOCK))?;
-    dead_labs().iter().for_each(|dead| remove(dead));
+    remove_dead();
     let directory = Path::new(STATE).join(id);
     fs::create_dir_all(&directory).during(|| format!("create {}", directory.display()))?;
     let lock = locked(&directory.join(LOCK))?;
     Ok((directory, lock))
+}
+
+/// Removes what dead processes left.
+pub(crate) fn sweep() -> Result<()> {
+    let lock = Path::new(STATE).join(LOCK);
+    if lock.exists() {
+        let _turn = locked(&lock)?;
+        remove_dead();
+    }
+    Ok(())
+}
+
+fn remove_dead() {
+    dead_labs().iter().for_each(|dead| remove(dead));
 }
 
 /// The lock ends with the file, so also with a process that is killed.

@@ -80,9 +80,8 @@ fn victim() -> Result<()> {
     process::abort();
 }
 
-#[test]
-fn what_a_killed_process_left_is_removed_by_the_next_lab() -> Result<()> {
-    let survivor = Lab::new("survivor")?;
+/// A lab of a process that was killed: its id, and a process in it.
+fn killed(survivor: &Lab) -> (String, u32) {
     let report = survivor.directory().join("report");
     let victim = Command::new(env::current_exe().unwrap())
         .args(["--ignored", "--exact", "victim"])
@@ -91,11 +90,28 @@ fn what_a_killed_process_left_is_removed_by_the_next_lab() -> Result<()> {
     assert!(!victim.unwrap().status.success(), "the victim aborts");
     let report = fs::read_to_string(report).unwrap();
     let (id, sleeper) = report.split_once(' ').unwrap();
+    (id.to_owned(), sleeper.parse().unwrap())
+}
+
+#[test]
+fn what_a_killed_process_left_is_removed_by_the_next_lab() -> Result<()> {
+    let survivor = Lab::new("survivor")?;
+    let (id, sleeper) = killed(&survivor);
     let next = Lab::new("next")?;
-    assert_eq!((traces(id), is_running(sleeper.parse().unwrap())), (vec![], false));
+    assert_eq!((traces(&id), is_running(sleeper)), (vec![], false));
     for living in [&survivor, &next] {
         assert_ne!(traces(living.id()), Vec::<PathBuf>::new(), "living labs are left alone");
     }
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_process_left_can_be_removed_without_another_lab() -> Result<()> {
+    let survivor = Lab::new("survivor")?;
+    let (id, sleeper) = killed(&survivor);
+    podgate_lab::sweep()?;
+    assert_eq!((traces(&id), is_running(sleeper)), (vec![], false));
+    assert_ne!(traces(survivor.id()), Vec::<PathBuf>::new(), "living labs are left alone");
     Ok(())
 }
 
