@@ -1,7 +1,7 @@
 //! What the programs cost, over an empty program: BPF_PROG_TEST_RUN in one process, cases and empty program interleaved.
 //!
-//! Prints a Markdown table of medians and quartiles in nanoseconds. Runs as root. `PODGATE_BENCH_ROUNDS` and
-//! `PODGATE_BENCH_REPEAT` change how long it takes.
+//! Prints lines of JSON: how many calls each program makes, and for each case nanoseconds per packet, a sample for each round. `cargo xtask bench` makes tables of
+//! them. Runs as root, on one CPU. `PODGATE_BENCH_ROUNDS` and `PODGATE_BENCH_REPEAT` change how long it takes.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot be set up fails")]
 
 #[path = "../../tests/program/frames.rs"]
@@ -14,14 +14,25 @@ mod rig;
 mod cases;
 mod measure;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
 fn main() {
     // `cargo test --benches` runs this with `--test`: that is no time to measure.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    println!("| case | median | quartiles |\n|---|---|---|");
-    for case in cases::all() {
-        let figure = case.measure();
-        println!("| {} | {:.1} | {:.1}–{:.1} |", case.name, figure.median, figure.lower, figure.upper);
-    }
+    pin().expect("a CPU to run on");
+    measure::tell_calls(&rig::Rig::new(rig::Side::Web, rig::Side::Web));
+    measure::measure(cases::all(), &measure::Effort::wanted());
+}
+
+/// Keeps this process on the last CPU that it may use: the first has most of the machine's interrupts.
+fn pin() -> nix::Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let last = (0..CpuSet::count()).rev().find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let mut one = CpuSet::new();
+    one.set(last.ok_or(nix::Error::ENODEV)?)?;
+    sched_setaffinity(this, &one)
 }
