@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::tell;
 use crate::world::{Kind, POLICIES, World};
 
 /// A port that the policies allow.
@@ -14,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(60);
 
 /// Takes the client's allow away and gives it back, under a stream of datagrams that each carry the time they were sent.
 pub(crate) fn measure(changes: usize) {
-    let world = World::new(Kind::Podgate).unwrap();
+    let world = World::new(Kind::PODGATE).unwrap();
     let denied = POLICIES.replace("app: client}}}]", "app: nobody}}}]");
     let arrivals = Arrivals::default();
     let (mut closing, mut opening) = (Vec::new(), Vec::new());
@@ -30,16 +31,10 @@ pub(crate) fn measure(changes: usize) {
         }
         arrivals.over.store(true, Ordering::Relaxed);
     });
-    println!("\n| change of a policy's file → in force, ms | median | 99th percentile |\n|---|---|---|");
-    for (name, times) in [("an allow taken away", closing), ("an allow given", opening)] {
-        println!("| {name} | {:.1} | {:.1} |", percentile(&times, 50), percentile(&times, 99));
+    for (row, times) in [("an allow taken away", closing), ("an allow given", opening)] {
+        let milliseconds = times.into_iter().map(|microseconds| microseconds as f64 / 1e3).collect();
+        tell("Change of a policy's file", row, "until it is in force", "ms", milliseconds);
     }
-}
-
-fn percentile(times: &[u64], percent: usize) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_unstable();
-    times[(times.len() - 1) * percent / 100] as f64 / 1e3
 }
 
 /// What the server has received, in microseconds since the beginning.
