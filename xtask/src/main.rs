@@ -2,6 +2,7 @@
 
 mod architecture;
 mod ask;
+mod bench;
 mod chart;
 mod demo;
 #[cfg(test)]
@@ -38,8 +39,9 @@ enum Task {
     Setup,
     /// Run every check, as continuous integration does
     Test,
-    /// Measure: the programs over an empty one, the planner on large clusters. Takes minutes; for a machine at rest
-    Bench,
+    /// Measure: the programs over an empty one, traffic beside nftables and iptables, the planner and the judges on large
+    /// clusters. Takes a quarter of an hour when all is built, with `--quick` three minutes; for a machine at rest
+    Bench(bench::Options),
     /// Kill, restart, upgrade and downgrade the agent hundreds of times under traffic. Takes half an hour
     Soak,
     /// Show enforcement at work: the three-tier example in a lab of network namespaces, policy by policy
@@ -91,7 +93,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup => setup::all(),
         Task::Test => steps::all(),
-        Task::Bench => steps::bench(),
+        Task::Bench(options) => bench::run(&options),
         Task::Soak => setup::for_lab().and_then(|_| tests::soak()),
         Task::Demo { remove: true, .. } => demo::remove(),
         Task::Demo { keep, podgate, .. } => demo::run(podgate, keep),

@@ -64,17 +64,6 @@ pub(crate) fn all() -> Result<()> {
     outcome
 }
 
-/// Measures what docs/performance.md reports.
-pub(crate) fn bench() -> Result<()> {
-    setup::for_lab()?;
-    let shell = shell()?;
-    cargo(&shell, "bench --locked --package podgate-datapath --bench program").run()?;
-    cargo(&shell, "bench --locked --package podgate-policy --bench planner").run()?;
-    cargo(&shell, "bench --locked --package podgate --bench judges").run()?;
-    cargo(&shell, "bench --locked --package podgate --bench network").run()?;
-    Ok(())
-}
-
 /// Runs one check.
 pub(crate) fn one(step: Step) -> Result<()> {
     match step {

@@ -94,6 +94,15 @@ pub(crate) fn for_lab() -> Result<Toolchain> {
     for_namespaces(&[])
 }
 
+/// What measuring needs. Where a program to compare with can't be had, that is said, and all else is measured.
+pub(crate) fn for_bench() -> Result<()> {
+    for_lab()?;
+    if let Err(error) = packages::install(packages::BENCH) {
+        announce(&format!("{error:#}"));
+    }
+    Ok(())
+}
+
 /// What building podgate and booting other kernels need.
 pub(crate) fn for_kernels() -> Result<Toolchain> {
     let toolchain = for_namespaces(packages::KERNELS)?;

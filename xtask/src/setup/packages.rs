@@ -67,6 +67,9 @@ pub(crate) const LAB: &[Package] = &[
     ),
 ];
 
+/// For comparing with other ways to enforce, each of which can be missing.
+pub(crate) const BENCH: &[Package] = &[package(Program("ipset"), ["ipset", "ipset", "ipset"])];
+
 /// For looking at the manifests as they are applied.
 pub(crate) const MANIFESTS: &[Package] =
     &[package(Program("kubectl"), ["kubernetes-client", "kubernetes-client", "kubectl"])];
