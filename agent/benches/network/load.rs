@@ -64,8 +64,8 @@ impl Load {
         match self {
             Self::RoundTrip => "TCP_RR",
             Self::Connection => "connect+close",
-            Self::Datagram => "UDP, answered",
-            Self::Unanswered => "UDP, unanswered",
+            Self::Datagram => "UDP answered",
+            Self::Unanswered => "UDP unanswered",
         }
     }
 

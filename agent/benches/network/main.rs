@@ -90,7 +90,7 @@ impl Rates {
                     let (unit, count) = load.unit();
                     let longer = |rate: f64, base: f64| (1e9 / rate - 1e9 / base) / count;
                     let nanoseconds = self.compare((*kind, family, load), Kind::CONNTRACK, longer);
-                    tell(&table, kind.name(), &format!("{}, per {unit}", load.name()), "ns", nanoseconds);
+                    tell(&table, kind.name(), &format!("{} per {unit}", load.name()), "ns", nanoseconds);
                 }
             }
         }

@@ -192,8 +192,8 @@ mod tests {
             run.series.push(series(table, NFTABLES, column, ratio, &[other]));
         }
         let (table, ns) = ("On top of connection tracking, IPv6", Unit::Nanoseconds);
-        run.series.push(series(table, TRACKED[1], "RR, per packet", ns, &[170.0]));
-        run.series.push(series(table, NFTABLES, "RR, per packet", ns, &[40.0]));
+        run.series.push(series(table, TRACKED[1], "RR per packet", ns, &[170.0]));
+        run.series.push(series(table, NFTABLES, "RR per packet", ns, &[40.0]));
         assert_eq!(
             beside_nftables(&run),
             "\n### Where nftables wins\n\n\
@@ -201,7 +201,7 @@ mod tests {
              - podgate, policies on both pods: podgate is ahead: RR over IPv4; nftables is ahead: connect over IPv4; \
              no difference beyond noise: UDP over IPv4.\n\n\
              Both on top of connection tracking that is loaded anyway:\n\n\
-             - podgate, one policy, and connection tracking: nftables is ahead: RR, per packet over IPv6.\n"
+             - podgate, one policy, and connection tracking: nftables is ahead: RR per packet over IPv6.\n"
         );
         run.series.retain(|series| series.row != NFTABLES);
         assert_eq!(beside_nftables(&run), "");
