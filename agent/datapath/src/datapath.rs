@@ -16,6 +16,7 @@ use podgate_policy::op::EndpointPolicies;
 
 use crate::attach::Hooks;
 use crate::frontends::Sets;
+use crate::hooking::Attacher;
 use crate::hz::boot_time;
 use crate::identity::Identity;
 use crate::interfaces::{EntryLocation, Interfaces};
@@ -61,13 +62,15 @@ pub struct Datapath {
     complete: bool,
     /// The table that is being compared with the kernel's.
     pub(crate) audited: usize,
-    pub(crate) programs: Programs,
-    pub(crate) hooks: Hooks,
+    programs: Programs,
+    hook: Hook,
+    pub(crate) pins: Option<Pins>,
+    pub(crate) attacher: Attacher,
 }
 
 impl fmt::Debug for Datapath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Datapath").field("slots", &self.slots).field("hooks", &self.hooks).finish_non_exhaustive()
+        f.debug_struct("Datapath").field("slots", &self.slots).field("pins", &self.pins).finish_non_exhaustive()
     }
 }
 
@@ -90,21 +93,23 @@ impl Datapath {
             });
         let Loaded { mut maps, programs, events, messages } = load::load(options, capacities, pins.as_ref())?;
         if let Some(pins) = &pins {
-            let classifiers = Classifier::ALL.map(|classifier| (classifier.name(), programs.get(classifier)));
-            pins.pin_set(programs.maps(), classifiers.into_iter())?;
+            programs.pin(pins)?;
             pins.remove_incomplete_sets()?;
         }
         kept.as_ref().map_or(Ok(()), |kept| kept.carry_over(&maps.flows()))?;
         let unreadable = |source| Error::Table { action: "make", table: "GRACE", source };
         let cpus = cpus()?;
         let former = former.unwrap_or_default();
+        let hooks = Hooks::new(options.hook, kernel_has_tcx, pins.clone());
         Ok(Self {
             set: load::set(pins.as_ref()),
             slots: Slots::new(maps.capacities[map::SLOTS], maps.capacities[map::CONFIGS], former),
             epochs: maps.read_epochs()?,
             interfaces: Interfaces::new(maps.capacities[map::INTERFACES]),
             sets: Sets::default(),
-            hooks: Hooks::new(options.hook, kernel_has_tcx, pins),
+            hook: hooks.hook(),
+            attacher: Attacher::new(hooks, programs.clone()),
+            pins,
             grace: Grace::new().map_err(unreadable)?,
             flow_counts: None,
             kept,
@@ -134,7 +139,7 @@ impl Datapath {
     /// How programs are attached: [`Hook::Tcx`] or [`Hook::Clsact`].
     #[must_use]
     pub const fn hook(&self) -> Hook {
-        self.hooks.hook()
+        self.hook
     }
 
     /// The program that judges a direction, for test runs and measurements.
@@ -296,87 +301,20 @@ impl Datapath {
         Ok(())
     }
 
-    /// Puts the programs on the interface of a slot, first at both its hooks; where a former start's are there,
-    /// without a gap between the two. Calling it again sees that they are still first and pinned, and puts them there if
-    /// not. Whether that was needed.
-    ///
-    /// # Errors
-    /// The slot has no identity, the interface is gone, or something of another program is in the way.
-    pub fn attach(&mut self, slot: u32) -> Result<bool, Error> {
-        let ifindex = self.slots.endpoint(slot)?.identity.ifindex;
-        self.enter_interface(ifindex, slot)?;
-        self.hang(ifindex, Direction::ALL.map(Classifier::of_pod))
-    }
-
-    /// Makes programs the first at their hooks of an interface; whether some were not.
-    pub(crate) fn hang(
-        &mut self,
-        ifindex: u32,
-        classifiers: impl IntoIterator<Item = Classifier>,
-    ) -> Result<bool, Error> {
-        classifiers.into_iter().try_fold(false, |changed, classifier| {
-            Ok(self.hooks.attach(&mut self.programs, ifindex, classifier)? || changed)
-        })
-    }
-
     /// Pins again what somebody has unpinned of maps and programs; whether anything was. [`Self::attach`] and
     /// [`Self::guard`] see to the links.
     ///
     /// # Errors
     /// A pin can't be made: the bpffs is gone, or something else is in the way.
     pub fn restore_pins(&mut self) -> Result<bool, Error> {
-        let (Some(pins), Some(kept)) = (self.hooks.pins(), &self.kept) else { return Ok(false) };
-        let classifiers = Classifier::ALL.map(|classifier| (classifier.name(), self.programs.get(classifier)));
+        let (Some(pins), Some(kept)) = (&self.pins, &self.kept) else { return Ok(false) };
         pins.create_directories()?;
-        let pinned = pins.pin_set(self.programs.maps(), classifiers.into_iter())?;
+        let pinned = self.programs.pin(pins)?;
         let noted = kept.pin(pins)?;
         if self.complete && !pins.is_complete() {
             pins.complete_set()?;
         }
         Ok(pinned || noted)
-    }
-
-    /// Isolates an interface in both directions though there is no slot for it. [`Self::attach`] gives it one without a gap.
-    /// Calling it again sees that the programs are still first. Whether anything was to be done to the hooks.
-    ///
-    /// # Errors
-    /// As for [`Self::attach`].
-    pub fn confine(&mut self, ifindex: u32) -> Result<bool, Error> {
-        let slot = self.last_slot();
-        let is_ready = self.slots.endpoint(slot).is_ok_and(|it| it.policies == Some(EndpointPolicies::NOTHING));
-        if !is_ready {
-            self.identify(slot, &Identity::shared())?;
-            self.switch(slot, EndpointPolicies::NOTHING)?;
-        }
-        self.enter_interface(ifindex, slot)?;
-        self.hang(ifindex, Direction::ALL.map(Classifier::of_pod))
-    }
-
-    /// Undoes [`Self::confine`] for an interface, which may be gone.
-    ///
-    /// # Errors
-    /// The kernel refused something; calling again goes on.
-    pub fn unconfine(&mut self, ifindex: u32) -> Result<(), Error> {
-        self.hooks.detach(ifindex)?;
-        self.strike_interface(ifindex)
-    }
-
-    /// Takes the programs off the interface of a slot, which may be gone, and frees the slot. A slot without identity
-    /// is free already.
-    ///
-    /// # Errors
-    /// The kernel refused something; what was done stays done, and calling again goes on.
-    pub fn release(&mut self, slot: u32) -> Result<(), Error> {
-        let Ok(endpoint) = self.slots.endpoint(slot) else { return Ok(()) };
-        let identity = endpoint.identity.clone();
-        self.hooks.detach(identity.ifindex)?;
-        self.strike_interface(identity.ifindex)?;
-        self.set_origins(slot, Some(&identity), None)?;
-        self.disown(slot)?;
-        let open = self.prepare(slot, EndpointPolicies::default())?;
-        self.write_word(slot, open.word)?;
-        self.slots.release(&open);
-        self.note(slot)
     }
 
     /// Tells the programs which slot an interface has; 0: it is no pod's.
@@ -405,22 +343,29 @@ impl Datapath {
         struck.map_err(|(_, error)| error)
     }
 
-    /// Takes the programs of former starts off the interfaces that no slot has now; returns those interfaces. To be
-    /// called when every endpoint that exists is attached.
+    /// Frees a slot whose interface has no programs any more.
+    pub(crate) fn vacate(&mut self, slot: u32, identity: &Identity) -> Result<(), Error> {
+        self.set_origins(slot, Some(identity), None)?;
+        self.disown(slot)?;
+        let open = self.prepare(slot, EndpointPolicies::default())?;
+        self.write_word(slot, open.word)?;
+        self.slots.release(&open);
+        self.note(slot)
+    }
+
+    /// Ends what [`crate::HookTask::finish_takeover`] was about.
     ///
     /// # Errors
-    /// The kernel refused something; calling again goes on.
-    pub fn finish_takeover(&mut self) -> Result<Vec<u32>, Error> {
-        let left = self.hooks.finish_takeover()?;
+    /// The kernel refused something; doing all of it again goes on.
+    pub fn end_takeover(&mut self) -> Result<(), Error> {
         self.started = None;
-        if let (Some(kept), Some(pins)) = (&mut self.kept, self.hooks.pins()) {
+        if let (Some(kept), Some(pins)) = (&mut self.kept, &self.pins) {
             kept.carry_over(&self.maps.flows())?;
             kept.drop_former(pins)?;
             pins.complete_set()?;
             self.complete = true;
         }
-        self.slots.forget_former().into_iter().try_for_each(|slot| self.note(slot))?;
-        Ok(left)
+        self.slots.forget_former().into_iter().try_for_each(|slot| self.note(slot))
     }
 
     /// Entries of the two tables that lead from an interface to its slot.
@@ -465,17 +410,4 @@ fn set_origin<K: aya::Pod + Ord>(
         origins.delete(&[address]).map_err(|(_, error)| error)?;
     }
     now.map_or(Ok(()), |address| origins.put_one(address, slot))
-}
-
-impl Drop for Datapath {
-    fn drop(&mut self) {
-        if self.hooks.are_pinned() {
-            return;
-        }
-        for ifindex in self.hooks.interfaces() {
-            if let Err(error) = self.hooks.detach(ifindex) {
-                log::warn!("{error}");
-            }
-        }
-    }
 }

@@ -2,8 +2,9 @@
 
 use podgate_common::InterfaceSlot;
 
+use crate::hooking::attach;
 use crate::load::Classifier;
-use crate::{Datapath, Error};
+use crate::{Datapath, Error, HookTask};
 
 /// What headers the packets of a device begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,15 @@ impl Datapath {
     /// # Errors
     /// The device is gone, takes no programs, or something of another program is in the way.
     pub fn guard(&mut self, ifindex: u32, guard: Guard) -> Result<bool, Error> {
+        let task = self.begin_guard(ifindex, guard)?;
+        Ok(self.attacher.carry_out_for_good(&task)?.changed)
+    }
+
+    /// Begins [`Self::guard`]; nothing is to end.
+    ///
+    /// # Errors
+    /// The kernel refused a write.
+    pub fn begin_guard(&mut self, ifindex: u32, guard: Guard) -> Result<HookTask, Error> {
         let slot = match guard.arrivals {
             Arrivals::Passing => InterfaceSlot::BRIDGE,
             Arrivals::InnerOfPort => InterfaceSlot::TUNNEL_PORT,
@@ -59,7 +69,7 @@ impl Datapath {
             Arrivals::Inner(LinkLayer::Bare) => Some(Classifier::InnerBare),
             Arrivals::Passing => None,
         };
-        self.hang(ifindex, exit.into_iter().chain(entry))
+        Ok(attach(ifindex, exit.into_iter().chain(entry)))
     }
 
     /// Takes the programs off a device, which may be gone.
@@ -67,7 +77,6 @@ impl Datapath {
     /// # Errors
     /// The kernel refused something; what was done stays done, and calling again goes on.
     pub fn unguard(&mut self, ifindex: u32) -> Result<(), Error> {
-        self.hooks.detach(ifindex)?;
-        self.strike_interface(ifindex)
+        self.unconfine(ifindex)
     }
 }

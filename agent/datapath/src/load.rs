@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
 use aya::programs::{ProgramError, SchedClassifier};
@@ -83,14 +84,16 @@ impl Classifier {
     }
 }
 
-/// The classifiers.
+/// The classifiers. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Programs {
-    /// Also holds the maps under the descriptors by which its instructions name them.
-    object: Ebpf,
+    /// Also holds the maps under the descriptors by which its instructions name them. Never held while a call may wait for
+    /// the kernel's lock on its network configuration.
+    object: Arc<Mutex<Ebpf>>,
     /// In the order of [`Classifier::ALL`].
-    loaded: [OwnedFd; 7],
+    loaded: Arc<[OwnedFd; 7]>,
     /// What those of pods go on to, by direction.
-    whole: [OwnedFd; 2],
+    whole: Arc<[OwnedFd; 2]>,
 }
 
 /// Loads everything. Maps that all starts share are those that are pinned, or are pinned now.
@@ -109,7 +112,8 @@ pub(crate) fn load(
     let whole = load_whole(&mut object, descriptors.take(map::WHOLE)?.as_fd())?;
     let events = ring_buffer(&mut descriptors)?;
     let maps = descriptors.sort(capacities)?;
-    Ok(Loaded { maps, programs: Programs { object, loaded, whole }, events, messages })
+    let programs = Programs { object: Arc::new(Mutex::new(object)), loaded: Arc::new(loaded), whole: Arc::new(whole) };
+    Ok(Loaded { maps, programs, events, messages })
 }
 
 fn load_all(object: &mut Ebpf) -> Result<[OwnedFd; 7], Error> {
@@ -142,15 +146,24 @@ impl Programs {
 
     /// Loads a program once more, over the same maps: a hook takes each program only once, so that moving ours ahead of
     /// others without a gap needs a second one.
-    pub(crate) fn another(&mut self, classifier: Classifier) -> Result<OwnedFd, Error> {
+    pub(crate) fn another(&self, classifier: Classifier) -> Result<OwnedFd, Error> {
         let name = classifier.name();
-        self::classifier(&mut self.object, name)?.unload().map_err(|error| refused(name, &error))?;
-        load_program(&mut self.object, name)
+        let mut object = self.object();
+        self::classifier(&mut object, name)?.unload().map_err(|error| refused(name, &error))?;
+        load_program(&mut object, name)
     }
 
-    /// The maps by name.
-    pub(crate) fn maps(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
-        self.object.maps().filter_map(|(name, map)| Some((name, data(map)?.fd().as_fd())))
+    /// Pins maps and programs where they are not pinned; whether any was missing.
+    pub(crate) fn pin(&self, pins: &Pins) -> Result<bool, Error> {
+        let object = self.object();
+        let maps = object.maps().filter_map(|(name, map)| Some((name, data(map)?.fd().as_fd())));
+        let classifiers = Classifier::ALL.map(|classifier| (classifier.name(), self.get(classifier)));
+        pins.pin_set(maps, classifiers.into_iter())
+    }
+
+    fn object(&self) -> MutexGuard<'_, Ebpf> {
+        // Whoever panicked with it changed nothing that others read.
+        self.object.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,6 +8,7 @@
 //! DIR/whole/N                           what the programs of set N go on to, as long as a hook may have one of them
 //! DIR/links/IFINDEX-ingress             TCX links; a start puts its own program into the link that is there
 //! DIR/filters/IFINDEX/                  an empty directory: the interface has our clsact filters
+//! DIR/qdiscs/IFINDEX/                   an empty directory: we may have given it the clsact qdisc
 //! ```
 
 mod owned;
@@ -31,13 +32,13 @@ const SYSTEM_BPFFS: &str = "/sys/fs/bpf";
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// What is below the directory.
-const DIRECTORIES: [&str; 5] = ["sets", "whole", "kept", "links", "filters"];
+const DIRECTORIES: [&str; 6] = ["sets", "whole", "kept", "links", "filters", "qdiscs"];
 
 /// Marks a set that enforces all that its start knew of.
 const COMPLETE: &str = "complete";
 
 /// The directory on a bpffs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pins {
     root: PathBuf,
     set: u32,
@@ -275,28 +276,48 @@ impl Pins {
         Ok(interfaces)
     }
 
-    fn filters(&self, ifindex: u32) -> PathBuf {
-        self.root.join("filters").join(ifindex.to_string())
-    }
-
     /// Whether an interface has, or had, our filters.
     pub(crate) fn is_filtered(&self, ifindex: u32) -> bool {
-        self.filters(ifindex).is_dir()
+        self.mark("filters", ifindex).is_dir()
     }
 
-    /// Notes that an interface has our filters.
+    /// Notes that an interface has our filters, and perhaps our qdisc.
     pub(crate) fn mark_filtered(&self, ifindex: u32) -> Result<(), Error> {
-        create_directory(&self.filters(ifindex))
+        ["qdiscs", "filters"].into_iter().try_for_each(|marks| create_directory(&self.mark(marks, ifindex)))
     }
 
-    /// Forgets that an interface has our filters.
+    /// Notes that an interface has our filters no longer; it may still have our qdisc.
     pub(crate) fn unmark_filtered(&self, ifindex: u32) -> Result<(), Error> {
-        remove(&self.filters(ifindex), |path| fs::remove_dir(path))
+        remove(&self.mark("filters", ifindex), |path| fs::remove_dir(path))
+    }
+
+    /// Forgets that an interface may have our qdisc.
+    pub(crate) fn unmark_qdisc(&self, ifindex: u32) -> Result<(), Error> {
+        remove(&self.mark("qdiscs", ifindex), |path| fs::remove_dir(path))
     }
 
     /// The interfaces that have, or had, our filters.
     pub(crate) fn filtered_interfaces(&self) -> Result<Vec<u32>, Error> {
-        let names = list(&self.root.join("filters"))?;
+        self.marked("filters")
+    }
+
+    /// The interfaces that have, or had, our filters or our qdisc.
+    pub(crate) fn interfaces_with_qdisc(&self) -> Result<Vec<u32>, Error> {
+        // A former version marks filters only.
+        let mut interfaces = self.marked("qdiscs")?;
+        interfaces.extend(self.marked("filters")?);
+        interfaces.sort_unstable();
+        interfaces.dedup();
+        Ok(interfaces)
+    }
+
+    fn mark(&self, marks: &str, ifindex: u32) -> PathBuf {
+        self.root.join(marks).join(ifindex.to_string())
+    }
+
+    /// The interfaces that have such a mark.
+    fn marked(&self, marks: &str) -> Result<Vec<u32>, Error> {
+        let names = list(&self.root.join(marks))?;
         let mut interfaces: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
         interfaces.sort_unstable();
         Ok(interfaces)

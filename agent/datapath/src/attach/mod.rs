@@ -14,7 +14,7 @@ use podgate_common::Direction;
 
 use crate::load::{Classifier, Programs};
 use crate::pins::Pins;
-use crate::{Error, Hook};
+use crate::{Error, Hook, sys};
 use tcx::TakenOver;
 
 /// The hooks of interfaces.
@@ -23,7 +23,12 @@ pub(crate) struct Hooks {
     kind: HookKind,
     pins: Option<Pins>,
     links: BTreeMap<(u32, Direction), OwnedFd>,
+    /// The interfaces that have filters of this start.
     filtered: BTreeSet<u32>,
+    /// Hooks whose filter a link is to take the place of, and the program there.
+    provisional: BTreeMap<(u32, Direction), Classifier>,
+    /// Hooks with a link at which a filter was looked for, and none is left.
+    unfiltered: BTreeSet<(u32, Direction)>,
 }
 
 /// How programs are attached.
@@ -41,12 +46,8 @@ impl Hooks {
             Hook::Auto if kernel_has_tcx => HookKind::Tcx,
             Hook::Auto | Hook::Clsact => HookKind::Clsact,
         };
-        Self { kind, pins, links: BTreeMap::new(), filtered: BTreeSet::new() }
-    }
-
-    /// The pins, if there are any.
-    pub(crate) const fn pins(&self) -> Option<&Pins> {
-        self.pins.as_ref()
+        let (links, filtered, provisional, unfiltered) = Default::default();
+        Self { kind, pins, links, filtered, provisional, unfiltered }
     }
 
     /// What is used: never [`Hook::Auto`].
@@ -59,19 +60,62 @@ impl Hooks {
 
     /// Makes a program the first at its hook, without a moment in which neither it nor another one of podgate's, of this
     /// start or a former one, is there. Where it is the first already, nothing changes; whether anything did.
-    pub(crate) fn attach(
-        &mut self,
-        programs: &mut Programs,
-        ifindex: u32,
-        classifier: Classifier,
-    ) -> Result<bool, Error> {
+    pub(crate) fn attach(&mut self, programs: &Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
         match self.kind {
             HookKind::Tcx => self.attach_link(programs, ifindex, classifier),
             HookKind::Clsact => self.attach_filter(programs, ifindex, classifier),
         }
     }
 
-    fn attach_link(&mut self, programs: &mut Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
+    /// The same without a grace period of the kernel, which a new TCX link takes while the kernel's lock on its network
+    /// configuration is held: where nobody has a TCX program, a filter does as well until [`Self::link`].
+    pub(crate) fn attach_soon(
+        &mut self,
+        programs: &Programs,
+        ifindex: u32,
+        classifier: Classifier,
+    ) -> Result<bool, Error> {
+        let direction = classifier.direction();
+        let place = (ifindex, direction);
+        let is_linked = || self.links.contains_key(&place) || self.has_pinned_link(place);
+        if self.kind == HookKind::Clsact || is_linked() {
+            return self.attach(programs, ifindex, classifier);
+        }
+        // A TCX program runs before all filters, and may hide packets from them.
+        let strangers = sys::tcx_programs(ifindex, direction);
+        if !strangers.map_err(|error| failed(ifindex, direction, "looking", &error))?.is_empty() {
+            return self.attach(programs, ifindex, classifier);
+        }
+        match self.put_filter(programs, ifindex, classifier) {
+            Ok(changed) => {
+                self.provisional.insert(place, classifier);
+                Ok(changed)
+            }
+            // Another qdisc or filter is in the way, which a link does not mind.
+            Err(Error::Attach { .. }) => self.attach(programs, ifindex, classifier),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a link in the place of one filter of an interface, if links are to take the place of some.
+    pub(crate) fn link(&mut self, programs: &Programs, ifindex: u32) -> Result<(), Error> {
+        let mut hooks = self.provisional.range((ifindex, Direction::Ingress)..=(ifindex, Direction::Egress));
+        match hooks.next() {
+            Some((_, &classifier)) => self.attach_link(programs, ifindex, classifier).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether links are to take the place of filters of an interface.
+    pub(crate) fn is_provisional(&self, ifindex: u32) -> bool {
+        Direction::ALL.into_iter().any(|direction| self.provisional.contains_key(&(ifindex, direction)))
+    }
+
+    fn has_pinned_link(&self, (ifindex, direction): (u32, Direction)) -> bool {
+        self.pins.as_ref().is_some_and(|pins| pins.has_link(ifindex, direction))
+    }
+
+    fn attach_link(&mut self, programs: &Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
         let direction = classifier.direction();
         let place = (ifindex, direction);
         if !self.links.contains_key(&place)
@@ -95,27 +139,42 @@ impl Hooks {
             pins.pin_link(ifindex, direction, link.as_fd())?;
             changed = true;
         }
-        self.drop_former_filter(ifindex, direction)?;
+        self.drop_filter(ifindex, direction)?;
         Ok(changed)
     }
 
-    /// Removes the filter of a former start that used the other kind of hook.
-    fn drop_former_filter(&self, ifindex: u32, direction: Direction) -> Result<(), Error> {
-        match &self.pins {
-            Some(pins) if pins.is_filtered(ifindex) => clsact::detach(ifindex, direction),
-            _ => Ok(()),
+    /// Removes the filter that a link has taken the place of: this start's, or that of a former one.
+    fn drop_filter(&mut self, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        let place = (ifindex, direction);
+        if self.unfiltered.contains(&place) {
+            return Ok(());
         }
+        let marked = self.pins.as_ref().is_some_and(|pins| pins.is_filtered(ifindex));
+        if marked || self.filtered.contains(&ifindex) {
+            clsact::detach(ifindex, direction)?;
+        }
+        self.provisional.remove(&place);
+        self.unfiltered.insert(place);
+        if Direction::ALL.into_iter().all(|direction| self.unfiltered.contains(&(ifindex, direction))) {
+            self.filtered.remove(&ifindex);
+            self.pins.as_ref().map_or(Ok(()), |pins| pins.unmark_filtered(ifindex))?;
+        }
+        Ok(())
     }
 
-    fn attach_filter(&mut self, programs: &mut Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
-        let direction = classifier.direction();
+    fn attach_filter(&mut self, programs: &Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
+        let changed = self.put_filter(programs, ifindex, classifier)?;
+        self.drop_link(ifindex, classifier.direction())?;
+        Ok(changed)
+    }
+
+    fn put_filter(&mut self, programs: &Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
         if let Some(pins) = &self.pins {
             pins.mark_filtered(ifindex)?;
         }
         self.filtered.insert(ifindex);
-        let changed = clsact::attach_first(programs.get(classifier), classifier, ifindex)?;
-        self.drop_link(ifindex, direction)?;
-        Ok(changed)
+        self.unfiltered.remove(&(ifindex, classifier.direction()));
+        clsact::attach_first(programs.get(classifier), classifier, ifindex)
     }
 
     /// Detaches and forgets a link, this start's or a former one's.
@@ -137,9 +196,14 @@ impl Hooks {
             for direction in Direction::ALL {
                 clsact::detach(ifindex, direction)?;
             }
-            self.pins.as_ref().map_or(Ok(()), |pins| pins.unmark_filtered(ifindex))?;
         }
-        Ok(())
+        for direction in Direction::ALL {
+            self.provisional.remove(&(ifindex, direction));
+            self.unfiltered.remove(&(ifindex, direction));
+        }
+        let Some(pins) = &self.pins else { return Ok(()) };
+        pins.unmark_filtered(ifindex)?;
+        pins.unmark_qdisc(ifindex)
     }
 
     /// Takes former starts' programs off the interfaces that are no endpoints any more; returns which.
@@ -158,9 +222,9 @@ impl Hooks {
     /// Takes all programs of podgate off all interfaces, and removes the pins; which interfaces had some, and whether there
     /// were pins.
     pub(crate) fn remove_all(mut self) -> Result<(Vec<u32>, bool), Error> {
-        let filtered = self.pins.as_ref().map_or(Ok(Vec::new()), Pins::filtered_interfaces)?;
+        let with_qdisc = self.pins.as_ref().map_or(Ok(Vec::new()), Pins::interfaces_with_qdisc)?;
         let interfaces = self.finish_takeover()?;
-        filtered.into_iter().try_for_each(clsact::remove_unused_qdisc)?;
+        with_qdisc.into_iter().try_for_each(clsact::remove_unused_qdisc)?;
         let pins = self.pins.as_ref().map_or(Ok(false), Pins::remove)?;
         Ok((interfaces, pins))
     }
@@ -169,13 +233,7 @@ impl Hooks {
     pub(crate) fn interfaces(&self) -> BTreeSet<u32> {
         self.links.keys().map(|&(ifindex, _)| ifindex).chain(self.filtered.iter().copied()).collect()
     }
-
-    /// Whether the hooks outlive this process.
-    pub(crate) const fn are_pinned(&self) -> bool {
-        self.pins.is_some()
-    }
 }
-
 /// Where a program of ours stands at a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -233,7 +291,7 @@ const fn hook_name(direction: Direction) -> &'static str {
 pub(crate) fn programs_at(hook: Hook, ifindex: u32, direction: Direction) -> Result<Vec<u32>, Error> {
     match hook {
         Hook::Auto | Hook::Tcx => {
-            crate::sys::tcx_programs(ifindex, direction).map_err(|error| failed(ifindex, direction, "looking", &error))
+            sys::tcx_programs(ifindex, direction).map_err(|error| failed(ifindex, direction, "looking", &error))
         }
         Hook::Clsact => clsact::programs(ifindex, direction),
     }

@@ -46,7 +46,7 @@ impl TakenOver {
 /// Puts this start's program into a link that is there, in place, or makes another before the others.
 pub(super) fn take_over(
     former: &OwnedFd,
-    programs: &mut Programs,
+    programs: &Programs,
     ifindex: u32,
     classifier: Classifier,
 ) -> Result<TakenOver, Error> {
