@@ -71,6 +71,11 @@ pub enum Command {
         /// How.
         changes: OnLinks,
     },
+    /// Put a TCX link in the place of one filter of an interface.
+    Link {
+        /// The interface.
+        ifindex: u32,
+    },
     /// Take what a former agent left off the interfaces that have no slot.
     FinishTakeover,
     /// See that what was done is still there.
@@ -86,6 +91,7 @@ impl Command {
             | Self::Unconfine { .. }
             | Self::Attach { .. }
             | Self::Guard { .. }
+            | Self::Link { .. }
             | Self::FinishTakeover => true,
             Self::Identify { .. }
             | Self::Isolate { .. }
@@ -96,6 +102,16 @@ impl Command {
             | Self::Check(_) => false,
         }
     }
+
+    /// Whether nothing has failed where its interface is gone, which the host's view will tell too.
+    pub(super) const fn is_told_of_departure(&self) -> bool {
+        matches!(self, Self::Guard { .. } | Self::Link { .. } | Self::Check(Check::Confined(_) | Check::Device(..)))
+    }
+
+    /// Whether it waits for the kernel's lock on its network configuration, which others may hold for seconds.
+    pub(super) const fn is_at_hooks(&self) -> bool {
+        self.touches_hooks() || matches!(self, Self::Check(Check::Pod(_) | Check::Confined(_) | Check::Device(..)))
+    }
 }
 
 /// How a command ended.
@@ -103,6 +119,8 @@ impl Command {
 pub enum Outcome {
     /// Well.
     Done,
+    /// Well, but a filter judges where a TCX link is to: [`Command::Link`] is to follow.
+    Provisional,
     /// Well, but a [`Command::Check`] had something to put right that somebody else has changed.
     Repaired,
     /// The interface to guard, or to look at, is gone, which the host's view will tell too: pods and devices go all the time.

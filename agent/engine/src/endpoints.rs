@@ -11,8 +11,10 @@ use std::time::Instant;
 use podgate_datapath::FormerSlot;
 use podgate_host::binding::PodId;
 use podgate_policy::model::ObjectKey;
+use podgate_policy::op::{EndpointPolicy, Op};
 
 use super::backoff::Backoff;
+use super::command::Command;
 use super::tenant::{Occupant, Tenant};
 
 /// How far an endpoint is.
@@ -41,6 +43,8 @@ pub(super) struct Endpoint {
     pub(super) identified: bool,
     /// Whether the planner knows a pod in the slot.
     pub(super) planned: bool,
+    /// Whether its policies isolate it: then it is attached before those that they don't.
+    pub(super) isolates: bool,
     /// The last failure, while it lasts.
     pub(super) error: Option<String>,
     /// When to try again. Each endpoint has its own: one that never works must not hold up the others.
@@ -50,7 +54,8 @@ pub(super) struct Endpoint {
 impl Endpoint {
     fn new(tenant: Tenant) -> Self {
         let backoff = Backoff::default();
-        Self { tenant, stage: Stage::Bound, identified: false, planned: false, error: None, backoff }
+        let stage = Stage::Bound;
+        Self { tenant, stage, identified: false, planned: false, isolates: false, error: None, backoff }
     }
 
     /// Notes who the tenant is now. A pod that becomes known has its policies before it, in place of isolation or of those of
@@ -211,6 +216,9 @@ impl Endpoints {
             waiting.confined = true;
             waiting.error = None;
             waiting.backoff.succeed();
+        } else if self.slot_of(ifindex).is_none() {
+            // It has gone meanwhile.
+            self.freed.entry(ifindex).or_default();
         }
     }
 
@@ -299,10 +307,24 @@ impl Endpoints {
         due.find(|(_, endpoint)| waits(endpoint)).map(|(slot, _)| slot)
     }
 
-    /// An endpoint whose policies are in the tables and whose programs do not run.
+    /// An endpoint whose policies are in the tables and whose programs do not run; those that are isolated come first.
     pub(super) fn next_unattached(&self, now: Instant) -> Option<u32> {
-        let mut due = self.unsettled().filter(|(_, endpoint)| endpoint.backoff.is_over(now));
-        due.find(|(_, endpoint)| endpoint.stage == Stage::Applied).map(|(slot, _)| slot)
+        let waits = |endpoint: &Endpoint| endpoint.stage == Stage::Applied && endpoint.backoff.is_over(now);
+        let due = self.unsettled().filter(|(_, endpoint)| waits(endpoint));
+        due.min_by_key(|(_, endpoint)| !endpoint.isolates).map(|(slot, _)| slot)
+    }
+
+    /// Notes which endpoints operations isolate.
+    pub(super) fn switched(&mut self, command: &Command) {
+        let Command::Apply { ops } = command else { return };
+        for op in ops {
+            if let Op::Switch { slot, policies } = op
+                && let Some(endpoint) = self.by_slot.get_mut(slot)
+            {
+                let isolates = |policy| matches!(policy, EndpointPolicy::Isolated { .. });
+                endpoint.isolates = isolates(policies.ingress) || isolates(policies.egress);
+            }
+        }
     }
 
     /// When something that failed is to be tried again.

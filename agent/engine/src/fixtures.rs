@@ -222,6 +222,7 @@ pub(super) fn short(commands: &[Command]) -> Vec<String> {
         Command::Defer { changes } => format!("defer {}", changes.len()),
         Command::Lead { changes } => format!("lead {}", changes.len()),
         Command::Own { changes } => format!("own {}", changes.len()),
+        Command::Link { ifindex } => format!("link {ifindex}"),
         Command::FinishTakeover => "finish takeover".to_owned(),
         Command::Check(Check::Pod(slot)) => format!("check {slot}"),
         Command::Check(Check::Confined(ifindex)) => format!("check confined {ifindex}"),

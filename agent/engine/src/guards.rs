@@ -53,6 +53,11 @@ impl Guards {
         self.devices.iter().find(|(_, device)| device.is_due(now)).map(|(&ifindex, device)| (ifindex, device.wanted))
     }
 
+    /// Whether something is to be done, or is being done.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due(now).is_some()
+    }
+
     /// The device after this one that is guarded, and how: to see that it still is.
     pub(super) fn next_check(&self, after: u32) -> Option<(u32, Guard)> {
         self.devices.range(after + 1..).find_map(|(&ifindex, device)| Some((ifindex, device.held?)))
@@ -104,7 +109,7 @@ impl Reconciler for Guards {
     fn report(&mut self, command: Command, outcome: Outcome, now: Instant) {
         let Command::Guard { ifindex, guard } = command else { return };
         match outcome {
-            Outcome::Done | Outcome::Repaired => self.done(ifindex, guard),
+            Outcome::Done | Outcome::Provisional | Outcome::Repaired => self.done(ifindex, guard),
             Outcome::Gone => self.gone(ifindex),
             Outcome::Failed { error, .. } => self.failed(ifindex, error, now),
         }

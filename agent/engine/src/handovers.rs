@@ -28,9 +28,10 @@ impl State {
             let decisions = self.bindings.update_handed_over(view);
             self.carry_out(decisions);
         }
-        let command = self.release(now).or_else(|| self.identify(now)).or_else(|| self.next_own(now));
+        let command = self.at_free_hooks(|state| state.release(now));
+        let command = command.or_else(|| self.identify(now)).or_else(|| self.next_own(now));
         let command = command.or_else(|| self.isolate(now));
-        command.or_else(|| self.attach(now))
+        command.or_else(|| self.at_free_hooks(|state| state.attach(now)))
     }
 
     /// What is to be remembered for the next agent, if that has changed.

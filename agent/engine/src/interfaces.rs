@@ -111,7 +111,7 @@ impl State {
     /// Takes in how a command about an endpoint ended.
     pub(super) fn endpoint_reported(&mut self, command: Command, outcome: Outcome, now: Instant) {
         match (command, outcome) {
-            (_, Outcome::Repaired | Outcome::Gone) => {}
+            (_, Outcome::Repaired | Outcome::Provisional | Outcome::Gone) => {}
             (Command::Release { slot }, Outcome::Done) => {
                 self.endpoints.released(slot);
                 self.stale.mark(Derived::Guards);
@@ -141,6 +141,7 @@ impl State {
                 | Command::Defer { .. }
                 | Command::Lead { .. }
                 | Command::Own { .. }
+                | Command::Link { .. }
                 | Command::FinishTakeover
                 | Command::Check(_),
                 Outcome::Done | Outcome::Failed { .. },
@@ -167,6 +168,7 @@ impl State {
     fn isolated(&mut self, slot: u32) {
         let Some(endpoint) = self.endpoints.get_mut(slot) else { return };
         endpoint.stage = Stage::Applied;
+        endpoint.isolates = true;
         endpoint.succeed();
         if std::mem::take(&mut endpoint.planned) {
             self.planning.forget(slot);
@@ -174,10 +176,12 @@ impl State {
     }
 
     fn attached(&mut self, slot: u32, now: Instant) {
-        if let Some(endpoint) = self.endpoints.get_mut(slot) {
+        let Some(endpoint) = self.endpoints.get_mut(slot) else { return };
+        self.guards.taken(endpoint.tenant.ifindex);
+        // Who is another since that began has no policies yet.
+        if endpoint.stage == Stage::Applied {
             endpoint.stage = Stage::Attached;
             endpoint.succeed();
-            self.guards.taken(endpoint.tenant.ifindex);
             self.enforcement_delays.enforced(endpoint.tenant.ifindex, now);
         }
     }

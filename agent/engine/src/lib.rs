@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`State`] decides and is tested without a kernel; [`run`] waits, executes and tells the servers. Plans are made on a thread
-//! beside it.
+//! beside it, and what waits for the kernel's lock on its network configuration is done on another.
 #![forbid(unsafe_code)]
 
 mod accounting;
@@ -15,6 +15,7 @@ mod anomalies;
 mod at_source;
 mod attribution;
 mod backoff;
+mod beside_hooks;
 mod claims;
 mod command;
 mod deferral;
@@ -34,6 +35,7 @@ mod handovers;
 mod inputs;
 mod interfaces;
 mod leases;
+mod links;
 mod memory;
 mod names;
 mod neighbours;

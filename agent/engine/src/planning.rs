@@ -246,7 +246,7 @@ impl Reconciler for Planning {
                 self.error = Some(error);
                 self.backoff.fail(now);
             }
-            Outcome::Done | Outcome::Repaired | Outcome::Gone => {
+            Outcome::Done | Outcome::Provisional | Outcome::Repaired | Outcome::Gone => {
                 self.error = None;
                 self.backoff.succeed();
             }

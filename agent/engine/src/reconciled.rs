@@ -63,7 +63,7 @@ impl<K: Copy + Ord, V: Clone + PartialEq> Reconciled<K, V> {
     /// Takes in how the changes that [`Self::next`] told ended.
     pub(super) fn report(&mut self, changes: Changes<K, V>, outcome: &Outcome, now: Instant) {
         match outcome {
-            Outcome::Done | Outcome::Repaired | Outcome::Gone => self.done(changes),
+            Outcome::Done | Outcome::Provisional | Outcome::Repaired | Outcome::Gone => self.done(changes),
             Outcome::Failed { .. } => self.failed(now),
         }
     }

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::bail;
 use podgate_common::{FlowEvent, Verdict};
-use podgate_datapath::{Datapath, Error, Hook};
+use podgate_datapath::{Datapath, Error, Hook, HookReport, HookTask};
 use podgate_host::netlink::HostView;
 use podgate_policy::op::{EndpointPolicies, Op};
 use podgate_source::{Source, Update};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::accounting;
+use super::beside_hooks::{BesideHooks, Hooked};
 use super::command::{Command, Outcome};
 use super::drops::Drops;
 use super::events::{Losses, boot};
@@ -41,6 +42,10 @@ const AUDIT_ROUND: Duration = Duration::from_secs(50);
 
 /// After so long of work at a stretch the engine looks who asks for something.
 const SLICE: Duration = Duration::from_millis(50);
+
+/// So long what was begun at hooks is waited for at a stretch, when there is nothing else to do: mostly it ends before, and
+/// the next can begin at once.
+const HOOK_WAIT: Duration = Duration::from_millis(2);
 
 /// At most so many updates are taken in before the kernel is brought up to date.
 const BATCH: usize = 1024;
@@ -84,6 +89,7 @@ pub async fn run(mut inputs: Inputs, state: State, datapath: Datapath, memory: M
         blind: BTreeSet::new(),
     };
     let mut beside = Beside::start()?;
+    let mut hooks = BesideHooks::start(engine.datapath.attacher())?;
     let mut drain = interval(DRAIN_INTERVAL);
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     engine.look_for_losses();
@@ -92,7 +98,7 @@ pub async fn run(mut inputs: Inputs, state: State, datapath: Datapath, memory: M
     let mut next_audit = Instant::now();
     let mut drains = 0;
     loop {
-        let more = engine.work(&inputs, &beside);
+        let more = engine.work(&inputs, &beside, &mut hooks).await;
         engine.tell_readiness(&inputs);
         // Whoever asks is answered between two slices of work, however much of that there is.
         while let Ok(request) = inputs.requests.try_recv() {
@@ -118,6 +124,10 @@ pub async fn run(mut inputs: Inputs, state: State, datapath: Datapath, memory: M
             made = beside.made.recv() => match made {
                 Some(made) => engine.state.end_plan(made),
                 None => bail!("the planner panicked: see the message above, and report it"),
+            },
+            hooked = hooks.done.recv() => match hooked {
+                Some(hooked) => engine.hooked(hooked),
+                None => bail!("the thread for hooks panicked: see the message above, and report it"),
             },
             () = ready(()), if more => {}
             _ = drain.tick() => {
@@ -178,7 +188,7 @@ impl Engine {
     }
 
     /// Does what is to be done now, for a while; whether there is more.
-    fn work(&mut self, inputs: &Inputs, beside: &Beside) -> bool {
+    async fn work(&mut self, inputs: &Inputs, beside: &Beside, hooks: &mut BesideHooks) -> bool {
         let until = Instant::now() + SLICE;
         let more = loop {
             let start = Instant::now();
@@ -194,17 +204,27 @@ impl Engine {
                     Some(work) => beside.make(work),
                     None => {}
                 }
+                // Nothing comes where nothing was begun, so nobody waits for that.
+                if self.state.is_at_hooks()
+                    && let Ok(Some(hooked)) = timeout(HOOK_WAIT, hooks.done.recv()).await
+                {
+                    self.hooked(hooked);
+                    continue;
+                }
                 break false;
             };
+            if command.is_at_hooks() {
+                match self.begin(&command) {
+                    Ok(task) => hooks.begin(command, task),
+                    Err(error) => self.report(command, failed(0, &error)),
+                }
+                continue;
+            }
             let outcome = self.execute(&command);
             if matches!(command, Command::Apply { .. }) {
                 inputs.durations.apply.observe(start.elapsed().as_secs_f64());
             }
-            log(&command, &outcome);
-            if self.state.attribution.is_wanted() {
-                warn(accounting::after(&mut self.state, &self.datapath, &command, &outcome));
-            }
-            self.state.report(command, outcome, Instant::now());
+            self.report(command, outcome);
         };
         if self.state.take_reattribute() && self.state.attribution.is_wanted() {
             warn(accounting::reattribute(&mut self.state, &self.datapath));
@@ -246,48 +266,96 @@ impl Engine {
         }
     }
 
+    fn report(&mut self, command: Command, outcome: Outcome) {
+        log(&command, &outcome);
+        if self.state.attribution.is_wanted() {
+            warn(accounting::after(&mut self.state, &self.datapath, &command, &outcome));
+        }
+        self.state.report(command, outcome, Instant::now());
+    }
+
+    /// Does what concerns tables alone.
     fn execute(&mut self, command: &Command) -> Outcome {
         let result = match command {
-            Command::Release { slot } => self.datapath.release(*slot),
             Command::Identify { slot, identity } => self.datapath.identify(*slot, identity),
-            Command::Attach { slot } => self.datapath.attach(*slot).map(drop),
             Command::Isolate { slot } => {
                 return self.apply(&[Op::Switch { slot: *slot, policies: EndpointPolicies::NOTHING }]);
             }
-            Command::Confine { ifindex } => self.datapath.confine(*ifindex).map(drop),
-            Command::Unconfine { ifindex } => self.datapath.unconfine(*ifindex),
-            Command::Guard { ifindex, guard: Some(guard) } => self.datapath.guard(*ifindex, *guard).map(drop),
-            Command::Guard { ifindex, guard: None } => self.datapath.unguard(*ifindex),
             Command::Defer { changes } => self.datapath.defer(changes),
             Command::Lead { changes } => self.datapath.lead(changes),
             Command::Own { changes } => self.datapath.own_on_link(changes),
-            Command::FinishTakeover => self.datapath.finish_takeover().map(|interfaces| {
-                if !interfaces.is_empty() {
-                    tracing::info!(?interfaces, "took a former agent's programs off interfaces without a pod");
-                }
-            }),
-            Command::Check(check) => return self.check(check),
             Command::Apply { ops } => return self.apply(ops),
+            Command::Check(_) => return self.restore_pins(),
+            Command::Release { .. }
+            | Command::Attach { .. }
+            | Command::Confine { .. }
+            | Command::Unconfine { .. }
+            | Command::Guard { .. }
+            | Command::Link { .. }
+            | Command::FinishTakeover => Ok(()),
         };
-        match result {
-            Ok(()) => Outcome::Done,
-            Err(Error::Gone { .. }) if matches!(command, Command::Guard { .. }) => Outcome::Gone,
+        result.map_or_else(|error| failed(0, &error), |()| Outcome::Done)
+    }
+
+    fn restore_pins(&mut self) -> Outcome {
+        match self.datapath.restore_pins() {
+            Ok(false) => Outcome::Done,
+            Ok(true) => Outcome::Repaired,
             Err(error) => failed(0, &error),
         }
     }
 
-    fn check(&mut self, check: &Check) -> Outcome {
-        let repaired = match check {
-            Check::Pod(slot) => self.datapath.attach(*slot),
-            Check::Confined(ifindex) => self.datapath.confine(*ifindex),
-            Check::Device(ifindex, guard) => self.datapath.guard(*ifindex, *guard),
-            Check::Pins => self.datapath.restore_pins(),
-        };
-        match repaired {
-            Ok(false) => Outcome::Done,
-            Ok(true) => Outcome::Repaired,
-            Err(Error::Gone { .. }) if matches!(check, Check::Device(..) | Check::Confined(_)) => Outcome::Gone,
+    /// Does what comes before the work at hooks, and says what that is.
+    fn begin(&mut self, command: &Command) -> Result<HookTask, Error> {
+        match command {
+            Command::Attach { slot } | Command::Check(Check::Pod(slot)) => self.datapath.begin_attach(*slot),
+            Command::Confine { ifindex } | Command::Check(Check::Confined(ifindex)) => {
+                self.datapath.begin_confine(*ifindex)
+            }
+            Command::Guard { ifindex, guard: Some(guard) } | Command::Check(Check::Device(ifindex, guard)) => {
+                self.datapath.begin_guard(*ifindex, *guard)
+            }
+            Command::Link { ifindex } => Ok(HookTask::link(*ifindex)),
+            Command::Release { slot } => Ok(self.datapath.begin_release(*slot)),
+            Command::Unconfine { ifindex } | Command::Guard { ifindex, guard: None } => Ok(HookTask::detach(*ifindex)),
+            Command::FinishTakeover => Ok(HookTask::finish_takeover()),
+            Command::Identify { .. }
+            | Command::Isolate { .. }
+            | Command::Apply { .. }
+            | Command::Defer { .. }
+            | Command::Lead { .. }
+            | Command::Own { .. }
+            | Command::Check(Check::Pins) => Ok(HookTask::nothing()),
+        }
+    }
+
+    /// Takes in how the work at hooks ended, and does what comes after it.
+    fn hooked(&mut self, (command, result): Hooked) {
+        let ended = result.and_then(|report| self.end(&command, &report).map(|()| report));
+        let outcome = match ended {
+            Ok(report) if report.changed && matches!(command, Command::Check(_)) => Outcome::Repaired,
+            Ok(report) if report.provisional => Outcome::Provisional,
+            Ok(_) => Outcome::Done,
+            Err(Error::Gone { .. }) if command.is_told_of_departure() => Outcome::Gone,
             Err(error) => failed(0, &error),
+        };
+        self.report(command, outcome);
+    }
+
+    fn end(&mut self, command: &Command, report: &HookReport) -> Result<(), Error> {
+        match command {
+            Command::Release { slot } => self.datapath.end_release(*slot),
+            Command::Unconfine { ifindex } | Command::Guard { ifindex, guard: None } => {
+                self.datapath.end_detach(*ifindex)
+            }
+            Command::FinishTakeover => {
+                if !report.left.is_empty() {
+                    let interfaces = &report.left;
+                    tracing::info!(?interfaces, "took a former agent's programs off interfaces without a pod");
+                }
+                self.datapath.end_takeover()
+            }
+            _ => Ok(()),
         }
     }
 
@@ -401,6 +469,7 @@ fn log(command: &Command, outcome: &Outcome) {
         Command::Defer { changes } => ("defer", None, None, Some(changes.len())),
         Command::Lead { changes } => ("lead", None, None, Some(changes.len())),
         Command::Own { changes } => ("own", None, None, Some(changes.len())),
+        Command::Link { ifindex } => ("link", None, Some(*ifindex), None),
         Command::FinishTakeover => ("finish takeover", None, None, None),
         Command::Check(Check::Pod(slot)) => ("check", Some(*slot), None, None),
         Command::Check(Check::Confined(ifindex)) => ("check confined", None, Some(*ifindex), None),
@@ -408,11 +477,11 @@ fn log(command: &Command, outcome: &Outcome) {
         Command::Check(Check::Pins) => ("check pins", None, None, None),
     };
     match outcome {
-        Outcome::Done if matches!(command, Command::Check(_)) => {}
+        Outcome::Done | Outcome::Provisional if matches!(command, Command::Check(_)) => {}
         Outcome::Repaired => {
             tracing::warn!(command = what, slot, ifindex, "somebody had removed what podgate put there: put back")
         }
-        Outcome::Done => tracing::debug!(command = what, slot, ifindex, changes, "done"),
+        Outcome::Done | Outcome::Provisional => tracing::debug!(command = what, slot, ifindex, changes, "done"),
         Outcome::Gone => tracing::debug!(command = what, ifindex, "the interface is gone"),
         Outcome::Failed { applied, error } => {
             tracing::warn!(command = what, slot, ifindex, changes, applied, error, "failed; will be tried again");

@@ -18,6 +18,7 @@ use super::endpoints::Endpoints;
 use super::enforcement_delays::EnforcementDelays;
 use super::guards::Guards;
 use super::leases::Leases;
+use super::links::Links;
 use super::memory::Interface;
 use super::names::Names;
 use super::neighbours::Neighbours;
@@ -26,7 +27,7 @@ use super::services::Services;
 use super::setup::{Config, Left, Room};
 use super::stale::{Derived, Stale};
 use super::tags::Tags;
-use super::upkeep::Upkeep;
+use super::upkeep::{Check, Upkeep};
 use crate::status::RepairStatus;
 
 /// Everything the engine knows.
@@ -56,7 +57,10 @@ pub struct State {
     pub(super) services: Services,
     pub(super) neighbours: Neighbours,
     pub(super) planning: Planning,
+    pub(super) links: Links,
     pub(super) upkeep: Upkeep,
+    /// Whether a command is being carried out at hooks, while others go on.
+    pub(super) at_hooks: bool,
     // What there is to tell.
     pub(super) enforcement_delays: EnforcementDelays,
     pub(super) attribution: Attribution,
@@ -87,7 +91,9 @@ impl State {
             guards: Guards::default(),
             services: Services::new(config.services, room.addresses, &config.node),
             planning: Planning::new(room.limits, config.audit),
+            links: Links::default(),
             upkeep: Upkeep::default(),
+            at_hooks: false,
             enforcement_delays: EnforcementDelays::default(),
             attribution: Attribution::new(config.attribution),
             tags: Tags::default(),
@@ -97,8 +103,15 @@ impl State {
         }
     }
 
-    /// What to do next; `None`: nothing, before the next input or [`Self::deadline`]. [`Self::report`] must follow.
+    /// What to do next; `None`: nothing, before the next input, report or [`Self::deadline`]. [`Self::report`] must follow:
+    /// at once, but for a command at hooks, beside which others may be carried out.
     pub fn next(&mut self, now: Instant) -> Option<Command> {
+        let command = self.decide(now)?;
+        self.at_hooks |= command.is_at_hooks();
+        Some(command)
+    }
+
+    fn decide(&mut self, now: Instant) -> Option<Command> {
         let view = self.view.as_ref()?;
         self.endpoints.forget_settled();
         if self.stale.has(Derived::Bindings) {
@@ -114,12 +127,27 @@ impl State {
         if let Some(view) = &self.view {
             self.services.update(view, &self.cluster, &self.names, &mut self.stale);
         }
-        // What defers must find exit hooks on its way, so the devices come first.
-        let command = self.release(now).or_else(|| self.guards.next(now)).or_else(|| self.services.next(now));
+        let command = self.at_free_hooks(|state| state.release(now).or_else(|| state.guards.next(now)));
+        let command = command.or_else(|| self.next_of_services(now));
         let command = command.or_else(|| self.identify(now)).or_else(|| self.next_own(now));
-        let command = command.or_else(|| self.isolate(now)).or_else(|| self.confine(now));
-        let command = command.or_else(|| self.planning.next(now)).or_else(|| self.attach(now));
-        command.or_else(|| self.next_upkeep(now))
+        let command = command.or_else(|| self.isolate(now)).or_else(|| self.at_free_hooks(|state| state.confine(now)));
+        let command = command.or_else(|| self.planning.next(now));
+        command.or_else(|| {
+            self.at_free_hooks(|state| {
+                let command = state.attach(now).or_else(|| state.links.next(now));
+                command.or_else(|| state.next_upkeep(now))
+            })
+        })
+    }
+
+    /// What to do at hooks next, where nothing is being done there.
+    pub(super) fn at_free_hooks(&mut self, next: impl FnOnce(&mut Self) -> Option<Command>) -> Option<Command> {
+        if self.at_hooks { None } else { next(self) }
+    }
+
+    /// What defers must find exit hooks on its way, so the devices come first.
+    fn next_of_services(&mut self, now: Instant) -> Option<Command> {
+        if self.guards.is_due(now) { None } else { self.services.next(now) }
     }
 
     /// When something that failed is to be tried again.
@@ -127,11 +155,13 @@ impl State {
         let doubts = self.bindings.deadline().filter(|deadline| *deadline > now);
         let kept = [self.guards.deadline(now), self.services.deadline(now), self.neighbours.deadline(now)];
         let kept = kept.into_iter().chain([self.planning.deadline(now), self.endpoints.deadline(now)]);
-        kept.chain([self.upkeep.deadline(now), doubts]).flatten().min()
+        kept.chain([self.links.deadline(now), self.upkeep.deadline(now), doubts]).flatten().min()
     }
 
     /// Takes in how a command ended.
     pub fn report(&mut self, command: Command, outcome: Outcome, now: Instant) {
+        self.at_hooks &= !command.is_at_hooks();
+        let outcome = self.without_links(&command, outcome);
         self.errors += u64::from(matches!(outcome, Outcome::Failed { .. }));
         if command.touches_hooks() || outcome == Outcome::Repaired {
             self.tags.hooks_changed();
@@ -141,10 +171,12 @@ impl State {
             Command::Defer { .. } | Command::Lead { .. } => self.services.report(command, outcome, now),
             Command::Own { .. } => self.neighbours.report(command, outcome, now),
             Command::Apply { .. } => {
+                self.endpoints.switched(&command);
                 self.planning.report(command, outcome, now);
                 self.applied();
             }
             Command::Check(check) => self.checked(check, outcome, now),
+            Command::Link { .. } => self.links.report(command, outcome, now),
             Command::FinishTakeover => self.takeover_reported(&outcome, now),
             Command::Release { .. }
             | Command::Identify { .. }
@@ -153,6 +185,28 @@ impl State {
             | Command::Confine { .. }
             | Command::Unconfine { .. } => self.endpoint_reported(command, outcome, now),
         }
+    }
+
+    /// Notes where a link is to take a filter's place; for all else the filter is as good.
+    fn without_links(&mut self, command: &Command, outcome: Outcome) -> Outcome {
+        if outcome != Outcome::Provisional || matches!(command, Command::Link { .. }) {
+            return outcome;
+        }
+        let ifindex = match command {
+            Command::Attach { slot } | Command::Check(Check::Pod(slot)) => {
+                self.endpoints.get(*slot).map(|endpoint| endpoint.tenant.ifindex)
+            }
+            Command::Confine { ifindex } | Command::Guard { ifindex, .. } => Some(*ifindex),
+            Command::Check(Check::Confined(ifindex) | Check::Device(ifindex, _)) => Some(*ifindex),
+            _ => None,
+        };
+        ifindex.into_iter().for_each(|ifindex| self.links.await_on(ifindex));
+        Outcome::Done
+    }
+
+    /// Whether a command is being carried out at hooks.
+    pub(super) const fn is_at_hooks(&self) -> bool {
+        self.at_hooks
     }
 
     /// The name of this node.

@@ -118,7 +118,7 @@ impl State {
     /// What is found not to be there, and can't be put there, is like something that never was.
     pub(super) fn checked(&mut self, check: Check, outcome: Outcome, now: Instant) {
         let failure = match outcome {
-            Outcome::Done => return,
+            Outcome::Done | Outcome::Provisional => return,
             Outcome::Gone => {
                 if let Check::Device(ifindex, _) = check {
                     self.guards.gone(ifindex);
