@@ -20,7 +20,7 @@ pub struct HookTask(Task);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Task {
     Nothing,
-    Attach { ifindex: u32, classifiers: Vec<Classifier> },
+    Attach { ifindex: u32, classifiers: Vec<Classifier>, filter_first: bool },
     Link { ifindex: u32 },
     Detach { ifindex: u32 },
     FinishTakeover,
@@ -31,6 +31,16 @@ impl HookTask {
     #[must_use]
     pub const fn nothing() -> Self {
         Self(Task::Nothing)
+    }
+
+    /// The same without a filter before the link: the kernel stops a device's queues for a moment to give it the qdisc of
+    /// filters, and drops what is in them.
+    #[must_use]
+    pub fn without_filter(mut self) -> Self {
+        if let Task::Attach { filter_first, .. } = &mut self.0 {
+            *filter_first = false;
+        }
+        self
     }
 
     /// Put a TCX link in the place of a filter of an interface, at one of its hooks that [`HookReport::provisional`] is
@@ -80,25 +90,13 @@ impl Attacher {
     ///
     /// # Errors
     /// An interface is gone, something of another program is in the way, or the kernel refused something.
-    pub fn carry_out(&self, task: &HookTask) -> Result<HookReport, Error> {
-        self.run(task, Hooks::attach_soon)
-    }
-
-    /// Does something; what is attached stays as it is.
-    pub(crate) fn carry_out_for_good(&self, task: &HookTask) -> Result<HookReport, Error> {
-        self.run(task, Hooks::attach)
-    }
-
-    fn run(
-        &self,
-        HookTask(task): &HookTask,
-        attach: impl Fn(&mut Hooks, &Programs, u32, Classifier) -> Result<bool, Error>,
-    ) -> Result<HookReport, Error> {
+    pub fn carry_out(&self, HookTask(task): &HookTask) -> Result<HookReport, Error> {
         let mut hooks = self.hooks();
         let mut report = HookReport::default();
         match task {
             Task::Nothing => {}
-            Task::Attach { ifindex, classifiers } => {
+            Task::Attach { ifindex, classifiers, filter_first } => {
+                let attach = if *filter_first { Hooks::attach_soon } else { Hooks::attach };
                 for &classifier in classifiers {
                     report.changed |= attach(&mut hooks, &self.programs, *ifindex, classifier)?;
                 }
@@ -145,7 +143,7 @@ impl Datapath {
     /// The slot has no identity, the interface is gone, or something of another program is in the way.
     pub fn attach(&mut self, slot: u32) -> Result<bool, Error> {
         let task = self.begin_attach(slot)?;
-        Ok(self.attacher.carry_out_for_good(&task)?.changed)
+        Ok(self.attacher.carry_out(&task.without_filter())?.changed)
     }
 
     /// Begins [`Self::confine`]; nothing is to end.
@@ -170,7 +168,7 @@ impl Datapath {
     /// As for [`Self::attach`].
     pub fn confine(&mut self, ifindex: u32) -> Result<bool, Error> {
         let task = self.begin_confine(ifindex)?;
-        Ok(self.attacher.carry_out_for_good(&task)?.changed)
+        Ok(self.attacher.carry_out(&task.without_filter())?.changed)
     }
 
     /// Undoes [`Self::confine`] for an interface, which may be gone.
@@ -235,7 +233,7 @@ impl Datapath {
 
 /// Make programs the first at their hooks of an interface.
 pub(crate) fn attach(ifindex: u32, classifiers: impl IntoIterator<Item = Classifier>) -> HookTask {
-    HookTask(Task::Attach { ifindex, classifiers: classifiers.into_iter().collect() })
+    HookTask(Task::Attach { ifindex, classifiers: classifiers.into_iter().collect(), filter_first: true })
 }
 
 impl Drop for Datapath {

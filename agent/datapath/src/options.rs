@@ -9,7 +9,7 @@ pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/podgate";
 /// How the programs are hung on an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hook {
-    /// TCX where the kernel has it (6.6 and later), else clsact.
+    /// TCX where the kernel has it (6.6 and later), after a filter that is made sooner; else clsact.
     #[default]
     Auto,
     /// TCX links, first in their chain.

@@ -2,7 +2,7 @@
 //!
 //! A new link takes a grace period of the kernel, some 10 to 40 ms in which nobody else gets the kernel's lock on its network
 //! configuration. A filter takes none. So interfaces begin with filters, and links follow one by one when nothing else is to
-//! be done, with pauses for whoever wants that lock.
+//! be done, with pauses for whoever wants that lock: while pods come and go it is wanted much.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,10 +13,18 @@ use super::command::{Command, Outcome, Reconciler};
 /// Between the end of one link's making and the next.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Since the last interface came or went.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// Interfaces that come and go all the time hold up links no longer than this.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The interfaces with such filters.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     awaited: BTreeMap<u32, Backoff>,
+    /// The quiet is waited for until then.
+    patience: Option<Instant>,
     /// Not before this.
     next: Option<Instant>,
 }
@@ -25,6 +33,16 @@ impl Links {
     /// Notes that an interface has such filters.
     pub(super) fn await_on(&mut self, ifindex: u32) {
         self.awaited.entry(ifindex).or_default();
+    }
+
+    /// Notes that an interface has come or gone.
+    pub(super) fn disturbed(&mut self, now: Instant) {
+        if self.awaited.is_empty() {
+            self.patience = Some(now + PATIENCE);
+        }
+        if self.patience.is_some_and(|patience| now < patience) {
+            self.next = Some(now + QUIET);
+        }
     }
 }
 
@@ -77,6 +95,24 @@ mod tests {
         assert_eq!(links.next(now + 2 * PAUSE), Some(link(11)));
         links.report(link(11), Outcome::Gone, now + 2 * PAUSE);
         assert_eq!((links.next(now + 3 * PAUSE), links.deadline(now + 3 * PAUSE)), (None, None));
+    }
+
+    #[test]
+    fn links_wait_until_no_interface_comes_or_goes_but_not_for_ever() {
+        let now = Instant::now();
+        let mut links = Links::default();
+        links.disturbed(now);
+        links.await_on(10);
+        assert_eq!((links.next(now), links.next(now + QUIET)), (None, Some(link(10))));
+        links.disturbed(now + QUIET);
+        assert_eq!(links.next(now + QUIET), None);
+        let late = now + PATIENCE;
+        links.disturbed(late);
+        assert_eq!(links.next(late), Some(link(10)));
+        links.report(link(10), Outcome::Done, late);
+        links.disturbed(late + PAUSE);
+        links.await_on(11);
+        assert_eq!(links.next(late + PAUSE), None, "who begins to wait later has patience anew");
     }
 
     #[test]

@@ -313,7 +313,9 @@ impl Engine {
                 self.datapath.begin_confine(*ifindex)
             }
             Command::Guard { ifindex, guard: Some(guard) } | Command::Check(Check::Device(ifindex, guard)) => {
-                self.datapath.begin_guard(*ifindex, *guard)
+                let task = self.datapath.begin_guard(*ifindex, *guard)?;
+                // Of other devices there are few, and traffic of the whole node passes them.
+                Ok(if self.state.is_veth(*ifindex) { task } else { task.without_filter() })
             }
             Command::Link { ifindex } => Ok(HookTask::link(*ifindex)),
             Command::Release { slot } => Ok(self.datapath.begin_release(*slot)),

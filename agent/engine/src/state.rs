@@ -161,6 +161,9 @@ impl State {
     /// Takes in how a command ended.
     pub fn report(&mut self, command: Command, outcome: Outcome, now: Instant) {
         self.at_hooks &= !command.is_at_hooks();
+        if command.touches_hooks() && !matches!(command, Command::Link { .. }) {
+            self.links.disturbed(now);
+        }
         let outcome = self.without_links(&command, outcome);
         self.errors += u64::from(matches!(outcome, Outcome::Failed { .. }));
         if command.touches_hooks() || outcome == Outcome::Repaired {
@@ -202,6 +205,11 @@ impl State {
         };
         ifindex.into_iter().for_each(|ifindex| self.links.await_on(ifindex));
         Outcome::Done
+    }
+
+    /// Whether an interface is one end of a veth, whose other end is in another network namespace.
+    pub(super) fn is_veth(&self, ifindex: u32) -> bool {
+        self.view.as_ref().is_some_and(|view| view.veths.contains_key(&ifindex))
     }
 
     /// Whether a command is being carried out at hooks.

@@ -726,6 +726,109 @@ fn an_isolated_interface_that_goes_is_released() {
     assert_eq!(short(&run(&mut state, now, never)), ["release 1"]);
 }
 
+#[test]
+fn pods_that_policies_isolate_are_attached_before_the_others() {
+    let mut state = state(8);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2"), (12, "10.0.0.3")]));
+    let labelled = |name, address, app: &str| {
+        let labels = [("app".into(), app.into())].into_iter().collect();
+        with_pod(Pod { labels, ..pod(name, address) })
+    };
+    state.take_update(vec![
+        labelled("a", "10.0.0.1", "open"),
+        labelled("b", "10.0.0.2", "web"),
+        labelled("c", "10.0.0.3", "web"),
+        fixtures::deny("web"),
+    ]);
+    let commands = short(&run(&mut state, Instant::now(), never));
+    let attached: Vec<&String> = commands.iter().filter(|command| command.starts_with("attach")).collect();
+    assert_eq!(attached, ["attach 2", "attach 3", "attach 1"]);
+}
+
+/// A state with a pod on interface 10 that is about to be attached, and that command.
+fn attaching() -> (State, Command) {
+    let (now, mut state) = (Instant::now(), state(8));
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    loop {
+        let Some(command) = state.next(now) else {
+            let made = state.begin_plan().unwrap().run();
+            state.end_plan(made);
+            continue;
+        };
+        if matches!(command, Command::Attach { .. }) {
+            return (state, command);
+        }
+        state.report(command, Outcome::Done, now);
+    }
+}
+
+#[test]
+fn while_the_kernel_lets_nobody_at_hooks_policies_and_pods_change_all_the_same() {
+    let now = Instant::now();
+    let (mut state, attach) = attaching();
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(pod("web", "10.0.0.2")), fixtures::allow_pods()]);
+    assert_eq!(short(&run(&mut state, now, never)), ["identify 2 on 11", "apply"]);
+    state.report(attach, Outcome::Done, now);
+    assert_eq!(short(&run(&mut state, now, never)), ["attach 2", "finish takeover"]);
+}
+
+#[test]
+fn a_pod_that_takes_the_place_of_one_that_is_being_attached_waits_for_its_policies() {
+    let now = Instant::now();
+    let (mut state, attach) = attaching();
+    state.take_update(vec![without_pod("api"), with_pod(Pod { uid: "other".into(), ..pod("api", "10.0.0.1") })]);
+    state.take_view(host(&[]));
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    state.report(attach, Outcome::Done, now);
+    let commands = short(&run(&mut state, now, never));
+    let place = |what: &str| commands.iter().position(|command| command.starts_with(what));
+    assert!(place("apply") < place("attach") && place("apply").is_some(), "{commands:?}");
+    assert_eq!(pod_states(&status(&state))["api"], PodState::Enforced);
+}
+
+#[test]
+fn an_interface_that_goes_while_it_is_attached_is_released_after_that() {
+    let now = Instant::now();
+    let (mut state, attach) = attaching();
+    state.take_view(host(&[]));
+    state.take_update(vec![without_pod("api")]);
+    assert!(!short(&run(&mut state, now, never)).contains(&"release 1".to_owned()));
+    state.report(attach, Outcome::Done, now);
+    assert!(short(&run(&mut state, now, never)).contains(&"release 1".to_owned()));
+}
+
+#[test]
+fn an_interface_that_goes_while_it_is_isolated_without_a_slot_is_cleared_after_that() {
+    let now = Instant::now();
+    let mut state = state(2);
+    state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
+    state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2"))]);
+    let confine = loop {
+        let command = state.next(now).unwrap();
+        if matches!(command, Command::Confine { .. }) {
+            break command;
+        }
+        state.report(command, Outcome::Done, now);
+    };
+    state.take_view(host(&[(10, "10.0.0.1")]));
+    run(&mut state, now, never);
+    state.report(confine, Outcome::Done, now);
+    assert!(short(&run(&mut state, now, never)).contains(&"unconfine 11".to_owned()));
+}
+
+#[test]
+fn a_filter_enforces_while_its_link_is_awaited_and_the_link_comes_when_all_is_quiet() {
+    let now = Instant::now();
+    let (mut state, attach) = attaching();
+    state.report(attach, Outcome::Provisional, now);
+    assert_eq!(pod_states(&status(&state))["api"], PodState::Enforced);
+    assert_eq!(short(&run(&mut state, now, never)), ["finish takeover"]);
+    let later = now + Duration::from_millis(600);
+    assert_eq!(short(&run(&mut state, later, never)), ["link 10"]);
+}
+
 /// Which of these addresses operations give a group, and which they take it from.
 fn peers(commands: &[Command]) -> Vec<String> {
     let ops = commands.iter().filter_map(|command| if let Command::Apply { ops } = command { Some(ops) } else { None });

@@ -67,6 +67,22 @@ pub(super) fn attach_first(program: BorrowedFd<'_>, classifier: Classifier, ifin
     Ok(true)
 }
 
+/// Makes the clsact qdisc of an interface; whether there was no other in its place.
+pub(super) fn make_qdisc(ifindex: u32, direction: Direction) -> Result<bool, Error> {
+    match request(RouteNetlinkMessage::NewQueueDiscipline(our_qdisc(ifindex)), NLM_F_CREATE | NLM_F_EXCL) {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.errno() == libc::EEXIST => Ok(false),
+        Err(failure) => Err(failed(ifindex, direction, "adding the clsact qdisc", &failure.io())),
+    }
+}
+
+/// Puts a program at a hook of a qdisc that [`make_qdisc`] has made, in the place of ours that may be there. What others do
+/// there meanwhile [`attach_first`] finds.
+pub(super) fn attach_alone(program: BorrowedFd<'_>, classifier: Classifier, ifindex: u32) -> Result<(), Error> {
+    put(program, classifier, HANDLES[0], ifindex)
+        .map_err(|failure| failed(ifindex, classifier.direction(), "adding a filter", &failure.io()))
+}
+
 /// Removes our filters from a hook. The qdisc stays: others may use it.
 pub(super) fn detach(ifindex: u32, direction: Direction) -> Result<(), Error> {
     for handle in HANDLES {
@@ -135,11 +151,7 @@ fn our_qdisc(ifindex: u32) -> TcMessage {
 
 /// Adds the clsact qdisc where it is missing.
 fn ensure_qdisc(ifindex: u32, direction: Direction) -> Result<(), Error> {
-    match request(RouteNetlinkMessage::NewQueueDiscipline(our_qdisc(ifindex)), NLM_F_CREATE | NLM_F_EXCL) {
-        Ok(_) => Ok(()),
-        Err(failure) if failure.errno() == libc::EEXIST => check_qdisc(ifindex, direction),
-        Err(failure) => Err(failed(ifindex, direction, "adding the clsact qdisc", &failure.io())),
-    }
+    if make_qdisc(ifindex, direction)? { Ok(()) } else { check_qdisc(ifindex, direction) }
 }
 
 /// Sees that the qdisc in clsact's place is clsact.

@@ -21,10 +21,14 @@ use tcx::TakenOver;
 #[derive(Debug)]
 pub(crate) struct Hooks {
     kind: HookKind,
+    /// Whether a filter may judge until a link does.
+    filters_first: bool,
     pins: Option<Pins>,
     links: BTreeMap<(u32, Direction), OwnedFd>,
     /// The interfaces that have filters of this start.
     filtered: BTreeSet<u32>,
+    /// The interfaces whose clsact qdisc this start has made.
+    qdiscs: BTreeSet<u32>,
     /// Hooks whose filter a link is to take the place of, and the program there.
     provisional: BTreeMap<(u32, Direction), Classifier>,
     /// Hooks with a link at which a filter was looked for, and none is left.
@@ -46,8 +50,8 @@ impl Hooks {
             Hook::Auto if kernel_has_tcx => HookKind::Tcx,
             Hook::Auto | Hook::Clsact => HookKind::Clsact,
         };
-        let (links, filtered, provisional, unfiltered) = Default::default();
-        Self { kind, pins, links, filtered, provisional, unfiltered }
+        let (links, filtered, qdiscs, provisional, unfiltered) = Default::default();
+        Self { kind, filters_first: hook == Hook::Auto, pins, links, filtered, qdiscs, provisional, unfiltered }
     }
 
     /// What is used: never [`Hook::Auto`].
@@ -78,7 +82,7 @@ impl Hooks {
         let direction = classifier.direction();
         let place = (ifindex, direction);
         let is_linked = || self.links.contains_key(&place) || self.has_pinned_link(place);
-        if self.kind == HookKind::Clsact || is_linked() {
+        if self.kind == HookKind::Clsact || !self.filters_first || is_linked() {
             return self.attach(programs, ifindex, classifier);
         }
         // A TCX program runs before all filters, and may hide packets from them.
@@ -86,7 +90,7 @@ impl Hooks {
         if !strangers.map_err(|error| failed(ifindex, direction, "looking", &error))?.is_empty() {
             return self.attach(programs, ifindex, classifier);
         }
-        match self.put_filter(programs, ifindex, classifier) {
+        match self.put_filter_soon(programs, ifindex, classifier) {
             Ok(changed) => {
                 self.provisional.insert(place, classifier);
                 Ok(changed)
@@ -169,12 +173,36 @@ impl Hooks {
     }
 
     fn put_filter(&mut self, programs: &Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
-        if let Some(pins) = &self.pins {
-            pins.mark_filtered(ifindex)?;
-        }
-        self.filtered.insert(ifindex);
-        self.unfiltered.remove(&(ifindex, classifier.direction()));
+        self.note_filter((ifindex, classifier.direction()))?;
         clsact::attach_first(programs.get(classifier), classifier, ifindex)
+    }
+
+    /// The same with few requests, each of which waits for the kernel's lock on its network configuration: where the qdisc
+    /// is of this start's making, ours is the first filter unless somebody does something about that, and the next call
+    /// sees.
+    fn put_filter_soon(&mut self, programs: &Programs, ifindex: u32, classifier: Classifier) -> Result<bool, Error> {
+        let place = (ifindex, classifier.direction());
+        if self.provisional.get(&place) == Some(&classifier) {
+            return self.put_filter(programs, ifindex, classifier);
+        }
+        let made = self.qdiscs.contains(&ifindex) || clsact::make_qdisc(ifindex, classifier.direction())?;
+        if made {
+            self.qdiscs.insert(ifindex);
+            self.note_filter(place)?;
+            if clsact::attach_alone(programs.get(classifier), classifier, ifindex).is_ok() {
+                return Ok(true);
+            }
+            self.qdiscs.remove(&ifindex);
+        }
+        self.put_filter(programs, ifindex, classifier)
+    }
+
+    /// Notes, before it is so, that a hook has a filter of ours.
+    fn note_filter(&mut self, place: (u32, Direction)) -> Result<(), Error> {
+        self.pins.as_ref().map_or(Ok(()), |pins| pins.mark_filtered(place.0))?;
+        self.filtered.insert(place.0);
+        self.unfiltered.remove(&place);
+        Ok(())
     }
 
     /// Detaches and forgets a link, this start's or a former one's.
@@ -201,6 +229,7 @@ impl Hooks {
             self.provisional.remove(&(ifindex, direction));
             self.unfiltered.remove(&(ifindex, direction));
         }
+        self.qdiscs.remove(&ifindex);
         let Some(pins) = &self.pins else { return Ok(()) };
         pins.unmark_filtered(ifindex)?;
         pins.unmark_qdisc(ifindex)

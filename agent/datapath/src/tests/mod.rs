@@ -6,6 +6,7 @@ mod drift;
 mod foreign;
 mod lifecycle;
 mod permissions;
+mod provisional;
 mod reading;
 mod sandbox;
 mod takeover;
