@@ -775,17 +775,26 @@ fn while_the_kernel_lets_nobody_at_hooks_policies_and_pods_change_all_the_same()
 }
 
 #[test]
-fn a_pod_that_takes_the_place_of_one_that_is_being_attached_waits_for_its_policies() {
+fn a_pod_that_becomes_known_while_its_interface_is_attached_waits_for_its_policies() {
     let now = Instant::now();
-    let (mut state, attach) = attaching();
-    state.take_update(vec![without_pod("api"), with_pod(Pod { uid: "other".into(), ..pod("api", "10.0.0.1") })]);
-    state.take_view(host(&[]));
+    let mut state = state(8);
     state.take_view(host(&[(10, "10.0.0.1")]));
+    state.take_update(vec![deny_all()]);
+    run(&mut state, now, never);
+    state.hand_over(handover(10, "api", "10.0.0.1"));
+    let attach = loop {
+        let command = state.next(now).unwrap();
+        if matches!(command, Command::Attach { .. }) {
+            break command;
+        }
+        state.report(command, Outcome::Done, now);
+    };
+    state.take_update(vec![with_pod(starting("api"))]);
+    let identify = state.next(now).unwrap();
     state.report(attach, Outcome::Done, now);
-    let commands = short(&run(&mut state, now, never));
-    let place = |what: &str| commands.iter().position(|command| command.starts_with(what));
-    assert!(place("apply") < place("attach") && place("apply").is_some(), "{commands:?}");
-    assert_eq!(pod_states(&status(&state))["api"], PodState::Enforced);
+    assert_ne!(state.standing(10), Standing::Enforced);
+    state.report(identify, Outcome::Done, now);
+    assert_eq!(short(&run(&mut state, now, never)), ["apply", "attach 1", "finish takeover"]);
 }
 
 #[test]
