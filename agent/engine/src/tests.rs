@@ -794,7 +794,7 @@ fn a_pod_that_becomes_known_while_its_interface_is_attached_waits_for_its_polici
     state.report(attach, Outcome::Done, now);
     assert_ne!(state.standing(10), Standing::Enforced);
     state.report(identify, Outcome::Done, now);
-    assert_eq!(short(&run(&mut state, now, never)), ["apply", "attach 1", "finish takeover"]);
+    assert_eq!(short(&run(&mut state, now, never)), ["apply", "attach 1"]);
 }
 
 #[test]
