@@ -84,7 +84,7 @@ impl Datapath {
     pub fn load(options: &Options) -> Result<Self, Error> {
         let kernel_has_tcx = preflight::check()?;
         let pins = options.bpffs.as_deref().map(Pins::open).transpose()?;
-        let capacities = load::capacities(&options.capacities)?;
+        let capacities = load::capacities(&options.capacities, load::has_ipv6())?;
         let (kept, former) = pins.as_ref().map(|pins| Kept::open(pins, &capacities)).transpose()?.unzip();
         let former_link_locals =
             pins.as_ref().map_or(Ok(LinkLocals::new()), former_link_locals).unwrap_or_else(|error| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
@@ -167,12 +168,26 @@ impl Programs {
     }
 }
 
-/// Entries of every map, with what the options change.
+/// Whether the kernel has IPv6: built with it, and not booted with `ipv6.disable=1`.
+pub(crate) fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}
+
+/// Entries of every map, with what the options change. Tables whose memory is taken at once are small for IPv6 where the
+/// kernel does not have it.
 ///
 /// # Errors
 /// There is no such map, or its size is fixed.
-pub(crate) fn capacities(changed: &BTreeMap<String, u32>) -> Result<BTreeMap<&'static str, u32>, Error> {
+pub(crate) fn capacities(
+    changed: &BTreeMap<String, u32>,
+    has_ipv6: bool,
+) -> Result<BTreeMap<&'static str, u32>, Error> {
+    /// Pods may still send IPv6 frames to each other.
+    const WITHOUT_IPV6: u32 = 256;
     let mut capacities: BTreeMap<&'static str, u32> = map::ALL.iter().map(|map| (map.name, map.entries)).collect();
+    if !has_ipv6 {
+        capacities.extend([map::FLOWS6, map::FRAGMENTS6].map(|name| (name, WITHOUT_IPV6)));
+    }
     for (name, &entries) in changed {
         let bad = |reason| Err(Error::BadCapacity { map: name.clone(), entries, reason });
         if map::ALL.iter().any(|map| map.name == name && map.is_fixed) {
@@ -407,7 +422,7 @@ mod tests {
     use super::*;
 
     fn changed(name: &str, entries: u32) -> Result<u32, String> {
-        let capacities = capacities(&BTreeMap::from([(name.to_owned(), entries)]));
+        let capacities = capacities(&BTreeMap::from([(name.to_owned(), entries)]), true);
         capacities.map(|capacities| capacities[name]).map_err(|error| error.to_string())
     }
 
@@ -427,8 +442,16 @@ mod tests {
     }
 
     #[test]
+    fn tables_of_ipv6_are_small_on_a_kernel_without_it() {
+        let with = capacities(&BTreeMap::new(), true).unwrap();
+        let mut without = capacities(&BTreeMap::new(), false).unwrap();
+        let small: Vec<_> = without.extract_if(.., |name, entries| with[name] != *entries).collect();
+        assert_eq!(small, [("EXCESS6", 64), ("FLOWS6", 256), ("FRAGMENTS6", 256), ("PENDING6", 64)]);
+    }
+
+    #[test]
     fn every_other_capacity_is_the_common_one() {
-        let capacities = capacities(&BTreeMap::from([("FLOWS4".to_owned(), 70)])).unwrap();
+        let capacities = capacities(&BTreeMap::from([("FLOWS4".to_owned(), 70)]), true).unwrap();
         let changed = BTreeMap::from([(map::FLOWS4, 70), (map::PENDING4, 17), (map::EXCESS4, 17)]);
         let expected =
             map::ALL.iter().map(|map| (map.name, changed.get(map.name).copied().unwrap_or(map.entries))).collect();

@@ -285,6 +285,11 @@ impl Endpoints {
         }
     }
 
+    /// How many slots are to be released.
+    pub(super) fn leaving(&self) -> usize {
+        self.leaving.len()
+    }
+
     /// Notes that a slot could not be released.
     pub(super) fn not_released(&mut self, slot: u32, now: Instant) {
         if let Some(leaving) = self.leaving.get_mut(&slot) {

@@ -290,7 +290,12 @@ impl State {
 
     /// Whether everything that is known is in force.
     pub(super) fn is_up_to_date(&self) -> bool {
-        self.planning.pending() == 0
+        self.pending() == 0
+    }
+
+    /// How many changes are not in force: of the tables, and pods that are enforced still though they have gone.
+    pub(super) fn pending(&self) -> usize {
+        self.planning.pending() + self.endpoints.leaving()
     }
 }
 

@@ -69,7 +69,7 @@ impl State {
             tables: self.tables(reading.tables),
             anomalies: self.anomalies(),
             apply: ApplyStatus {
-                pending: self.planning.pending(),
+                pending: self.pending(),
                 errors: self.errors,
                 error: self.planning.error().cloned(),
             },

@@ -310,12 +310,12 @@ impl Engine {
         match command {
             Command::Attach { slot } | Command::Check(Check::Pod(slot)) => self.datapath.begin_attach(*slot),
             Command::Confine { ifindex } | Command::Check(Check::Confined(ifindex)) => {
-                self.datapath.begin_confine(*ifindex)
+                // The CNI plugins may not be done with it, and the qdisc of filters excludes that of the plugin `bandwidth`.
+                self.datapath.begin_confine(*ifindex).map(HookTask::without_filter)
             }
             Command::Guard { ifindex, guard: Some(guard) } | Command::Check(Check::Device(ifindex, guard)) => {
-                let task = self.datapath.begin_guard(*ifindex, *guard)?;
-                // Of other devices there are few, and traffic of the whole node passes them.
-                Ok(if self.state.is_veth(*ifindex) { task } else { task.without_filter() })
+                // A veth may be a pod's that CNI plugins are still at work on; traffic of the whole node passes others.
+                self.datapath.begin_guard(*ifindex, *guard).map(HookTask::without_filter)
             }
             Command::Link { ifindex } => Ok(HookTask::link(*ifindex)),
             Command::Release { slot } => Ok(self.datapath.begin_release(*slot)),

@@ -207,11 +207,6 @@ impl State {
         Outcome::Done
     }
 
-    /// Whether an interface is one end of a veth, whose other end is in another network namespace.
-    pub(super) fn is_veth(&self, ifindex: u32) -> bool {
-        self.view.as_ref().is_some_and(|view| view.veths.contains_key(&ifindex))
-    }
-
     /// Whether a command is being carried out at hooks.
     pub(super) const fn is_at_hooks(&self) -> bool {
         self.at_hooks

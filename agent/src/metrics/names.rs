@@ -49,7 +49,7 @@ metrics! {
     APPLY_ERRORS = Counter "podgate_apply_errors", "Failures to apply a change to the kernel; each is tried again.";
     REPAIRS = Counter "podgate_repairs",
         "Repairs of what another program changed in the kernel: hooks, pins, entries of tables.";
-    APPLY_PENDING = Gauge "podgate_apply_pending", "Changes of the kernel's tables that wait to be applied. Those that are not planned yet count as one.";
+    APPLY_PENDING = Gauge "podgate_apply_pending", "Changes of the kernel's tables that wait to be applied, and pods that have gone and are enforced still. Changes that are not planned yet count as one.";
     APPLY_DURATION = Histogram "podgate_apply_duration_seconds",
         "Time to compile a change and to apply it to the kernel, in seconds.";
     WINDOW = Histogram "podgate_enforcement_window_seconds",
