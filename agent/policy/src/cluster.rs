@@ -34,4 +34,13 @@ pub struct Written {
     pub ineffective: BTreeSet<(ObjectKey, Direction)>,
     /// Whether the namespaces are known with their labels; if not, nothing is said of namespace selectors.
     pub namespaces: bool,
+    /// Policies without a `spec`, or with an empty one.
+    pub empty: BTreeSet<ObjectKey>,
+    /// The text of the annotation [`IGNORE`] of policies.
+    pub ignored: BTreeMap<ObjectKey, String>,
+    /// Services that clients outside the cluster reach by a node or a load balancer, as their type says.
+    pub exposed: BTreeSet<ObjectKey>,
 }
+
+/// The annotation of a NetworkPolicy that says which findings of `podgate check` are meant so, and why.
+pub const IGNORE: &str = "podgate.io/check-ignore";

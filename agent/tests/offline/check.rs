@@ -6,6 +6,18 @@ use crate::support::{SHOP, api_serves_web, directory, parsed, podgate, policy, r
 
 const CHECK: [&str; 3] = ["check", "-f", "."];
 
+/// What is said of the shop where only the API is isolated, and of monitoring.
+const OPEN: &str = "\
+note not-isolated: Namespace shop: metadata.name
+  in ./shop.yaml, document 1, line 1
+  why: no policy isolates pod shop/web, so everybody reaches these, and they reach everybody
+  instead: if that is not meant, deny by default: a policy with podSelector: {} and policyTypes: [Ingress, Egress]
+note not-isolated: Namespace monitoring: metadata.name
+  in ./shop.yaml, document 2, line 5
+  why: no policy isolates any pod of namespace monitoring, so everybody reaches them, and they reach everybody
+  instead: if that is not meant, deny by default: a policy with podSelector: {} and policyTypes: [Ingress, Egress]
+";
+
 fn with_typo() -> String {
     policy("web", "{podSelector: {matchLabels: {app: wbe}}}")
 }
@@ -13,7 +25,11 @@ fn with_typo() -> String {
 #[test]
 fn sound_policies_have_no_findings() {
     let shop = shop_with(&api_serves_web());
-    assert_eq!(result(&podgate(shop.path(), &CHECK)), (Some(0), "nothing found\n".to_owned()));
+    let all = result(&podgate(shop.path(), &CHECK));
+    assert_eq!(all, (Some(0), format!("{OPEN}2 notes\n")));
+    let least = |least| result(&podgate(shop.path(), &[&CHECK[..], &["--least", least]].concat()));
+    assert_eq!(least("note"), all);
+    assert_eq!(least("warning"), (Some(0), "nothing found\n".to_owned()));
 }
 
 #[test]
@@ -24,16 +40,15 @@ warning label-typo: NetworkPolicy shop/web: spec.podSelector
   in ./net.yaml, document 2, line 8
   why: no pod of namespace shop has the label app=wbe
   instead: did you mean app=web?
-1 warning
 ";
-    assert_eq!(result(&podgate(shop.path(), &CHECK)), (Some(1), expected.to_owned()));
+    assert_eq!(result(&podgate(shop.path(), &CHECK)), (Some(1), format!("{expected}{OPEN}1 warning, 2 notes\n")));
 }
 
 #[test]
 fn invalid_objects_are_findings_beside_the_others() {
     let except = "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [192.168.0.0/16]}}]}]}";
     let shop = shop_with(&(policy("bad", except) + &with_typo() + "---\n{kind: Pod\n"));
-    let output = podgate(shop.path(), &[&CHECK[..], &["-o", "json"]].concat());
+    let output = podgate(shop.path(), &[&CHECK[..], &["-o", "json", "--least", "warning"]].concat());
     let rules: Vec<_> = parsed(&output)["findings"]
         .as_array()
         .unwrap()
@@ -55,13 +70,16 @@ fn invalid_objects_are_findings_beside_the_others() {
 #[test]
 fn the_json_has_every_key_of_every_finding() {
     let shop = shop_with(&with_typo());
-    let output = podgate(shop.path(), &[&CHECK[..], &["-o", "json"]].concat());
+    let output = podgate(shop.path(), &[&CHECK[..], &["-o", "json", "--least", "warning"]].concat());
     let finding = json!({
         "file": "./net.yaml", "document": 1, "line": 2, "object": "NetworkPolicy shop/web", "field": "spec.podSelector",
         "rule": "label-typo", "severity": "warning", "why": "no pod of namespace shop has the label app=wbe",
         "instead": "did you mean app=web?",
     });
-    assert_eq!((output.status.code(), parsed(&output)), (Some(1), json!({"findings": [finding], "not_judged": []})));
+    assert_eq!(
+        (output.status.code(), parsed(&output)),
+        (Some(1), json!({"findings": [finding], "ignored": [], "not_judged": []}))
+    );
 }
 
 #[test]

@@ -33,8 +33,11 @@ warning label-typo: NetworkPolicy shop/api: spec.podSelector
   in standard input, document 3, line 12
   why: no pod of namespace shop has the label app=apii
   instead: did you mean app=api?
+note not-isolated: Namespace shop: metadata.name
+  why: no policy isolates any pod of namespace shop, so everybody reaches them, and they reach everybody
+  instead: if that is not meant, deny by default: a policy with podSelector: {} and policyTypes: [Ingress, Egress]
 not judged: there are no Namespaces in the input: nothing is said of namespace selectors
-1 warning
+1 warning, 1 note
 ";
     assert_eq!(result(&fed(&text, &["check", "-f", "-"])), (Some(1), expected.to_owned()));
     assert_eq!(result(&fed(&text, &["check", "-f", "/dev/stdin"])).0, Some(1));

@@ -27,8 +27,31 @@ fn misses() -> String {
 #[test]
 fn findings_fit() {
     let shop = shop_with(&(policy("web", "{podSelector: {matchLabels: {app: wbe}}}") + "---\n{kind: Pod\n"));
-    let found = fitting(shop.path(), &["check", "-f", "."]);
+    let found = fitting(shop.path(), &["check", "-f", ".", "--least", "warning"]);
     assert_eq!(found["findings"].as_array().map(Vec::len), Some(2));
+    // One that is written out, and one that is ignored.
+    let halves = policy(
+        "web",
+        "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{podSelector: \
+        {matchLabels: {app: api}}}]}]}",
+    ) + &policy("deny", "{podSelector: {}}");
+    let ignoring = halves.replacen(
+        "namespace: shop}",
+        "namespace: shop, annotations: {podgate.io/check-ignore: \
+        'egress-without-dns: no names'}}",
+        1,
+    );
+    let found = fitting(shop_with(&ignoring).path(), &["check", "-f", ".", "--least", "warning"]);
+    let rules = |of: &str| -> Vec<Value> {
+        found[of]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| json!([it["rule"], it["yaml"].is_string(), it["ignored"]]))
+            .collect()
+    };
+    assert_eq!(rules("findings"), [json!(["one-sided", true, null])]);
+    assert_eq!(rules("ignored"), [json!(["egress-without-dns", false, "no names"])]);
     fitting(directory(&[("a.yaml", &api_serves_web())]).path(), &["check", "-f", "."]);
 }
 

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use podgate_policy::model::{Direction, IpBlock, Peer, Peers, Policy};
+use podgate_policy::model::{Direction, IpBlock, ObjectKey, Peer, Peers, Policy};
 use podgate_policy::services::ServiceForm;
 
+use crate::check::api_server;
 use crate::check::known::{Known, all_rules};
 use crate::check::{Field, Finding, Part, Rule, Severity};
 use crate::explain::listed;
@@ -23,7 +24,10 @@ pub(super) fn findings(known: &Known<'_>, policy: &Policy) -> Vec<Finding> {
         for (index, peer) in peers.iter().enumerate() {
             let Peer::Block(block) = peer else { continue };
             let field = Field::Peer(direction, rule, index, Part::Cidr);
-            findings.extend(finding(known, policy, field, direction, block));
+            findings.extend(
+                finding(known, policy, field, direction, block)
+                    .or_else(|| api_server::usual(known, policy, field, (direction, its), block)),
+            );
         }
     }
     findings
@@ -32,9 +36,15 @@ pub(super) fn findings(known: &Known<'_>, policy: &Policy) -> Vec<Finding> {
 fn finding(known: &Known<'_>, policy: &Policy, field: Field, direction: Direction, block: &IpBlock) -> Option<Finding> {
     let (rule, (why, instead)) = match of_pods(known, block) {
         Some(words) => (Rule::BlockOfPods, words),
-        None => (Rule::BlockOfServices, of_services(known, direction, block)?),
+        None => match services(known, block).as_slice() {
+            [] => return None,
+            [service] if direction == Direction::Egress && api_server::is_api_server(service) => {
+                return api_server::finding(known, policy, field, block);
+            }
+            services => (Rule::BlockOfServices, of_services(services, direction, block)),
+        },
     };
-    Some(Finding { policy: policy.key.clone(), field, rule, severity: Severity::Warning, why, instead })
+    Some(Finding { object: policy.into(), yaml: None, field, rule, severity: Severity::Warning, why, instead })
 }
 
 fn of_pods(known: &Known<'_>, block: &IpBlock) -> Option<(String, String)> {
@@ -52,17 +62,18 @@ fn of_pods(known: &Known<'_>, block: &IpBlock) -> Option<(String, String)> {
     }
 }
 
-fn of_services(known: &Known<'_>, direction: Direction, block: &IpBlock) -> Option<(String, String)> {
+/// The Services of which a block is made.
+fn services<'c>(known: &Known<'c>, block: &IpBlock) -> Vec<&'c ObjectKey> {
     if host_bits(&block.cidr) > SERVICE_BITS || !known.pods_at(block).is_empty() {
-        return None;
+        return vec![];
     }
     let has = |addresses: &[IpAddr]| addresses.iter().any(|&address| block.contains(address));
     let served = known.cluster.services.values().filter(|service| service.form == ServiceForm::Virtual);
-    let services = served.filter(|service| has(&service.cluster_ips));
-    let services: Vec<_> = services.map(|service| service.key.to_string()).collect();
-    if services.is_empty() {
-        return None;
-    }
+    served.filter(|service| has(&service.cluster_ips)).map(|service| &service.key).collect()
+}
+
+fn of_services(services: &[&ObjectKey], direction: Direction, block: &IpBlock) -> (String, String) {
+    let services: Vec<_> = services.iter().map(ToString::to_string).collect();
     let why = format!("{} is made of addresses of Services: {}", block.cidr, listed(&services));
     let (why, instead) = match direction {
         Direction::Egress => (
@@ -73,7 +84,7 @@ fn of_services(known: &Known<'_>, direction: Direction, block: &IpBlock) -> Opti
             (format!("{why}; connections never come from these"), "select the pods that open the connections")
         }
     };
-    Some((why, instead.to_owned()))
+    (why, instead.to_owned())
 }
 
 fn host_bits(block: &IpNet) -> u8 {

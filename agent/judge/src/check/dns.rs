@@ -1,19 +1,26 @@
 //! Pods whose egress is restricted so that they can't ask for names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::{Party, SharedAddress, Traffic, isolating, judge, rules, verdict};
+use podgate_policy::evaluate::{Party, SharedAddress, Traffic, isolating, judge, numbers_of, rules, verdict};
 use podgate_policy::model::{Direction, Namespaces, ObjectKey, Peer, Peers, Pod, Policy, PortSpec, Ports, Protocol};
-use podgate_policy::services::{Backend, Through, Within, backends};
+use podgate_policy::services::{Service, ServicePort, TargetPort, Through, Within, backends};
 
 use crate::check::known::Known;
-use crate::check::{Field, Finding, Rule, Severity};
+use crate::check::{Field, Finding, Rule, Severity, Subject};
 use crate::explain::listed;
 
-/// Where every installer puts the cluster's DNS.
+/// Where installers put the cluster's DNS: the name that Kubernetes gives it, those of CoreDNS' and RKE2's charts, and
+/// OpenShift's.
+const SERVICES: [(&str, &str); 4] = [
+    (NAMESPACE, "kube-dns"),
+    (NAMESPACE, "coredns"),
+    (NAMESPACE, "rke2-coredns-rke2-coredns"),
+    ("openshift-dns", "dns-default"),
+];
 const NAMESPACE: &str = "kube-system";
-const SERVICE: &str = "kube-dns";
 const LABEL: (&str, &str) = ("k8s-app", "kube-dns");
 /// The label of node-local DNS, which every pod reaches as a process of its own node.
 const LOCAL: (&str, &str) = ("k8s-app", "node-local-dns");
@@ -24,7 +31,7 @@ pub(super) fn findings(known: &Known<'_>) -> Vec<Finding> {
     if labelled(cluster, LOCAL).next().is_some() {
         return vec![];
     }
-    let servers = servers(cluster);
+    let servers = servers(known);
     let mut groups: BTreeMap<Vec<&ObjectKey>, Vec<&Pod>> = BTreeMap::new();
     for alike in known.groups() {
         let Some(first) = alike.first() else { continue };
@@ -51,7 +58,8 @@ fn finding(cluster: &Cluster, policies: &[&ObjectKey], pods: &[&Pod], servers: &
     let by: Vec<_> = policies.iter().map(ToString::to_string).collect();
     let dns = if servers.is_empty() { "port 53 of any DNS server" } else { "the cluster's DNS" };
     Finding {
-        policy: ObjectKey::clone(with_rules.unwrap_or(&policies[0])),
+        object: Subject::Policy(ObjectKey::clone(with_rules.unwrap_or(&policies[0]))),
+        yaml: None,
         field: Field::Rules(Direction::Egress),
         rule: Rule::EgressWithoutDns,
         severity: if with_rules.is_some() { Severity::Warning } else { Severity::Note },
@@ -60,42 +68,97 @@ fn finding(cluster: &Cluster, policies: &[&ObjectKey], pods: &[&Pod], servers: &
             listed(&pods),
             listed(&by)
         ),
-        instead: "allow UDP and TCP 53 to the pods with k8s-app=kube-dns in namespace kube-system".to_owned(),
+        instead: instead(cluster, servers),
     }
+}
+
+/// Ports are those of the pods: a Service may lead to another one than its own.
+fn instead(cluster: &Cluster, servers: &[Server<'_>]) -> String {
+    let numbers: BTreeSet<u16> = servers.iter().filter_map(|server| server.number()).collect();
+    let service = service(cluster).filter(|_| !servers.is_empty());
+    let labels = service.map(|service| &service.selector).filter(|labels| !labels.is_empty());
+    let pairs = labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}"));
+    let labels = pairs.reduce(|all, one| format!("{all},{one}")).unwrap_or_else(|| format!("{}={}", LABEL.0, LABEL.1));
+    let namespace = service.map_or(NAMESPACE, |service| &service.key.namespace);
+    if numbers.is_empty() || numbers == BTreeSet::from([PORT]) {
+        return format!("allow UDP and TCP {PORT} to the pods with {labels} in namespace {namespace}");
+    }
+    let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+    format!(
+        "allow UDP and TCP {} to the pods with {labels} in namespace {namespace}: policies judge the port that the Service leads \
+         to, not its own",
+        numbers.join(" and ")
+    )
 }
 
 /// An endpoint of the cluster's DNS.
 struct Server<'c> {
-    backend: Backend,
     /// Who it is.
     party: Result<Party<'c>, SharedAddress>,
+    traffic: Traffic,
+    /// The pod, where it is known.
+    pod: Option<ObjectKey>,
+}
+
+impl Server<'_> {
+    fn number(&self) -> Option<u16> {
+        match self.traffic {
+            Traffic::Port { number, .. } => Some(number),
+            Traffic::Other => None,
+        }
+    }
+
+    /// Whether a block may turn out to have its address.
+    fn may_be_in_block(&self) -> bool {
+        matches!(&self.party, Ok(Party { address: None, .. }))
+    }
+}
+
+fn service(cluster: &Cluster) -> Option<&Service> {
+    let mut known = SERVICES.iter();
+    known
+        .find_map(|&(namespace, name)| cluster.services.get(&ObjectKey::new(namespace, name)).map(|service| &**service))
 }
 
 /// The endpoints of the cluster's DNS; empty if they are not known.
-fn servers(cluster: &Cluster) -> Vec<Server<'_>> {
-    let backends = endpoints(cluster).into_iter();
-    backends.map(|backend| Server { party: backend.party(cluster), backend }).collect()
-}
-
-fn endpoints(cluster: &Cluster) -> Vec<Backend> {
-    if let Some(service) = cluster.services.get(&ObjectKey::new(NAMESPACE, SERVICE)) {
-        let ports = service.ports.iter().filter(|port| port.port == PORT);
-        let found: Vec<_> =
-            ports.flat_map(|port| backends(cluster, service, Through::Port(port), Within::Cluster)).collect();
+fn servers<'c>(known: &Known<'c>) -> Vec<Server<'c>> {
+    let cluster = known.cluster;
+    if let Some(service) = service(cluster) {
+        let ports = || service.ports.iter().filter(|port| port.port == PORT);
+        let served = ports().flat_map(|port| backends(cluster, service, Through::Port(port), Within::Cluster));
+        let mut found: Vec<_> = served
+            .map(|backend| Server { party: backend.party(cluster), traffic: backend.traffic, pod: backend.pod })
+            .collect();
+        let to_be = known
+            .pods_in(&service.key.namespace)
+            .iter()
+            .filter(|pod| pod.addresses.is_empty() && known.services_of(pod).any(|its| its.key == service.key));
+        found.extend(
+            to_be.flat_map(|pod| ports().filter_map(|port| Some(at(pod, None, port.protocol, target(pod, port)?)))),
+        );
         if !found.is_empty() {
             return found;
         }
     }
-    labelled(cluster, LABEL).filter(|pod| &*pod.key.namespace == NAMESPACE).flat_map(of_pod).collect()
+    let pods = labelled(cluster, LABEL).filter(|pod| &*pod.key.namespace == NAMESPACE);
+    pods.flat_map(|pod| {
+        let unknown = pod.addresses.is_empty().then_some(None);
+        let addresses = pod.addresses.iter().copied().map(Some).chain(unknown);
+        addresses.flat_map(|address| [Protocol::Udp, Protocol::Tcp].map(|protocol| at(pod, address, protocol, PORT)))
+    })
+    .collect()
 }
 
-fn of_pod(pod: &Pod) -> impl Iterator<Item = Backend> {
-    pod.addresses.iter().flat_map(|&address| {
-        [Protocol::Udp, Protocol::Tcp].map(|protocol| {
-            let traffic = Traffic::Port { protocol, number: PORT };
-            Backend { address, traffic, pod: Some(pod.key.clone()) }
-        })
-    })
+fn at<'c>(pod: &'c Pod, address: Option<IpAddr>, protocol: Protocol, number: u16) -> Server<'c> {
+    let traffic = Traffic::Port { protocol, number };
+    Server { party: Ok(Party::pod_at(pod, address)), traffic, pod: Some(pod.key.clone()) }
+}
+
+fn target(pod: &Pod, port: &ServicePort) -> Option<u16> {
+    match &port.target {
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Name(name) => numbers_of(pod, name, port.protocol).first().copied(),
+    }
 }
 
 fn labelled<'c>(cluster: &'c Cluster, (key, value): (&str, &str)) -> impl Iterator<Item = &'c Pod> {
@@ -103,7 +166,7 @@ fn labelled<'c>(cluster: &'c Cluster, (key, value): (&str, &str)) -> impl Iterat
 }
 
 fn is_server(servers: &[Server<'_>], pod: &Pod) -> bool {
-    servers.iter().any(|server| server.backend.pod.as_ref() == Some(&pod.key))
+    servers.iter().any(|server| server.pod.as_ref() == Some(&pod.key))
 }
 
 /// Whether policies let a pod reach some server.
@@ -111,10 +174,21 @@ fn may_reach(known: &Known<'_>, pod: &Pod, policies: &[&Policy], servers: &[Serv
     if servers.is_empty() {
         return policies.iter().any(|policy| may_reach_some(known, policy));
     }
+    let has_block = || policies.iter().any(|policy| has_block(policy));
     servers.iter().any(|server| match &server.party {
-        Ok(to) => judge(known.cluster, Direction::Egress, pod, to, server.backend.traffic).is_allowed(),
+        Ok(_) if server.may_be_in_block() && has_block() => true,
+        Ok(to) => judge(known.cluster, Direction::Egress, pod, to, server.traffic).is_allowed(),
         Err(SharedAddress { .. }) => true,
     })
+}
+
+fn has_block(policy: &Policy) -> bool {
+    let rules = rules(policy, Direction::Egress).unwrap_or_default();
+    let mut peers = rules.iter().filter_map(|rule| match &rule.peers {
+        Peers::Listed(peers) => Some(peers),
+        Peers::Any => None,
+    });
+    peers.any(|peers| peers.iter().any(|peer| matches!(peer, Peer::Block(_))))
 }
 
 /// Whether a pod reaches some server whatever its policies say: its own node's processes, or itself.
@@ -122,7 +196,7 @@ fn is_beside(known: &Known<'_>, pod: &Pod, servers: &[Server<'_>]) -> bool {
     let from = Party::pod_at(pod, pod.addresses.first().copied());
     servers.iter().any(|server| match &server.party {
         Ok(to) if to.pod().is_some_and(|server| server.key != pod.key) => false,
-        Ok(to) => verdict(known.cluster, &from, to, server.backend.traffic).egress.is_allowed(),
+        Ok(to) => verdict(known.cluster, &from, to, server.traffic).egress.is_allowed(),
         Err(SharedAddress { .. }) => true,
     })
 }

@@ -1,14 +1,16 @@
 //! What is found, and where.
 
 use std::fmt;
+use std::sync::Arc;
 
-use podgate_policy::model::{Direction, ObjectKey};
+use podgate_policy::cluster::IGNORE;
+use podgate_policy::model::{Direction, ObjectKey, Policy};
 
 /// Something that is probably not meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// The NetworkPolicy.
-    pub policy: ObjectKey,
+    /// The object.
+    pub object: Subject,
     /// Where in it.
     pub field: Field,
     /// What sort of finding it is.
@@ -19,6 +21,32 @@ pub struct Finding {
     pub why: String,
     /// What to write instead: one sentence, without a full stop.
     pub instead: String,
+    /// What to add, as YAML, where that can be written down.
+    pub yaml: Option<String>,
+}
+
+/// Whose finding it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A NetworkPolicy's.
+    Policy(ObjectKey),
+    /// A namespace's, because of its pods.
+    Namespace(Arc<str>),
+}
+
+impl From<&Policy> for Subject {
+    fn from(policy: &Policy) -> Self {
+        Self::Policy(policy.key.clone())
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(key) => key.fmt(f),
+            Self::Namespace(name) => f.write_str(name),
+        }
+    }
 }
 
 /// How bad a finding is.
@@ -74,11 +102,27 @@ pub enum Rule {
     RuleShadowed,
     /// Rules of a direction that `policyTypes` leaves out.
     RulesWithoutType,
+    /// An allow that has no effect, since the other end does not allow the same.
+    OneSided,
+    /// The port of a Service where the port of its pods is needed.
+    ServicePort,
+    /// A policy without a spec, which isolates every pod of its namespace.
+    EmptySpec,
+    /// A block of the address that the API server has as a Service.
+    ApiServerBlock,
+    /// Blocks of clients that come with the address of a node.
+    MasqueradedClients,
+    /// Pods that no policy isolates.
+    NotIsolated,
+    /// An annotation that is to ignore findings and does not.
+    IgnoreWithoutEffect,
+    /// Policies of other kinds, which podgate does not enforce.
+    ForeignPolicy,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 17] = [
         Self::PolicySelectsNothing,
         Self::PeerMatchesNothing,
         Self::LabelTypo,
@@ -88,6 +132,14 @@ impl Rule {
         Self::BlockOfServices,
         Self::RuleShadowed,
         Self::RulesWithoutType,
+        Self::OneSided,
+        Self::ServicePort,
+        Self::EmptySpec,
+        Self::ApiServerBlock,
+        Self::MasqueradedClients,
+        Self::NotIsolated,
+        Self::IgnoreWithoutEffect,
+        Self::ForeignPolicy,
     ];
 
     /// Its stable name.
@@ -103,6 +155,44 @@ impl Rule {
             Self::BlockOfServices => "block-of-services",
             Self::RuleShadowed => "rule-shadowed",
             Self::RulesWithoutType => "rules-without-type",
+            Self::OneSided => "one-sided",
+            Self::ServicePort => "service-port",
+            Self::EmptySpec => "empty-spec",
+            Self::ApiServerBlock => "api-server-by-service-ip",
+            Self::MasqueradedClients => "clients-masqueraded",
+            Self::NotIsolated => "not-isolated",
+            Self::IgnoreWithoutEffect => "ignore-without-effect",
+            Self::ForeignPolicy => "foreign-policy",
+        }
+    }
+
+    /// The rule of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.name() == name)
+    }
+
+    /// How bad its findings are at worst.
+    #[must_use]
+    pub const fn worst(self) -> Severity {
+        match self {
+            Self::RulesWithoutType => Severity::Error,
+            Self::NotIsolated => Severity::Note,
+            Self::PolicySelectsNothing
+            | Self::PeerMatchesNothing
+            | Self::LabelTypo
+            | Self::EgressWithoutDns
+            | Self::PortNotServed
+            | Self::BlockOfPods
+            | Self::BlockOfServices
+            | Self::RuleShadowed
+            | Self::OneSided
+            | Self::ServicePort
+            | Self::EmptySpec
+            | Self::ApiServerBlock
+            | Self::MasqueradedClients
+            | Self::IgnoreWithoutEffect
+            | Self::ForeignPolicy => Severity::Warning,
         }
     }
 
@@ -127,13 +217,35 @@ impl Rule {
             }
             Self::RuleShadowed => "Another rule allows everything to the same pods, so this one has no effect.",
             Self::RulesWithoutType => "policyTypes leaves out the direction of these rules, so they have no effect.",
+            Self::OneSided => "What the rule allows is denied at the other end, so nothing passes.",
+            Self::ServicePort => {
+                "The rule names the port of a Service, and policies judge the port of the pods behind it."
+            }
+            Self::EmptySpec => "The policy has no spec, or an empty one, so it denies all ingress of its namespace.",
+            Self::ApiServerBlock => {
+                "The ipBlock is the API server's ClusterIP, which is rewritten before policies see a packet."
+            }
+            Self::MasqueradedClients => {
+                "The ipBlock names clients of a Service whose connections come with the address of a node."
+            }
+            Self::NotIsolated => "No policy isolates the pods in either direction, so everybody reaches them.",
+            Self::IgnoreWithoutEffect => {
+                "The annotation podgate.io/check-ignore names no finding, or gives no reason, so it ignores nothing."
+            }
+            Self::ForeignPolicy => "podgate does not enforce policies of this kind.",
         }
     }
 }
 
-/// A field of a NetworkPolicy, in the order of the specification.
+/// A field of an object, in the order of the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
+    /// The object's name: the object as a whole.
+    Name,
+    /// The annotation that says what to ignore.
+    Ignore,
+    /// `spec`.
+    Spec,
     /// `spec.podSelector`.
     PodSelector,
     /// `spec.policyTypes`.
@@ -162,6 +274,9 @@ pub enum Part {
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Name => f.write_str("metadata.name"),
+            Self::Ignore => write!(f, "metadata.annotations[\"{IGNORE}\"]"),
+            Self::Spec => f.write_str("spec"),
             Self::PodSelector => f.write_str("spec.podSelector"),
             Self::PolicyTypes => f.write_str("spec.policyTypes"),
             Self::Rules(direction) => write!(f, "spec.{direction}"),

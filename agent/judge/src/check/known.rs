@@ -7,6 +7,7 @@ use std::sync::Arc;
 use podgate_policy::cluster::{Cluster, Written};
 use podgate_policy::evaluate::rules;
 use podgate_policy::model::{Direction, IpBlock, Labels, Namespaces, ObjectKey, Pod, Policy, Rule, Selector};
+use podgate_policy::services::Service;
 
 use crate::groups::Marks;
 
@@ -122,10 +123,26 @@ impl<'c> Known<'c> {
         self.pods.get(namespace).map_or(&[], Vec::as_slice)
     }
 
+    /// Namespaces of pods that selectors can match, with these.
+    pub(super) fn inhabited(&self) -> impl Iterator<Item = (&'c str, &[&'c Pod])> {
+        self.pods.iter().map(|(&name, pods)| (name, pods.as_slice()))
+    }
+
     /// The pods that a policy selects.
     pub(super) fn selected(&self, policy: &Policy) -> Vec<&'c Pod> {
         let here = self.pods_in(&policy.key.namespace).iter();
         here.copied().filter(|pod| policy.pod_selector.matches(&pod.labels)).collect()
+    }
+
+    /// The Services that select a pod.
+    pub(super) fn services_of(&self, pod: &Pod) -> impl Iterator<Item = &'c Service> + use<'c> {
+        let (namespace, labels) = (pod.key.namespace.clone(), pod.labels.clone());
+        let start = ObjectKey::new(namespace.clone(), "");
+        let here = self.cluster.services.range(start..).take_while(move |(key, _)| key.namespace == namespace);
+        here.map(|(_, service)| &**service).filter(move |service| {
+            let fits = service.selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+            fits && !service.selector.is_empty()
+        })
     }
 
     /// The namespaces of a peer of a policy in namespace `own`.

@@ -4,13 +4,21 @@
 //! ([`Unjudged`]): files often hold policies alone. Namespaces that every cluster has but whose pods are not given
 //! (`kube-system` above all) are taken to hold whatever is asked for.
 
+mod api_server;
 mod blocks;
+mod clients;
 mod dns;
+mod empty;
 mod finding;
+mod half;
+mod ignore;
+mod isolation;
 mod known;
 mod named_ports;
 mod near;
+mod one_sided;
 mod peers;
+mod service_ports;
 mod shadowed;
 mod subjects;
 mod types;
@@ -19,7 +27,8 @@ use std::fmt;
 
 use podgate_policy::cluster::{Cluster, Written};
 
-pub use finding::{Field, Finding, Part, Rule, Severity};
+pub use finding::{Field, Finding, Part, Rule, Severity, Subject};
+use ignore::Ignored;
 use known::Known;
 
 /// What can't be judged from the given state.
@@ -40,21 +49,55 @@ impl fmt::Display for Unjudged {
     }
 }
 
-/// Everything that is found, by policy and field.
+/// What is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// The findings, by object and field.
+    pub findings: Vec<Finding>,
+    /// Those that an annotation of their policy says are meant so, with the reason.
+    pub ignored: Vec<(Finding, String)>,
+}
+
+/// Everything that is found in policies, by policy and field, but for what their annotations ignore.
 #[must_use]
 pub fn check(cluster: &Cluster, written: &Written) -> Vec<Finding> {
+    checked(&Known::new(cluster, written)).findings
+}
+
+/// The same, with what is ignored and with the pods that no policy isolates.
+#[must_use]
+pub fn check_all(cluster: &Cluster, written: &Written) -> Checked {
     let known = Known::new(cluster, written);
-    let mut findings: Vec<_> = dns::findings(&known);
+    let mut all = checked(&known);
+    all.findings.extend(isolation::findings(&known));
+    all
+}
+
+fn checked(known: &Known<'_>) -> Checked {
+    let mut findings: Vec<_> = dns::findings(known);
     for policy in known.policies() {
-        findings.extend(types::findings(&known, policy));
-        findings.extend(subjects::finding(&known, policy));
-        findings.extend(peers::findings(&known, policy));
-        findings.extend(named_ports::findings(&known, policy));
-        findings.extend(blocks::findings(&known, policy));
-        findings.extend(shadowed::findings(&known, policy));
+        findings.extend(ignore::findings(known, policy));
+        findings.extend(empty::finding(known, policy));
+        findings.extend(types::findings(known, policy));
+        findings.extend(subjects::finding(known, policy));
+        findings.extend(peers::findings(known, policy));
+        findings.extend(named_ports::findings(known, policy));
+        findings.extend(service_ports::findings(known, policy));
+        findings.extend(blocks::findings(known, policy));
+        findings.extend(clients::findings(known, policy));
+        findings.extend(shadowed::findings(known, policy));
+        findings.extend(one_sided::findings(known, policy));
     }
     findings.sort();
-    findings
+    let by_annotation = Ignored::new(known);
+    let mut checked = Checked::default();
+    for finding in findings {
+        match by_annotation.reason(&finding) {
+            Some(reason) => checked.ignored.push((finding, reason.to_owned())),
+            None => checked.findings.push(finding),
+        }
+    }
+    checked
 }
 
 /// What [`check`] can't judge in this state, sorted.

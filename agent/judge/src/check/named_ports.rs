@@ -28,7 +28,7 @@ pub(super) fn findings(known: &Known<'_>, policy: &Policy) -> Vec<Finding> {
 }
 
 /// The pods that a rule leads to; none where some of them are not given.
-fn destinations<'c>(known: &Known<'c>, policy: &Policy, rule: &model::Rule) -> Vec<&'c Pod> {
+pub(super) fn destinations<'c>(known: &Known<'c>, policy: &Policy, rule: &model::Rule) -> Vec<&'c Pod> {
     let own = &*policy.key.namespace;
     let hidden = |namespaces: &Namespaces| known.namespaces(own, namespaces).iter().any(|name| known.is_hidden(name));
     if let Peers::Listed(peers) = &rule.peers
@@ -62,7 +62,7 @@ fn finding(policy: &Policy, field: Field, servers: &[&Pod], name: &str, protocol
     };
     let (rule, severity) = (Rule::PortNotServed, Severity::Warning);
     let instead = instead(servers, name, protocol);
-    Some(Finding { policy: policy.key.clone(), field, rule, severity, why, instead })
+    Some(Finding { object: policy.into(), yaml: None, field, rule, severity, why, instead })
 }
 
 fn instead(servers: &[&Pod], name: &str, protocol: Protocol) -> String {

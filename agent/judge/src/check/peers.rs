@@ -154,7 +154,15 @@ impl Asked<'_> {
     }
 
     fn nothing(&self, field: Field, severity: Severity, why: String, instead: String) -> Finding {
-        Finding { policy: self.policy.key.clone(), field, rule: Rule::PeerMatchesNothing, severity, why, instead }
+        Finding {
+            object: self.policy.into(),
+            yaml: None,
+            field,
+            rule: Rule::PeerMatchesNothing,
+            severity,
+            why,
+            instead,
+        }
     }
 }
 
@@ -163,7 +171,8 @@ pub(super) fn slip_finding(policy: &Policy, field: Field, slips: &[Slip], whose:
     let written: Vec<_> = slips.iter().map(|slip| slip.written.clone()).collect();
     let meant: Vec<_> = slips.iter().map(|slip| slip.meant.clone()).collect();
     Finding {
-        policy: policy.key.clone(),
+        object: policy.into(),
+        yaml: None,
         field,
         rule: Rule::LabelTypo,
         severity: Severity::Warning,

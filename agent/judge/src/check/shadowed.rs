@@ -26,7 +26,8 @@ pub(super) fn findings(known: &Known<'_>, policy: &Policy) -> Vec<Finding> {
 fn finding(policy: &Policy, by: &BTreeSet<RuleRef>, direction: Direction, index: usize) -> Finding {
     let rules: Vec<_> = by.iter().map(ToString::to_string).collect();
     Finding {
-        policy: policy.key.clone(),
+        object: policy.into(),
+        yaml: None,
         field: Field::Rule(direction, index),
         rule: Rule::RuleShadowed,
         severity: Severity::Warning,

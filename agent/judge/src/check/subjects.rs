@@ -24,7 +24,7 @@ pub(super) fn finding(known: &Known<'_>, policy: &Policy) -> Option<Finding> {
     let here: Vec<&Labels> = known.pods_in(own).iter().map(|pod| &pod.labels).collect();
     let (severity, why, instead) = words(known, policy, &here);
     let rule = Rule::PolicySelectsNothing;
-    Some(Finding { policy: policy.key.clone(), field: Field::PodSelector, rule, severity, why, instead })
+    Some(Finding { object: policy.into(), yaml: None, field: Field::PodSelector, rule, severity, why, instead })
 }
 
 fn words(known: &Known<'_>, policy: &Policy, here: &[&Labels]) -> (Severity, String, String) {

@@ -16,7 +16,8 @@ fn finding(policy: &Policy, direction: Direction) -> Finding {
         Direction::Egress => "Egress",
     };
     Finding {
-        policy: policy.key.clone(),
+        object: policy.into(),
+        yaml: None,
         field: Field::PolicyTypes,
         rule: Rule::RulesWithoutType,
         severity: Severity::Error,

@@ -24,14 +24,14 @@ pub(crate) fn shop() -> World {
         .pod("monitoring/prober", "app=prober", "10.0.1.1")
 }
 
-fn written() -> Written {
+pub(crate) fn written() -> Written {
     Written { namespaces: true, ..Written::default() }
 }
 
 /// The findings, a line for each.
 pub(crate) fn found(world: &World, written: &Written) -> Vec<String> {
     let line = |it: podgate_judge::check::Finding| {
-        format!("{} {} {}: {}: {}; {}", it.severity, it.rule.name(), it.policy, it.field, it.why, it.instead)
+        format!("{} {} {}: {}: {}; {}", it.severity, it.rule.name(), it.object, it.field, it.why, it.instead)
     };
     check(&world.cluster, written).into_iter().map(line).collect()
 }
@@ -58,7 +58,8 @@ fn policies_that_do_what_they_say_are_left_alone() {
                 block("0.0.0.0/0", &[]),
             ])],
         ))
-        .policy(egress("shop/dns", "", vec![peers(vec![dns()])]));
+        .policy(egress("shop/dns", "", vec![peers(vec![dns()])]))
+        .policy(egress("shop/web-out", "app=web", vec![peers(vec![pods(matching("app=api"))])]));
     // The pods of kube-system are not given, so what selects them may be right.
     expect(&world, &[]);
 }

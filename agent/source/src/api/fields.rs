@@ -57,7 +57,14 @@ pub(super) const READ: Fields = These(&[
 ]);
 
 const METADATA: Fields = These(&[
-    ("annotations", These(&[(convert::READ_ANNOTATIONS[0], All), (convert::READ_ANNOTATIONS[1], All)])),
+    (
+        "annotations",
+        These(&[
+            (convert::READ_ANNOTATIONS[0], All),
+            (convert::READ_ANNOTATIONS[1], All),
+            (convert::READ_ANNOTATIONS[2], All),
+        ]),
+    ),
     ("deletionTimestamp", All),
     ("generateName", All),
     ("labels", All),

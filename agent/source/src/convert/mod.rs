@@ -22,6 +22,7 @@ mod strings;
 mod syntax;
 
 use k8s_openapi::serde::de::DeserializeOwned;
+use podgate_policy::cluster::IGNORE;
 use podgate_policy::model::{Direction, Protocol};
 use serde_json::Value;
 
@@ -38,7 +39,7 @@ use crate::object::{Kind, Object};
 use crate::problem::Effect;
 
 /// The annotations that mean something here.
-pub(crate) const READ_ANNOTATIONS: [&str; 2] = [pod::MIRROR, meta::AUDIT];
+pub(crate) const READ_ANNOTATIONS: [&str; 3] = [pod::MIRROR, meta::AUDIT, IGNORE];
 
 /// An object as it was read.
 #[derive(Clone, Copy, Debug)]
@@ -133,10 +134,34 @@ pub(crate) fn object(kind: Kind, raw: Raw<'_>, origin: Origin, unnamed: &str, st
     Converted { name, outcome, issues }
 }
 
-/// The directions in which an object is a policy with rules that its `policyTypes` leaves out: the policy as it is enforced
-/// doesn't hold them.
-pub(crate) fn ineffective_rules(kind: Kind, object: &Value) -> Vec<Direction> {
-    if kind == Kind::NetworkPolicy { policy::ineffective_rules(object) } else { vec![] }
+/// What is written in an object and is no part of what podgate makes of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Aside {
+    /// The directions in which it is a policy with rules that its `policyTypes` leaves out.
+    pub(crate) ineffective: Vec<Direction>,
+    /// Whether it is a policy without a `spec`, or with an empty one.
+    pub(crate) empty: bool,
+    /// The text of the annotation by which a policy ignores findings.
+    pub(crate) ignored: Option<String>,
+    /// Whether it is a Service of a type that clients outside the cluster reach by a node.
+    pub(crate) exposed: bool,
+}
+
+/// What is written beside what an object is read as.
+pub(crate) fn aside(kind: Kind, object: &Value) -> Aside {
+    match kind {
+        Kind::NetworkPolicy => Aside {
+            ineffective: policy::ineffective_rules(object),
+            empty: policy::is_empty(object),
+            ignored: object["metadata"]["annotations"][IGNORE].as_str().map(str::to_owned),
+            exposed: false,
+        },
+        Kind::Service => {
+            let exposed = matches!(object["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
+            Aside { exposed, ..Aside::default() }
+        }
+        Kind::Namespace | Kind::Node | Kind::Pod | Kind::EndpointSlice => Aside::default(),
+    }
 }
 
 /// Converts an object of which a part can be used even if another is wrong.

@@ -81,6 +81,15 @@ fn egress_rules(rules: &[NetworkPolicyEgressRule], path: &Path<'_>, scope: &mut 
     rules.iter().enumerate().map(convert).collect()
 }
 
+/// Whether a policy says nothing: it has no spec, or one without any field.
+pub(super) fn is_empty(policy: &Value) -> bool {
+    match &policy["spec"] {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
+    }
+}
+
 /// The directions in which a policy has rules that its `policyTypes` leaves out.
 pub(super) fn ineffective_rules(policy: &Value) -> Vec<Direction> {
     let spec = &policy["spec"];

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::foreign::ForeignPolicy;
 use super::template::Template;
 use super::tree::{ITEMS, Tree};
 use crate::convert::{Raw, push_index, quote};
@@ -14,6 +15,8 @@ pub(super) enum Found {
     Known(Kind, Tree),
     /// An object of another kind that makes pods.
     Workload(Template),
+    /// A policy of another kind.
+    Policy(ForeignPolicy),
     /// An object of another kind.
     Foreign(String),
     /// Something that is no object.
@@ -81,10 +84,16 @@ fn collect(mut tree: Tree, item_kind: Option<(&str, &str)>, found: &mut Vec<Foun
     match (kind.strip_suffix("List"), fields.contains_key(ITEMS), recognise(&kind, &api_version)) {
         (_, _, Some(known)) => found.push(Found::Known(known, tree)),
         (Some(item_kind), true, None) => collect_items(tree, (item_kind, &api_version), found),
-        _ => found.push(match Template::of(&kind, &api_version, tree) {
-            Some(template) => Found::Workload(template),
-            None => Found::Foreign(format!("{} {}", quote(&api_version), quote(&kind))),
-        }),
+        _ => {
+            let policy = ForeignPolicy::of(&kind, &api_version, &tree.value);
+            found.push(match policy.map(Found::Policy) {
+                Some(policy) => policy,
+                None => match Template::of(&kind, &api_version, tree) {
+                    Some(template) => Found::Workload(template),
+                    None => Found::Foreign(format!("{} {}", quote(&api_version), quote(&kind))),
+                },
+            });
+        }
     }
 }
 
@@ -134,6 +143,7 @@ mod tests {
         let name = |found| match found {
             Found::Known(kind, tree) => format!("{kind} {}", tree.value["metadata"]["name"].as_str().unwrap_or("?")),
             Found::Workload(template) => format!("workload {}", template.kind),
+            Found::Policy(_) => "policy of another kind".to_owned(),
             Found::Foreign(name) => format!("foreign {name}"),
             Found::NoObject(found) => format!("none {}", found.field.unwrap_or_default()),
         };
@@ -153,7 +163,7 @@ mod tests {
     fn what_may_be_the_rest_of_an_object_is_doubtful_and_what_is_plainly_none_is_not() {
         let doubtful = |value| match objects(Tree { value, repeated: vec![] }).pop() {
             Some(Found::NoObject(found)) => Some(found.doubtful),
-            Some(Found::Known(..) | Found::Workload(_) | Found::Foreign(_)) | None => None,
+            Some(Found::Known(..) | Found::Workload(_) | Found::Policy(_) | Found::Foreign(_)) | None => None,
         };
         for (value, expected) in [
             (json!(null), None),
@@ -178,7 +188,7 @@ mod tests {
         }
         assert_eq!(
             kinds(json!({"apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy"})),
-            [r#"foreign "projectcalico.org/v3" "NetworkPolicy""#]
+            ["policy of another kind"]
         );
     }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use podgate_policy::model::{Direction, Pod, Workload};
+use podgate_policy::model::{Pod, Workload};
 
 use super::document::{Found, NoObject, objects};
+use super::foreign::ForeignPolicy;
 use super::open::{self, Unreadable};
 use super::template::Template;
 use super::tree::Tree;
 use super::{Definition, json, split, yaml};
-use crate::convert::{self, Converted, Issue, Outcome, Strings};
+use crate::convert::{self, Aside, Converted, Issue, Outcome, Strings};
 use crate::object::{Kind, Object};
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
 
@@ -29,6 +30,8 @@ pub(super) struct Content {
     pub(super) items: Vec<Item>,
     /// Its workloads, with the pods that they are to make.
     pub(super) workloads: Vec<ToBe>,
+    /// Its policies of other kinds, with their documents.
+    pub(super) foreign: Vec<(usize, ForeignPolicy)>,
     /// What is wrong with it.
     pub(super) problems: Vec<Problem>,
     /// Whether part of it could not be read, so that an object that is missing may have been in that part.
@@ -75,6 +78,7 @@ pub(super) enum Workloads {
 struct Mark {
     items: usize,
     workloads: usize,
+    foreign: usize,
     problems: usize,
     objects: usize,
     surplus: usize,
@@ -92,14 +96,14 @@ pub(super) struct Item {
     pub(super) stand_in: bool,
     /// Whether it is what was written: no stand-in, and nothing of it left out.
     pub(super) sound: bool,
-    /// Directions in which the object is a policy with rules, but which its `policyTypes` leaves out.
-    pub(super) ineffective: Vec<Direction>,
+    /// What is written beside it.
+    pub(super) aside: Aside,
 }
 
 impl Item {
     pub(super) fn place(&self, path: &Path) -> Definition {
-        let Self { document, sound, ref ineffective, .. } = *self;
-        Definition { path: path.into(), document, sound, ineffective: ineffective.clone() }
+        let Self { document, sound, ref aside, .. } = *self;
+        Definition { path: path.into(), document, sound, ineffective: aside.ineffective.clone() }
     }
 }
 
@@ -250,6 +254,7 @@ impl Parser<'_> {
         Mark {
             items: self.content.items.len(),
             workloads: self.content.workloads.len(),
+            foreign: self.content.foreign.len(),
             problems: self.content.problems.len(),
             objects: self.content.objects,
             surplus: self.surplus,
@@ -261,6 +266,7 @@ impl Parser<'_> {
     fn go_back(&mut self, mark: Mark) {
         self.content.items.truncate(mark.items);
         self.content.workloads.truncate(mark.workloads);
+        self.content.foreign.truncate(mark.foreign);
         self.content.problems.truncate(mark.problems);
         (self.content.objects, self.surplus, self.passed_over) = (mark.objects, mark.surplus, mark.passed_over);
     }
@@ -282,11 +288,11 @@ impl Parser<'_> {
                 Found::Known(kind, tree) => {
                     let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
                     let converted = convert::object(kind, tree.raw(), convert::Origin::File, &unnamed, self.strings);
-                    let ineffective = convert::ineffective_rules(kind, &tree.value);
-                    self.object(number, converted, ineffective);
+                    self.object(number, converted, convert::aside(kind, &tree.value));
                 }
                 Found::Workload(template) if self.workloads == Workloads::Read => self.workload(number, &template),
                 Found::Workload(_) => {}
+                Found::Policy(policy) => self.content.foreign.push((number, policy)),
                 Found::Foreign(name) => {
                     tracing::debug!(path = %self.path.display(), document = number, name, "kind that podgate does not read");
                 }
@@ -320,17 +326,17 @@ impl Parser<'_> {
         self.problem(Problem { origin, object: None, field, kind, message, effect: Effect::LeftOut });
     }
 
-    fn object(&mut self, document: usize, converted: Converted, ineffective: Vec<Direction>) {
+    fn object(&mut self, document: usize, converted: Converted, aside: Aside) {
         let Converted { name, outcome, issues } = converted;
         let sound = issues.iter().all(|issue| issue.kind == ProblemKind::PassedOver);
         match outcome {
             Outcome::Good(object) => {
-                self.content.items.push(Item { document, object, stand_in: false, sound, ineffective });
+                self.content.items.push(Item { document, object, stand_in: false, sound, aside });
             }
             Outcome::StandIn(object) => {
                 // Which object is meant is not known then.
                 self.content.incomplete |= issues.iter().any(|issue| is_of_its_name(issue.field.as_deref()));
-                self.content.items.push(Item { document, object, stand_in: true, sound: false, ineffective });
+                self.content.items.push(Item { document, object, stand_in: true, sound: false, aside });
             }
             Outcome::Nothing => self.content.incomplete = true,
         }

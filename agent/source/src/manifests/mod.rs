@@ -15,6 +15,7 @@ mod directory;
 mod document;
 mod file;
 mod folder;
+mod foreign;
 mod json;
 mod list;
 mod merge;
@@ -36,7 +37,8 @@ use podgate_policy::cluster::{Cluster, Written};
 use podgate_policy::model::{Direction, Pod};
 
 pub use self::directory::spawn;
-use self::file::{Content, ToBe, Workloads};
+use self::file::{Content, Item, ToBe, Workloads};
+pub use self::foreign::ForeignPolicies;
 pub use self::values::{Document, values};
 use crate::convert::Strings;
 use crate::object::{Change, ObjectRef};
@@ -55,6 +57,8 @@ pub struct Loaded {
     pub lines: BTreeMap<(Arc<Path>, usize), u64>,
     /// What is written beside what the objects hold, for `podgate check`.
     pub written: Written,
+    /// Policies of other kinds, by kind.
+    pub foreign: Vec<ForeignPolicies>,
 }
 
 /// Where an object is written, and what is written there that the object itself does not hold.
@@ -153,14 +157,21 @@ impl Loaded {
             }
         }
         problems.extend(duplicates);
+        let foreign = contents.iter().flat_map(|(path, content)| {
+            content.foreign.iter().map(move |(document, policy)| (path.as_path(), *document, policy.clone()))
+        });
+        let foreign = foreign::by_kind(foreign);
+        let mut written = written(&places);
+        for item in contents.iter().flat_map(|(_, content)| &content.items) {
+            add_aside(&mut written, item);
+        }
         let mut workloads = vec![];
         for (path, content) in contents {
             problems.extend(content.problems);
             workloads.extend(content.workloads.into_iter().map(|to_be| (path.clone(), to_be)));
         }
         problems.sort();
-        let written = written(&places);
-        let mut loaded = Self { problems, places, lines, written, ..Self::default() };
+        let mut loaded = Self { problems, places, lines, written, foreign, ..Self::default() };
         for object in objects.into_values() {
             Change::Apply(object).apply_to(&mut loaded.cluster);
         }
@@ -185,6 +196,28 @@ impl Loaded {
             };
             self.places.extend(keys.into_iter().map(|key| (ObjectRef::Pod(key), place())));
         }
+    }
+}
+
+/// Adds what is written beside an object. Of several with one name the first counts.
+fn add_aside(written: &mut Written, item: &Item) {
+    match item.object.reference() {
+        ObjectRef::Policy(key) => {
+            if item.aside.empty {
+                written.empty.insert(key.clone());
+            }
+            if let Some(text) = &item.aside.ignored {
+                written.ignored.entry(key).or_insert_with(|| text.clone());
+            }
+        }
+        ObjectRef::Service(key) if item.aside.exposed => {
+            written.exposed.insert(key);
+        }
+        ObjectRef::Service(_)
+        | ObjectRef::Namespace(_)
+        | ObjectRef::Node(_)
+        | ObjectRef::Pod(_)
+        | ObjectRef::EndpointSlice(_) => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! Findings in policies and mistakes in objects, in one form.
 
-use podgate_judge::check::{Finding, Rule, Severity, check};
-use podgate_source::manifests::Loaded;
+use podgate_judge::check::{Checked, Finding, Rule, Severity, Subject, check_all};
+use podgate_source::manifests::{ForeignPolicies, Loaded};
 use podgate_source::{ObjectRef, Origin, Problem, ProblemKind};
 use serde::{Serialize, Serializer};
 
@@ -27,25 +27,44 @@ pub(in crate::cli) struct Entry {
     pub(super) why: String,
     /// What to write instead, where that can be said.
     pub(super) instead: Option<String>,
+    /// The same as YAML, where it can be written down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) yaml: Option<String>,
+    /// Why it is ignored, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ignored: Option<String>,
     /// Where the finding stands among others of its object.
     #[serde(skip)]
     pub(super) order: usize,
 }
 
-/// Everything that is found in files, by file, document, object and field.
-pub(in crate::cli) fn entries(loaded: &Loaded) -> Vec<Entry> {
-    let findings = check(&loaded.cluster, &loaded.written);
+/// Everything that is found in files, by file, document, object and field, what policies leave open last; and what is
+/// ignored by annotations.
+pub(in crate::cli) fn entries(loaded: &Loaded) -> (Vec<Entry>, Vec<Entry>) {
+    let Checked { findings, ignored } = check_all(&loaded.cluster, &loaded.written);
     let mut entries: Vec<_> = loaded.problems.iter().map(|problem| of_problem(loaded, problem)).collect();
     entries.extend(findings.into_iter().enumerate().map(|(order, finding)| of_finding(loaded, order, finding)));
-    entries.sort_by(|one, other| {
-        let place = |entry: &Entry| (entry.file.clone(), entry.document, entry.object.clone(), entry.order);
-        place(one).cmp(&place(other)).then_with(|| one.cmp(other))
-    });
-    entries
+    entries.extend(loaded.foreign.iter().map(|policies| of_foreign(loaded, policies)));
+    let ignored = ignored.into_iter().enumerate();
+    let mut ignored: Vec<_> = ignored
+        .map(|(order, (finding, reason))| Entry { ignored: Some(reason), ..of_finding(loaded, order, finding) })
+        .collect();
+    for entries in [&mut entries, &mut ignored] {
+        entries.sort_by(|one, other| {
+            let is_last = |entry: &Entry| entry.rule == Rule::NotIsolated.name();
+            let place =
+                |entry: &Entry| (is_last(entry), entry.file.clone(), entry.document, entry.object.clone(), entry.order);
+            place(one).cmp(&place(other)).then_with(|| one.cmp(other))
+        });
+    }
+    (entries, ignored)
 }
 
 fn of_finding(loaded: &Loaded, order: usize, finding: Finding) -> Entry {
-    let reference = ObjectRef::Policy(finding.policy);
+    let reference = match finding.object {
+        Subject::Policy(key) => ObjectRef::Policy(key),
+        Subject::Namespace(name) => ObjectRef::Namespace(name),
+    };
     let place = loaded.places.get(&reference);
     let line = place.and_then(|place| loaded.lines.get(&(place.path.clone(), place.document)));
     Entry {
@@ -58,7 +77,33 @@ fn of_finding(loaded: &Loaded, order: usize, finding: Finding) -> Entry {
         severity: finding.severity,
         why: finding.why,
         instead: Some(finding.instead),
+        yaml: finding.yaml,
+        ignored: None,
         order,
+    }
+}
+
+/// One finding for all policies of a kind, at the first of them.
+fn of_foreign(loaded: &Loaded, policies: &ForeignPolicies) -> Entry {
+    const SHOWN: usize = 6;
+    let ForeignPolicies { kind, group, names, path, document } = policies;
+    let mut listed = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if let Some(more) = names.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        listed += &format!(" and {more} more");
+    }
+    Entry {
+        file: Some(path.display().to_string()),
+        document: Some(*document),
+        line: loaded.lines.get(&(path.clone(), *document)).copied(),
+        object: names.first().map(|name| format!("{kind} {name}")),
+        field: None,
+        rule: Rule::ForeignPolicy.name(),
+        severity: Severity::Warning,
+        why: format!("podgate does not enforce {kind} of {group}, and nothing here is judged by it: {listed}"),
+        instead: Some("write as NetworkPolicies what podgate is to enforce of them".to_owned()),
+        yaml: None,
+        ignored: None,
+        order: 0,
     }
 }
 
@@ -79,6 +124,8 @@ fn of_problem(loaded: &Loaded, problem: &Problem) -> Entry {
         severity: mistake(problem).severity(),
         why,
         instead,
+        yaml: None,
+        ignored: None,
         order: 0,
     }
 }
@@ -156,10 +203,7 @@ fn mistake(problem: &Problem) -> Mistake {
 /// Every rule with what it is about and how bad its findings are at worst.
 pub(super) fn rules() -> impl Iterator<Item = (&'static str, &'static str, Severity)> {
     let mistakes = Mistake::ALL.into_iter().map(|it| (it.name(), it.about(), it.severity()));
-    mistakes.chain(Rule::ALL.into_iter().map(|rule| {
-        let severity = if rule == Rule::RulesWithoutType { Severity::Error } else { Severity::Warning };
-        (rule.name(), rule.about(), severity)
-    }))
+    mistakes.chain(Rule::ALL.into_iter().map(|rule| (rule.name(), rule.about(), rule.worst())))
 }
 
 fn severity<S: Serializer>(severity: &Severity, serializer: S) -> Result<S::Ok, S::Error> {

@@ -23,8 +23,10 @@ const FOUND: u8 = 1;
 /// Find probable mistakes in policies
 ///
 /// Names for each finding the object and field, why, and what to write instead: invalid objects, policies and peers
-/// that match nothing, labels that almost exist, egress without DNS, named ports that nobody serves, blocks of pod or
-/// Service addresses, and rules without effect. What policies select is judged by the pods in the files, and by those
+/// that match nothing, labels that almost exist, egress without DNS, permissions whose other half is missing, ports that
+/// nobody serves and ports of Services, blocks of pod, Service or API server addresses, rules without effect, and pods that
+/// no policy isolates. A policy's annotation podgate.io/check-ignore, with lines of NAME: REASON, ignores findings in it.
+/// What policies select is judged by the pods in the files, and by those
 /// that workloads are to make (Deployments and their like); without any, it isn't.
 ///
 /// Exit status: 0 no finding as severe as --fail-on; 1 at least one; 2 when files can't be read; 3 when there are no
@@ -37,6 +39,10 @@ pub(crate) struct CheckArgs {
     /// The lowest severity that makes the exit status 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "warning")]
     fail_on: FailOn,
+
+    /// Leave out findings less severe than this
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "note")]
+    least: Least,
 
     /// How to print the findings
     #[arg(short = 'o', long, value_enum, default_value = "text")]
@@ -52,6 +58,17 @@ enum CheckFormat {
     Json,
     /// For code scanning: SARIF 2.1.0.
     Sarif,
+}
+
+/// Which findings count at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Least {
+    /// Errors.
+    Error,
+    /// Warnings and errors.
+    Warning,
+    /// All findings.
+    Note,
 }
 
 /// Which findings make the command fail.
@@ -71,6 +88,7 @@ enum FailOn {
 #[derive(Serialize)]
 struct Report<'a> {
     findings: &'a [Entry],
+    ignored: &'a [Entry],
     not_judged: Vec<String>,
 }
 
@@ -80,23 +98,35 @@ impl CheckArgs {
         let progress = Progress::new();
         let loaded = self.files.load_readable(&progress)?;
         progress.doing("looking at the policies");
-        let entries = entries(&loaded);
+        let (mut entries, ignored) = entries(&loaded);
+        let is_empty = entries.is_empty();
+        entries.retain(|entry| self.least.includes(entry.severity));
         let unjudged = unjudged(&loaded.cluster, &loaded.written);
         drop(progress);
         match self.output {
-            CheckFormat::Text => print(&text::render(&entries, &unjudged))?,
+            CheckFormat::Text => print(&text::render(&entries, ignored.len(), &unjudged))?,
             CheckFormat::Json => {
                 let not_judged = unjudged.iter().map(Unjudged::to_string).collect();
-                print_json(&Report { findings: &entries, not_judged })?;
+                print_json(&Report { findings: &entries, ignored: &ignored, not_judged })?;
             }
-            CheckFormat::Sarif => print_json(&sarif::log(&entries))?,
+            CheckFormat::Sarif => print_json(&sarif::log(&entries, &ignored))?,
         }
-        if entries.is_empty() && loaded.cluster.policies.is_empty() {
+        if is_empty && loaded.cluster.policies.is_empty() {
             eprintln!("warning: nothing was judged: there are no NetworkPolicies in the input");
             return Ok(ExitCode::from(NOTHING_JUDGED));
         }
         let failed = entries.iter().any(|entry| self.fail_on.includes(entry.severity));
         Ok(if failed { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+    }
+}
+
+impl Least {
+    fn includes(self, severity: Severity) -> bool {
+        match self {
+            Self::Error => severity >= Severity::Error,
+            Self::Warning => severity >= Severity::Warning,
+            Self::Note => true,
+        }
     }
 }
 

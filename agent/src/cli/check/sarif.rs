@@ -10,15 +10,15 @@ use super::entry::rules;
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
-/// A log with one run.
-pub(super) fn log(entries: &[Entry]) -> Value {
+/// A log with one run. What is ignored is in it, as suppressed.
+pub(super) fn log(entries: &[Entry], ignored: &[Entry]) -> Value {
     json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
         "runs": [{
             "tool": {"driver": driver()},
             "columnKind": "unicodeCodePoints",
-            "results": entries.iter().map(result).collect::<Vec<_>>(),
+            "results": entries.iter().chain(ignored).map(result).collect::<Vec<_>>(),
         }],
     })
 }
@@ -41,14 +41,19 @@ fn driver() -> Value {
 
 fn result(entry: &Entry) -> Value {
     let instead = entry.instead.as_ref().map(|instead| format!(". Instead: {instead}"));
-    let text = entry.why.clone() + &instead.unwrap_or_default();
-    json!({
+    let yaml = entry.yaml.as_ref().map(|yaml| format!(":\n{yaml}"));
+    let text = entry.why.clone() + &instead.unwrap_or_default() + &yaml.unwrap_or_default();
+    let mut result = json!({
         "ruleId": entry.rule,
         "ruleIndex": rules().position(|(name, ..)| name == entry.rule),
         "level": entry.severity.as_str(),
         "message": {"text": text},
         "locations": [location(entry)],
-    })
+    });
+    if let Some(reason) = &entry.ignored {
+        result["suppressions"] = json!([{"kind": "inSource", "justification": reason}]);
+    }
+    result
 }
 
 fn location(entry: &Entry) -> Value {

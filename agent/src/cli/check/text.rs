@@ -7,13 +7,14 @@ use podgate_judge::check::{Severity, Unjudged};
 use super::Entry;
 
 /// The findings, each with what to do, and how many there are; several lines, each ended.
-pub(super) fn render(entries: &[Entry], unjudged: &[Unjudged]) -> String {
+pub(super) fn render(entries: &[Entry], ignored: usize, unjudged: &[Unjudged]) -> String {
     let mut text: String = entries.iter().map(finding).collect();
     for unjudged in unjudged {
         // Writing into a String cannot fail.
         let _ = writeln!(text, "not judged: {unjudged}");
     }
-    text + &summary(entries) + "\n"
+    let ignored = if ignored == 0 { String::new() } else { format!(", {ignored} ignored") };
+    text + &summary(entries) + &ignored + "\n"
 }
 
 fn finding(entry: &Entry) -> String {
@@ -28,15 +29,21 @@ fn finding(entry: &Entry) -> String {
     let place = place.map(|place| format!("in {place}"));
     let instead = entry.instead.as_ref().map(|instead| format!("instead: {instead}"));
     for line in [place, Some(format!("why: {}", entry.why)), instead].into_iter().flatten() {
-        // A name or value from a hostile file may hold anything; each line stays one.
-        let line = line.replace(|c: char| c.is_control(), "\u{fffd}");
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "  {line}");
+        // A name or value from a hostile file may hold anything; each line stays one. Writing into a String cannot fail.
+        let _ = writeln!(text, "  {}", printable(&line));
+    }
+    for line in entry.yaml.iter().flat_map(|yaml| yaml.lines()) {
+        let _ = writeln!(text, "    {}", printable(line));
     }
     text
 }
 
-fn summary(entries: &[Entry]) -> String {
+fn printable(line: &str) -> String {
+    line.replace(|c: char| c.is_control(), "\u{fffd}")
+}
+
+/// How many findings there are.
+pub(super) fn summary(entries: &[Entry]) -> String {
     let count = |severity| entries.iter().filter(|entry| entry.severity == severity).count();
     let counts = Severity::ALL.into_iter().rev().filter_map(|severity| match count(severity) {
         0 => None,
@@ -63,6 +70,8 @@ mod tests {
             severity: Severity::Warning,
             why: "so".to_owned(),
             instead: None,
+            yaml: None,
+            ignored: None,
             order: 0,
         };
         assert_eq!(finding(&entry), "warning rule-shadowed: NetworkPolicy shop/p\n  why: so\n");

@@ -66,7 +66,7 @@ impl Data {
             policies: cluster.policies.len(),
             ports,
             targets,
-            findings: entries(loaded),
+            findings: entries(loaded).0,
             not_judged: unjudged(cluster, &loaded.written).iter().map(Unjudged::to_string).collect(),
             observed,
         }

@@ -65,7 +65,7 @@ fn found(unmet: &Unmet) -> String {
 }
 
 /// An element of `ports`.
-pub(super) fn port(port: &PortMatch) -> String {
+pub(crate) fn port(port: &PortMatch) -> String {
     let protocol = port.protocol;
     match &port.port {
         PortSpec::All => format!("every {protocol} port"),
