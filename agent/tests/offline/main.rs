@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod check;
+mod check_formats;
 mod check_halves;
 mod cookbook;
 mod diff;

@@ -1,6 +1,8 @@
 //! `podgate check`.
 
 mod entry;
+mod github;
+mod junit;
 mod sarif;
 mod text;
 
@@ -58,6 +60,10 @@ enum CheckFormat {
     Json,
     /// For code scanning: SARIF 2.1.0.
     Sarif,
+    /// For continuous integration: the XML of JUnit's runners, a case for each object that something is found in.
+    Junit,
+    /// For GitHub: workflow commands that annotate the lines of a change.
+    Github,
 }
 
 /// Which findings count at all.
@@ -110,6 +116,8 @@ impl CheckArgs {
                 print_json(&Report { findings: &entries, ignored: &ignored, not_judged })?;
             }
             CheckFormat::Sarif => print_json(&sarif::log(&entries, &ignored))?,
+            CheckFormat::Junit => print(&junit::render(&entries, &ignored)?)?,
+            CheckFormat::Github => print(&github::render(&entries))?,
         }
         if is_empty && loaded.cluster.policies.is_empty() {
             eprintln!("warning: nothing was judged: there are no NetworkPolicies in the input");
