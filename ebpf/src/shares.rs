@@ -23,8 +23,10 @@ use crate::maps;
 use crate::rules;
 use crate::scene::Scene;
 
-/// Writes the entry of a pending flow. What the node opens is not counted: its probes must find room. One that is pending
-/// already has its place, and goes on being counted or not.
+/// Writes the entry of a pending flow. What the node opens is not counted: its probes must find room. Nor is the second entry
+/// of a flow to a Service, at the exit hook: no answer comes by there, so it stays pending, and going costs it nothing, since
+/// policy is asked again. It takes the place of the pod's own oldest from the start. One that is pending already has its
+/// place, and goes on being counted or not.
 #[inline(never)]
 pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> Reason {
     // SAFETY: the map's element, of which a u32 is copied at once.
@@ -34,7 +36,8 @@ pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: R
         return scene.store(flow, reason);
     }
     let is_counted = flow.state & state::NODE == 0;
-    if is_counted && podgate_has_share(share_of(scene, flow.state), F::share() / 2, scene.now) == 0 {
+    let has_share = !is_counted || podgate_has_share(share_of(scene, flow.state), F::share() / 2, scene.now) != 0;
+    if scene.at_exit || !has_share {
         return exceed(scene, flow, reason);
     }
     let pending = state::PENDING | state::at_place(next_place::<F>());
@@ -47,7 +50,7 @@ pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: R
     reason
 }
 
-/// The same above the pod's share, in place of the oldest of its group.
+/// The same in place of the oldest of its group, of the pod's own.
 #[inline(never)]
 fn exceed<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> Reason {
     let group = excess_group(share_of(scene, flow.state), scene.key.remote.epoch_index());
@@ -58,18 +61,33 @@ fn exceed<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: Reason) -> R
     let pending = state::PENDING | state::EXCESS | state::at_place(place);
     take_place(scene, F::excess(), pending);
     flow.state |= pending;
-    let is_told = matches!(reason, Reason::Rule | Reason::DirectionNotIsolated);
+    let is_told = !scene.at_exit && matches!(reason, Reason::Rule | Reason::DirectionNotIsolated);
     scene.store(flow, if is_told { Reason::OverShare } else { reason })
 }
 
-/// The place whose turn it is in the ring of this CPU.
+/// A place in the ring of this CPU: the one whose turn it is, unless that is taken and another is free. Flows that were
+/// answered at once have left many, and must not end those that wait longer.
 #[inline(always)]
 fn next_place<F: Family>() -> u32 {
+    /// Leads to places all over the ring, whatever was opened in a row.
+    const STRIDES: [u32; 3] = [0x9e37_79b1, 0x85eb_ca6b, 0xc2b2_ae35];
     let turn = maps::PENDING_TURNS.get_ptr_mut(u32::from(F::IS_V6)).map_or(0, next_turn);
     // SAFETY: asks which CPU this is.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let ring = F::ring().max(1);
-    cpu * ring + turn % ring
+    let in_turn = cpu * ring + turn % ring;
+    if is_free::<F>(in_turn) {
+        return in_turn;
+    }
+    let elsewhere = STRIDES.map(|stride| cpu * ring + (turn.wrapping_mul(stride) >> 8) % ring);
+    elsewhere.into_iter().find(|&place| is_free::<F>(place)).unwrap_or(in_turn)
+}
+
+/// Whether no flow has a place in the rings.
+#[inline(always)]
+fn is_free<F: Family>(place: u32) -> bool {
+    // SAFETY: the map's element, of which a u32 is copied at once.
+    F::pending().get_ptr(place).is_some_and(|key| unsafe { (*key).holder } == Holder::NONE)
 }
 
 /// Whose turn it is, by a counter of the kernel's maps.

@@ -68,11 +68,7 @@ impl State {
             problem_counts: self.problem_counts(),
             tables: self.tables(reading.tables),
             anomalies: self.anomalies(),
-            apply: ApplyStatus {
-                pending: self.pending(),
-                errors: self.errors,
-                error: self.planning.error().cloned(),
-            },
+            apply: ApplyStatus { pending: self.pending(), errors: self.errors, error: self.planning.error().cloned() },
             repairs: self.repairs,
             services: self.services(reading.exits),
             window: self.window(),

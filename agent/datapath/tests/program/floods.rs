@@ -4,11 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
-use podgate_common::{Addr4, Addr6, Direction, EXCESS_GROUPS, Reason, epoch_index4, epoch_index6, excess_group, map};
-use podgate_datapath::{TestContext, test_run};
+use podgate_common::{
+    Addr4, Addr6, Direction, EXCESS_GROUPS, Reason, Tag, epoch_index4, epoch_index6, excess_group, map,
+};
+use podgate_datapath::{Deferring, ServiceEgress, TestContext, test_run};
 
 use crate::frames::{ACK, SYN, SYN_ACK, tcp, udp};
-use crate::rig::{ELSEWHERE, Ends, FAMILIES, Rig, Side, second_pod};
+use crate::rig::{ELSEWHERE, Ends, FAMILIES, Rig, SLOT, Side, second_pod};
 
 /// Places for pending flows.
 const ENTRIES: u32 = 8192;
@@ -182,16 +184,23 @@ fn a_denied_flood_takes_no_room() {
     }
 }
 
-#[test]
-fn pending_flows_of_all_pods_together_take_the_place_of_the_oldest_and_of_no_lasting_one() {
-    // The ring is that of the CPU on which the programs run.
-    let cpus = aya::util::online_cpus().expect("a number of CPUs").len();
+/// Few places for pending flows.
+const SMALL: &[(&str, u32)] = &[(map::PENDING4, 512), (map::PENDING6, 512)];
+
+/// How many of these places a CPU has: that on which this thread stays from now on, with the programs that it runs.
+fn ring_of_this_cpu() -> u16 {
     let mut this_one = CpuSet::new();
     this_one.set(sched_getcpu().expect("a CPU")).expect("a set has room for each");
     sched_setaffinity(Pid::from_raw(0), &this_one).expect("a CPU that is there");
+    let cpus = aya::util::online_cpus().expect("a number of CPUs").len();
+    512_u16.div_ceil(u16::try_from(cpus).expect("few CPUs")).max(256)
+}
+
+#[test]
+fn pending_flows_of_all_pods_together_take_the_place_of_the_oldest_and_of_no_lasting_one() {
+    let ring = ring_of_this_cpu();
     for Ends { pod, friend, .. } in FAMILIES {
-        let rig = Rig::sized(&[(map::PENDING4, 512), (map::PENDING6, 512)], Side::All, Side::Deny);
-        let ring = 512_u16.div_ceil(u16::try_from(cpus).expect("few CPUs")).max(256);
+        let rig = Rig::sized(SMALL, Side::All, Side::Deny);
         assert_eq!(rig.ingress(&udp((friend, 1), (pod, 53))), Reason::Rule);
         assert_eq!(rig.egress(&udp((pod, 53), (friend, 1))), Reason::Established);
         // What the node opens is in no pod's share.
@@ -202,5 +211,45 @@ fn pending_flows_of_all_pods_together_take_the_place_of_the_oldest_and_of_no_las
         let held: Vec<u16> = (1..=5 * ring).filter(|&port| answered(port)).collect();
         assert_eq!(held, (4 * ring + 1..=5 * ring).collect::<Vec<_>>());
         assert_eq!(rig.egress(&udp((pod, 53), (friend, 1))), Reason::Established);
+    }
+}
+
+#[test]
+fn who_waits_for_an_answer_outlives_many_that_are_answered_at_once() {
+    let ring = ring_of_this_cpu();
+    for Ends { pod, friend, .. } in FAMILIES {
+        let rig = Rig::sized(SMALL, Side::Deny, Side::All);
+        let asks = |port, server| rig.egress(&udp((pod, port), (friend, server)));
+        let is_answered = |port, server| rig.ingress(&udp((friend, server), (pod, port))) == Reason::Established;
+        let slow = 1..=20;
+        for port in slow.clone() {
+            assert_eq!(asks(port, 53), Reason::Rule);
+        }
+        for port in 1000..1000 + 5 * ring {
+            assert_eq!((asks(port, 54), is_answered(port, 54)), (Reason::Rule, true));
+        }
+        assert_eq!(slow.filter(|&port| !is_answered(port, 53)).collect::<Vec<_>>(), []);
+    }
+}
+
+#[test]
+fn what_a_pod_asks_of_a_service_takes_none_of_its_share_once_it_is_answered() {
+    for Ends { pod, friend, stranger } in FAMILIES {
+        let mut rig = rig(Side::Deny, Side::All);
+        let service = Some(Deferring { host: false, service: Some(ServiceEgress::Exit) });
+        rig.datapath.defer(&[(stranger, service)].into()).expect("room for an address");
+        let asks = |port| {
+            assert_eq!(rig.egress(&udp((pod, port), (stranger, 53))), Reason::Deferred);
+            let left = rig.exit(&udp((pod, port), (friend, 53)), Tag::deferred(0, SLOT, false));
+            assert_eq!(left, [(Direction::Egress, Reason::Rule)]);
+        };
+        let is_answered = |port| rig.ingress(&udp((stranger, 53), (pod, port))) == Reason::Established;
+        for port in 1..=2000 {
+            asks(port);
+            assert!(is_answered(port), "{port}");
+        }
+        let at_once = 5000..5100;
+        at_once.clone().for_each(asks);
+        assert_eq!(at_once.filter(|&port| !is_answered(port)).collect::<Vec<_>>(), []);
     }
 }
