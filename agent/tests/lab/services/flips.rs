@@ -10,7 +10,7 @@ use std::time::Duration;
 use podgate_lab::{Fate, Load, Node, Pod, Proxy, Result, Service, Transport};
 
 use super::evidence::{syn, too_large};
-use super::shop::{CLUSTER_IPS, PORT, Plan, Shop, egress, ips, make};
+use super::shop::{CLUSTER_IPS, PORT, Plan, Shop, TARGET, egress, ips, make};
 use crate::evidence::{datagram, to_gateway};
 use crate::packets::link;
 use crate::support::{arrivals, count_arrivals, policy, times};
@@ -122,14 +122,17 @@ fn ask_anew(client: &Pod, over: &AtomicBool) -> Result<Answers> {
     Ok(answers)
 }
 
-/// Opens flows that nobody means, by turns with errors about those of the kept sockets, until it is over.
-fn flood(client: &Pod, over: &AtomicBool) -> Result<()> {
+/// Opens flows that nobody means, also to a backend itself, by turns with errors about those of the kept sockets, until it is
+/// over.
+fn flood(client: &Pod, backend: &Pod, over: &AtomicBool) -> Result<()> {
     let sending = link(client)?;
     let services = ips(CLUSTER_IPS).map(|address| SocketAddr::new(address, PORT));
     for turn in 0_u16.. {
-        for (own, to) in client.addresses().both().into_iter().zip(services) {
+        let backends = backend.addresses().both().map(|address| SocketAddr::new(address, TARGET));
+        for ((own, to), itself) in client.addresses().both().into_iter().zip(services).zip(backends) {
             for number in 0..FRAMES {
                 let from = SocketAddr::new(own, FLOOD + turn % 100 * FRAMES + number);
+                sending.send(&datagram(to_gateway(client), from, itself, b"flood"))?;
                 sending.send(&datagram(to_gateway(client), from, to, b"flood"))?;
                 sending.send(&syn(client, from, to))?;
             }
@@ -160,10 +163,11 @@ fn flip(proxy: &mut Proxy, node: &Node, endpoints: &[Service; 2], flips: usize) 
 fn under_traffic(shop: &mut Shop, flips: usize) -> Result<Answers> {
     let endpoints = [shop.api_of(OPEN), shop.api_of(CLOSED)];
     let (client, node, over) = (shop.client.clone(), shop.world.node.clone(), AtomicBool::new(false));
+    let backend = shop.pod(OPEN[0]).clone();
     thread::scope(|scope| {
         let kept = scope.spawn(|| ask_from_kept_sockets(&client, &over));
         let anew = scope.spawn(|| ask_anew(&client, &over));
-        let floods = scope.spawn(|| flood(&client, &over));
+        let floods = scope.spawn(|| flood(&client, &backend, &over));
         let outcome = flip(&mut shop.proxies[0], &node, &endpoints, flips);
         over.store(true, Ordering::Relaxed);
         let (mut answers, anew) = (kept.join().expect("asking does not panic"), anew.join().expect("nor does this"));
