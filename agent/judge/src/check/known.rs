@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use podgate_policy::cluster::{Cluster, Written};
-use podgate_policy::evaluate::rules;
+use podgate_policy::evaluate::{Party, owners_among, rules};
 use podgate_policy::model::{Direction, IpBlock, Labels, Namespaces, ObjectKey, Pod, Policy, Rule, Selector};
 use podgate_policy::services::Service;
 
@@ -90,6 +90,13 @@ impl<'c> Known<'c> {
         let inside = self.addresses.range(block.cidr.network()..=block.cidr.broadcast());
         let inside = inside.filter(|(address, _)| block.contains(**address));
         inside.flat_map(|(_, pods)| pods).map(|&pod| (&pod.key, pod)).collect()
+    }
+
+    /// A pod at one of its addresses as each of the pods whose that is.
+    pub(super) fn everybody_at(&self, pod: &'c Pod, address: IpAddr) -> Vec<Party<'c>> {
+        let claimants = self.addresses.get(&address).into_iter().flatten().copied();
+        let owners: Vec<_> = owners_among(claimants).into_iter().map(|pod| Party::pod_at(pod, Some(address))).collect();
+        if owners.is_empty() { vec![Party::pod_at(pod, Some(address))] } else { owners }
     }
 
     /// What labels these pods have in a namespace, if there are any.

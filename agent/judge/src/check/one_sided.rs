@@ -5,7 +5,9 @@
 //! nothing of any end in particular. And it is one-sided only if it has no effect at all: where some of its pods pass,
 //! the others may be kept out on purpose.
 
-use podgate_policy::evaluate::{DirectionVerdict, Party, Traffic, isolating, judge, numbers_of, peers_match, rules};
+use podgate_policy::evaluate::{
+    DirectionVerdict, Party, Traffic, isolating, judge_among, numbers_of, peers_match, rules,
+};
 use podgate_policy::model::{self, Direction, Namespaces, Peer, Peers, Pod, Policy, PortMatch, PortSpec, Ports};
 
 use crate::check::half::{Half, name_of, one_of_each};
@@ -162,7 +164,7 @@ impl<'c> Allow<'c> {
         asked
     }
 
-    fn pair_passes(&self, near: &Pod, far: &Pod, port: Option<&PortMatch>) -> Option<bool> {
+    fn pair_passes(&self, near: &'c Pod, far: &'c Pod, port: Option<&PortMatch>) -> Option<bool> {
         let destination = match self.direction {
             Direction::Ingress => near,
             Direction::Egress => far,
@@ -184,9 +186,10 @@ impl<'c> Allow<'c> {
         Some(numbers.any(|number| self.is_allowed(near, far, Traffic::Port { protocol, number })))
     }
 
-    fn is_allowed(&self, near: &Pod, far: &Pod, traffic: Traffic) -> bool {
-        let passes = |party: Party<'_>| {
-            let verdict = judge(self.known.cluster, self.other(), far, &party, traffic);
+    fn is_allowed(&self, near: &'c Pod, far: &'c Pod, traffic: Traffic) -> bool {
+        let passes = |party: Party<'c>| {
+            let everybody = || party.address.map_or(vec![party], |address| self.known.everybody_at(near, address));
+            let verdict = judge_among(self.known.cluster, self.other(), far, &party, everybody, traffic);
             // In audit mode too: what passes now would not without it.
             matches!(verdict, DirectionVerdict::Open(_) | DirectionVerdict::Allowed { .. })
         };

@@ -48,11 +48,25 @@ pub fn judge(
     peer: &Party<'_>,
     traffic: Traffic,
 ) -> DirectionVerdict {
+    judge_among(cluster, direction, subject, peer, || everybody(cluster, peer), traffic)
+}
+
+/// The same where the caller knows who `everybody` is: the peer as each of the pods whose its address is, or itself if it
+/// has none or is no pod. To find that out takes a look at every pod.
+#[must_use]
+pub fn judge_among<'c>(
+    cluster: &'c Cluster,
+    direction: Direction,
+    subject: &'c Pod,
+    peer: &Party<'c>,
+    everybody: impl FnOnce() -> Vec<Party<'c>>,
+    traffic: Traffic,
+) -> DirectionVerdict {
     let (mode, policies) = in_force(cluster, subject, direction);
     if policies.is_empty() {
         return DirectionVerdict::Open(Open::NoPolicy);
     }
-    let connection = Connection { cluster, direction, subject, peer, everybody: everybody(cluster, peer), traffic };
+    let connection = Connection { cluster, direction, subject, peer, everybody: everybody(), traffic };
     let outcomes: Vec<_> = policies.iter().map(|policy| (*policy, connection.outcomes(policy))).collect();
     let by: Vec<_> = outcomes.iter().flat_map(|(policy, rules)| allows(policy, direction, rules)).collect();
     if by.is_empty() {
