@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use podgate_policy::evaluate::{Traffic, isolating, ports_match, rules};
 use podgate_policy::model::{self, Direction, IpBlock, Peer, Peers, Pod, Policy};
-use podgate_policy::services::{Service, ServiceForm, TargetPort, TrafficPolicy};
+use podgate_policy::services::{Service, ServiceForm, ServicePort, TrafficPolicy};
 
 use crate::check::known::{Known, all_rules};
 use crate::check::{Field, Finding, Part, Rule, Severity};
@@ -94,17 +94,8 @@ fn is_exposed(known: &Known<'_>, service: &Service) -> bool {
 
 /// What a Service sends to a pod.
 fn targets(service: &Service, pod: &Pod) -> impl Iterator<Item = Traffic> {
-    service.ports.iter().filter_map(|port| {
-        let number = match &port.target {
-            TargetPort::Number(number) => *number,
-            TargetPort::Name(name) => {
-                let named =
-                    |its: &&model::ContainerPort| its.protocol == port.protocol && its.name.as_ref() == Some(name);
-                pod.ports.iter().find(named)?.number
-            }
-        };
-        Some(Traffic::Port { protocol: port.protocol, number })
-    })
+    let target = |port: &ServicePort| Some(Traffic::Port { protocol: port.protocol, number: port.target_at(pod)? });
+    service.ports.iter().filter_map(target)
 }
 
 fn allows(rule: &model::Rule, pod: &Pod, traffic: Traffic) -> bool {

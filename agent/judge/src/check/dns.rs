@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::{Party, SharedAddress, Traffic, isolating, judge, numbers_of, rules, verdict};
+use podgate_policy::evaluate::{Party, SharedAddress, Traffic, isolating, judge, rules, verdict};
 use podgate_policy::model::{Direction, Namespaces, ObjectKey, Peer, Peers, Pod, Policy, PortSpec, Ports, Protocol};
-use podgate_policy::services::{Service, ServicePort, TargetPort, Through, Within, backends};
+use podgate_policy::services::{Service, Through, Within, backends};
 
 use crate::check::known::Known;
 use crate::check::{Field, Finding, Rule, Severity, Subject};
@@ -134,7 +134,7 @@ fn servers<'c>(known: &Known<'c>) -> Vec<Server<'c>> {
             .iter()
             .filter(|pod| pod.addresses.is_empty() && known.services_of(pod).any(|its| its.key == service.key));
         found.extend(
-            to_be.flat_map(|pod| ports().filter_map(|port| Some(at(pod, None, port.protocol, target(pod, port)?)))),
+            to_be.flat_map(|pod| ports().filter_map(|port| Some(at(pod, None, port.protocol, port.target_at(pod)?)))),
         );
         if !found.is_empty() {
             return found;
@@ -152,13 +152,6 @@ fn servers<'c>(known: &Known<'c>) -> Vec<Server<'c>> {
 fn at<'c>(pod: &'c Pod, address: Option<IpAddr>, protocol: Protocol, number: u16) -> Server<'c> {
     let traffic = Traffic::Port { protocol, number };
     Server { party: Ok(Party::pod_at(pod, address)), traffic, pod: Some(pod.key.clone()) }
-}
-
-fn target(pod: &Pod, port: &ServicePort) -> Option<u16> {
-    match &port.target {
-        TargetPort::Number(number) => Some(*number),
-        TargetPort::Name(name) => numbers_of(pod, name, port.protocol).first().copied(),
-    }
 }
 
 fn labelled<'c>(cluster: &'c Cluster, (key, value): (&str, &str)) -> impl Iterator<Item = &'c Pod> {

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podgate_policy::evaluate::{Traffic, numbers_of, ports_match};
+use podgate_policy::evaluate::{Traffic, ports_match};
 use podgate_policy::model::{self, Direction, ObjectKey, Peer, Peers, Pod, Policy, PortSpec, Ports, Protocol};
-use podgate_policy::services::{Service, ServiceForm, ServicePort, TargetPort};
+use podgate_policy::services::{Service, ServiceForm, ServicePort};
 
 use crate::check::half::one_of_each;
 use crate::check::known::{Known, all_rules};
@@ -60,7 +60,7 @@ fn finding(
     let mut is_listed = true;
     for pod in servers {
         for (service, port) in leading(known, pod, protocol, number) {
-            for target in targets_at(pod, port) {
+            if let Some(target) = port.target_at(pod) {
                 let traffic = Traffic::Port { protocol, number: target };
                 is_listed &= ports_match(&rule.ports, Some(pod), traffic).is_match();
                 let named = pod.ports.iter().filter(|its| its.protocol == protocol && its.number == target);
@@ -90,7 +90,7 @@ fn finding(
 
 /// Whether a port of a pod is only that of a Service which leads elsewhere.
 pub(super) fn is_only_of_service(known: &Known<'_>, pod: &Pod, protocol: Protocol, number: u16) -> bool {
-    let leads = || leading(known, pod, protocol, number).any(|(_, port)| !targets_at(pod, port).is_empty());
+    let leads = || leading(known, pod, protocol, number).any(|(_, port)| port.target_at(pod).is_some());
     !serves(known, pod, protocol, number) && leads()
 }
 
@@ -99,7 +99,7 @@ fn serves(known: &Known<'_>, pod: &Pod, protocol: Protocol, number: u16) -> bool
     pod.ports.iter().any(|port| port.protocol == protocol && port.number == number)
         || known.services_of(pod).any(|service| {
             let ports = service.ports.iter().filter(|port| port.protocol == protocol);
-            ports.flat_map(|port| targets_at(pod, port)).any(|target| target == number)
+            ports.filter_map(|port| port.target_at(pod)).any(|target| target == number)
         })
 }
 
@@ -112,12 +112,4 @@ fn leading<'c>(
 ) -> impl Iterator<Item = (&'c Service, &'c ServicePort)> {
     let services = known.services_of(pod).filter(|service| service.form == ServiceForm::Virtual);
     services.filter_map(move |service| Some((service, service.port_numbered(protocol, number)?)))
-}
-
-/// Where a port of a Service leads at a pod.
-fn targets_at(pod: &Pod, port: &ServicePort) -> Vec<u16> {
-    match &port.target {
-        TargetPort::Number(number) => vec![*number],
-        TargetPort::Name(name) => numbers_of(pod, name, port.protocol),
-    }
 }

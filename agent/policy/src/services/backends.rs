@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::cluster::Cluster;
 use crate::evaluate::{Party, SharedAddress, Traffic};
-use crate::model::{ContainerPort, ObjectKey, Phase, Pod};
-use crate::services::{AddressFamily, EndpointPort, EndpointSlice, Service, ServiceForm, ServicePort, TargetPort};
+use crate::model::{ObjectKey, Phase, Pod};
+use crate::services::{AddressFamily, EndpointPort, EndpointSlice, Service, ServiceForm, ServicePort};
 
 /// One end of connections to a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,13 +122,7 @@ impl Ports<'_> {
             Self::Slice(ports) => {
                 ports.iter().find(|it| it.protocol == port.protocol && it.name == port.name).and_then(|it| it.port)
             }
-            Self::Pod(pod) => match &port.target {
-                TargetPort::Number(number) => Some(*number),
-                TargetPort::Name(name) => {
-                    let named = |it: &&ContainerPort| it.protocol == port.protocol && it.name.as_ref() == Some(name);
-                    pod.ports.iter().find(named).map(|it| it.number)
-                }
-            },
+            Self::Pod(pod) => port.target_at(pod),
         }
     }
 }

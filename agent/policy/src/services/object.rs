@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::model::{Labels, ObjectKey, Protocol};
+use crate::model::{ContainerPort, Labels, ObjectKey, Pod, Protocol};
 
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,21 @@ pub struct ServicePort {
     pub target: TargetPort,
     /// The port on every node, if it has one.
     pub node_port: Option<u16>,
+}
+
+impl ServicePort {
+    /// The number that it leads to at a pod; `None` if no container has a port of its target's name. If several have, the
+    /// first counts (Kubernetes' `FindPort`).
+    #[must_use]
+    pub fn target_at(&self, pod: &Pod) -> Option<u16> {
+        match &self.target {
+            TargetPort::Number(number) => Some(*number),
+            TargetPort::Name(name) => {
+                let named = |its: &&ContainerPort| its.protocol == self.protocol && its.name.as_ref() == Some(name);
+                pod.ports.iter().find(named).map(|its| its.number)
+            }
+        }
+    }
 }
 
 /// The port of a Service's endpoints.
