@@ -750,14 +750,20 @@ fn attaching() -> (State, Command) {
     let (now, mut state) = (Instant::now(), state(8));
     state.take_view(host(&[(10, "10.0.0.1")]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1")), deny_all()]);
+    let attach = run_until(&mut state, now, |command| matches!(command, Command::Attach { .. }));
+    (state, attach)
+}
+
+/// Carries out what comes before a command, which is about to be carried out then.
+fn run_until(state: &mut State, now: Instant, is_it: impl Fn(&Command) -> bool) -> Command {
     loop {
         let Some(command) = state.next(now) else {
             let made = state.begin_plan().unwrap().run();
             state.end_plan(made);
             continue;
         };
-        if matches!(command, Command::Attach { .. }) {
-            return (state, command);
+        if is_it(&command) {
+            return command;
         }
         state.report(command, Outcome::Done, now);
     }
@@ -782,13 +788,7 @@ fn a_pod_that_becomes_known_while_its_interface_is_attached_waits_for_its_polici
     state.take_update(vec![deny_all()]);
     run(&mut state, now, never);
     state.hand_over(handover(10, "api", "10.0.0.1"));
-    let attach = loop {
-        let command = state.next(now).unwrap();
-        if matches!(command, Command::Attach { .. }) {
-            break command;
-        }
-        state.report(command, Outcome::Done, now);
-    };
+    let attach = run_until(&mut state, now, |command| matches!(command, Command::Attach { .. }));
     state.take_update(vec![with_pod(starting("api"))]);
     let identify = state.next(now).unwrap();
     state.report(attach, Outcome::Done, now);
@@ -814,13 +814,7 @@ fn an_interface_that_goes_while_it_is_isolated_without_a_slot_is_cleared_after_t
     let mut state = state(2);
     state.take_view(host(&[(10, "10.0.0.1"), (11, "10.0.0.2")]));
     state.take_update(vec![with_pod(pod("api", "10.0.0.1")), with_pod(pod("web", "10.0.0.2"))]);
-    let confine = loop {
-        let command = state.next(now).unwrap();
-        if matches!(command, Command::Confine { .. }) {
-            break command;
-        }
-        state.report(command, Outcome::Done, now);
-    };
+    let confine = run_until(&mut state, now, |command| matches!(command, Command::Confine { .. }));
     state.take_view(host(&[(10, "10.0.0.1")]));
     run(&mut state, now, never);
     state.report(confine, Outcome::Done, now);
