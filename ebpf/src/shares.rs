@@ -36,8 +36,7 @@ pub(crate) fn record<F: Family>(scene: &Scene<'_, F>, flow: &mut Flow, reason: R
         return scene.store(flow, reason);
     }
     let is_counted = flow.state & state::NODE == 0;
-    let has_share = !is_counted || podgate_has_share(share_of(scene, flow.state), F::share() / 2, scene.now) != 0;
-    if scene.at_exit || !has_share {
+    if scene.at_exit || is_counted && podgate_has_share(share_of(scene, flow.state), F::share() / 2, scene.now) == 0 {
         return exceed(scene, flow, reason);
     }
     let pending = state::PENDING | state::at_place(next_place::<F>());
