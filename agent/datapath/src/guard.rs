@@ -45,7 +45,7 @@ impl Datapath {
     /// The device is gone, takes no programs, or something of another program is in the way.
     pub fn guard(&mut self, ifindex: u32, guard: Guard) -> Result<bool, Error> {
         let task = self.begin_guard(ifindex, guard)?;
-        Ok(self.attacher.carry_out(&task.without_filter())?.changed)
+        Ok(self.attacher.carry_out(&task)?.changed)
     }
 
     /// Begins [`Self::guard`]; nothing is to end.

@@ -33,12 +33,13 @@ impl HookTask {
         Self(Task::Nothing)
     }
 
-    /// The same without a filter before the link: the kernel stops a device's queues for a moment to give it the qdisc of
-    /// filters, and drops what is in them.
+    /// The same with a filter until there is a link, which takes the kernel longer. Only for veths whose CNI plugins have done
+    /// their work: to give a device the qdisc of filters the kernel stops its queues for a moment, and drops what is in
+    /// them; and that qdisc excludes the ingress qdisc, which the plugin `bandwidth` adds.
     #[must_use]
-    pub fn without_filter(mut self) -> Self {
+    pub fn with_filter_first(mut self) -> Self {
         if let Task::Attach { filter_first, .. } = &mut self.0 {
-            *filter_first = false;
+            *filter_first = true;
         }
         self
     }
@@ -143,7 +144,7 @@ impl Datapath {
     /// The slot has no identity, the interface is gone, or something of another program is in the way.
     pub fn attach(&mut self, slot: u32) -> Result<bool, Error> {
         let task = self.begin_attach(slot)?;
-        Ok(self.attacher.carry_out(&task.without_filter())?.changed)
+        Ok(self.attacher.carry_out(&task)?.changed)
     }
 
     /// Begins [`Self::confine`]; nothing is to end.
@@ -168,7 +169,7 @@ impl Datapath {
     /// As for [`Self::attach`].
     pub fn confine(&mut self, ifindex: u32) -> Result<bool, Error> {
         let task = self.begin_confine(ifindex)?;
-        Ok(self.attacher.carry_out(&task.without_filter())?.changed)
+        Ok(self.attacher.carry_out(&task)?.changed)
     }
 
     /// Undoes [`Self::confine`] for an interface, which may be gone.
@@ -233,7 +234,7 @@ impl Datapath {
 
 /// Make programs the first at their hooks of an interface.
 pub(crate) fn attach(ifindex: u32, classifiers: impl IntoIterator<Item = Classifier>) -> HookTask {
-    HookTask(Task::Attach { ifindex, classifiers: classifiers.into_iter().collect(), filter_first: true })
+    HookTask(Task::Attach { ifindex, classifiers: classifiers.into_iter().collect(), filter_first: false })
 }
 
 impl Drop for Datapath {

@@ -308,14 +308,14 @@ impl Engine {
     /// Does what comes before the work at hooks, and says what that is.
     fn begin(&mut self, command: &Command) -> Result<HookTask, Error> {
         match command {
-            Command::Attach { slot } | Command::Check(Check::Pod(slot)) => self.datapath.begin_attach(*slot),
+            Command::Attach { slot } | Command::Check(Check::Pod(slot)) => {
+                self.datapath.begin_attach(*slot).map(HookTask::with_filter_first)
+            }
             Command::Confine { ifindex } | Command::Check(Check::Confined(ifindex)) => {
-                // The CNI plugins may not be done with it, and the qdisc of filters excludes that of the plugin `bandwidth`.
-                self.datapath.begin_confine(*ifindex).map(HookTask::without_filter)
+                self.datapath.begin_confine(*ifindex)
             }
             Command::Guard { ifindex, guard: Some(guard) } | Command::Check(Check::Device(ifindex, guard)) => {
-                // A veth may be a pod's that CNI plugins are still at work on; traffic of the whole node passes others.
-                self.datapath.begin_guard(*ifindex, *guard).map(HookTask::without_filter)
+                self.datapath.begin_guard(*ifindex, *guard)
             }
             Command::Link { ifindex } => Ok(HookTask::link(*ifindex)),
             Command::Release { slot } => Ok(self.datapath.begin_release(*slot)),

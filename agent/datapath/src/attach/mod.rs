@@ -50,8 +50,16 @@ impl Hooks {
             Hook::Auto if kernel_has_tcx => HookKind::Tcx,
             Hook::Auto | Hook::Clsact => HookKind::Clsact,
         };
-        let (links, filtered, qdiscs, provisional, unfiltered) = Default::default();
-        Self { kind, filters_first: hook == Hook::Auto, pins, links, filtered, qdiscs, provisional, unfiltered }
+        Self {
+            kind,
+            filters_first: hook == Hook::Auto,
+            pins,
+            links: BTreeMap::new(),
+            filtered: BTreeSet::new(),
+            qdiscs: BTreeSet::new(),
+            provisional: BTreeMap::new(),
+            unfiltered: BTreeSet::new(),
+        }
     }
 
     /// What is used: never [`Hook::Auto`].
@@ -263,6 +271,7 @@ impl Hooks {
         self.links.keys().map(|&(ifindex, _)| ifindex).chain(self.filtered.iter().copied()).collect()
     }
 }
+
 /// Where a program of ours stands at a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {

@@ -36,7 +36,7 @@ fn attach_soon(datapath: &mut Datapath, slot: u32, pod: &Pod, policies: Endpoint
 
 /// Sees that all is as it should be.
 fn again(datapath: &mut Datapath, slot: u32) -> HookReport {
-    let task = datapath.begin_attach(slot).unwrap();
+    let task = datapath.begin_attach(slot).unwrap().with_filter_first();
     datapath.attacher().carry_out(&task).unwrap()
 }
 
