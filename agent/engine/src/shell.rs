@@ -249,7 +249,11 @@ impl Engine {
 
     fn take_request(&mut self, request: Request, inputs: &Inputs) {
         match request {
-            Request::Status(reply) => self.answer(reply, &inputs.pulse),
+            Request::Status(reply) => {
+                // How many objects there are is not told with each change.
+                self.state.take_source_status(inputs.source.status.borrow().clone());
+                self.answer(reply, &inputs.pulse);
+            }
             Request::HandOver(handover, reply) => {
                 tracing::info!(pod = %handover.pod, ifindex = handover.ifindex, "CNI hands over a pod");
                 self.waiters.add(handover.ifindex, Instant::now() + inputs.pod_wait, reply);

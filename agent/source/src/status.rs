@@ -84,7 +84,7 @@ pub struct ResourceStatus {
     pub reading_since: Option<SystemTime>,
     /// The last error, also when it is over.
     pub last_error: Option<ReadError>,
-    /// How many objects of it are known.
+    /// How many objects of it are known. A change of this alone does not wake who waits for a change of the status.
     pub objects: usize,
     /// How many attempts to read it have failed since the start, by class; classes that have not come up are not there.
     pub errors: BTreeMap<ErrorClass, Errors>,

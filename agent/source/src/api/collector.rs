@@ -1,6 +1,7 @@
 //! The state of the cluster, as the watches tell it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::failure::Failure;
@@ -14,6 +15,8 @@ use crate::store::Store;
 /// The state of the cluster. Time comes in with each event.
 #[derive(Debug)]
 pub(super) struct Collector {
+    /// The agent's own node.
+    node: Arc<str>,
     store: Store,
     watches: BTreeMap<Kind, WatchState>,
     /// Objects in the store that stand in for invalid ones.
@@ -48,8 +51,9 @@ struct Resolved {
 }
 
 impl Collector {
-    pub(super) fn new(kinds: &[Kind]) -> Self {
+    pub(super) fn new(kinds: &[Kind], node: &str) -> Self {
         Self {
+            node: node.into(),
             store: Store::default(),
             watches: kinds.iter().map(|&kind| (kind, WatchState::default())).collect(),
             stand_ins: BTreeSet::new(),
@@ -59,8 +63,10 @@ impl Collector {
         }
     }
 
-    /// Takes in what the watch of a kind saw.
-    pub(super) fn observe(&mut self, kind: Kind, seen: Seen, now: SystemTime) {
+    /// Takes in what the watch of a kind saw. Whether it is urgent: all but changes of other nodes' pods, the most
+    /// frequent of all, is.
+    pub(super) fn observe(&mut self, kind: Kind, seen: Seen, now: SystemTime) -> bool {
+        let urgent = self.is_urgent(&seen);
         match seen {
             Seen::Listing => self.watch(kind).list = Some(List::default()),
             Seen::Listed(reference, converted) => self.list(kind, reference, converted),
@@ -82,6 +88,17 @@ impl Collector {
             }
             Seen::Recovered => self.watch(kind).status.recover(),
         }
+        urgent
+    }
+
+    fn is_urgent(&self, seen: &Seen) -> bool {
+        let is_elsewhere =
+            |object: &Object| matches!(object, Object::Pod(pod) if pod.node.as_ref() != Some(&self.node));
+        match seen {
+            Seen::Applied(_, Converted { outcome: Outcome::Good(object), .. }) => !is_elsewhere(object),
+            Seen::Deleted(reference) => self.store.get(reference).is_some_and(|object| !is_elsewhere(object)),
+            _ => true,
+        }
     }
 
     /// Whether every kind was listed once.
@@ -94,11 +111,15 @@ impl Collector {
         self.store.take_update()
     }
 
-    /// Brings the status up to date; whether it differs. It is asked for with every event.
+    /// Brings the status up to date; whether it differs in more than how many objects there are, which changes with
+    /// every other event.
     pub(super) fn show(&mut self, status: &mut SourceStatus) -> bool {
         let mut differs = !self.met.is_empty();
         for (&kind, watch) in &mut self.watches {
             watch.status.objects = self.store.count(kind);
+            if let Some(shown) = status.resources.get_mut(kind.as_str()) {
+                shown.objects = watch.status.objects;
+            }
             if status.resources.get(kind.as_str()) != Some(&watch.status) {
                 status.resources.insert(kind.as_str().to_owned(), watch.status.clone());
                 differs = true;

@@ -20,7 +20,7 @@ use crate::object::{Kind, ObjectRef};
 /// A policy that was applied and not deleted isolates nobody, or one that was deleted does. Or the changes that are
 /// published step by step make another cluster than those that are published at once.
 pub fn events(bytes: &[u8]) {
-    let [mut stepwise, mut at_once] = [(); 2].map(|()| Collector::new(&Kind::ALL));
+    let [mut stepwise, mut at_once] = [(); 2].map(|()| Collector::new(&Kind::ALL, "node"));
     let (mut strings, mut cluster, mut expected) = (Strings::default(), Cluster::default(), Policies::default());
     for line in bytes.split(|byte| *byte == b'\n') {
         let Some((digit, line)) = line.split_first() else { continue };

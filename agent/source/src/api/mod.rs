@@ -24,10 +24,11 @@ mod snapshot;
 mod watch;
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use kube::Client;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use self::collector::Collector;
 pub use self::connect::ConnectError;
@@ -42,6 +43,9 @@ use crate::status::Location;
 const WATCHED: [Kind; 5] = [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::NetworkPolicy];
 /// Events that may wait to be collected.
 const QUEUE: usize = 1024;
+/// So long after an update changes of other nodes' pods wait for more of them: a cluster of many pods changes all the
+/// time, and an update costs more than what is in it.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// How to reach the API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,8 +92,9 @@ fn start(client: Client, location: Location, node: &str, timing: Timing, kinds: 
     let watch = |&kind: &Kind| tokio::spawn(watch::run(client.clone(), kind, node.into(), timing, events.clone()));
     let watches: Vec<_> = kinds.iter().map(watch).collect();
     drop(events);
+    let collector = Collector::new(&kinds, node);
     let collecting = tokio::spawn(async move {
-        if let Err(Closed) = collect(&kinds, inbox, publisher).await {
+        if let Err(Closed) = collect(collector, inbox, publisher).await {
             tracing::debug!("nobody reads the objects any more");
         }
     });
@@ -98,24 +103,39 @@ fn start(client: Client, location: Location, node: &str, timing: Timing, kinds: 
 }
 
 /// Collects what the watches see. What has piled up meanwhile makes one update.
-async fn collect(kinds: &[Kind], mut inbox: mpsc::Receiver<(Kind, Seen)>, publisher: Publisher) -> Result<(), Closed> {
-    let mut collector = Collector::new(kinds);
+async fn collect(
+    mut collector: Collector,
+    mut inbox: mpsc::Receiver<(Kind, Seen)>,
+    publisher: Publisher,
+) -> Result<(), Closed> {
     let mut begun = false;
     let mut events = Vec::with_capacity(QUEUE);
-    while inbox.recv_many(&mut events, QUEUE).await > 0 {
+    let mut paused_until = Instant::now();
+    let mut waits = false;
+    loop {
+        let received = inbox.recv_many(&mut events, QUEUE);
+        let received = if waits { timeout_at(paused_until, received).await.ok() } else { Some(received.await) };
+        if received == Some(0) {
+            return Ok(());
+        }
+        let mut urgent = received.is_none();
         for (kind, seen) in events.drain(..) {
-            collector.observe(kind, seen, SystemTime::now());
+            urgent |= collector.observe(kind, seen, SystemTime::now());
+        }
+        waits = !urgent && Instant::now() < paused_until;
+        if waits {
+            continue;
         }
         if collector.is_synced() {
             let update = collector.take_update();
             if !begun || !update.is_empty() {
                 publisher.update(update).await?;
                 begun = true;
+                paused_until = Instant::now() + PAUSE;
             }
         }
         publisher.status_if(|status| collector.show(status));
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod errors;
 mod odd;
+mod pause;
 mod real;
 mod server;
 mod shared;
