@@ -90,6 +90,7 @@ pub(crate) const IMAGE: &[Package] = &[
     package(Program("buildah"), ["buildah", "buildah", "buildah"]),
     package(Program("runc"), ["runc", "runc", "runc"]),
     package(Program("readelf"), ["binutils", "binutils", "binutils"]),
+    package(Program("make"), ["make", "make", "make"]),
     package(Program("musl-gcc"), ["musl-tools", "musl-gcc", "musl"]),
     package(
         Program("aarch64-linux-gnu-gcc"),
