@@ -66,14 +66,22 @@ impl Kubectl {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        self.podgate(&[&["--all-nodes"], arguments].concat())
+    }
+
+    fn podgate(&self, arguments: &[&str]) -> Command {
         let path = format!("{}:{}", self.directory.path().display(), std::env::var("PATH").unwrap());
         let mut podgate = Command::new(env!("CARGO_BIN_EXE_podgate"));
-        podgate.args(["flows", "--all-nodes"]).args(arguments).env("PATH", path).env_remove("KUBECONFIG");
+        podgate.arg("flows").args(arguments).env("PATH", path).env_remove("KUBECONFIG");
         podgate
     }
 
     fn flows(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
+    }
+
+    fn flows_of(&self, arguments: &[&str]) -> Output {
+        self.podgate(arguments).output().unwrap()
     }
 
     fn asked(&self) -> Vec<String> {
@@ -183,6 +191,30 @@ fn an_agent_that_takes_the_place_of_another_is_followed_and_says_nothing_twice()
     podgate.wait().unwrap();
     let expected = "node a: kubectl exec: command terminated with exit code 137\nnode a: its agent is heard again\n";
     assert_eq!(told, expected);
+}
+
+#[test]
+fn one_who_follows_gets_what_was_kept_only_where_he_asks_for_it() {
+    let told = |arguments: &[&str]| {
+        let kubectl = Kubectl::new(&[("a", Dies(&[]))]);
+        kubectl.write("nodes", "a");
+        kubectl.flows(&[&["--follow"], arguments].concat());
+        let asked = kubectl.asked().into_iter().find(|line| line.starts_with("exec")).unwrap();
+        asked.split_once("--output json ").unwrap().1.to_owned()
+    };
+    assert_eq!(told(&[]), "--follow --last 0");
+    assert_eq!(told(&["--last", "7"]), "--follow --last 7");
+    let since = ["--since", "2026-01-01T00:00:00Z", "--reason", "cut"];
+    assert_eq!(told(&since), "--reason cut --since 2026-01-01T00:00:00.000000000Z --follow");
+}
+
+#[test]
+fn only_the_agents_of_named_nodes_are_asked() {
+    let kubectl = Kubectl::new(&[("a", Lines(&[lost("a", 1)])), ("b", Lines(&[lost("b", 2)]))]);
+    let output = kubectl.flows_of(&["--node", "b", "--node", "c", "-o", "json"]);
+    assert_eq!(printed(&output), [lost("b", 2)]);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "node c: has no agent\n");
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

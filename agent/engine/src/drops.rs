@@ -45,6 +45,8 @@ fn status(flow: &Flow) -> DropStatus {
         protocol: flow.protocol.clone(),
         detail: flow.detail.clone(),
         length: flow.length,
+        connection: flow.connection,
+        reply: flow.reply,
     }
 }
 
@@ -83,6 +85,7 @@ fn socket(end: &EndStatus) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flows::Connection;
 
     fn flow(length: u32) -> Flow {
         let end = |address: &str, port, kind, name: &str| End {
@@ -105,6 +108,8 @@ mod tests {
             length,
             policies: vec![],
             rule: None,
+            connection: Connection::Earlier,
+            reply: true,
         }
     }
 
@@ -125,6 +130,8 @@ mod tests {
             protocol: "TCP".to_owned(),
             detail: "SYN".to_owned(),
             length: 74,
+            connection: Connection::Earlier,
+            reply: true,
         };
         assert_eq!(status(&flow(74)), expected);
     }

@@ -9,12 +9,13 @@ use podgate_policy::id::RuleId;
 use podgate_policy::model::Direction;
 
 use super::state::State;
-use crate::flows::{self, Facts, Flow, Line, Rule, describe};
+use crate::flows::{self, Facts, Flow, Line, Part, Rule, describe};
 
 impl State {
-    /// What an event tells. `is_former`: it is about a former owner of the slot. `clock`: when the machine was booted, in
+    /// What an event tells. `is_former`: it is about a former owner of the slot. `part`: what the packet
+    /// is to its connection. `clock`: when the machine was booted, in
     /// nanoseconds since 1970.
-    pub(super) fn flow(&self, event: &FlowEvent, is_former: bool, clock: i128) -> Flow {
+    pub(super) fn flow(&self, event: &FlowEvent, is_former: bool, part: Part, clock: i128) -> Flow {
         let direction = if event.direction == 0 { Direction::Ingress } else { Direction::Egress };
         let tenant = self.endpoints.get(event.slot).filter(|_| !is_former).map(|endpoint| &endpoint.tenant);
         let pod = tenant.and_then(|tenant| self.cluster.pods.get(&tenant.pod()?.key));
@@ -29,6 +30,7 @@ impl State {
                 direction: rule.direction.to_string(),
                 index: rule.index,
             }),
+            part,
         };
         describe(event, facts, |address| self.names.find(address))
     }

@@ -28,7 +28,7 @@ use super::state::State;
 use super::upkeep::Check;
 use super::waiters::{HandedOverOutcome, Waiters};
 use crate::durations::Durations;
-use crate::flows::{Feed, Line};
+use crate::flows::{Connections, Feed, Line};
 use crate::status::{Status, TableStatus};
 
 /// The kernel wakes nobody up for a drop event: they are looked for at this interval.
@@ -81,6 +81,7 @@ pub async fn run(mut inputs: Inputs, state: State, datapath: Datapath, memory: M
         state,
         datapath,
         memory,
+        connections: Connections::default(),
         drops: Drops::default(),
         flows: inputs.flows.clone(),
         losses: Losses::default(),
@@ -154,6 +155,7 @@ struct Engine {
     state: State,
     datapath: Datapath,
     memory: Memory,
+    connections: Connections,
     drops: Drops,
     flows: Feed,
     losses: Losses,
@@ -423,7 +425,7 @@ impl Engine {
         let (now, boot) = (Instant::now(), boot());
         for event in events {
             let is_former = self.datapath.birth(event.slot).is_none_or(|birth| event.generation < birth);
-            let flow = self.state.flow(&event, is_former, boot);
+            let flow = self.state.flow(&event, is_former, self.connections.see(&event), boot);
             if flow.verdict == Verdict::Denied.as_str() {
                 self.drops.push(&flow, now);
             }

@@ -7,6 +7,7 @@ mod cni;
 mod complete;
 mod completions;
 mod diff;
+mod everywhere;
 mod explain;
 mod flows;
 mod input;
@@ -72,6 +73,7 @@ Examples:
   podgate agent --node-name node-1                       enforce the cluster's policies on this node
   podgate agent --node-name node-1 --manifests ./yaml    the same from files, without a cluster
   podgate status                                         what the agent on this node enforces
+  podgate status --all-nodes                             a line for each node, by kubectl
   podgate flows --follow --verdict denied                what it drops, as it happens
   podgate explain -f ./yaml --from shop/web --to shop/api --port 8080
   podgate explain -f ./yaml --from shop/web --to 10.96.0.10 --port 53 --protocol UDP

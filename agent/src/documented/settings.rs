@@ -18,7 +18,11 @@ fn every_flag_of_what_runs_on_a_node_is_documented_with_its_variable_values_and_
     assert_eq!(headings, commands.iter().map(|(heading, _)| heading.as_str()).collect::<Vec<_>>());
     for (heading, command) in commands {
         let rows: Vec<Row> = table(&document, &heading).iter().map(|cells| documented(cells)).collect();
-        let arguments: Vec<Row> = command.get_arguments().filter(|argument| !is_help(argument)).map(defined).collect();
+        let arguments: Vec<Row> = command
+            .get_arguments()
+            .filter(|argument| !is_help(argument) && !argument.is_hide_set())
+            .map(defined)
+            .collect();
         assert_eq!(rows, arguments, "{heading}");
     }
 }
@@ -82,7 +86,7 @@ fn values(argument: &Arg) -> Vec<String> {
         return Vec::new();
     }
     let possible = argument.get_possible_values();
-    if possible.is_empty() {
+    if possible.is_empty() || argument.is_hide_possible_values_set() {
         return argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect();
     }
     possible.iter().map(|value| value.get_name().to_owned()).collect()

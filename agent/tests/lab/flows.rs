@@ -69,6 +69,7 @@ fn flows_name_both_ends_the_policies_and_the_rule() -> Result<()> {
             "pod": "shop/server", "source": {"address": from, "kind": "pod", "name": name},
             "destination": {"address": to, "port": 80, "kind": "pod", "name": "shop/server"},
             "protocol": "TCP", "detail": "SYN", "length": 74, "policies": ["shop/serve-client"], "rule": rule,
+            "connection": "new", "reply": false,
         })
     };
     let allowed = flow(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use podgate_common::{FlowEvent, Reason, protocol};
 
-use super::{End, EndKind, Flow, Rule};
+use super::{End, EndKind, Flow, Part, Rule};
 
 /// What the agent knows of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Facts {
     pub policies: Vec<String>,
     /// The rule that allows it.
     pub rule: Option<Rule>,
+    /// What the packet is to its connection.
+    pub part: Part,
 }
 
 /// What an event tells; `name` finds who has an address.
@@ -45,6 +47,8 @@ pub fn describe(event: &FlowEvent, facts: Facts, name: impl Fn(IpAddr) -> Option
         length: event.length,
         policies: facts.policies,
         rule: facts.rule,
+        connection: facts.part.connection,
+        reply: facts.part.reply,
     }
 }
 
@@ -124,6 +128,7 @@ pub(super) mod tests {
             pod: Some("shop/api".to_owned()),
             policies: vec!["shop/deny".to_owned()],
             rule: None,
+            part: Part::default(),
         };
         let names = |address: IpAddr| match address.to_string().as_str() {
             "10.0.0.1" => Some((EndKind::Pod, "shop/web".to_owned())),
@@ -149,6 +154,8 @@ pub(super) mod tests {
             "length": 74,
             "policies": ["shop/deny"],
             "rule": null,
+            "connection": "new",
+            "reply": false,
         });
         assert_eq!(serde_json::to_value(Line::Flow(Box::new(described(&event())))).unwrap(), expected);
     }

@@ -6,6 +6,7 @@
 //!
 //! They are samples: the programs report so many a second and count the rest. What they count exactly is in the metrics.
 
+mod connections;
 mod describe;
 mod feed;
 mod filter;
@@ -15,9 +16,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use connections::{Connection, Connections, Part};
 pub use describe::{Facts, describe, timestamp};
 pub use feed::Feed;
-pub use filter::Filter;
+pub use filter::{Filter, Who};
+pub(crate) use text::mark;
 pub use text::render;
 
 /// What stands in a line of `podgate flows -o json`. Fields are only ever added.
@@ -59,6 +62,12 @@ pub struct Flow {
     pub policies: Vec<String>,
     /// The rule that allows it.
     pub rule: Option<Rule>,
+    /// What the packet is to its connection.
+    #[serde(default)]
+    pub connection: Connection,
+    /// Whether it goes to the end that opened the connection.
+    #[serde(default)]
+    pub reply: bool,
 }
 
 /// One end of a flow.

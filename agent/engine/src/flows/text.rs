@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use super::{End, EndKind, Flow, Line, Lost, Rule};
+use super::{Connection, End, EndKind, Flow, Line, Lost, Rule};
 
 /// A line as text, without its end. `with_node`: the node is told.
 pub fn render(line: &Line, with_node: bool) -> String {
@@ -27,10 +27,24 @@ fn render_flow(flow: &Flow) -> String {
         flow.direction,
         why(flow)
     );
+    if let Some(mark) = mark(flow.connection, flow.reply) {
+        let _ = write!(text, "; {mark}");
+    }
     if let Some(pod) = flow.pod.as_ref().filter(|pod| !is_at_an_end(flow, pod)) {
         let _ = write!(text, ", by the policies of {pod}");
     }
     text
+}
+
+/// What is told of a packet that opens no connection.
+pub(crate) fn mark(connection: Connection, reply: bool) -> Option<&'static str> {
+    match (connection, reply) {
+        (Connection::New, _) => None,
+        (Connection::Cut, false) => Some("of a cut connection"),
+        (Connection::Cut, true) => Some("reply of a cut connection"),
+        (Connection::Earlier, false) => Some("of an earlier connection"),
+        (Connection::Earlier, true) => Some("reply of an earlier connection"),
+    }
 }
 
 fn is_at_an_end(flow: &Flow, pod: &str) -> bool {
@@ -96,6 +110,15 @@ mod tests {
         let expected = "2026-01-01T00:00:00.000000001Z ALLOWED    ingress shop/web (10.0.0.1:40000) -> 10.0.0.2:80 TCP SYN: \
                         rule shop/deny ingress[2] on node-a";
         assert_eq!(render(&Line::Flow(Box::new(flow)), true), expected);
+    }
+
+    #[test]
+    fn what_opens_no_connection_is_marked() {
+        let flow = described(&FlowEvent { reason: Reason::Cut as u8, tcp_flags: 0x10, ..event() });
+        let flow = Flow { connection: Connection::Cut, reply: true, pod: Some("shop/web".to_owned()), ..flow };
+        let expected = "2026-01-01T00:00:00.000000001Z DENIED     ingress shop/web (10.0.0.1:40000) -> 10.0.0.2:80 TCP ACK: \
+                        cut, isolated by shop/deny; reply of a cut connection";
+        assert_eq!(render(&Line::Flow(Box::new(flow)), false), expected);
     }
 
     #[test]

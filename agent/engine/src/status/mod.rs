@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use text::render;
+pub use text::{View, line, render};
+
+use crate::flows::Connection;
 
 /// The agent's state at one moment. Lists are ordered, so that two documents can be compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -394,6 +396,12 @@ pub struct DropStatus {
     pub detail: String,
     /// Bytes from the Ethernet header on.
     pub length: u32,
+    /// What the packet is to its connection.
+    #[serde(default)]
+    pub connection: Connection,
+    /// Whether it goes to the end that opened the connection.
+    #[serde(default)]
+    pub reply: bool,
 }
 
 /// One end of a dropped packet.

@@ -1,28 +1,29 @@
 //! `podgate flows`.
 
 mod everywhere;
+mod wanted;
 
 use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
-use podgate_common::Verdict;
-use podgate_policy::model::ObjectKey;
+use clap::Args;
+use podgate_engine::flows::{Line, render};
 
 use super::FAILED;
-use super::agent::{DEFAULT_SOCKET, object_key};
+use super::agent::DEFAULT_SOCKET;
+use super::everywhere::Agents;
 use super::output::Format;
 use crate::admin::{self, FlowsQuery};
-use everywhere::Agents;
-use podgate_engine::flows::{Filter, Line, render};
+use wanted::Wanted;
 
 /// Show which flows were allowed and which packets were dropped, and why
 ///
-/// The last ones that the agent of this node keeps, and with --follow those that come. They are samples: each pod reports so
-/// many a second (--event-rate and --flow-rate of the agent), and lines say how many are missing; what is counted exactly is
-/// in `podgate status` and /metrics. Packets of established flows, and of pods that no policy isolates, are not reported.
+/// The last ones that the agent of this node keeps; with --follow those that come, and of those that are kept only what --last
+/// or --since asks for. They are samples: each pod reports so many a second (--event-rate and --flow-rate of the agent), and
+/// lines say how many are missing; what is counted exactly is in `podgate status` and /metrics. Packets of established flows,
+/// and of pods that no policy isolates, are not reported.
 /// Exit status: 0, or 2 when there is no agent to ask, or with --all-nodes one of them could not be asked (with --follow: none
 /// of them).
 #[derive(Args, Debug)]
@@ -35,13 +36,8 @@ pub(crate) struct FlowsArgs {
     #[arg(long)]
     follow: bool,
 
-    /// Only flows with this verdict; repeatable
-    #[arg(long, value_enum, value_name = "VERDICT")]
-    verdict: Vec<VerdictArg>,
-
-    /// Only flows from or to this pod
-    #[arg(long, value_name = "NS/POD", value_parser = object_key)]
-    pod: Option<ObjectKey>,
+    #[command(flatten)]
+    wanted: Wanted,
 
     /// Only the last N of the kept flows
     #[arg(long, value_name = "N")]
@@ -55,35 +51,19 @@ pub(crate) struct FlowsArgs {
     output: Format,
 }
 
-/// What became of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum VerdictArg {
-    /// It went on
-    Allowed,
-    /// It was dropped
-    Denied,
-    /// It went on, because the policies that deny it are in audit mode
-    WouldDeny,
-}
-
-impl VerdictArg {
-    fn name(self) -> String {
-        let verdict = match self {
-            Self::Allowed => Verdict::Allowed,
-            Self::Denied => Verdict::Denied,
-            Self::WouldDeny => Verdict::WouldDeny,
-        };
-        verdict.as_str().to_owned()
-    }
-}
-
 impl FlowsArgs {
     /// Prints flows.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        if self.agents.all_nodes {
+        if self.agents.are_asked() {
             return self.run_everywhere();
         }
-        admin::flows(&self.socket, self.query(), |line| print_line(&self.line(&line, false)?))?;
+        let filter = self.wanted.filter();
+        let query = FlowsQuery { filter: filter.clone(), last: self.last(), follow: self.follow };
+        admin::flows(&self.socket, query, |line| match filter.takes(&line) {
+            true => print_line(&self.line(&line, false)?),
+            // An agent of a version that does not know one of the filters.
+            false => Ok(ControlFlow::Continue(())),
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -91,32 +71,22 @@ impl FlowsArgs {
     fn run_everywhere(&self) -> anyhow::Result<ExitCode> {
         let print = |line| print_line(&self.line(&line, true)?);
         let all_were_heard = if self.follow {
-            self.agents.follow(&self.arguments(), print, |wrong| eprintln!("{wrong}"))?
+            let mut arguments = self.wanted.arguments();
+            arguments.push("--follow".to_owned());
+            everywhere::follow(&self.agents, &arguments, self.last(), print, |wrong| eprintln!("{wrong}"))?
         } else {
-            let wrong = self.agents.ask(&self.arguments(), self.last, print)?;
+            let last = self.last.into_iter().flat_map(|last| ["--last".to_owned(), last.to_string()]);
+            let arguments: Vec<String> = self.wanted.arguments().into_iter().chain(last).collect();
+            let wrong = everywhere::ask(&self.agents, &arguments, self.last, print)?;
             wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
             wrong.is_empty()
         };
         Ok(if all_were_heard { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
 
-    /// What agents of other nodes are to be told.
-    fn arguments(&self) -> Vec<String> {
-        let mut arguments = Vec::new();
-        let mut push = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
-        self.verdict.iter().for_each(|verdict| push("--verdict", verdict.name().replace('_', "-")));
-        self.pod.iter().for_each(|pod| push("--pod", pod.to_string()));
-        self.last.iter().for_each(|last| push("--last", last.to_string()));
-        if self.follow {
-            arguments.push("--follow".to_owned());
-        }
-        arguments
-    }
-
-    fn query(&self) -> FlowsQuery {
-        let verdicts = self.verdict.iter().map(|verdict| verdict.name()).collect();
-        let filter = Filter { verdicts, pod: self.pod.as_ref().map(ToString::to_string) };
-        FlowsQuery { filter, last: self.last, follow: self.follow }
+    /// How many of the kept lines are shown: to one who follows none, unless he asks for them.
+    fn last(&self) -> Option<usize> {
+        self.last.or((self.follow && !self.wanted.asks_for_kept()).then_some(0))
     }
 
     fn line(&self, line: &Line, with_node: bool) -> io::Result<String> {

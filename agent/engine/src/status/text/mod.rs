@@ -1,5 +1,6 @@
 //! The status as an operator reads it in an incident: first whether all is well, then what is not, then the details.
 
+mod drops;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -7,24 +8,35 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use podgate_common::map;
+
 use super::{
-    CounterStatus, DropStatus, EndStatus, PodState, PodStatus, RepairStatus, ServicesAt, SourceStatus, Status,
-    UntaggedStatus, WindowStatus,
+    PodState, PodStatus, RepairStatus, ServicesAt, SourceStatus, Status, TableStatus, UntaggedStatus, WindowStatus,
 };
-use table::Table;
+use table::{Table, printable};
 
-/// The most frequent reasons for drops that are shown for each pod.
-const TOP_REASONS: usize = 3;
-
-/// The last reported drops that are shown.
-const DROPS: usize = 10;
+/// Tables fuller than this many percent are shown without being asked for.
+const NOTABLE: u64 = 70;
 
 /// Tables fuller than this many percent are pointed at.
 const FULL: u64 = 80;
 
+/// The longest part of a reason that the first line has.
+const REASON: usize = 100;
+
+/// What somebody wants to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Every row of every list.
+    pub all: bool,
+    /// Every table in use, not only those that are nearly full.
+    pub tables: bool,
+}
+
 /// The status as text.
-pub fn render(status: &Status) -> String {
-    let mut out = summary(status);
+pub fn render(status: &Status, view: &View) -> String {
+    let mut out = String::new();
+    push(&mut out, &line(status));
     for reason in &status.not_ready {
         push(&mut out, &format!("  ! {reason}"));
     }
@@ -34,30 +46,65 @@ pub fn render(status: &Status) -> String {
     audited(status).into_iter().for_each(|line| push(&mut out, &line));
     repairs(status).into_iter().for_each(|line| push(&mut out, &line));
     status.window.summary().into_iter().for_each(|line| push(&mut out, &line));
-    section(&mut out, "PODS", pods(status));
-    section(&mut out, "DENIED", denied(status));
-    section(&mut out, "RECENT DROPS", drops(status));
+    drops::recent(&mut out, status, view);
+    drops::denied(&mut out, status, view);
     section(&mut out, "PROBLEMS", problems(status));
     section(&mut out, "ANOMALIES", anomalies(status));
+    section(&mut out, "PODS", pods(status));
     section(&mut out, "SOURCES", sources(status));
-    section(&mut out, "TABLES", tables(status));
+    section(&mut out, "TABLES", tables(status, view));
     out
 }
 
-/// The first line: whether all is well.
-fn summary(status: &Status) -> String {
+/// The first line: what is enforced, since when, and what is wrong.
+pub fn line(status: &Status) -> String {
     let enforced = status.pods.iter().filter(|pod| is_enforced(pod)).count();
     let isolated = status.pods.iter().filter(|pod| is_enforced(pod) && is_isolated(pod)).count();
-    let mut line = if status.ready {
-        format!("{}: enforcing {}, {isolated} isolated, ready", status.node, plural(enforced, "pod"))
+    let expected = status.pods.iter().filter(|pod| pod.state != PodState::NoAddress).count();
+    let pods = if status.ready && enforced == expected {
+        plural(enforced, "pod")
     } else {
-        let expected = status.pods.iter().filter(|pod| pod.state != PodState::NoAddress).count();
-        format!("{}: NOT READY, enforcing {enforced} of {}, {isolated} isolated", status.node, plural(expected, "pod"))
+        format!("{enforced} of {}", plural(expected, "pod"))
     };
-    if !status.problems.is_empty() {
-        let _ = write!(line, ", {}", plural(status.problems.len(), "problem"));
+    let (node, since) = (&status.node, duration(status.uptime_seconds));
+    let mut line = format!("{node}: enforcing {pods}, {isolated} isolated, for {since}, {}", readiness(status));
+    for (count, one, many) in wrong(status).into_iter().filter(|(count, ..)| *count > 0) {
+        let _ = write!(line, ", {count} {}", if count == 1 { one } else { many });
     }
-    line + "\n"
+    printable(&line)
+}
+
+/// Whether the agent is ready, and the first reason why not.
+fn readiness(status: &Status) -> String {
+    let Some((first, others)) = status.not_ready.split_first() else {
+        return if status.ready { "ready" } else { "NOT READY" }.to_owned();
+    };
+    let mut told: String = first.chars().take(REASON).collect();
+    if told.len() < first.len() {
+        told.push('…');
+    }
+    let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
+    format!("NOT READY: {told}{more}")
+}
+
+/// What else is to be looked at.
+fn wrong(status: &Status) -> [(u64, &'static str, &'static str); 4] {
+    let full = status.tables.iter().filter(|table| is_fuller(table, FULL) && !may_be_full(table)).count();
+    [
+        (status.problems.len() as u64, "problem", "problems"),
+        (status.anomalies.len() as u64, "anomaly", "anomalies"),
+        (full as u64, "table nearly full", "tables nearly full"),
+        (status.services.untagged.standing, "lost tag", "lost tags"),
+    ]
+}
+
+fn is_fuller(table: &TableStatus, percent: u64) -> bool {
+    table.entries * 100 >= table.capacity * percent
+}
+
+/// Whether a full table is nothing wrong: the least recently used entry goes for a new one.
+fn may_be_full(table: &TableStatus) -> bool {
+    [map::FLOWS4, map::FLOWS6, map::FRAGMENTS4, map::FRAGMENTS6].iter().any(|it| it.eq_ignore_ascii_case(&table.name))
 }
 
 fn about(status: &Status) -> String {
@@ -219,63 +266,6 @@ fn both_ways(pod: &PodStatus, verdict: &str) -> String {
     format!("{}/{}", sum("ingress"), sum("egress"))
 }
 
-/// Why packets were dropped, the most frequent reasons of each pod, and why pods are not as they should be.
-fn denied(status: &Status) -> Table {
-    let mut table = Table::new(&["POD", "DIRECTION", "REASON", "PACKETS", "BYTES"]);
-    let pods = status.pods.iter().map(|pod| (format!("{}/{}", pod.namespace, pod.name), &pod.counters));
-    for (pod, counters) in pods.chain([("(no pod)".to_owned(), &status.no_endpoint)]) {
-        for counter in top(counters) {
-            table.row([
-                pod.clone(),
-                counter.direction.clone(),
-                counter.reason.clone(),
-                counter.packets.to_string(),
-                counter.bytes.to_string(),
-            ]);
-        }
-    }
-    table
-}
-
-fn top(counters: &[CounterStatus]) -> Vec<&CounterStatus> {
-    let mut denied: Vec<_> = counters.iter().filter(|counter| counter.verdict == "denied").collect();
-    denied.sort_by_key(|counter| std::cmp::Reverse(counter.packets));
-    denied.truncate(TOP_REASONS);
-    denied
-}
-
-fn drops(status: &Status) -> Table {
-    let mut table = Table::new(&["AGO", "POD", "DIRECTION", "REASON", "PROTOCOL", "FROM", "TO"]);
-    for drop in status.recent_drops.iter().rev().take(DROPS) {
-        table.row(drop_row(drop));
-    }
-    table
-}
-
-fn drop_row(drop: &DropStatus) -> [String; 7] {
-    [
-        format!("{:.1}s", drop.seconds_ago),
-        drop.pod.clone(),
-        drop.direction.clone(),
-        drop.reason.clone(),
-        format!("{} {}", drop.protocol, drop.detail).trim_end().to_owned(),
-        end(&drop.source),
-        end(&drop.destination),
-    ]
-}
-
-fn end(end: &EndStatus) -> String {
-    let Some(address) = end.address else { return none() };
-    let socket = match end.port {
-        Some(port) => std::net::SocketAddr::new(address, port).to_string(),
-        None => address.to_string(),
-    };
-    match &end.name {
-        Some(name) => format!("{socket} ({name})"),
-        None => socket,
-    }
-}
-
 fn problems(status: &Status) -> Table {
     let mut table = Table::new(&["ORIGIN", "OBJECT", "FIELD", "PROBLEM", "EFFECT"]);
     for problem in &status.problems {
@@ -316,12 +306,16 @@ fn error(source: &SourceStatus) -> String {
     }
 }
 
-/// Tables in use; the others are left out.
-fn tables(status: &Status) -> Table {
+/// Tables that are nearly full; all in use, where they are asked for.
+fn tables(status: &Status, view: &View) -> Table {
     let mut table = Table::new(&["TABLE", "ENTRIES", "CAPACITY", ""]);
-    for used in status.tables.iter().filter(|table| table.entries > 0) {
-        let full = used.entries * 100 >= used.capacity * FULL;
-        let mark = if full { "NEARLY FULL" } else { "" };
+    let is_shown = |it: &&TableStatus| it.entries > 0 && (view.tables || view.all || is_fuller(it, NOTABLE));
+    for used in status.tables.iter().filter(is_shown) {
+        let mark = match is_fuller(used, FULL) {
+            true if may_be_full(used) => "the oldest entries go",
+            true => "NEARLY FULL",
+            false => "",
+        };
         table.row([used.name.clone(), used.entries.to_string(), used.capacity.to_string(), mark.to_owned()]);
     }
     table

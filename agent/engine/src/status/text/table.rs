@@ -13,7 +13,7 @@ impl Table {
 
     /// Adds a row with one cell for each heading.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| cell.replace(|c: char| c.is_control(), "\u{fffd}")).collect());
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 
     /// Whether it has headings only.
@@ -28,6 +28,11 @@ impl Table {
         let widths: Vec<_> = (0..columns).map(width).collect();
         self.rows.iter().map(|row| line(row, &widths)).collect()
     }
+}
+
+/// A text that stays one line, whatever it holds.
+pub(super) fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), "\u{fffd}")
 }
 
 fn line(row: &[String], widths: &[usize]) -> String {

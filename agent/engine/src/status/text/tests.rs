@@ -1,7 +1,7 @@
 use super::*;
 use crate::status::{
-    InterfaceStatus, LastErrorStatus, PolicyStatus, ProblemStatus, ServicesAt, ServicesStatus, TableStatus,
-    UntaggedStatus,
+    AnomalyStatus, CounterStatus, InterfaceStatus, LastErrorStatus, PolicyStatus, ProblemStatus, ServicesAt,
+    ServicesStatus, TableStatus, UntaggedStatus,
 };
 
 fn pod(name: &str, state: PodState) -> PodStatus {
@@ -43,12 +43,15 @@ fn status(pods: Vec<PodStatus>) -> Status {
 }
 
 fn first_line(status: &Status) -> String {
-    render(status).lines().next().unwrap_or_default().to_owned()
+    render(status, &View::default()).lines().next().unwrap_or_default().to_owned()
 }
 
 #[test]
 fn the_first_line_says_that_all_is_well() {
-    assert_eq!(first_line(&status(vec![pod("api", PodState::Enforced)])), "node-a: enforcing 1 pod, 1 isolated, ready");
+    assert_eq!(
+        first_line(&status(vec![pod("api", PodState::Enforced)])),
+        "node-a: enforcing 1 pod, 1 isolated, for 0s, ready"
+    );
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn what_is_in_audit_mode_is_listed() {
     let mut pod = pod("api", PodState::Enforced);
     (pod.ingress_isolated, pod.egress_isolated, pod.audited) = (true, false, vec!["egress".to_owned()]);
     pod.policies[0].audit = true;
-    let text = render(&status(vec![pod]));
+    let text = render(&status(vec![pod]), &View::default());
     let line = "  IN AUDIT MODE, what these deny passes unless another policy denies it: shop/deny\n";
     assert!(text.contains(line) && text.contains("ingress,egress (audit)"), "{text}");
 }
@@ -64,13 +67,16 @@ fn what_is_in_audit_mode_is_listed() {
 #[test]
 fn the_first_lines_say_what_is_wrong() {
     let mut status = status(vec![pod("api", PodState::Enforced), pod("web", PodState::NoInterface)]);
-    status.ready = false;
+    (status.ready, status.uptime_seconds) = (false, 7_384);
     status.not_ready = vec!["1 pod without interface: shop/web".to_owned()];
-    let text = render(&status);
+    let text = render(&status, &View::default());
     let lines: Vec<_> = text.lines().take(2).collect();
     assert_eq!(
         lines,
-        ["node-a: NOT READY, enforcing 1 of 2 pods, 1 isolated", "  ! 1 pod without interface: shop/web"]
+        [
+            "node-a: enforcing 1 of 2 pods, 1 isolated, for 2h 3m, NOT READY: 1 pod without interface: shop/web",
+            "  ! 1 pod without interface: shop/web"
+        ]
     );
 }
 
@@ -78,7 +84,7 @@ fn the_first_lines_say_what_is_wrong() {
 fn one_line_tells_what_is_judged_at_the_exit_and_what_is_in_the_way_of_it() {
     let mut status = status(vec![]);
     status.services = ServicesStatus { addresses: 1, host_addresses: 4, allowed: 5, ..ServicesStatus::default() };
-    let line = |status: &Status| render(status).lines().nth(2).unwrap_or_default().to_owned();
+    let line = |status: &Status| render(status, &View::default()).lines().nth(2).unwrap_or_default().to_owned();
     let expected = "  egress to 1 address of Services and 4 of this node is judged at the exit, by the real destination: \
                     5 allowed, 0 denied";
     assert_eq!(line(&status), expected);
@@ -107,7 +113,7 @@ fn one_line_tells_what_is_judged_at_the_source() {
         denied: 1,
         ..ServicesStatus::default()
     };
-    let line = |status: &Status| render(status).lines().nth(2).unwrap_or_default().to_owned();
+    let line = |status: &Status| render(status, &View::default()).lines().nth(2).unwrap_or_default().to_owned();
     let expected = "  egress to 2 addresses of Services, with 3 ports, is judged where it leaves the pod, by all backends; \
                     to 4 of this node at the exit, by the real destination: 0 allowed, 1 denied";
     assert_eq!(line(&status), expected);
@@ -126,8 +132,8 @@ fn problems_show_in_the_first_line_and_in_a_section_of_one_line_each() {
         message: "two\nlines".to_owned(),
         effect: "left out".to_owned(),
     });
-    assert_eq!(first_line(&status), "node-a: enforcing 0 pods, 0 isolated, ready, 1 problem");
-    let text = render(&status);
+    assert_eq!(first_line(&status), "node-a: enforcing 0 pods, 0 isolated, for 0s, ready, 1 problem");
+    let text = render(&status, &View::default());
     let section: Vec<_> =
         text.lines().skip_while(|line| *line != "PROBLEMS").take_while(|line| !line.is_empty()).collect();
     assert_eq!(
@@ -160,7 +166,7 @@ fn the_last_error_of_a_source_is_there_also_when_it_is_over() {
         source("Node", Some("refused"), Some("refused")),
         source("Pod", None, Some("refused")),
     ];
-    let text = render(&Status { sources, ..status(vec![]) });
+    let text = render(&Status { sources, ..status(vec![]) }, &View::default());
     let rows: Vec<_> = text.lines().skip_while(|line| *line != "SOURCES").skip(2).collect();
     let expected = [
         "  Namespace  yes     3        -            -",
@@ -172,33 +178,51 @@ fn the_last_error_of_a_source_is_there_also_when_it_is_over() {
 
 #[test]
 fn a_pod_is_one_line_with_its_packets_by_direction() {
-    let text = render(&status(vec![pod("api", PodState::Enforced)]));
-    let line = text.lines().find(|line| line.starts_with("  shop/api")).unwrap_or_default();
+    let text = render(&status(vec![pod("api", PodState::Enforced)]), &View::default());
+    let mut lines = text.lines().skip_while(|line| *line != "PODS");
+    let line = lines.find(|line| line.starts_with("  shop/api")).unwrap_or_default();
     let cells: Vec<_> = line.split_whitespace().collect();
     assert_eq!(cells, ["shop/api", "enforced", "veth-api", "10.1.0.3", "ingress", "5/0", "10/0", "deny"]);
 }
 
 #[test]
-fn the_most_frequent_reasons_for_drops_come_first() {
-    let text = render(&status(vec![pod("api", PodState::Enforced)]));
+fn every_reason_for_drops_is_listed_the_most_frequent_first() {
+    let text = render(&status(vec![pod("api", PodState::Enforced)]), &View::default());
     let section = text.lines().skip_while(|line| *line != "DENIED").skip(2).take_while(|line| !line.is_empty());
     let reasons: Vec<_> = section.filter_map(|line| line.split_whitespace().nth(2)).collect();
-    assert_eq!(reasons, ["cut", "no_rule", "vlan"]);
+    assert_eq!(reasons, ["cut", "no_rule", "vlan", "malformed"]);
 }
 
 #[test]
-fn a_nearly_full_table_is_pointed_at_and_an_empty_one_left_out() {
+fn what_is_wrong_is_counted_in_the_first_line() {
     let mut status = status(vec![]);
     let table = |name: &str, entries| TableStatus { name: name.to_owned(), entries, capacity: 100 };
-    status.tables = vec![table("a", 80), table("b", 79), table("c", 0)];
-    let text = render(&status);
-    let rows: Vec<Vec<_>> = text
-        .lines()
-        .skip_while(|line| *line != "TABLES")
-        .skip(2)
-        .map(|line| line.split_whitespace().collect())
-        .collect();
-    assert_eq!(rows, [vec!["a", "80", "100", "NEARLY", "FULL"], vec!["b", "79", "100"]]);
+    status.tables = vec![table("rows", 90), table("groups", 85), table("flows4", 100)];
+    status.anomalies = vec![AnomalyStatus { kind: "x".to_owned(), message: "y".to_owned() }; 2];
+    status.services.untagged.standing = 3;
+    let expected =
+        "node-a: enforcing 0 pods, 0 isolated, for 0s, ready, 2 anomalies, 2 tables nearly full, 3 lost tags";
+    assert_eq!(first_line(&status), expected, "a flow table may be full");
+    status.ready = false;
+    status.not_ready = vec!["x".repeat(150), "another".to_owned(), "more".to_owned()];
+    let reason = format!("NOT READY: {}… (and 2 more), 2 anomalies", "x".repeat(100));
+    assert!(first_line(&status).contains(&reason), "{}", first_line(&status));
+}
+
+#[test]
+fn tables_are_shown_when_they_fill_up_or_are_asked_for() {
+    let mut status = status(vec![]);
+    let table = |name: &str, entries| TableStatus { name: name.to_owned(), entries, capacity: 100 };
+    status.tables = vec![table("a", 80), table("b", 79), table("c", 0), table("d", 69), table("flows4", 99)];
+    let rows = |view: View| -> Vec<String> {
+        let text = render(&status, &view);
+        let rows = text.lines().skip_while(|line| *line != "TABLES").skip(2);
+        rows.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let nearly = ["a 80 100 NEARLY FULL", "b 79 100", "flows4 99 100 the oldest entries go"];
+    assert_eq!(rows(View::default()), nearly);
+    let all = [nearly[0], nearly[1], "d 69 100", nearly[2]];
+    assert_eq!(rows(View { tables: true, ..View::default() }), all);
 }
 
 #[test]

@@ -6,10 +6,12 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::Agents;
-use super::pods::{self, Agent};
+use podgate_engine::flows::{Line, timestamp};
+use podgate_engine::now;
+
+use super::some;
 use super::stream::{End, Heard, Stream};
-use podgate_engine::flows::Line;
+use crate::cli::everywhere::{Agent, Agents};
 
 /// How soon agents are looked for when one has ended, twice as long each time that follows.
 const SOON: Duration = Duration::from_secs(2);
@@ -20,36 +22,37 @@ const LIVED: Duration = Duration::from_secs(5);
 /// How often agents are looked for on nodes that are new.
 const SELDOM: Duration = Duration::from_secs(60);
 
-impl Agents {
-    /// Hands over the lines of all agents as they come, with what each has kept before. When an agent ends, its node's next
-    /// is looked for; `tell` is told of each that can't be heard, and of each that can be again. Returns when `handle` has had
-    /// enough, or false if no agent could ever be heard.
-    ///
-    /// # Errors
-    /// There is no agent at the beginning, kubectl fails then, or `handle` does.
-    pub(in super::super) fn follow(
-        &self,
-        arguments: &[String],
-        mut handle: impl FnMut(Line) -> io::Result<ControlFlow<()>>,
-        tell: impl FnMut(&str),
-    ) -> anyhow::Result<bool> {
-        let mut followed = Followed::new(self, arguments, tell);
-        followed.listen_to(self.some()?)?;
-        while followed.has_hope() {
-            let until_look = followed.look_at.saturating_duration_since(Instant::now());
-            match followed.heard.recv_timeout(until_look) {
-                Ok(Heard::Line(number, line)) => {
-                    if followed.is_news(number, &line) && handle(*line)?.is_break() {
-                        return Ok(true);
-                    }
+/// Hands over the lines of all agents as they come, after the `last` ones of those that each has kept. When an agent ends, its
+/// node's next is looked for; `tell` is told of each that can't be heard, and of each that can be again. Returns when `handle`
+/// has had enough, or false if no agent could ever be heard.
+///
+/// # Errors
+/// There is no agent at the beginning, kubectl fails then, or `handle` does.
+pub(in crate::cli::flows) fn follow(
+    agents: &Agents,
+    arguments: &[String],
+    last: Option<usize>,
+    mut handle: impl FnMut(Line) -> io::Result<ControlFlow<()>>,
+    tell: impl FnMut(&str),
+) -> anyhow::Result<bool> {
+    let mut followed = Followed::new(agents, arguments, last, tell);
+    let (found, wrong) = some(agents)?;
+    wrong.iter().for_each(|line| (followed.tell)(line));
+    followed.listen_to(found)?;
+    while followed.has_hope() {
+        let until_look = followed.look_at.saturating_duration_since(Instant::now());
+        match followed.heard.recv_timeout(until_look) {
+            Ok(Heard::Line(number, line)) => {
+                if followed.is_news(number, &line) && handle(*line)?.is_break() {
+                    return Ok(true);
                 }
-                Ok(Heard::End(number, end)) => followed.ended(number, end),
-                // Not closed, as a sender is kept for agents to come.
-                Err(_) => followed.look()?,
             }
+            Ok(Heard::End(number, end)) => followed.ended(number, end),
+            // Not closed, as a sender is kept for agents to come.
+            Err(_) => followed.look()?,
         }
-        Ok(false)
     }
+    Ok(false)
 }
 
 /// An agent that is listened to.
@@ -63,6 +66,8 @@ struct Listening {
 /// What is known of a node.
 #[derive(Default)]
 struct Node {
+    /// Whether an agent of it was listened to.
+    was_asked: bool,
     /// The time of its last line.
     last: Option<String>,
     /// Whether something is wrong that was told, and it was not heard since.
@@ -72,12 +77,15 @@ struct Node {
 struct Followed<'a, T> {
     agents: &'a Agents,
     arguments: &'a [String],
+    last: Option<usize>,
     tell: T,
     sender: Sender<Heard>,
     heard: Receiver<Heard>,
     listening: BTreeMap<usize, Listening>,
     next: usize,
     nodes: BTreeMap<String, Node>,
+    /// When all this began.
+    began: String,
     /// Whether any agent was ever heard.
     any: bool,
     look_at: Instant,
@@ -85,17 +93,19 @@ struct Followed<'a, T> {
 }
 
 impl<'a, T: FnMut(&str)> Followed<'a, T> {
-    fn new(agents: &'a Agents, arguments: &'a [String], tell: T) -> Self {
+    fn new(agents: &'a Agents, arguments: &'a [String], last: Option<usize>, tell: T) -> Self {
         let (sender, heard) = channel();
         Self {
             agents,
             arguments,
+            last,
             tell,
             sender,
             heard,
             listening: BTreeMap::new(),
             next: 0,
             nodes: BTreeMap::new(),
+            began: timestamp(now()),
             any: false,
             look_at: Instant::now() + SELDOM,
             pause: SELDOM,
@@ -108,9 +118,16 @@ impl<'a, T: FnMut(&str)> Followed<'a, T> {
             if let Some(fault) = agent.fault() {
                 self.wrong(&agent.node, &fault);
             } else if self.listening.values().all(|it| it.stream.agent != agent) {
-                let after = self.nodes.entry(agent.node.clone()).or_default().last.clone();
-                let kubectl = self.agents.kubectl();
-                let stream = Stream::open(kubectl, agent, self.arguments, self.next, self.sender.clone())?;
+                let again = self.nodes.get(&agent.node).is_some_and(|node| node.was_asked);
+                let node = self.nodes.entry(agent.node.clone()).or_default();
+                node.was_asked = true;
+                let after = node.last.clone().or_else(|| again.then(|| self.began.clone()));
+                // What happened meanwhile is news, also where nothing of what is kept was asked for.
+                let last = if again { Some(u32::MAX as usize) } else { self.last };
+                let last = last.into_iter().flat_map(|last| ["--last".to_owned(), last.to_string()]);
+                let arguments: Vec<String> = self.arguments.iter().cloned().chain(last).collect();
+                let kubectl = self.agents.exec(&agent, "flows");
+                let stream = Stream::open(kubectl, agent, &arguments, self.next, self.sender.clone())?;
                 self.listening.insert(self.next, Listening { stream, since: Instant::now(), after });
                 self.next += 1;
             }
@@ -120,7 +137,7 @@ impl<'a, T: FnMut(&str)> Followed<'a, T> {
 
     /// Looks for agents again. That the API can't be asked just now is told, and passes.
     fn look(&mut self) -> anyhow::Result<()> {
-        match pods::list(self.agents.kubectl(), &self.agents.agents) {
+        match self.agents.list() {
             Ok(agents) => self.listen_to(agents)?,
             Err(error) => (self.tell)(&format!("{error:#}")),
         }

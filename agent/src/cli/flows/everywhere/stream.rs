@@ -1,14 +1,15 @@
 //! What one agent says.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread;
 
 use anyhow::Context;
 
-use super::pods::Agent;
 use podgate_engine::flows::Line;
+
+use crate::cli::everywhere::{Agent, complaint};
 
 /// What comes from the agents, each known by a number.
 pub(super) enum Heard {
@@ -32,7 +33,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Runs `podgate flows` in an agent's pod, and sends on what it says.
+    /// Runs `podgate flows` in an agent's pod, by this kubectl, and sends on what it says.
     ///
     /// # Errors
     /// kubectl can't be run.
@@ -43,8 +44,7 @@ impl Stream {
         number: usize,
         sender: Sender<Heard>,
     ) -> anyhow::Result<Self> {
-        kubectl.args(["exec", "--namespace", &agent.namespace, &agent.name, "--"]);
-        kubectl.args(["podgate", "flows", "--output", "json"]).args(arguments);
+        kubectl.args(["--output", "json"]).args(arguments);
         let mut child = kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("kubectl has an output")?;
         let stderr = child.stderr.take().context("kubectl has an error output")?;
@@ -91,18 +91,4 @@ fn send_on(output: impl BufRead, number: usize, sender: &Sender<Heard>) -> anyho
         }
     }
     Ok(())
-}
-
-/// What is told on an error output, as one line of bounded length: first what the program in the pod says, then kubectl.
-fn complaint(stderr: impl Read) -> String {
-    const LONGEST: usize = 4;
-    let lines = BufReader::new(stderr).lines().map_while(Result::ok).filter(|line| !line.trim().is_empty());
-    let mut kept: Vec<String> = Vec::new();
-    for line in lines {
-        if kept.len() == LONGEST {
-            kept.remove(0);
-        }
-        kept.push(line.trim().to_owned());
-    }
-    kept.join("; ")
 }

@@ -1,26 +1,38 @@
 //! Where agents are, as kubectl tells.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use super::run;
+
+/// How long the API may take: kubectl itself waits for ever for one that does not answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// An agent's pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Agent {
-    pub(super) node: String,
-    pub(super) namespace: String,
-    pub(super) name: String,
+pub(in crate::cli) struct Agent {
+    pub(in crate::cli) node: String,
+    pub(in crate::cli) namespace: String,
+    pub(in crate::cli) name: String,
     /// Its phase, or `Terminating`, as `kubectl get pods` has it.
     state: String,
 }
 
 impl Agent {
     /// Why it can't be asked, if it can't.
-    pub(super) fn fault(&self) -> Option<String> {
-        let Self { node, namespace, name, state } = self;
-        (state != "Running").then(|| format!("node {node}: its agent {namespace}/{name} is {state}"))
+    pub(in crate::cli) fn fault(&self) -> Option<String> {
+        self.not_running().map(|state| format!("node {}: {state}", self.node))
+    }
+
+    /// What it does instead of running.
+    pub(in crate::cli) fn not_running(&self) -> Option<String> {
+        let Self { namespace, name, state, .. } = self;
+        (state != "Running").then(|| format!("its agent {namespace}/{name} is {state}"))
     }
 }
 
@@ -28,29 +40,37 @@ impl Agent {
 ///
 /// # Errors
 /// kubectl can't be run, or fails.
-pub(super) fn list(mut kubectl: Command, labels: &str) -> anyhow::Result<Vec<Agent>> {
-    kubectl.args(["get", "pods", "--all-namespaces", "--selector", labels, "--output", "json"]);
-    let output = kubectl.output().context("--all-nodes needs kubectl, which cannot be run")?;
-    if !output.status.success() {
-        bail!("kubectl get pods: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let list: Value = serde_json::from_slice(&output.stdout).context("kubectl get pods printed no JSON")?;
+pub(super) fn list(kubectl: Command, labels: &str) -> anyhow::Result<Vec<Agent>> {
+    let listed = get(kubectl, &["pods", "--all-namespaces", "--selector", labels, "--output", "json"])?;
+    let list: Value = serde_json::from_slice(&listed).context("kubectl get pods printed no JSON")?;
     let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     Ok(one_for_each_node(items.iter().map(agent).collect()))
 }
 
-/// The nodes on which an agent could run; none where that may not be asked.
-pub(super) fn nodes(mut kubectl: Command) -> Vec<String> {
-    kubectl.args([
-        "get",
-        "nodes",
-        "--selector",
-        "kubernetes.io/os=linux",
-        "--output",
-        "jsonpath={.items[*].metadata.name}",
-    ]);
-    let Some(output) = kubectl.output().ok().filter(|output| output.status.success()) else { return Vec::new() };
-    String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
+/// The nodes on which an agent could run.
+///
+/// # Errors
+/// kubectl can't be run, or fails, as where nodes may not be listed.
+pub(super) fn nodes(kubectl: Command) -> anyhow::Result<Vec<String>> {
+    let names = "jsonpath={.items[*].metadata.name}";
+    let listed = get(kubectl, &["nodes", "--selector", "kubernetes.io/os=linux", "--output", names])?;
+    Ok(String::from_utf8_lossy(&listed).split_whitespace().map(str::to_owned).collect())
+}
+
+/// What `kubectl get` prints.
+///
+/// # Errors
+/// kubectl can't be run, or fails.
+fn get(mut kubectl: Command, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
+    kubectl.arg("get").args(arguments);
+    match run(kubectl, PATIENCE) {
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            bail!("kubectl get {}: no answer in {} s", arguments[0], PATIENCE.as_secs())
+        }
+        Err(error) => Err(error).context("--all-nodes and --node need kubectl, which cannot be run"),
+        Ok(ended) if ended.status.success() => Ok(ended.stdout),
+        Ok(ended) => bail!("kubectl get {}: {}", arguments[0], ended.complaint),
+    }
 }
 
 fn agent(pod: &Value) -> Agent {
