@@ -14,6 +14,7 @@ mod admin;
 mod agent;
 pub mod cli;
 mod cni;
+mod doctor;
 #[cfg(test)]
 mod documented;
 #[cfg(fuzzing)]

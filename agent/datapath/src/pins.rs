@@ -361,14 +361,30 @@ fn list(path: &Path) -> Result<Vec<String>, Error> {
     read().map_err(|source| Error::Pin { action: "read", path: path.to_path_buf(), source })
 }
 
+/// Whether something is pinned below a directory, which is not changed.
+///
+/// # Errors
+/// Somebody else may change what is in it, among others.
+pub(crate) fn is_pinned(root: &Path) -> Result<bool, Error> {
+    if !root.is_dir() || !is_bpffs(root) || owned::is_foreign(root)? {
+        return Ok(false);
+    }
+    owned::check(root)?;
+    Ok(set_in_force(root).is_some())
+}
+
+/// Whether a directory is on a bpffs, or would be.
+pub(crate) fn is_on_bpffs(directory: &Path) -> bool {
+    is_bpffs(directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")))
+}
+
 /// Makes sure that a directory is on a bpffs: mounts one at `/sys/fs/bpf`, or at the directory itself elsewhere, where there is
 /// none. That takes CAP_SYS_ADMIN.
 ///
 /// # Errors
 /// There is none, and it can't be mounted.
 pub fn ensure_bpffs(directory: &Path) -> Result<(), Error> {
-    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    if is_bpffs(existing) {
+    if is_on_bpffs(directory) {
         return Ok(());
     }
     let mount_point = if directory.starts_with(SYSTEM_BPFFS) { Path::new(SYSTEM_BPFFS) } else { directory };

@@ -5,6 +5,7 @@ use std::io;
 
 use podgate_common::Direction;
 
+use crate::examine::Features;
 use crate::{Error, forbidden, sys};
 
 const CAP_NET_ADMIN: u32 = 12;
@@ -30,6 +31,16 @@ pub(crate) fn check() -> Result<bool, Error> {
         return Err(Error::KernelTooOld { found: kernel_release() });
     }
     Ok(has_tcx())
+}
+
+/// The capabilities that are needed and missing.
+pub(crate) fn missing_capabilities() -> Vec<&'static str> {
+    missing(effective_capabilities().unwrap_or_default())
+}
+
+/// What the kernel has of what podgate uses.
+pub(crate) fn features() -> Features {
+    Features::probe(has_ring_buffers(), has_tcx())
 }
 
 /// Whether the kernel knows the hook, at the loopback interface, which every network namespace has.
@@ -84,7 +95,7 @@ pub(crate) fn memlock() -> Option<u64> {
 
 /// Makes the smallest of maps: what keeps the process from bpf(2) is told here, and not as an odd failure of whatever comes first.
 /// Any other error is left to that.
-fn try_bpf() -> Result<(), Error> {
+pub(crate) fn try_bpf() -> Result<(), Error> {
     match sys::map_create(sys::MAP_TYPE_ARRAY, 1, None).map_err(|error| error.raw_os_error()) {
         Err(Some(libc::ENOSYS)) if !forbidden::is_filtered() => Err(Error::NoBpf),
         Err(Some(libc::EPERM | libc::EACCES | libc::ENOSYS)) => Err(Error::Forbidden(forbidden::causes())),
@@ -93,7 +104,7 @@ fn try_bpf() -> Result<(), Error> {
 }
 
 /// The release of the running kernel, as `uname -r` prints it.
-fn kernel_release() -> String {
+pub(crate) fn kernel_release() -> String {
     // SAFETY: all bytes zero is a valid utsname.
     let mut name: libc::utsname = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is valid for the call, which fills the struct with strings that end in a zero.

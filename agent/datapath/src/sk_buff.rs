@@ -15,6 +15,11 @@ const TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// Those of its connection tracking, where that is a module.
 const TYPES_OF_CONNTRACK: &str = "/sys/kernel/btf/nf_conntrack";
 
+/// Whether the kernel tells its own types.
+pub(crate) fn has_types() -> bool {
+    fs::metadata(TYPES).is_ok()
+}
+
 /// Where the fields are that the programs read. `None`: the kernel does not have them, does not tell its types, or does
 /// not let programs read its memory (lockdown).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

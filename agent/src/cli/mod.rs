@@ -7,6 +7,7 @@ mod cni;
 mod complete;
 mod completions;
 mod diff;
+mod doctor;
 mod everywhere;
 mod explain;
 mod flows;
@@ -36,6 +37,7 @@ use cleanup::CleanupArgs;
 use cni::CniArgs;
 use completions::{CompletionsArgs, ManArgs};
 use diff::DiffArgs;
+use doctor::DoctorArgs;
 use explain::ExplainArgs;
 use flows::FlowsArgs;
 use install_seccomp::InstallSeccompArgs;
@@ -75,6 +77,7 @@ Examples:
   podgate status                                         what the agent on this node enforces
   podgate status --all-nodes                             a line for each node, by kubectl
   podgate flows --follow --verdict denied                what it drops, as it happens
+  podgate doctor                                         what is in the way of it on this node, and what to do
   podgate explain -f ./yaml --from shop/web --to shop/api --port 8080
   podgate explain -f ./yaml --from shop/web --to 10.96.0.10 --port 53 --protocol UDP
   podgate matrix -f ./yaml --port TCP/8080
@@ -95,6 +98,7 @@ enum Command {
     Agent(Box<AgentArgs>),
     Status(StatusArgs),
     Flows(FlowsArgs),
+    Doctor(DoctorArgs),
     Explain(ExplainArgs),
     Matrix(MatrixArgs),
     Check(CheckArgs),
@@ -142,6 +146,7 @@ pub fn run() -> ExitCode {
         Command::Agent(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::Flows(args) => args.run(),
+        Command::Doctor(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Matrix(args) => args.run(),
         Command::Check(args) => args.run(),

@@ -64,6 +64,18 @@ impl Network {
         }
     }
 
+    /// The types of the plugins in the list, in order.
+    pub(crate) fn types(&self) -> Vec<String> {
+        let kind = |plugin: &Json| match plugin {
+            Json::Object(fields) => match fields.get("type") {
+                Some(Json::Other(Value::String(name))) => Some(name.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.plugins().into_iter().flatten().filter_map(kind).collect()
+    }
+
     /// A list with only this plugin, as runtimes make one of it; itself, if it is a list.
     pub(crate) fn into_list(self) -> Self {
         if self.is_list() {

@@ -111,6 +111,19 @@ impl Places {
         Ok(changes)
     }
 
+    /// The file of the network that the runtime uses, and the types of its plugins.
+    ///
+    /// # Errors
+    /// A file can't be read, or is no network.
+    pub(crate) fn chain(&self) -> anyhow::Result<Option<(PathBuf, Vec<String>)>> {
+        Ok(self.network()?.map(|(path, network)| (path, network.into_list().types())))
+    }
+
+    /// Whether the plugin was installed, and not removed.
+    pub(crate) fn is_installed(&self) -> bool {
+        self.entry().exists()
+    }
+
     /// The network that the runtime uses, and its file.
     fn network(&self) -> anyhow::Result<Option<(PathBuf, Network)>> {
         for path in self.files()? {

@@ -27,7 +27,7 @@ fn every_command_has_a_manual_page() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    let expected = "agent check cleanup cni-install cni-keep cni-uninstall cni completions diff explain flows install-seccomp man matrix mount-bpffs report status test";
+    let expected = "agent check cleanup cni-install cni-keep cni-uninstall cni completions diff doctor explain flows install-seccomp man matrix mount-bpffs report status test";
     let expected: Vec<_> = expected.split(' ').map(|command| format!("podgate-{command}.1")).collect();
     assert_eq!(pages, [&expected[..], &["podgate.1".to_owned()]].concat());
 }

@@ -181,7 +181,6 @@ fn filters(ifindex: u32, direction: Direction) -> Result<Vec<Filter>, Error> {
 }
 
 /// The ids of the programs at a hook in the order in which they run.
-#[cfg(test)]
 pub(super) fn programs(ifindex: u32, direction: Direction) -> Result<Vec<u32>, Error> {
     Ok(filters(ifindex, direction)?.iter().filter_map(|filter| filter.program).collect())
 }

@@ -325,7 +325,6 @@ const fn hook_name(direction: Direction) -> &'static str {
 }
 
 /// The ids of the programs at a hook, in the order in which they run.
-#[cfg(test)]
 pub(crate) fn programs_at(hook: Hook, ifindex: u32, direction: Direction) -> Result<Vec<u32>, Error> {
     match hook {
         Hook::Auto | Hook::Tcx => {

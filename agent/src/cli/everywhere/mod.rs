@@ -7,13 +7,14 @@ mod ask;
 mod pods;
 mod run;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::ensure;
 use clap::Args;
 
 pub(super) use self::ask::{Asked, Silence, ask};
-pub(super) use self::pods::Agent;
+pub(super) use self::pods::{Agent, get};
 pub(super) use self::run::{complaint, run};
 
 /// Where the agents are.
@@ -89,6 +90,11 @@ impl Agents {
 
     fn wants(&self, agent: &Agent) -> bool {
         self.node.is_empty() || self.node.contains(&agent.node)
+    }
+
+    /// The kubeconfig file that was given.
+    pub(super) fn kubeconfig(&self) -> Option<PathBuf> {
+        self.kubeconfig.as_ref().map(PathBuf::from)
     }
 
     /// kubectl, for the cluster that was chosen.

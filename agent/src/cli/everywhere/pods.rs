@@ -61,7 +61,7 @@ pub(super) fn nodes(kubectl: Command) -> anyhow::Result<Vec<String>> {
 ///
 /// # Errors
 /// kubectl can't be run, or fails.
-fn get(mut kubectl: Command, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
+pub(in crate::cli) fn get(mut kubectl: Command, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
     kubectl.arg("get").args(arguments);
     match run(kubectl, PATIENCE) {
         Err(error) if error.kind() == ErrorKind::TimedOut => {

@@ -3,6 +3,7 @@
 mod broken;
 mod cleanup;
 mod command;
+mod doctor;
 mod drift;
 mod identity;
 mod labels;
