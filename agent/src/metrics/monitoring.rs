@@ -284,6 +284,27 @@ fn a_panel_whose_query_may_find_nothing_says_what_that_means() {
     }
 }
 
+/// A panel with one number has it from the start: 0 where nothing was counted.
+#[test]
+fn a_number_is_never_missing() {
+    let stats: Vec<_> = panels().into_iter().filter(|panel| panel["type"] == "stat").collect();
+    assert!(stats.len() >= 5);
+    for panel in stats {
+        for target in list(&panel["targets"]) {
+            assert!(string(&target["expr"]).contains("or vector(0)"), "{}: {}", panel["title"], target["expr"]);
+        }
+    }
+}
+
+/// Two queries of a panel that name their series alike can't be told apart.
+#[test]
+fn queries_of_a_panel_name_their_series_differently() {
+    for panel in panels() {
+        let legends: Vec<_> = list(&panel["targets"]).iter().map(|target| string(&target["legendFormat"])).collect();
+        assert_eq!(legends.iter().collect::<BTreeSet<_>>().len(), legends.len(), "{}: {legends:?}", panel["title"]);
+    }
+}
+
 /// Red is what is dropped, in every panel with verdicts.
 #[test]
 fn verdicts_have_the_same_colours_everywhere() {
@@ -297,7 +318,19 @@ fn verdicts_have_the_same_colours_everywhere() {
     let of = |title: &str| coloured(panels().iter().find(|panel| panel["title"] == title).unwrap());
     let colours = of("Packets judged");
     assert!(verdicts.iter().all(|verdict| colours.contains_key(verdict)), "{verdicts:?} {colours:?}");
-    assert_eq!((colours["denied"].as_str(), colours["allowed"].as_str()), ("red", "green"));
+    let [allowed, denied, audited] = ["allowed", "denied", "would_deny"].map(|verdict| colours[verdict].as_str());
+    assert_eq!([allowed, denied, audited], ["green", "red", "semi-dark-yellow"]);
+    for (title, verdict) in
+        [("Dropped, by reason", denied), ("Denied, by policy", denied), ("Would be denied, by policy", audited)]
+    {
+        let panel = panels().into_iter().find(|panel| panel["title"] == title).unwrap();
+        let color = &panel["fieldConfig"]["defaults"]["color"];
+        assert_eq!(
+            (string(&color["mode"]).as_str(), string(&color["fixedColor"]).as_str()),
+            ("shades", verdict),
+            "{title}"
+        );
+    }
     assert_eq!(of("Bytes judged"), colours);
     assert!(of("Egress to Services").iter().all(|(verdict, colour)| colours[verdict] == *colour));
 }
