@@ -6,12 +6,15 @@ use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
 use crate::namespace::Namespace;
 use crate::node::Node;
 use crate::outside::Outside;
 use crate::remains::{self, STATE};
 use crate::stop::Stop;
+
+/// The file with a lab's name, in its directory.
+const NAME: &str = "name";
 
 static LABS: AtomicU32 = AtomicU32::new(1);
 
@@ -58,7 +61,7 @@ impl Lab {
         let shared = Arc::new(Shared { id, directory, stop: Stop::new() });
         // From here on an early return must remove what there is, so the guard exists before the first namespace.
         let guard = Guard { shared: &shared, armed: true };
-        fs::write(shared.directory.join("name"), name).during(|| "write the lab's name".to_owned())?;
+        fs::write(shared.directory.join(NAME), name).during(|| "write the lab's name".to_owned())?;
         let outside = Outside::create(&shared)?;
         guard.disarm();
         Ok(Self { shared, outside, nodes: Mutex::default(), keep: false, _lock: Some(lock) })
@@ -124,12 +127,15 @@ impl Drop for Lab {
 /// Removes a lab by its id: one that was kept, or one of this process that can't be dropped any more.
 ///
 /// # Errors
-/// When there is none of this id.
+/// When there is none of this id, or something of it could not be removed.
 pub fn remove(id: &str) -> Result<()> {
     let directory = Path::new(STATE).join(id);
     fs::metadata(&directory).during(|| format!("look for a lab in {}", directory.display()))?;
     remains::remove(id);
-    Ok(())
+    match remains::left(id) {
+        left if left.is_empty() => Ok(()),
+        left => Err(Error::Answer(format!("of lab {id} these could not be removed: {}", left.join(", ")))),
+    }
 }
 
 /// Removes the labs of processes that were killed. Otherwise the next lab that is made does.
@@ -144,6 +150,14 @@ pub fn sweep() -> Result<()> {
 #[must_use]
 pub fn kept() -> Vec<String> {
     remains::kept()
+}
+
+/// Those of them that were made under this name.
+#[must_use]
+pub fn kept_under(name: &str) -> Vec<String> {
+    let mut ids = remains::kept();
+    ids.retain(|id| fs::read_to_string(Path::new(STATE).join(id).join(NAME)).is_ok_and(|its| its == name));
+    ids
 }
 
 struct Guard<'a> {

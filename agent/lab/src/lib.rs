@@ -62,7 +62,7 @@ pub use connection::{Connection, End};
 pub use error::{Error, Result};
 pub use foreign::{Answer, ChainPosition, ForeignLink, Hook, add_foreign_filter};
 pub use http::Response;
-pub use lab::{Lab, kept, remove, sweep};
+pub use lab::{Lab, kept, kept_under, remove, sweep};
 pub use link::LinkSocket;
 pub use load::{Attempt, Counter, Counts, Fate, Load, Received};
 pub use manifest::{Manifests, PodManifest};

@@ -111,6 +111,14 @@ pub(crate) fn remove(id: &str) {
     let _ = fs::remove_dir_all(&directory);
 }
 
+/// What is left of a lab.
+pub(crate) fn left(id: &str) -> Vec<String> {
+    let namespaces = namespaces(id).into_iter().map(|name| format!("network namespace {name}"));
+    let directory = Path::new(STATE).join(id);
+    let directory = directory.exists().then(|| directory.display().to_string());
+    namespaces.chain(directory).collect()
+}
+
 fn namespaces(id: &str) -> Vec<String> {
     let prefix = format!("{id}-");
     let mut names = entries(Path::new(NETNS));

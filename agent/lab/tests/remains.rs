@@ -116,6 +116,38 @@ fn what_a_killed_process_left_can_be_removed_without_another_lab() -> Result<()>
 }
 
 #[test]
+fn kept_labs_are_told_apart_by_their_names() -> Result<()> {
+    let mut labs = [Lab::new("told-apart")?, Lab::new("told-apart-too")?];
+    labs.iter_mut().try_for_each(Lab::keep)?;
+    let ids = labs.each_ref().map(|lab| lab.id().to_owned());
+    drop(labs);
+    assert_eq!(podgate_lab::kept_under("told-apart"), [ids[0].clone()]);
+    podgate_lab::remove(&ids[0])?;
+    assert_eq!(podgate_lab::kept_under("told-apart"), Vec::<String>::new());
+    assert!(podgate_lab::kept().contains(&ids[1]), "the other one is left alone");
+    podgate_lab::remove(&ids[1])
+}
+
+#[test]
+fn what_cannot_be_removed_is_named() -> Result<()> {
+    let mut lab = Lab::new("held")?;
+    let (id, held) = (lab.id().to_owned(), lab.directory().join("held"));
+    fs::create_dir(&held).unwrap();
+    let mount = |program: &str, arguments: &[&str]| {
+        assert!(Command::new(program).args(arguments).arg(&held).status().unwrap().success());
+    };
+    mount("mount", &["-t", "tmpfs", "held"]);
+    lab.keep()?;
+    drop(lab);
+    let error = podgate_lab::remove(&id).expect_err("its directory is held").to_string();
+    assert_eq!(error, format!("of lab {id} these could not be removed: /run/podgate-lab/{id}"));
+    mount("umount", &[]);
+    podgate_lab::remove(&id)?;
+    assert_eq!(traces(&id), Vec::<PathBuf>::new());
+    Ok(())
+}
+
+#[test]
 fn a_kept_lab_stays_until_it_is_removed() -> Result<()> {
     let mut lab = Lab::new("kept")?;
     let (_, sleeper) = fill(&lab)?;

@@ -57,9 +57,14 @@ pub(crate) fn run(podgate: Option<PathBuf>, keep: bool) -> Result<()> {
     Ok(())
 }
 
-/// Removes labs that were kept.
+/// Removes labs that the demo kept, and no others.
 pub(crate) fn remove() -> Result<()> {
-    for id in podgate_lab::kept() {
+    setup::need_root("the demo's network namespaces and processes are root's")?;
+    let kept = podgate_lab::kept_under(shop::LAB);
+    if kept.is_empty() {
+        println!("no demo was kept");
+    }
+    for id in kept {
         podgate_lab::remove(&id)?;
         println!("removed {id}");
     }

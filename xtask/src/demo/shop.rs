@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 use super::{dns, services};
 use crate::workspace::{find, root};
 
+/// The name of the demo's labs, by which those that it kept are found.
+pub(super) const LAB: &str = "demo";
+
 const EXAMPLE: &str = "deploy/examples/three-tier";
 const NODE: &str = "node-1";
 
@@ -51,7 +54,7 @@ pub(crate) struct Shop {
 impl Shop {
     /// Makes node, pods and servers, and the manifests of namespaces and pods, without a policy.
     pub(crate) fn open() -> Result<Self> {
-        let lab = Lab::new("demo")?;
+        let lab = Lab::new(LAB)?;
         let node = lab.node(NODE)?;
         let manifests = Manifests::new(&lab, "manifests")?;
         let proxy = Proxy::new(&node, ProxyMode::Nftables)?;
