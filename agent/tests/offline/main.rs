@@ -6,6 +6,7 @@ mod check_formats;
 mod check_halves;
 mod cookbook;
 mod diff;
+mod example;
 mod expectations;
 mod fits;
 mod groups;
