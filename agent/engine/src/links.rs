@@ -35,6 +35,11 @@ impl Links {
         self.awaited.entry(ifindex).or_default();
     }
 
+    /// How many interfaces have such filters.
+    pub(super) fn awaited(&self) -> usize {
+        self.awaited.len()
+    }
+
     /// Notes that an interface has come or gone.
     pub(super) fn disturbed(&mut self, now: Instant) {
         if self.awaited.is_empty() {

@@ -70,6 +70,7 @@ impl State {
             anomalies: self.anomalies(),
             apply: ApplyStatus { pending: self.pending(), errors: self.errors, error: self.planning.error().cloned() },
             repairs: self.repairs,
+            filtered_interfaces: self.links.awaited(),
             services: self.services(reading.exits),
             window: self.window(),
             events_lost: reading.lost.denied,

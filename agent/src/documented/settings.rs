@@ -1,7 +1,10 @@
 //! docs/settings.md.
 
+use std::collections::BTreeSet;
+
 use clap::{Arg, Command, CommandFactory};
 use podgate_common::map;
+use podgate_policy::tables::Table;
 
 use super::{code, read, table};
 use crate::cli::Cli;
@@ -40,6 +43,18 @@ fn every_table_is_documented_with_its_entries() {
         .collect();
     let made: Vec<_> = map::ALL.iter().map(|map| (map.name.to_lowercase(), map.entries)).collect();
     assert_eq!(documented, made);
+}
+
+/// The status and the metrics name nothing that the page lacks.
+#[test]
+fn every_limit_of_the_planner_is_documented() {
+    let document = read(DOCUMENT);
+    let names = |heading: &str| -> BTreeSet<String> {
+        table(&document, heading).iter().flat_map(|cells| code(cells[0])).collect()
+    };
+    let planned = Table::ALL.map(|table| table.as_str().to_owned());
+    let other: Vec<_> = planned.into_iter().filter(|name| !names("## Tables").contains(name)).collect();
+    assert_eq!(names("### Limits that are no table"), other.into_iter().collect());
 }
 
 /// The commands with a setting that is a variable too, under their headings.

@@ -25,6 +25,9 @@ pub struct Status {
     pub not_ready: Vec<String>,
     /// The hook in use: `tcx` or `clsact`.
     pub hook: String,
+    /// Interfaces whose programs are filters until TCX links take their place.
+    #[serde(default)]
+    pub filtered_interfaces: usize,
     /// NetworkPolicies known, those that select no pod of this node included.
     pub policies: usize,
     /// Every pod of this node that policies can select.

@@ -102,6 +102,7 @@ fn the_status_tells_of_every_pod_of_the_node_as_json() -> Result<()> {
         "apply",
         "attribution",
         "events_lost",
+        "filtered_interfaces",
         "flows_lost",
         "hook",
         "no_endpoint",

@@ -108,8 +108,12 @@ fn may_be_full(table: &TableStatus) -> bool {
 }
 
 fn about(status: &Status) -> String {
+    let filtered = match status.filtered_interfaces {
+        0 => String::new(),
+        count => format!(" ({} still by filters, until their links come)", plural(count, "interface")),
+    };
     format!(
-        "  podgate {}, {} hooks, up {}, {} known",
+        "  podgate {}, {} hooks{filtered}, up {}, {} known",
         status.version,
         status.hook,
         duration(status.uptime_seconds),

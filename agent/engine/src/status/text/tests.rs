@@ -55,6 +55,18 @@ fn the_first_line_says_that_all_is_well() {
 }
 
 #[test]
+fn interfaces_that_wait_for_their_links_are_counted() {
+    let about = |filtered_interfaces| {
+        let status = Status { hook: "tcx".to_owned(), filtered_interfaces, ..status(vec![]) };
+        render(&status, &View::default()).lines().nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(about(0), "  podgate , tcx hooks, up 0s, 0 policies known");
+    let waiting =
+        "  podgate , tcx hooks (3 interfaces still by filters, until their links come), up 0s, 0 policies known";
+    assert_eq!(about(3), waiting);
+}
+
+#[test]
 fn what_is_in_audit_mode_is_listed() {
     let mut pod = pod("api", PodState::Enforced);
     (pod.ingress_isolated, pod.egress_isolated, pod.audited) = (true, false, vec!["egress".to_owned()]);
