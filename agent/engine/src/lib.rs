@@ -18,6 +18,7 @@ mod backoff;
 mod beside_hooks;
 mod claims;
 mod command;
+mod complaints;
 mod deferral;
 mod departed;
 mod drops;

@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use super::accounting;
 use super::beside_hooks::{BesideHooks, Hooked};
 use super::command::{Command, Outcome};
+use super::complaints::Complaints;
 use super::drops::Drops;
 use super::events::{Losses, boot};
 use super::handle::{Pulse, Request};
@@ -81,6 +82,7 @@ pub async fn run(mut inputs: Inputs, state: State, datapath: Datapath, memory: M
         state,
         datapath,
         memory,
+        complaints: Complaints::default(),
         connections: Connections::default(),
         drops: Drops::default(),
         flows: inputs.flows.clone(),
@@ -155,6 +157,7 @@ struct Engine {
     state: State,
     datapath: Datapath,
     memory: Memory,
+    complaints: Complaints,
     connections: Connections,
     drops: Drops,
     flows: Feed,
@@ -273,7 +276,11 @@ impl Engine {
     }
 
     fn report(&mut self, command: Command, outcome: Outcome) {
-        log(&command, &outcome);
+        log(&mut self.complaints, &command, &outcome);
+        self.take_in(command, outcome);
+    }
+
+    fn take_in(&mut self, command: Command, outcome: Outcome) {
         if self.state.attribution.is_wanted() {
             warn(accounting::after(&mut self.state, &self.datapath, &command, &outcome));
         }
@@ -345,6 +352,11 @@ impl Engine {
             Ok(report) if report.provisional => Outcome::Provisional,
             Ok(_) => Outcome::Done,
             Err(Error::Gone { .. }) if command.is_told_of_departure() => Outcome::Gone,
+            Err(error @ Error::Gone { .. }) => {
+                // The host's view will tell too. While pods get new sandboxes this is all the time.
+                tracing::debug!(?command, %error, "an interface is gone");
+                return self.take_in(command, failed(0, &error));
+            }
             Err(error) => failed(0, &error),
         };
         self.report(command, outcome);
@@ -463,7 +475,7 @@ fn hook_name(hook: Hook) -> &'static str {
     }
 }
 
-fn log(command: &Command, outcome: &Outcome) {
+fn log(complaints: &mut Complaints, command: &Command, outcome: &Outcome) {
     let (what, slot, ifindex, changes) = match command {
         Command::Release { slot } => ("release", Some(*slot), None, None),
         Command::Identify { slot, .. } => ("identify", Some(*slot), None, None),
@@ -484,6 +496,10 @@ fn log(command: &Command, outcome: &Outcome) {
         Command::Check(Check::Device(ifindex, _)) => ("check", None, Some(*ifindex), None),
         Command::Check(Check::Pins) => ("check pins", None, None, None),
     };
+    let subject = (what, slot, ifindex);
+    if !matches!(outcome, Outcome::Failed { .. }) {
+        complaints.over(subject);
+    }
     match outcome {
         Outcome::Done | Outcome::Provisional if matches!(command, Command::Check(_)) => {}
         Outcome::Repaired => {
@@ -492,7 +508,13 @@ fn log(command: &Command, outcome: &Outcome) {
         Outcome::Done | Outcome::Provisional => tracing::debug!(command = what, slot, ifindex, changes, "done"),
         Outcome::Gone => tracing::debug!(command = what, ifindex, "the interface is gone"),
         Outcome::Failed { applied, error } => {
-            tracing::warn!(command = what, slot, ifindex, changes, applied, error, "failed; will be tried again");
+            // Sandboxes go while something is done at their hooks. The next try tells that apart from what lasts.
+            let told_at = if command.is_at_hooks() { 2 } else { 1 };
+            if complaints.times(subject, error) == told_at {
+                tracing::warn!(command = what, slot, ifindex, changes, applied, error, "failed; will be tried again");
+            } else {
+                tracing::debug!(command = what, slot, ifindex, changes, applied, error, "failed");
+            }
         }
     }
 }

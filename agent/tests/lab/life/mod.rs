@@ -11,6 +11,7 @@ mod outlive;
 mod pods;
 mod restart;
 mod speed;
+mod storm;
 
 use podgate_lab::{Pod, Result, Wiring};
 
