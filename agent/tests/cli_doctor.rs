@@ -168,3 +168,71 @@ fn text_fits_a_terminal() {
     assert_eq!(text.lines().find(long_words), None);
     assert!(text.starts_with("this node: 16 checks, "), "{text}");
 }
+
+/// Answers as a cluster with Calico, on whose node `b` podgate's agent can't be asked.
+const KUBECTL: &str = r#"#!/bin/sh
+case "$*" in
+    *"get pods"*) echo '{"items": [
+        {"metadata": {"namespace": "p", "name": "agent-a"}, "spec": {"nodeName": "a"}, "status": {"phase": "Running"}},
+        {"metadata": {"namespace": "p", "name": "agent-b"}, "spec": {"nodeName": "b"}, "status": {"phase": "Running"}}]}' ;;
+    *"get nodes"*) echo "a b c" ;;
+    *"get customresourcedefinitions"*) echo "felixconfigurations.crd.projectcalico.org" ;;
+    *"get daemonsets"*) echo "kube-system/kube-proxy kube-system/calico-node" ;;
+    *"get configmap"*) echo "configmaps is forbidden" >&2; exit 1 ;;
+    *"exec --namespace p agent-a -- podgate doctor --output json"*) echo '{"node": "a", "version": "1", "checks": [
+        {"name": "clock", "state": "ok", "finding": "synchronised", "remedy": null},
+        {"name": "agent", "state": "fault", "finding": "not ready", "remedy": "look"}]}'; exit 1 ;;
+    *) echo "pod agent-b is gone" >&2; exit 1 ;;
+esac
+"#;
+
+/// Runs the doctor beside that kubectl.
+fn by_kubectl(arguments: &[&str]) -> (Option<i32>, String) {
+    let directory = TempDir::new().unwrap();
+    let kubectl = directory.path().join("kubectl");
+    fs::write(&kubectl, KUBECTL).unwrap();
+    fs::set_permissions(&kubectl, Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+    let mut podgate = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    let output = podgate.arg("doctor").args(arguments).env("PATH", path).env_remove("KUBECONFIG").output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn all_nodes_are_looked_at_by_kubectl_and_the_cluster_too() {
+    let expected = "\
+cluster: 3 checks, 1 fault, 1 warning, 1 not checked
+  warning      custom-resources          felixconfigurations.crd.projectcalico.org
+                                         is there, of Calico: it may enforce
+                                         policies
+                                         -> see that its enforcement is off:
+                                            docs/install/README.md, Who enforces
+                                            already
+  FAULT        daemon-sets               kube-system/calico-node is there: two
+                                         enforcers drop what either of them
+                                         denies
+                                         -> turn its enforcement off, or don't
+                                            install podgate:
+                                            docs/install/README.md
+  not checked  kube-proxy-configuration  kubectl get configmap: configmaps is
+                                         forbidden; a replacement of kube-proxy
+                                         in sockets or XDP is not supported
+a: 2 checks, 1 fault, 0 warnings, 0 not checked
+  FAULT        agent  not ready
+                      -> look
+b: NO ANSWER: kubectl exec: pod agent-b is gone
+c: NO ANSWER: has no agent
+";
+    assert_eq!(by_kubectl(&["--all-nodes"]), (Some(2), expected.to_owned()));
+    let (status, text) = by_kubectl(&["--node", "a"]);
+    assert!(status == Some(1) && text.contains("  ok           clock  synchronised\n"), "{text}");
+}
+
+#[test]
+fn programs_get_what_was_found_everywhere() {
+    let (status, text) = by_kubectl(&["--all-nodes", "-o", "json"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    fits::assert_fits("doctor", &report);
+    let errors: Vec<&Value> = report["nodes"].as_array().unwrap().iter().map(|node| &node["error"]).collect();
+    assert_eq!((status, errors.len(), errors[0].is_null()), (Some(2), 3, true));
+}

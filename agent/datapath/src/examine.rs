@@ -50,7 +50,7 @@ pub struct Features {
 pub fn examine(bpffs: &Path) -> Examined {
     let missing = preflight::missing_capabilities();
     let bpf = if missing.is_empty() {
-        preflight::try_bpf().map(|()| preflight::features()).map_err(|error| error.to_string())
+        preflight::use_bpf().map(|()| preflight::features()).map_err(|error| error.to_string())
     } else {
         Err(format!("the process lacks {}", missing.join(", ")))
     };

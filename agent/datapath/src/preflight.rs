@@ -23,10 +23,7 @@ pub(crate) fn check() -> Result<bool, Error> {
     if !missing.is_empty() {
         return Err(Error::MissingCapabilities(missing.join(", ")));
     }
-    if charges_memory_to_memlock() {
-        raise_memlock();
-    }
-    try_bpf()?;
+    use_bpf()?;
     if !has_ring_buffers() {
         return Err(Error::KernelTooOld { found: kernel_release() });
     }
@@ -36,6 +33,14 @@ pub(crate) fn check() -> Result<bool, Error> {
 /// The capabilities that are needed and missing.
 pub(crate) fn missing_capabilities() -> Vec<&'static str> {
     missing(effective_capabilities().unwrap_or_default())
+}
+
+/// Lifts the limit of locked memory of this process where it counts, and tries bpf(2).
+pub(crate) fn use_bpf() -> Result<(), Error> {
+    if charges_memory_to_memlock() {
+        raise_memlock();
+    }
+    try_bpf()
 }
 
 /// What the kernel has of what podgate uses.
@@ -95,7 +100,7 @@ pub(crate) fn memlock() -> Option<u64> {
 
 /// Makes the smallest of maps: what keeps the process from bpf(2) is told here, and not as an odd failure of whatever comes first.
 /// Any other error is left to that.
-pub(crate) fn try_bpf() -> Result<(), Error> {
+fn try_bpf() -> Result<(), Error> {
     match sys::map_create(sys::MAP_TYPE_ARRAY, 1, None).map_err(|error| error.raw_os_error()) {
         Err(Some(libc::ENOSYS)) if !forbidden::is_filtered() => Err(Error::NoBpf),
         Err(Some(libc::EPERM | libc::EACCES | libc::ENOSYS)) => Err(Error::Forbidden(forbidden::causes())),
