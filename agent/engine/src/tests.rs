@@ -827,9 +827,11 @@ fn a_filter_enforces_while_its_link_is_awaited_and_the_link_comes_when_all_is_qu
     let (mut state, attach) = attaching();
     state.report(attach, Outcome::Provisional, now);
     assert_eq!(pod_states(&status(&state))["api"], PodState::Enforced);
+    assert_eq!(status(&state).filtered_interfaces, 1);
     assert_eq!(short(&run(&mut state, now, never)), ["finish takeover"]);
     let later = now + Duration::from_millis(600);
     assert_eq!(short(&run(&mut state, later, never)), ["link 10"]);
+    assert_eq!(status(&state).filtered_interfaces, 0, "the link has come");
 }
 
 /// Which of these addresses operations give a group, and which they take it from.
