@@ -66,7 +66,8 @@ Enforces Kubernetes NetworkPolicy with eBPF beside any CNI that connects pods by
 
 One agent runs on each node (`podgate agent`). It reads policies and pods from the Kubernetes API, or from a directory \
 of YAML files, and drops in the kernel what the policies do not allow. `podgate status` shows what the agent of this \
-node does, `podgate flows` which connections it allows and denies. All other commands need no cluster, no kernel support and no root: from YAML files alone `explain` and `matrix` \
+node does, `podgate flows` which connections it allows and denies, `podgate doctor` what is in its way. All other \
+commands need no cluster, no kernel support and no root: from YAML files alone `explain` and `matrix` \
 answer what a set of policies allows, `check` finds probable mistakes, `test` compares with what is expected, \
 `diff` tells what opens and closes between two sets, and `report` shows it all on one page.";
 
