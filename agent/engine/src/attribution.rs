@@ -220,9 +220,11 @@ impl Attribution {
 
 impl Granularity {
     fn allow(self, rule: &RuleRef) -> Allow {
-        let policy = if self >= Self::Policy { rule.policy.name.to_string() } else { String::new() };
+        let key = rule.policy.network_policy();
+        let policy = key.filter(|_| self >= Self::Policy).map(|key| key.name.to_string()).unwrap_or_default();
         let index = (self == Self::Rule).then_some(rule.index);
-        Allow { namespace: rule.policy.namespace.to_string(), policy, direction: rule.direction.as_str(), rule: index }
+        let namespace = key.map(|key| key.namespace.to_string()).unwrap_or_default();
+        Allow { namespace, policy, direction: rule.direction.as_str(), rule: index }
     }
 }
 
@@ -289,7 +291,7 @@ mod tests {
     }
 
     fn rule(name: &str, index: usize) -> RuleRef {
-        RuleRef { policy: ObjectKey::new("shop", name), direction: model::Direction::Ingress, index }
+        RuleRef { policy: ObjectKey::new("shop", name).into(), direction: model::Direction::Ingress, index }
     }
 
     #[test]

@@ -167,6 +167,7 @@ mod tests {
         let mut names = Names::default();
         let node = |address: &str| Node {
             name: "node-a".into(),
+            labels: Labels::new(),
             addresses: vec![address.parse().unwrap()],
             pod_cidrs: vec![],
         };

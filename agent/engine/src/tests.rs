@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use podgate_datapath::{Exits, FormerSlot};
 use podgate_host::binding::{Handover, PodId};
-use podgate_policy::model::{ObjectKey, Phase, Pod};
+use podgate_policy::model::{Labels, ObjectKey, Phase, Pod};
 use podgate_policy::op::{EndpointPolicy, Entry, Key, Op};
 use podgate_policy::services::Node;
 use podgate_policy::tables::Limits;
@@ -72,7 +72,12 @@ fn source(location: Location, resource: ResourceStatus) -> SourceStatus {
 }
 
 fn with_node(name: &str) -> Change {
-    Change::Apply(Object::Node(Arc::new(Node { name: name.into(), addresses: vec![], pod_cidrs: vec![] })))
+    Change::Apply(Object::Node(Arc::new(Node {
+        name: name.into(),
+        labels: Labels::new(),
+        addresses: vec![],
+        pod_cidrs: vec![],
+    })))
 }
 
 /// Why an agent is not ready whose source is this and has these nodes.

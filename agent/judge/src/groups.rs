@@ -9,10 +9,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::{ClusterPeer, ClusterPolicy, Matches};
 use podgate_policy::evaluate::rules;
 use podgate_policy::model::{
-    Direction, IpBlock, Labels, ObjectKey, Peer, Peers, Pod, Policy, Protocol, Selector, Workload,
+    BEYOND, Direction, IpBlock, Labels, ObjectKey, Peer, Peers, Pod, Policy, Protocol, Selector, Workload,
 };
 
 /// One pod, or several that are alike: one party of what is shown.
@@ -122,8 +124,8 @@ pub(crate) struct Facts<'c> {
     /// The labels that some selector asks for.
     labels: Vec<(&'c str, &'c str)>,
     ports: BTreeSet<(Option<&'c str>, Protocol, u16)>,
-    /// Of each address whether it is IPv4, and the blocks that it is in.
-    addresses: Vec<(bool, Vec<usize>)>,
+    /// Of each address whether it is IPv4, and the blocks and networks that it is in.
+    addresses: Vec<(bool, Vec<usize>, Vec<usize>)>,
     unique: Option<&'c ObjectKey>,
 }
 
@@ -138,15 +140,24 @@ enum Whose<'c> {
 pub(crate) struct Marks<'c> {
     labels: BTreeSet<&'c str>,
     blocks: Vec<&'c IpBlock>,
+    /// Of ClusterNetworkPolicies.
+    networks: Vec<IpNet>,
     contested: BTreeSet<IpAddr>,
 }
 
 impl<'c> Marks<'c> {
     pub(crate) fn of(cluster: &'c Cluster) -> Self {
         let policies = || cluster.policies.values().map(|policy| &**policy);
-        let selectors = policies().flat_map(selectors);
+        let guards = || cluster.cluster_policies.iter().map(|policy| &**policy);
+        let selectors = policies().flat_map(selectors).chain(guards().flat_map(cluster_selectors));
         let blocks: BTreeSet<&IpBlock> = policies().flat_map(peers).filter_map(block).collect();
+        let mut networks: BTreeSet<IpNet> = guards().flat_map(cluster_peers).flat_map(networks).copied().collect();
+        if networks.iter().any(|network| network.prefix_len() == 0) {
+            // To open all networks is not to open these.
+            networks.extend(BEYOND.as_flattened());
+        }
         Self {
+            networks: networks.into_iter().collect(),
             labels: selectors.flat_map(Selector::requirements).map(|requirement| &*requirement.key).collect(),
             blocks: blocks.into_iter().collect(),
             contested: contested(cluster),
@@ -158,7 +169,8 @@ impl<'c> Marks<'c> {
             |(key, value): (&'c Arc<str>, &'c Arc<str>)| self.labels.contains(&**key).then_some((&**key, &**value));
         let around = |address: &IpAddr| {
             let around = self.blocks.iter().enumerate().filter(|(_, block)| block.contains(*address));
-            (address.is_ipv4(), around.map(|(index, _)| index).collect())
+            let within = self.networks.iter().enumerate().filter(|(_, network)| network.contains(address));
+            (address.is_ipv4(), around.map(|(index, _)| index).collect(), within.map(|(index, _)| index).collect())
         };
         let is_contested = pod.addresses.iter().any(|address| self.contested.contains(address));
         Facts {
@@ -193,6 +205,32 @@ fn block(peer: &Peer) -> Option<&IpBlock> {
     match peer {
         Peer::Block(block) => Some(block),
         Peer::Pods { .. } => None,
+    }
+}
+
+/// Every selector of pods of a ClusterNetworkPolicy.
+fn cluster_selectors(policy: &ClusterPolicy) -> impl Iterator<Item = &Selector> {
+    let of_peers = cluster_peers(policy).filter_map(|peer| match peer {
+        ClusterPeer::Pods(selection) => Some(&selection.pods),
+        ClusterPeer::Networks(_) | ClusterPeer::Nodes(_) => None,
+    });
+    of_peers.chain([&policy.subject.pods])
+}
+
+/// Every peer of a ClusterNetworkPolicy.
+pub(crate) fn cluster_peers(policy: &ClusterPolicy) -> impl Iterator<Item = &ClusterPeer> {
+    let rules = Direction::ALL.into_iter().flat_map(|direction| policy.rules(direction));
+    rules.flat_map(|rule| match &rule.matches {
+        Matches::Nothing | Matches::Everything => &[],
+        Matches::Some { peers, .. } => peers.as_slice(),
+    })
+}
+
+/// The networks of a peer.
+pub(crate) fn networks(peer: &ClusterPeer) -> &[IpNet] {
+    match peer {
+        ClusterPeer::Networks(networks) => networks,
+        ClusterPeer::Pods(_) | ClusterPeer::Nodes(_) => &[],
     }
 }
 

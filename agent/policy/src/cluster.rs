@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::cluster_policy::ClusterPolicies;
 use crate::model::{Direction, Namespace, ObjectKey, Pod, Policy};
 use crate::services::{EndpointSlice, Node, Service};
 
@@ -15,6 +16,8 @@ pub struct Cluster {
     pub pods: BTreeMap<ObjectKey, Arc<Pod>>,
     /// NetworkPolicies.
     pub policies: BTreeMap<ObjectKey, Arc<Policy>>,
+    /// ClusterNetworkPolicies. The evaluator judges by them; the compiler does not know them yet.
+    pub cluster_policies: ClusterPolicies,
     /// Services. Policies never name them; they tell where a connection to a Service ends.
     pub services: BTreeMap<ObjectKey, Arc<Service>>,
     /// EndpointSlices.
@@ -30,6 +33,8 @@ pub struct Cluster {
 pub struct Written {
     /// Policies that are no more than stand-ins for invalid ones: nothing is found in these.
     pub unsound: BTreeSet<ObjectKey>,
+    /// ClusterNetworkPolicies of which a part is not what was written, by name.
+    pub unsound_cluster: BTreeSet<Arc<str>>,
     /// Directions in which a policy has rules that its `policyTypes` leaves out.
     pub ineffective: BTreeSet<(ObjectKey, Direction)>,
     /// Whether the namespaces are known with their labels; if not, nothing is said of namespace selectors.
@@ -38,9 +43,11 @@ pub struct Written {
     pub empty: BTreeSet<ObjectKey>,
     /// The text of the annotation [`IGNORE`] of policies.
     pub ignored: BTreeMap<ObjectKey, String>,
+    /// The same of ClusterNetworkPolicies, by name.
+    pub ignored_cluster: BTreeMap<Arc<str>, String>,
     /// Services that clients outside the cluster reach by a node or a load balancer, as their type says.
     pub exposed: BTreeSet<ObjectKey>,
 }
 
-/// The annotation of a NetworkPolicy that says which findings of `podgate check` are meant so, and why.
+/// The annotation of a policy that says which findings of `podgate check` are meant so, and why.
 pub const IGNORE: &str = "podgate.io/check-ignore";

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod cluster_policy;
 pub mod compile;
 pub mod evaluate;
 pub mod id;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::ClusterPolicy;
 use podgate_policy::model::{Namespace, ObjectKey, Pod, Policy};
 use podgate_policy::services::{EndpointSlice, Node, Service};
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub enum Kind {
     Pod,
     /// `networking.k8s.io/v1` NetworkPolicy.
     NetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy, which the offline commands read and the agent does not.
+    ClusterNetworkPolicy,
     /// `v1` Service.
     Service,
     /// `discovery.k8s.io/v1` EndpointSlice.
@@ -27,8 +30,15 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Namespace, Self::Node, Self::Pod, Self::NetworkPolicy, Self::Service, Self::EndpointSlice];
+    pub const ALL: [Self; 7] = [
+        Self::Namespace,
+        Self::Node,
+        Self::Pod,
+        Self::NetworkPolicy,
+        Self::ClusterNetworkPolicy,
+        Self::Service,
+        Self::EndpointSlice,
+    ];
 
     /// As the API spells it.
     #[must_use]
@@ -38,6 +48,7 @@ impl Kind {
             Self::Node => "Node",
             Self::Pod => "Pod",
             Self::NetworkPolicy => "NetworkPolicy",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
         }
@@ -49,8 +60,15 @@ impl Kind {
         match self {
             Self::Namespace | Self::Node | Self::Pod | Self::Service => "v1",
             Self::NetworkPolicy => "networking.k8s.io/v1",
+            Self::ClusterNetworkPolicy => "policy.networking.k8s.io/v1alpha2",
             Self::EndpointSlice => "discovery.k8s.io/v1",
         }
+    }
+
+    /// Whether its objects are in no namespace.
+    #[must_use]
+    pub const fn is_cluster_scoped(self) -> bool {
+        matches!(self, Self::Namespace | Self::Node | Self::ClusterNetworkPolicy)
     }
 }
 
@@ -71,6 +89,8 @@ pub enum Object {
     Pod(Arc<Pod>),
     /// A NetworkPolicy, or the policy that stands in for an invalid one.
     Policy(Arc<Policy>),
+    /// A ClusterNetworkPolicy.
+    ClusterPolicy(Arc<ClusterPolicy>),
     /// A Service.
     Service(Arc<Service>),
     /// A part of a Service's endpoints.
@@ -86,6 +106,7 @@ impl Object {
             Self::Node(node) => ObjectRef::Node(node.name.clone()),
             Self::Pod(pod) => ObjectRef::Pod(pod.key.clone()),
             Self::Policy(policy) => ObjectRef::Policy(policy.key.clone()),
+            Self::ClusterPolicy(policy) => ObjectRef::ClusterPolicy(policy.name.clone()),
             Self::Service(service) => ObjectRef::Service(service.key.clone()),
             Self::EndpointSlice(slice) => ObjectRef::EndpointSlice(slice.key.clone()),
         }
@@ -103,6 +124,8 @@ pub enum ObjectRef {
     Pod(ObjectKey),
     /// The NetworkPolicy of this key.
     Policy(ObjectKey),
+    /// The ClusterNetworkPolicy of this name.
+    ClusterPolicy(Arc<str>),
     /// The Service of this key.
     Service(ObjectKey),
     /// The EndpointSlice of this key.
@@ -118,6 +141,7 @@ impl ObjectRef {
             Self::Node(_) => Kind::Node,
             Self::Pod(_) => Kind::Pod,
             Self::Policy(_) => Kind::NetworkPolicy,
+            Self::ClusterPolicy(_) => Kind::ClusterNetworkPolicy,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
         }
@@ -128,7 +152,7 @@ impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
-            Self::Namespace(name) | Self::Node(name) => write!(f, "{kind} {name}"),
+            Self::Namespace(name) | Self::Node(name) | Self::ClusterPolicy(name) => write!(f, "{kind} {name}"),
             Self::Pod(key) | Self::Policy(key) | Self::Service(key) | Self::EndpointSlice(key) => {
                 write!(f, "{kind} {key}")
             }
@@ -160,6 +184,7 @@ fn insert(cluster: &mut Cluster, object: Object) -> bool {
         Object::Namespace(new) => cluster.namespaces.insert(new.name.clone(), new.clone()).as_ref() != Some(&new),
         Object::Pod(new) => cluster.pods.insert(new.key.clone(), new.clone()).as_ref() != Some(&new),
         Object::Policy(new) => cluster.policies.insert(new.key.clone(), new.clone()).as_ref() != Some(&new),
+        Object::ClusterPolicy(new) => cluster.cluster_policies.insert(new.clone()).as_ref() != Some(&new),
         Object::Service(new) => cluster.services.insert(new.key.clone(), new.clone()).as_ref() != Some(&new),
         Object::EndpointSlice(new) => {
             cluster.endpoint_slices.insert(new.key.clone(), new.clone()).as_ref() != Some(&new)
@@ -173,6 +198,7 @@ fn remove(cluster: &mut Cluster, reference: &ObjectRef) -> bool {
         ObjectRef::Namespace(name) => cluster.namespaces.remove(name).is_some(),
         ObjectRef::Pod(key) => cluster.pods.remove(key).is_some(),
         ObjectRef::Policy(key) => cluster.policies.remove(key).is_some(),
+        ObjectRef::ClusterPolicy(name) => cluster.cluster_policies.remove(name).is_some(),
         ObjectRef::Service(key) => cluster.services.remove(key).is_some(),
         ObjectRef::EndpointSlice(key) => cluster.endpoint_slices.remove(key).is_some(),
         ObjectRef::Node(name) => cluster.nodes.remove(name).is_some(),

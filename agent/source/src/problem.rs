@@ -32,6 +32,14 @@ impl Problem {
     pub fn is_passed_over(&self) -> bool {
         self.kind == ProblemKind::PassedOver
     }
+
+    /// Whether it is of an object that a server has, and what the object means all the same is known: a rule that fails
+    /// closed. In a file the mistake is there to be corrected.
+    #[must_use]
+    pub fn fails_closed_as_served(&self) -> bool {
+        let fails_closed = matches!(self.effect, Effect::RuleMatchesNothing | Effect::RuleDeniesAll);
+        fails_closed && self.origin == Origin::Api
+    }
 }
 
 impl fmt::Display for Problem {
@@ -90,7 +98,7 @@ pub enum ProblemKind {
     File,
     /// A document isn't YAML, a NetworkPolicy repeats a key, or something grows or nests beyond the limits.
     Syntax,
-    /// A field holds a value of another type, or is unknown in a NetworkPolicy.
+    /// A field holds a value of another type, or is unknown in a policy.
     Schema,
     /// A value isn't allowed there.
     Invalid,
@@ -99,12 +107,14 @@ pub enum ProblemKind {
     /// Nothing that is enforced or judged depends on it, and kubectl passes over it too: a field that this version of podgate
     /// doesn't know, the former value of a key given twice. In a NetworkPolicy neither is ever passed over.
     PassedOver,
+    /// The object is read by the offline commands, and the agent does not enforce it: a ClusterNetworkPolicy.
+    NotEnforced,
 }
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::File, Self::Syntax, Self::Schema, Self::Invalid, Self::Duplicate, Self::PassedOver];
+    pub const ALL: [Self; 7] =
+        [Self::File, Self::Syntax, Self::Schema, Self::Invalid, Self::Duplicate, Self::PassedOver, Self::NotEnforced];
 
     /// In lower case, for labels of metrics.
     #[must_use]
@@ -116,6 +126,7 @@ impl ProblemKind {
             Self::Invalid => "invalid",
             Self::Duplicate => "duplicate",
             Self::PassedOver => "passed_over",
+            Self::NotEnforced => "not_enforced",
         }
     }
 }
@@ -134,6 +145,12 @@ pub enum Effect {
     LeftOut,
     /// The object counts as written.
     Used,
+    /// A rule of a ClusterNetworkPolicy that is not understood: it accepts nothing.
+    RuleMatchesNothing,
+    /// A rule of a ClusterNetworkPolicy that is not understood: it denies everything from its place on.
+    RuleDeniesAll,
+    /// The agent does not enforce the object.
+    NotEnforced,
 }
 
 impl fmt::Display for Effect {
@@ -144,6 +161,9 @@ impl fmt::Display for Effect {
             Self::ItemLeftOut => "this item is left out",
             Self::LeftOut => "left out",
             Self::Used => "the rest of the object counts",
+            Self::RuleMatchesNothing => "until it is understood, the rule accepts nothing",
+            Self::RuleDeniesAll => "until it is understood, the rule denies everything from its place on",
+            Self::NotEnforced => "not enforced",
         })
     }
 }

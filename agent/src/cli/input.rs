@@ -84,9 +84,10 @@ pub(super) fn read_files(paths: &[PathBuf], progress: &Progress) -> Loaded {
 
 /// The state of objects without a mistake, as [`Files::load`] asks for it.
 pub(super) fn sound(loaded: Loaded, progress: &Progress) -> anyhow::Result<Cluster> {
-    let (passed_over, wrong): (Vec<_>, Vec<_>) = loaded.problems.iter().partition(|problem| problem.is_passed_over());
+    let is_judged = |problem: &&Problem| problem.is_passed_over() || problem.fails_closed_as_served();
+    let (judged, wrong): (Vec<_>, Vec<_>) = loaded.problems.iter().partition(is_judged);
     progress.aside(|| {
-        passed_over.iter().for_each(|problem| eprintln!("warning: {}", line(problem)));
+        judged.iter().for_each(|problem| eprintln!("warning: {}", warning(problem)));
         refuse(wrong.into_iter())
     })?;
     Ok(loaded.cluster)
@@ -109,6 +110,14 @@ fn line(problem: &Problem) -> String {
     line.push_str(&problem.message);
     // A name or value from a hostile file may hold anything; a problem stays one line all the same.
     line.replace(|c: char| c.is_control(), "\u{fffd}")
+}
+
+/// A problem in spite of which everything is judged, with what it changes.
+fn warning(problem: &Problem) -> String {
+    match problem.fails_closed_as_served() {
+        true => format!("{}; {}", line(problem), problem.effect),
+        false => line(problem),
+    }
 }
 
 /// Which ports are asked for.
@@ -187,6 +196,28 @@ mod tests {
         assert_eq!(
             line(&problem),
             "a.yaml, document 2: NetworkPolicy shop/\u{fffd}[31mapi\u{fffd}: spec.ingress[0]: wrong"
+        );
+    }
+
+    #[test]
+    fn a_rule_of_a_server_that_fails_closed_is_judged_and_one_of_a_file_is_not() {
+        let problem = |origin| Problem {
+            origin,
+            object: Some("ClusterNetworkPolicy guard".to_owned()),
+            field: Some("spec.ingress[0].from[0]".to_owned()),
+            kind: ProblemKind::Schema,
+            message: "unknown field".to_owned(),
+            effect: Effect::RuleDeniesAll,
+        };
+        let judged = |origin| {
+            let loaded = Loaded { problems: vec![problem(origin)], ..Loaded::default() };
+            sound(loaded, &Progress::new()).is_ok()
+        };
+        assert_eq!((judged(Origin::Api), judged(Origin::file("a.yaml"))), (true, false));
+        assert_eq!(
+            warning(&problem(Origin::Api)),
+            "Kubernetes API: ClusterNetworkPolicy guard: spec.ingress[0].from[0]: unknown field; until it is understood, the rule \
+             denies everything from its place on"
         );
     }
 

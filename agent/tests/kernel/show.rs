@@ -52,6 +52,8 @@ fn evaluator(world: &World, asked: Probe) -> String {
         DirectionVerdict::Denied { by } => {
             format!("denied, isolated by {}", joined(by.iter().map(|refusal| &refusal.policy), ", "))
         }
+        // The generator makes no ClusterNetworkPolicies.
+        DirectionVerdict::ByTiers(tiers) => format!("{:?}", tiers.decision),
         DirectionVerdict::WouldDeny { by } => {
             format!("would be denied, isolated by {}", joined(by.iter().map(|refusal| &refusal.policy), ", "))
         }

@@ -135,6 +135,26 @@ fn policies_of_other_kinds_are_named_once_for_each_kind() {
 }
 
 #[test]
+fn that_the_agent_does_not_enforce_cluster_network_policies_is_said_once() {
+    let guard = |name: &str| {
+        format!(
+            "---\napiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {{name: {name}}}\nspec: \
+             {{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}}}\n"
+        )
+    };
+    let all = directory(&[("net.yaml", &(guard("b") + &guard("a")))]);
+    let output = podgate(all.path(), &["check", "-f", ".", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found = parsed(&output)["findings"].clone();
+    let short: Vec<_> =
+        found.as_array().unwrap().iter().map(|it| json!([it["rule"], it["object"], it["line"]])).collect();
+    assert_eq!(short, [json!(["not-enforced", "ClusterNetworkPolicy a", 7])]);
+    let why =
+        "podgate's agent does not enforce ClusterNetworkPolicies yet, and everything here is judged by them: a, b";
+    assert_eq!(found[0]["why"], why);
+}
+
+#[test]
 fn a_policy_without_a_spec_and_a_load_balancer_are_read_as_they_are_written() {
     let empty =
         "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: empty, namespace: shop}\n";

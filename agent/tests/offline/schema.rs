@@ -73,6 +73,35 @@ fn answers_fit_whoever_is_asked_about() {
 }
 
 #[test]
+fn answers_fit_where_cluster_network_policies_are_asked() {
+    let guard = |tier: &str, rules: &str| {
+        format!(
+            "---\napiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {{name: {tier}}}\nspec: \
+             {{tier: {tier}, priority: 1, subject: {{namespaces: {{}}}}, {rules}}}\n"
+        )
+        .replacen(&format!("name: {tier}"), &format!("name: {}", tier.to_lowercase()), 1)
+    };
+    let admin = "egress: [{name: range, action: Deny, to: [{networks: [10.9.0.0/16]}, {nodes: {matchLabels: {a: b}}}], protocols: \
+                 [{udp: {destinationPort: {number: 5}}}, {destinationNamedPort: none}]}, {action: Pass, to: [{pods: {podSelector: \
+                 {matchLabels: {app: api}}}}]}], ingress: [{action: Accept, from: [{namespaces: {matchLabels: {x: a}}}]}]";
+    let baseline =
+        "ingress: [{action: Deny, from: [{namespaces: {}}], protocols: [{tcp: {destinationPort: {number: 8080}}}]}]";
+    let shop = shop_with(&(guard("Admin", admin) + &guard("Baseline", baseline)));
+    let ask =
+        |to: &str| fitting(shop.path(), &["explain", "-f", ".", "--from", "shop/web", "--to", to, "--port", "8080"]);
+    let api = ask("pod/shop/api");
+    let said = |direction: &str| {
+        let it = &api[direction];
+        let answers: Vec<_> = it["tiers"]["rules"].as_array().unwrap().iter().map(|rule| &rule["answer"]).collect();
+        json!([it["verdict"], it["reason"], it["tiers"]["decided_by"], it["tiers"]["action"], answers])
+    };
+    assert_eq!(said("egress"), json!(["allowed", "undecided", "nobody", null, ["misses", "matches"]]));
+    let expected = json!(["denied", "cluster_rule", "Baseline", "Deny", ["misses", "matches"]]);
+    assert_eq!(said("ingress"), expected);
+    ask("192.0.2.7");
+}
+
+#[test]
 fn matrix_diff_and_test_fit() {
     let shop = shop_with(&misses());
     let rows = fitting(shop.path(), &["matrix", "-f", ".", "--services"]);

@@ -30,6 +30,8 @@ pub struct Finding {
 pub enum Subject {
     /// A NetworkPolicy's.
     Policy(ObjectKey),
+    /// A ClusterNetworkPolicy's, by name.
+    ClusterPolicy(Arc<str>),
     /// A namespace's, because of its pods.
     Namespace(Arc<str>),
 }
@@ -44,7 +46,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Policy(key) => key.fmt(f),
-            Self::Namespace(name) => f.write_str(name),
+            Self::ClusterPolicy(name) | Self::Namespace(name) => f.write_str(name),
         }
     }
 }
@@ -118,11 +120,13 @@ pub enum Rule {
     IgnoreWithoutEffect,
     /// Policies of other kinds, which podgate does not enforce.
     ForeignPolicy,
+    /// Policies that the commands judge by and the agent does not enforce yet.
+    NotEnforced,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::PolicySelectsNothing,
         Self::PeerMatchesNothing,
         Self::LabelTypo,
@@ -140,6 +144,7 @@ impl Rule {
         Self::NotIsolated,
         Self::IgnoreWithoutEffect,
         Self::ForeignPolicy,
+        Self::NotEnforced,
     ];
 
     /// Its stable name.
@@ -163,6 +168,7 @@ impl Rule {
             Self::NotIsolated => "not-isolated",
             Self::IgnoreWithoutEffect => "ignore-without-effect",
             Self::ForeignPolicy => "foreign-policy",
+            Self::NotEnforced => "not-enforced",
         }
     }
 
@@ -192,7 +198,8 @@ impl Rule {
             | Self::ApiServerBlock
             | Self::MasqueradedClients
             | Self::IgnoreWithoutEffect
-            | Self::ForeignPolicy => Severity::Warning,
+            | Self::ForeignPolicy
+            | Self::NotEnforced => Severity::Warning,
         }
     }
 
@@ -233,6 +240,9 @@ impl Rule {
                 "The annotation podgate.io/check-ignore names no finding, or gives no reason, so it ignores nothing."
             }
             Self::ForeignPolicy => "podgate does not enforce policies of this kind.",
+            Self::NotEnforced => {
+                "The offline commands judge by policies of this kind, and podgate's agent does not enforce them."
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What an annotation of a policy says is meant so: lines of `FINDING: REASON`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use podgate_policy::model::{ObjectKey, Policy};
 
@@ -9,29 +10,49 @@ use crate::check::near::nearest;
 use crate::check::{Field, Finding, Rule, Severity, Subject};
 
 /// The reasons for which findings of policies are ignored.
-pub(super) struct Ignored<'c>(BTreeMap<(&'c ObjectKey, Rule), &'c str>);
+pub(super) struct Ignored<'c> {
+    policies: BTreeMap<(&'c ObjectKey, Rule), &'c str>,
+    /// Of ClusterNetworkPolicies, by name.
+    guards: BTreeMap<(&'c str, Rule), &'c str>,
+}
 
 impl<'c> Ignored<'c> {
     pub(super) fn new(known: &Known<'c>) -> Self {
-        let texts = known.written.ignored.iter();
-        let lines = texts.flat_map(|(policy, text)| lines(text).map(move |line| (policy, line)));
-        let sound = lines.filter_map(|(policy, line)| parsed(line).ok().map(|(rule, reason)| ((policy, rule), reason)));
-        Self(sound.collect())
+        let of_policies = known.written.ignored.iter();
+        let of_guards = known.written.ignored_cluster.iter().map(|(name, text)| (&**name, text));
+        Self { policies: sound(of_policies), guards: sound(of_guards) }
     }
 
     /// Why a finding is ignored, if it is.
     pub(super) fn reason(&self, finding: &Finding) -> Option<&'c str> {
-        let Subject::Policy(policy) = &finding.object else { return None };
-        self.0.get(&(policy, finding.rule)).copied()
+        match &finding.object {
+            Subject::Policy(policy) => self.policies.get(&(policy, finding.rule)).copied(),
+            Subject::ClusterPolicy(name) => self.guards.get(&(name, finding.rule)).copied(),
+            Subject::Namespace(_) => None,
+        }
     }
+}
+
+/// The reasons of the lines that ignore something, by policy and finding.
+fn sound<'c, K: Copy + Ord + 'c>(texts: impl Iterator<Item = (K, &'c String)>) -> BTreeMap<(K, Rule), &'c str> {
+    let lines = texts.flat_map(|(policy, text)| lines(text).map(move |line| (policy, line)));
+    lines.filter_map(|(policy, line)| parsed(line).ok().map(|(rule, reason)| ((policy, rule), reason))).collect()
 }
 
 /// Lines that ignore nothing.
 pub(super) fn findings(known: &Known<'_>, policy: &Policy) -> Vec<Finding> {
-    let text = known.written.ignored.get(&policy.key);
+    without_effect(known.written.ignored.get(&policy.key), &policy.into())
+}
+
+/// The same of a ClusterNetworkPolicy.
+pub(super) fn findings_of_guard(known: &Known<'_>, name: &Arc<str>) -> Vec<Finding> {
+    without_effect(known.written.ignored_cluster.get(name), &Subject::ClusterPolicy(name.clone()))
+}
+
+fn without_effect(text: Option<&String>, object: &Subject) -> Vec<Finding> {
     let wrong = text.into_iter().flat_map(|text| lines(text)).filter_map(|line| parsed(line).err());
     let finding = |(why, instead)| Finding {
-        object: policy.into(),
+        object: object.clone(),
         field: Field::Ignore,
         rule: Rule::IgnoreWithoutEffect,
         severity: Severity::Warning,

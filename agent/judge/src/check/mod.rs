@@ -88,6 +88,9 @@ fn checked(known: &Known<'_>) -> Checked {
         findings.extend(shadowed::findings(known, policy));
         findings.extend(one_sided::findings(known, policy));
     }
+    for policy in known.cluster.cluster_policies.iter() {
+        findings.extend(ignore::findings_of_guard(known, &policy.name));
+    }
     findings.sort();
     let by_annotation = Ignored::new(known);
     let mut checked = Checked::default();

@@ -5,9 +5,7 @@
 //! nothing of any end in particular. And it is one-sided only if it has no effect at all: where some of its pods pass,
 //! the others may be kept out on purpose.
 
-use podgate_policy::evaluate::{
-    DirectionVerdict, Party, Traffic, isolating, judge_among, numbers_of, peers_match, rules,
-};
+use podgate_policy::evaluate::{Party, Traffic, isolating, judge_among, numbers_of, peers_match, rules};
 use podgate_policy::model::{self, Direction, Namespaces, Peer, Peers, Pod, Policy, PortMatch, PortSpec, Ports};
 
 use crate::check::half::{Half, name_of, one_of_each};
@@ -191,7 +189,7 @@ impl<'c> Allow<'c> {
             let everybody = || party.address.map_or(vec![party], |address| self.known.everybody_at(near, address));
             let verdict = judge_among(self.known.cluster, self.other(), far, &party, everybody, traffic);
             // In audit mode too: what passes now would not without it.
-            matches!(verdict, DirectionVerdict::Open(_) | DirectionVerdict::Allowed { .. })
+            verdict.is_allowed() && !verdict.would_deny()
         };
         if near.addresses.is_empty() {
             // A block may turn out to have the address.

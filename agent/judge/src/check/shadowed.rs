@@ -54,7 +54,7 @@ fn shadowing(known: &Known<'_>, policy: &Policy, direction: Direction) -> Option
 fn allow_all(policy: &Policy, direction: Direction) -> Option<RuleRef> {
     let mut rules = all_rules(policy).filter(|(its, ..)| *its == direction);
     let (_, index, _) = rules.find(|(.., rule)| allows_all(rule))?;
-    Some(RuleRef { policy: policy.key.clone(), direction, index })
+    Some(RuleRef { policy: policy.key.clone().into(), direction, index })
 }
 
 fn allows_all(rule: &model::Rule) -> bool {

@@ -13,6 +13,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use podgate_policy::cluster::Cluster;
+use podgate_policy::evaluate::{PolicyRef, selects as selects_pod};
 use podgate_policy::model::{ObjectKey, Pod, Protocol};
 
 pub use render::render;
@@ -111,7 +112,7 @@ pub enum NotCompared {
     /// No pod names a container port, and no ports were asked for.
     NoPorts,
     /// The policies that differ, these, select no pod of either state.
-    NothingSelected(BTreeSet<ObjectKey>),
+    NothingSelected(BTreeSet<PolicyRef>),
 }
 
 impl fmt::Display for NotCompared {
@@ -124,7 +125,7 @@ impl fmt::Display for NotCompared {
             ),
             Self::NoPorts => f.write_str("no pod names a container port; give --port"),
             Self::NothingSelected(policies) => {
-                let policies: Vec<_> = policies.iter().map(ObjectKey::to_string).collect();
+                let policies: Vec<_> = policies.iter().map(PolicyRef::to_string).collect();
                 write!(f, "no pod of either state is selected by the policies that differ: {}", listed(&policies))
             }
         }
@@ -141,26 +142,36 @@ pub fn not_compared(old: &Cluster, new: &Cluster, choice: &PortChoice, diff: &Di
     if pods(old).is_empty() && pods(new).is_empty() {
         return Some(NotCompared::NoPods);
     }
-    let differing: BTreeSet<_> = differing_policies(old, new).collect();
+    let differing = differing_policies(old, new);
     if differing.is_empty() {
         return None;
     }
-    if !differing.iter().any(|key| selects(old, key) || selects(new, key)) {
-        return Some(NotCompared::NothingSelected(differing.into_iter().cloned().collect()));
+    if !differing.iter().any(|policy| selects(old, policy) || selects(new, policy)) {
+        return Some(NotCompared::NothingSelected(differing));
     }
     ports(old, new, choice).values().all(BTreeSet::is_empty).then_some(NotCompared::NoPorts)
 }
 
 /// The policies that are other than before, new or gone.
-fn differing_policies<'c>(old: &'c Cluster, new: &'c Cluster) -> impl Iterator<Item = &'c ObjectKey> {
+fn differing_policies(old: &Cluster, new: &Cluster) -> BTreeSet<PolicyRef> {
     let all = old.policies.keys().chain(new.policies.keys());
-    all.filter(move |key| old.policies.get(*key) != new.policies.get(*key))
+    let differing = all.filter(|key| old.policies.get(*key) != new.policies.get(*key));
+    let guards = old.cluster_policies.names().chain(new.cluster_policies.names());
+    let guards = guards.filter(|name| old.cluster_policies.get(name) != new.cluster_policies.get(name));
+    differing.cloned().map(PolicyRef::from).chain(guards.cloned().map(PolicyRef::Cluster)).collect()
 }
 
 /// Whether a policy selects a pod of the pod network.
-fn selects(cluster: &Cluster, key: &ObjectKey) -> bool {
-    let Some(policy) = cluster.policies.get(key) else { return false };
-    let selected = |pod: &Pod| pod.key.namespace == key.namespace && policy.pod_selector.matches(&pod.labels);
+fn selects(cluster: &Cluster, policy: &PolicyRef) -> bool {
+    let selected = |pod: &Pod| match policy {
+        PolicyRef::NetworkPolicy(key) => cluster
+            .policies
+            .get(key)
+            .is_some_and(|policy| pod.key.namespace == key.namespace && policy.pod_selector.matches(&pod.labels)),
+        PolicyRef::Cluster(name) => {
+            cluster.cluster_policies.get(name).is_some_and(|policy| selects_pod(cluster, &policy.subject, pod))
+        }
+    };
     cluster.pods.values().any(|pod| pod.is_networked() && selected(pod))
 }
 

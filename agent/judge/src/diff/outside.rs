@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::{Matches, ProtocolMatch, Protocols};
 use podgate_policy::evaluate::{Party, Traffic, judge, rules};
 use podgate_policy::model::{self, Direction, IpBlock, Peer, Peers, PortSpec, Protocol};
 
 use crate::diff::{Cause, Change, End, Move, Ports, networked};
-use crate::groups::Members;
+use crate::groups::{Members, cluster_peers, networks};
 use crate::matrix::PortChoice;
 
 /// What most connections to the outside use.
@@ -52,7 +53,16 @@ fn outward_ports(old: &Cluster, new: &Cluster, choice: &PortChoice) -> BTreeSet<
         PortSpec::Range { first, .. } => Some((port.protocol, first)),
         PortSpec::All | PortSpec::Named(_) => None,
     });
-    named.chain([HTTPS]).collect()
+    let guards = old.cluster_policies.iter().chain(new.cluster_policies.iter());
+    let by_guards = guards.flat_map(|policy| policy.rules(Direction::Egress)).filter_map(|rule| match &rule.matches {
+        Matches::Some { protocols: Protocols::Listed(protocols), .. } => Some(protocols),
+        Matches::Some { protocols: Protocols::Any, .. } | Matches::Nothing | Matches::Everything => None,
+    });
+    let by_guards = by_guards.flatten().filter_map(|asked| match asked {
+        ProtocolMatch::Range { protocol, first, .. } => Some((*protocol, *first)),
+        ProtocolMatch::Named(_) => None,
+    });
+    named.chain(by_guards).chain([HTTPS]).collect()
 }
 
 /// A block, and an address that stands for those of it that are in no smaller one.
@@ -78,10 +88,12 @@ fn blocks(cluster: &Cluster) -> impl Iterator<Item = IpNet> {
         Peers::Any => None,
         Peers::Listed(peers) => Some(peers),
     });
-    peers.flatten().flat_map(|peer| match peer {
+    let of_peers = peers.flatten().flat_map(|peer| match peer {
         Peer::Block(block) => [&[block.cidr], block.except.as_slice()].concat(),
         Peer::Pods { .. } => vec![],
-    })
+    });
+    let guards = cluster.cluster_policies.iter().flat_map(|policy| cluster_peers(policy));
+    of_peers.chain(guards.flat_map(networks).copied())
 }
 
 /// Addresses of pods and nodes.

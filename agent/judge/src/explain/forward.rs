@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::{DirectionVerdict, Element, Identity, Traffic, source_address};
+use podgate_policy::evaluate::{DirectionVerdict, Element, Identity, Reach, RuleAnswer, Traffic, source_address};
 use podgate_policy::model::ObjectKey;
 use podgate_policy::services::{Backend, Service, Through, TrafficPolicy, Within, backends, has_slices};
 
@@ -201,7 +201,8 @@ fn backend(
             Seen::Own | Seen::SomeNode => None,
         };
         let pairs = routes(&from.addresses, &[address]).into_iter();
-        legs.extend(pairs.map(|(source, destination)| Leg { from: source, to: destination, seen_as, traffic }));
+        let reach = Reach::ThroughService;
+        legs.extend(pairs.map(|(source, destination)| Leg { from: source, to: destination, seen_as, traffic, reach }));
     }
     if legs.is_empty() {
         return Ok(None);
@@ -215,14 +216,24 @@ fn backend(
 
 /// Whether the verdict would be another for some source addresses, and the one that the backend sees is not known.
 fn hangs_on_unseen(path: &Path) -> bool {
-    let hangs = match &path.verdict.ingress {
+    path.seen_as.is_none() && path.verdict.egress.is_allowed() && hangs_on_source(&path.verdict.ingress)
+}
+
+/// Whether a verdict would be another for some addresses of nodes as the source. No ingress peer of a ClusterNetworkPolicy
+/// matches any, so what matches does so by the pod that is hidden then.
+fn hangs_on_source(ingress: &DirectionVerdict) -> bool {
+    match ingress {
         DirectionVerdict::Open(_) => false,
+        DirectionVerdict::ByTiers(tiers) => {
+            let mut asked = tiers.admin.iter().chain(&tiers.baseline);
+            let matches = asked.any(|asked| matches!(asked.answer, RuleAnswer::Matches { .. }));
+            matches || tiers.network_policy.as_ref().is_some_and(hangs_on_source)
+        }
         DirectionVerdict::Allowed { by, .. } => by.iter().all(|allow| allow.peer != Element::Any),
         DirectionVerdict::Denied { by } | DirectionVerdict::WouldDeny { by } => {
             by.iter().flat_map(|it| &it.rules).any(|rule| rule.ports.is_match())
         }
-    };
-    path.seen_as.is_none() && path.verdict.egress.is_allowed() && hangs
+    }
 }
 
 /// The note on ports, where some denied path uses another than the one that was asked for.

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use podgate_policy::cluster::Cluster;
 use podgate_policy::evaluate::{
-    DirectionVerdict, Identity, ListOutcome, Open, Party, PeerMismatch, RuleMiss, Traffic, Verdict, numbers_of, verdict,
+    AskedRule, DirectionVerdict, Identity, ListOutcome, Party, PeerMismatch, Reach, RuleAnswer, RuleMiss, TierVerdict,
+    Traffic, Verdict, numbers_of, verdict, verdict_by,
 };
 
 use crate::explain::destination::{self, Target};
@@ -20,6 +21,8 @@ pub(super) struct Leg {
     /// The source address that the destination sees, if it is another.
     pub(super) seen_as: Option<IpAddr>,
     pub(super) traffic: Traffic,
+    /// Whether something gave it this destination.
+    pub(super) reach: Reach,
 }
 
 pub(super) fn answer(cluster: &Cluster, query: &Query) -> Result<Answer, ExplainError> {
@@ -38,7 +41,7 @@ fn direct(cluster: &Cluster, from: &Side<'_>, to: &Side<'_>, asked: &Asked) -> R
     let routes = routes(&from.addresses, &to.addresses);
     let mut legs = Vec::new();
     for traffic in traffics(asked, to)? {
-        legs.extend(routes.iter().map(|&(from, to)| Leg { from, to, seen_as: None, traffic }));
+        legs.extend(routes.iter().map(|&(from, to)| Leg { from, to, seen_as: None, traffic, reach: Reach::Directly }));
     }
     if legs.is_empty() {
         return Err(ExplainError::NoCommonFamily { from: from.participant.clone(), to: to.participant.clone() });
@@ -64,12 +67,13 @@ pub(super) fn judge(
     Ok(Explanation { from: from.participant.clone(), to: to.participant.clone(), paths, notes })
 }
 
-/// The verdict, the destination's half of it about the source address that it sees. A pod that reaches itself is no matter of
-/// policy under any address.
+/// The verdict, the destination's half of it about the source address that it sees. A pod that reaches itself is itself under
+/// any address.
 fn seen_verdict(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>, leg: &Leg) -> Verdict {
-    let own = verdict(cluster, from, to, leg.traffic);
+    let own = verdict_by(cluster, from, to, leg.traffic, leg.reach);
+    let is_itself = from.pod().zip(to.pod()).is_some_and(|(from, to)| from.key == to.key);
     match leg.seen_as {
-        Some(address) if own.ingress != DirectionVerdict::Open(Open::SamePod) => {
+        Some(address) if !is_itself => {
             let ingress = verdict(cluster, &Party::outside(address), to, leg.traffic).ingress;
             Verdict { ingress, ..own }
         }
@@ -95,13 +99,14 @@ fn traffics(asked: &Asked, to: &Side<'_>) -> Result<Vec<Traffic>, ExplainError> 
     }
 }
 
-/// Whether the answer stands whatever is not known: some path is denied for certain, or all are allowed.
+/// Whether the answer stands whatever is not known: some path is denied for certain, or all are allowed for certain.
 fn decidable(from: &Side<'_>, to: &Side<'_>, paths: &[Path]) -> Result<(), ExplainError> {
-    let denied: Vec<_> = paths.iter().filter(|path| !path.verdict.is_allowed()).collect();
-    let unknowns: Vec<_> = denied.iter().filter_map(|path| unknown(from, to, path)).collect();
-    let certain = denied.len() - unknowns.len();
-    match unknowns.into_iter().next() {
-        Some(unknown) if certain == 0 => Err(ExplainError::Undecidable(unknown)),
+    let unknown = |path: &Path| if path.verdict.is_allowed() { None } else { unknown(from, to, path) };
+    let unknown = |path| unknown(path).or_else(|| skipped_network(from, to, path));
+    let unknowns: Vec<_> = paths.iter().map(|path| (path.verdict.is_allowed(), unknown(path))).collect();
+    let denied_for_certain = unknowns.iter().any(|(allowed, unknown)| !allowed && unknown.is_none());
+    match unknowns.into_iter().find_map(|(_, unknown)| unknown) {
+        Some(unknown) if !denied_for_certain => Err(ExplainError::Undecidable(unknown)),
         _ => Ok(()),
     }
 }
@@ -109,6 +114,27 @@ fn decidable(from: &Side<'_>, to: &Side<'_>, paths: &[Path]) -> Result<(), Expla
 /// What might turn the denial of a path into an allow, if it were known.
 fn unknown(from: &Side<'_>, to: &Side<'_>, path: &Path) -> Option<Unknown> {
     unknown_node(from.identity, to.identity).or_else(|| unknown_address(from, to, path))
+}
+
+/// The end whose address might be in a network of a ClusterNetworkPolicy's rule that was asked before what decides: such
+/// a rule may deny as well as accept.
+fn skipped_network(from: &Side<'_>, to: &Side<'_>, path: &Path) -> Option<Unknown> {
+    let ends = [(&path.verdict.egress, to), (&path.verdict.ingress, from)];
+    let hanging = ends.into_iter().find(|(verdict, _)| match verdict {
+        DirectionVerdict::ByTiers(tiers) => tiers_hang_on_address(tiers),
+        _ => false,
+    });
+    Some(Unknown::Address(hanging?.1.any_pod()?.key.clone()))
+}
+
+fn tiers_hang_on_address(tiers: &TierVerdict) -> bool {
+    let hangs = |asked: &AskedRule| match &asked.answer {
+        RuleAnswer::Misses { peers: ListOutcome::Misses(peers), protocols: ListOutcome::Matches(_) } => {
+            peers.iter().any(|miss| miss.why == PeerMismatch::NoAddress)
+        }
+        _ => false,
+    };
+    tiers.admin.iter().chain(&tiers.baseline).any(hangs)
 }
 
 /// Of a host-network pod and a pod: the one whose node is not known.
@@ -129,8 +155,11 @@ fn unknown_address(from: &Side<'_>, to: &Side<'_>, path: &Path) -> Option<Unknow
 }
 
 fn hangs_on_address(verdict: &DirectionVerdict) -> bool {
-    let DirectionVerdict::Denied { by } = verdict else { return false };
-    by.iter().flat_map(|refusal| &refusal.rules).any(rule_hangs_on_address)
+    match verdict {
+        DirectionVerdict::Denied { by } => by.iter().flat_map(|refusal| &refusal.rules).any(rule_hangs_on_address),
+        DirectionVerdict::ByTiers(tiers) => tiers.network_policy.as_ref().is_some_and(hangs_on_address),
+        DirectionVerdict::Open(_) | DirectionVerdict::Allowed { .. } | DirectionVerdict::WouldDeny { .. } => false,
+    }
 }
 
 fn rule_hangs_on_address(rule: &RuleMiss) -> bool {

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::{Party, Traffic, in_force, owners_among, peers_match, ports_match, rules};
+use podgate_policy::evaluate::{Party, Traffic, in_force, judge, owners_among, peers_match, ports_match, rules};
 use podgate_policy::model::{Direction, Mode, ObjectKey, Pod, Policy, Ports, Protocol};
 
 use crate::groups::Members;
 use crate::matrix::PortChoice;
+use crate::matrix::tiers::{Guarded, Guards};
 use crate::routes::same_family;
 
 /// Who reaches the ports of each group, by group.
@@ -31,6 +32,7 @@ pub(super) fn columns(
 
 /// What every rule says of every party.
 struct Fits<'c> {
+    cluster: &'c Cluster,
     members: Vec<Member<'c>>,
     /// Every address of every member.
     parties: Vec<Party<'c>>,
@@ -39,6 +41,7 @@ struct Fits<'c> {
     rules: Vec<Fit<'c>>,
     /// Where the rules of a policy in a direction are among `rules`.
     policies: BTreeMap<(&'c ObjectKey, Direction), Range<usize>>,
+    guards: Guards<'c>,
 }
 
 /// A pod as an end of connections, instead of all that are alike.
@@ -49,6 +52,9 @@ struct Member<'c> {
     parties: Range<usize>,
     egress: Isolated,
     ingress: Isolated,
+    /// What ClusterNetworkPolicies say of what leaves it, and of what enters it.
+    egress_guards: Guarded,
+    ingress_guards: Guarded,
 }
 
 /// The rules, as indexes among [`Fits::rules`], of the policies that isolate a pod in a direction.
@@ -74,6 +80,9 @@ pub(super) struct Column {
 
 /// Which rules let a port of a destination pass.
 struct Port {
+    traffic: Traffic,
+    /// By rule of a ClusterNetworkPolicy: whether its protocols match.
+    guards: Vec<bool>,
     /// By rule: whether its ports match. Names mean the destination's, whichever way the rule looks.
     own: Vec<bool>,
     /// By party of the destination: the same for egress rules, where several pods claim the party's address.
@@ -87,6 +96,8 @@ impl<'c> Fits<'c> {
         let pods: Vec<&Pod> = cluster.pods.values().map(|pod| &**pod).filter(|pod| pod.is_networked()).collect();
         let firsts = groups.iter().filter_map(|members| Some((&**cluster.pods.get(members.pods[0])?, members)));
         let mut fits = Self {
+            cluster,
+            guards: Guards::default(),
             members: Vec::new(),
             parties: Vec::new(),
             owners: contested(&pods),
@@ -98,7 +109,9 @@ impl<'c> Fits<'c> {
         for (pod, is_single, parties) in firsts {
             let egress = fits.isolated(cluster, pod, Direction::Egress);
             let ingress = fits.isolated(cluster, pod, Direction::Ingress);
-            fits.members.push(Member { pod, is_single, parties, egress, ingress });
+            let mut guarded = |direction| fits.guards.guarded(cluster, &fits.parties, pod, direction);
+            let (egress_guards, ingress_guards) = (guarded(Direction::Egress), guarded(Direction::Ingress));
+            fits.members.push(Member { pod, is_single, parties, egress, ingress, egress_guards, ingress_guards });
         }
         fits
     }
@@ -167,7 +180,8 @@ impl<'c> Fits<'c> {
             owners.map(|owners| all_of(owners.iter().map(|pod| matching(pod))))
         });
         let targets = targets.collect();
-        let port_rules = Port { own, targets, ingress };
+        let guards = self.guards.matching(to.pod, traffic);
+        let port_rules = Port { traffic, guards, own, targets, ingress };
         let allowed = self.members.iter().map(|from| self.is_allowed(from, to, &port_rules)).collect();
         Column { protocol, port, allowed }
     }
@@ -182,7 +196,7 @@ impl<'c> Fits<'c> {
         let routes = from.parties.clone().flat_map(|source| to.parties.clone().map(move |target| (source, target)));
         let mut verdicts = routes
             .filter(|&(source, target)| family(source, target))
-            .map(|(source, target)| self.leaves(from, to, target, port) && self.enters(source, port))
+            .map(|(source, target)| self.leaves(from, to, target, port) && self.enters(source, to, port))
             .peekable();
         verdicts.peek().is_some() && verdicts.all(|allowed| allowed)
     }
@@ -190,15 +204,35 @@ impl<'c> Fits<'c> {
     /// Whether the egress policies of `from` let the port of party `target` pass.
     fn leaves(&self, from: &Member<'_>, to: &Member<'_>, target: usize, port: &Port) -> bool {
         let matching = port.targets[target - to.parties.start].as_ref().unwrap_or(&port.own);
-        match &from.egress {
-            Isolated::No => true,
-            Isolated::By(rules) => rules.iter().any(|&rule| matching[rule] && self.rules[rule].peers[target]),
+        let network_policies = || match &from.egress {
+            Isolated::No => None,
+            Isolated::By(rules) => Some(rules.iter().any(|&rule| matching[rule] && self.rules[rule].peers[target])),
+        };
+        match &from.egress_guards {
+            guarded if guarded.is_empty() => network_policies().unwrap_or(true),
+            _ if self.is_contested(target) => self.is_judged_allowed(Direction::Egress, from, target, port),
+            guarded => self.guards.pass(guarded, &port.guards, target, network_policies),
         }
     }
 
     /// Whether the ingress policies of the destination let party `source` in.
-    fn enters(&self, source: usize, port: &Port) -> bool {
-        port.ingress.as_ref().is_none_or(|rules| rules.iter().any(|&rule| self.rules[rule].peers[source]))
+    fn enters(&self, source: usize, to: &Member<'_>, port: &Port) -> bool {
+        let any = |rules: &Vec<usize>| rules.iter().any(|&rule| self.rules[rule].peers[source]);
+        let network_policies = || port.ingress.as_ref().map(any);
+        match &to.ingress_guards {
+            guarded if guarded.is_empty() => network_policies().unwrap_or(true),
+            _ if self.is_contested(source) => self.is_judged_allowed(Direction::Ingress, to, source, port),
+            guarded => self.guards.pass(guarded, &port.guards, source, network_policies),
+        }
+    }
+
+    fn is_contested(&self, party: usize) -> bool {
+        self.parties[party].address.is_some_and(|address| self.owners.contains_key(&address))
+    }
+
+    /// What the evaluator says: rules of ClusterNetworkPolicies are asked about each pod that has the party's address.
+    fn is_judged_allowed(&self, direction: Direction, subject: &Member<'_>, party: usize, port: &Port) -> bool {
+        judge(self.cluster, direction, subject.pod, &self.parties[party], port.traffic).is_allowed()
     }
 }
 

@@ -3,6 +3,7 @@
 mod fits;
 mod render;
 mod services;
+mod tiers;
 
 use std::collections::{BTreeMap, BTreeSet};
 

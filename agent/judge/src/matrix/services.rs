@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::{Party, Traffic, verdict};
+use podgate_policy::evaluate::{Party, Reach, Traffic, verdict_by};
 use podgate_policy::model::{ObjectKey, Pod, Protocol};
 use podgate_policy::services::{Backend, Service, ServiceForm, ServicePort, Through, TrafficPolicy, Within, backends};
 
@@ -114,7 +114,7 @@ fn passes(cluster: &Cluster, from: &Pod, ways: &Ways<'_>) -> Option<bool> {
     let mut verdicts = ways.iter().flat_map(|(address, traffic, to)| {
         routes(&from.addresses, &[*address]).into_iter().map(move |(source, _)| {
             let from = Party::pod_at(from, source);
-            to.is_some_and(|to| verdict(cluster, &from, &to, *traffic).is_allowed())
+            to.is_some_and(|to| verdict_by(cluster, &from, &to, *traffic, Reach::ThroughService).is_allowed())
         })
     });
     verdicts.next().map(|first| first && verdicts.all(|passes| passes))

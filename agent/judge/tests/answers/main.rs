@@ -12,6 +12,9 @@ mod findings_of_halves;
 mod findings_of_peers;
 mod findings_of_services;
 mod groups;
+#[path = "../../../policy/tests/verdicts/guards.rs"]
+#[expect(dead_code, reason = "shared with the tests of the evaluator, which ask for nodes too")]
+mod guards;
 mod matrix;
 mod random;
 mod random_services;
@@ -22,6 +25,7 @@ mod service_ways;
 #[path = "../../../policy/tests/verdicts/service_world.rs"]
 mod service_world;
 mod services;
+mod tiers;
 #[path = "../../../policy/tests/verdicts/world.rs"]
 #[expect(dead_code, reason = "shared with the tests of the evaluator, which ask for single verdicts")]
 mod world;

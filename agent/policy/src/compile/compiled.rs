@@ -118,7 +118,7 @@ impl Compiled {
             return Some(terms);
         }
         for (index, rule) in rules.iter().enumerate() {
-            let id = ids.hold(RuleRef { policy: policy.key.clone(), direction, index });
+            let id = ids.hold(RuleRef { policy: policy.key.clone().into(), direction, index });
             self.rules.push(id);
             RuleCompiler { policy: &policy.key, direction, id, held: &mut self.asks, asks }.compile(rule, &mut terms);
         }

@@ -87,7 +87,7 @@ mod tests {
     use crate::model::{Direction, ObjectKey};
 
     fn rule(index: usize) -> RuleRef {
-        RuleRef { policy: ObjectKey::new("a", "n"), direction: Direction::Ingress, index }
+        RuleRef { policy: ObjectKey::new("a", "n").into(), direction: Direction::Ingress, index }
     }
 
     #[test]

@@ -1,45 +1,83 @@
-//! What NetworkPolicy v1 says about a packet that opens something, read straight from the semantics of the API and
-//! sharing nothing with the compiler: the oracle of its tests, and what podgate-judge asks.
+//! What NetworkPolicy v1 and ClusterNetworkPolicy say about a packet that opens something, read straight from the
+//! semantics of the APIs and sharing nothing with the compiler: the oracle of its tests, and what podgate-judge asks.
 //!
 //! Only the packet that opens a connection is judged here; what belongs to one is allowed with it.
 
+mod cluster_rule;
 mod nodes;
 mod outcome;
 mod party;
 mod peers;
 mod ports;
+mod tier_outcome;
+mod tiers;
 
+use std::cell::OnceCell;
+
+pub use cluster_rule::{cluster_peers_match, protocols_match, selects};
 pub use nodes::{node_of, source_address};
 pub use outcome::{
-    Allow, DirectionVerdict, Element, ListOutcome, NamespaceFit, Open, PeerMismatch, PeerMiss, PortMismatch, PortMiss,
-    Refusal, RuleMiss, RuleRef, Unmet, Verdict,
+    Allow, DirectionVerdict, Element, ListOutcome, NamespaceFit, Open, PeerMismatch, PeerMiss, PolicyRef, PortMismatch,
+    PortMiss, Refusal, RuleMiss, RuleRef, Unmet, Verdict,
 };
 pub use party::{Identity, Party, SharedAddress, Traffic, owners, owners_among};
 pub use peers::peers_match;
 pub use ports::{numbers_of, ports_match};
+pub use tier_outcome::{AskedRule, ClusterPeerMiss, Decision, ProtocolMiss, RuleAnswer, TierVerdict};
+pub use tiers::{cluster_mode, guarding};
 
 use crate::cluster::Cluster;
 use crate::model::{Direction, Isolation, Mode, ObjectKey, Pod, Policy, Rule};
+use tiers::{NetworkPolicies, Question};
+
+/// How a packet gets to its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// At the address that it was sent to.
+    Directly,
+    /// Through a Service or a `hostPort`, which gave it another destination.
+    ThroughService,
+}
 
 /// Judges a packet that opens something: both ends' policies must allow it.
 ///
 /// Policies of the source pod judge its egress, policies of the destination pod its ingress; an end that no policy can
-/// select (an address outside the pod network, a host-network pod) is open. A pod always reaches itself, and a pod and
-/// its own node always reach each other.
+/// select (an address outside the pod network, a host-network pod) is open. A pod always reaches itself, and a node
+/// always reaches its own pods. NetworkPolicies deny neither a pod's way to its own node nor, through a Service, to
+/// itself; ClusterNetworkPolicies may.
 #[must_use]
 pub fn verdict(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>, traffic: Traffic) -> Verdict {
-    if let Some(open) = beyond_policy(cluster, from, to) {
-        return Verdict { egress: DirectionVerdict::Open(open), ingress: DirectionVerdict::Open(open) };
-    }
-    Verdict {
-        egress: judge_end(cluster, Direction::Egress, from, to, traffic),
-        ingress: judge_end(cluster, Direction::Ingress, to, from, traffic),
+    verdict_by(cluster, from, to, traffic, Reach::Directly)
+}
+
+/// The same for a packet that gets there in this way.
+#[must_use]
+pub fn verdict_by(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>, traffic: Traffic, reach: Reach) -> Verdict {
+    let spared = beyond_network_policy(cluster, from, to);
+    let judge = |direction, end: &Party<'_>, peer: &Party<'_>| match (end.identity, spared) {
+        (Identity::Pod(subject), _) if is_judged(direction, spared, reach) => {
+            judge_sparing(cluster, direction, subject, peer, || everybody(cluster, peer), traffic, spared)
+        }
+        (_, Some(open)) => DirectionVerdict::Open(open),
+        (_, None) => DirectionVerdict::Open(Open::NotSubject),
+    };
+    Verdict { egress: judge(Direction::Egress, from, to), ingress: judge(Direction::Ingress, to, from) }
+}
+
+/// Whether anybody may deny what NetworkPolicies spare: what a node sends to its own pods nobody does, a pod's way to
+/// itself only where it does not know that it leads there.
+fn is_judged(direction: Direction, spared: Option<Open>, reach: Reach) -> bool {
+    match spared {
+        Some(Open::OwnNode) => direction == Direction::Egress,
+        Some(Open::SamePod) => reach == Reach::ThroughService,
+        Some(Open::NoPolicy | Open::NotSubject) | None => true,
     }
 }
 
 /// Judges one direction of one pod by policies alone: `peer` is the other end, `traffic` what it is sent (egress) or
 /// sends (ingress). Neither the pod itself nor its node is an exception here. A packet shows nothing but an address, so a
-/// rule allows it only if it would allow it for every pod whose the peer's address is.
+/// rule of a NetworkPolicy allows it only if it would allow it for every pod whose the peer's address is, and
+/// ClusterNetworkPolicies deny it if they would deny it for one of them.
 #[must_use]
 pub fn judge(
     cluster: &Cluster,
@@ -62,21 +100,53 @@ pub fn judge_among<'c>(
     everybody: impl FnOnce() -> Vec<Party<'c>>,
     traffic: Traffic,
 ) -> DirectionVerdict {
+    judge_sparing(cluster, direction, subject, peer, everybody, traffic, None)
+}
+
+/// Judges by all tiers. `spared`: why NetworkPolicies deny nothing here, if they don't.
+fn judge_sparing<'c>(
+    cluster: &'c Cluster,
+    direction: Direction,
+    subject: &'c Pod,
+    peer: &Party<'c>,
+    everybody: impl FnOnce() -> Vec<Party<'c>>,
+    traffic: Traffic,
+    spared: Option<Open>,
+) -> DirectionVerdict {
+    let guards = if cluster.cluster_policies.is_empty() { vec![] } else { guarding(cluster, subject, direction) };
     let (mode, policies) = in_force(cluster, subject, direction);
-    if policies.is_empty() {
-        return DirectionVerdict::Open(Open::NoPolicy);
+    let isolated = !policies.is_empty();
+    match (guards.is_empty(), spared) {
+        (true, Some(open)) => return DirectionVerdict::Open(open),
+        (true, None) if !isolated => return DirectionVerdict::Open(Open::NoPolicy),
+        _ => {}
     }
     let connection = Connection { cluster, direction, subject, peer, everybody: everybody(), traffic };
-    let outcomes: Vec<_> = policies.iter().map(|policy| (*policy, connection.outcomes(policy))).collect();
-    let by: Vec<_> = outcomes.iter().flat_map(|(policy, rules)| allows(policy, direction, rules)).collect();
-    if by.is_empty() {
-        let by = outcomes.into_iter().map(refusal).collect();
-        return match mode {
-            Mode::Enforced => DirectionVerdict::Denied { by },
-            Mode::Audited => DirectionVerdict::WouldDeny { by },
-        };
+    let by_network_policies = || match spared {
+        _ if !isolated => DirectionVerdict::Open(Open::NoPolicy),
+        Some(open) => DirectionVerdict::Open(open),
+        None => connection.judge(mode, &policies),
+    };
+    if guards.is_empty() {
+        return by_network_policies();
     }
-    DirectionVerdict::Allowed { isolated_by: policies.iter().map(|policy| policy.key.clone()).collect(), by }
+    let said = OnceCell::new();
+    let network_policies = || {
+        let decide = isolated && mode == Mode::Enforced;
+        let said = said.get_or_init(|| NetworkPolicies { verdict: by_network_policies(), decide });
+        NetworkPolicies::clone(said)
+    };
+    let walks = connection.everybody.iter().map(|other| {
+        let question = Question { cluster, direction, subject, other: *other, traffic };
+        DirectionVerdict::ByTiers(tiers::walk(&question, &guards, &network_policies).into())
+    });
+    worst(walks).unwrap_or(DirectionVerdict::Open(Open::NoPolicy))
+}
+
+/// The first verdict that denies, else the first that would, else the first.
+fn worst(verdicts: impl Iterator<Item = DirectionVerdict>) -> Option<DirectionVerdict> {
+    let badness = |verdict: &DirectionVerdict| (!verdict.is_allowed(), verdict.would_deny());
+    verdicts.reduce(|worst, other| if badness(&other) > badness(&worst) { other } else { worst })
 }
 
 /// The policies that judge packets of a pod in a direction, by key. Those in audit mode add nothing to what others allow, and
@@ -121,8 +191,8 @@ pub fn rules(policy: &Policy, direction: Direction) -> Option<&[Rule]> {
     }
 }
 
-/// Why a packet is none of policy's business, if it is not.
-fn beyond_policy(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>) -> Option<Open> {
+/// Why a packet is none of NetworkPolicies' business, if it is not.
+fn beyond_network_policy(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>) -> Option<Open> {
     match (from.identity, to.identity) {
         (Identity::Pod(from), Identity::Pod(to)) if from.key == to.key => Some(Open::SamePod),
         (Identity::Host(host), Identity::Pod(pod)) | (Identity::Pod(pod), Identity::Host(host))
@@ -136,19 +206,6 @@ fn beyond_policy(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>) -> Option<
             (node == pod.node.as_ref()).then_some(Open::OwnNode)
         }
         _ => None,
-    }
-}
-
-fn judge_end(
-    cluster: &Cluster,
-    direction: Direction,
-    end: &Party<'_>,
-    peer: &Party<'_>,
-    traffic: Traffic,
-) -> DirectionVerdict {
-    match end.identity {
-        Identity::Pod(subject) => judge(cluster, direction, subject, peer, traffic),
-        Identity::Host(_) | Identity::Outside => DirectionVerdict::Open(Open::NotSubject),
     }
 }
 
@@ -176,6 +233,20 @@ fn everybody<'c>(cluster: &'c Cluster, peer: &Party<'c>) -> Vec<Party<'c>> {
 type RuleOutcome = (ListOutcome<PeerMiss>, ListOutcome<PortMiss>);
 
 impl Connection<'_> {
+    /// What these NetworkPolicies say, which isolate the pod.
+    fn judge(&self, mode: Mode, policies: &[&Policy]) -> DirectionVerdict {
+        let outcomes: Vec<_> = policies.iter().map(|policy| (*policy, self.outcomes(policy))).collect();
+        let by: Vec<_> = outcomes.iter().flat_map(|(policy, rules)| allows(policy, self.direction, rules)).collect();
+        if by.is_empty() {
+            let by = outcomes.into_iter().map(refusal).collect();
+            return match mode {
+                Mode::Enforced => DirectionVerdict::Denied { by },
+                Mode::Audited => DirectionVerdict::WouldDeny { by },
+            };
+        }
+        DirectionVerdict::Allowed { isolated_by: policies.iter().map(|policy| policy.key.clone()).collect(), by }
+    }
+
     /// The pod whose container ports named ports mean: the destination, if that is a pod.
     fn server<'a>(&'a self, peer: &Party<'a>) -> Option<&'a Pod> {
         match self.direction {
@@ -228,7 +299,7 @@ fn strictest<Miss>(mut outcomes: impl Iterator<Item = ListOutcome<Miss>>) -> Lis
 fn allows(policy: &Policy, direction: Direction, rules: &[RuleOutcome]) -> Vec<Allow> {
     let allow = |(index, (peers, ports)): (usize, &RuleOutcome)| match (peers, ports) {
         (ListOutcome::Matches(peer), ListOutcome::Matches(port)) => {
-            let rule = RuleRef { policy: policy.key.clone(), direction, index };
+            let rule = RuleRef { policy: policy.key.clone().into(), direction, index };
             Some(Allow { rule, peer: *peer, port: *port })
         }
         _ => None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::evaluate::tier_outcome::TierVerdict;
 use crate::model::{Direction, ObjectKey, Peer, PortMatch, Requirement};
 
 /// What both ends' policies say of a packet.
@@ -38,6 +39,8 @@ impl Verdict {
 pub enum DirectionVerdict {
     /// No policy has a say: it passes.
     Open(Open),
+    /// Rules of ClusterNetworkPolicies were asked, before NetworkPolicies or after them.
+    ByTiers(Box<TierVerdict>),
     /// The pod is isolated and a rule allows the packet.
     Allowed {
         /// The policies that isolate the pod, by key, at least one.
@@ -64,14 +67,26 @@ impl DirectionVerdict {
         match self {
             Self::Open(_) | Self::Allowed { .. } | Self::WouldDeny { .. } => true,
             Self::Denied { .. } => false,
+            Self::ByTiers(tiers) => tiers.is_allowed(),
         }
     }
 
-    /// The policies that isolate the pod in this direction, by key.
+    /// Whether the packet passes only because policies are in audit mode.
+    #[must_use]
+    pub fn would_deny(&self) -> bool {
+        match self {
+            Self::Open(_) | Self::Allowed { .. } | Self::Denied { .. } => false,
+            Self::WouldDeny { .. } => true,
+            Self::ByTiers(tiers) => tiers.would_deny(),
+        }
+    }
+
+    /// The NetworkPolicies that isolate the pod in this direction, by key, as far as they were asked.
     #[must_use]
     pub fn isolated_by(&self) -> Vec<&ObjectKey> {
         match self {
             Self::Open(_) => Vec::new(),
+            Self::ByTiers(tiers) => tiers.network_policy.as_ref().map(Self::isolated_by).unwrap_or_default(),
             Self::Allowed { isolated_by, .. } => isolated_by.iter().collect(),
             Self::Denied { by } | Self::WouldDeny { by } => by.iter().map(|refusal| &refusal.policy).collect(),
         }
@@ -91,11 +106,47 @@ pub enum Open {
     OwnNode,
 }
 
+/// A policy of either kind, as it is named.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyRef {
+    /// A NetworkPolicy.
+    NetworkPolicy(ObjectKey),
+    /// A ClusterNetworkPolicy, by name.
+    Cluster(Arc<str>),
+}
+
+impl PolicyRef {
+    /// The NetworkPolicy that it is.
+    #[must_use]
+    pub const fn network_policy(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::NetworkPolicy(key) => Some(key),
+            Self::Cluster(_) => None,
+        }
+    }
+}
+
+impl From<ObjectKey> for PolicyRef {
+    fn from(key: ObjectKey) -> Self {
+        Self::NetworkPolicy(key)
+    }
+}
+
+/// A name with a slash is a NetworkPolicy's.
+impl fmt::Display for PolicyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NetworkPolicy(key) => key.fmt(f),
+            Self::Cluster(name) => f.write_str(name),
+        }
+    }
+}
+
 /// A rule of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleRef {
     /// The policy.
-    pub policy: ObjectKey,
+    pub policy: PolicyRef,
     /// Whether it is one of its `ingress` or `egress` rules.
     pub direction: Direction,
     /// Its index among them, from 0.
@@ -196,8 +247,18 @@ pub enum PeerMismatch {
     OutsideBlock,
     /// It is a block, and this one of its exceptions contains the other end's address.
     Excepted(IpNet),
-    /// It is a block, and the other end's address is not known.
+    /// It is a block, or selects nodes, and the other end's address is not known.
     NoAddress,
+    /// It selects nodes, and the other end is a pod of the pod network, which is none, or has an address that is no
+    /// known node's.
+    NotANode,
+    /// It selects other nodes than this one, whose address it is: its labels don't fulfil these requirements, at least one.
+    OtherNode {
+        /// The node.
+        node: Arc<str>,
+        /// What its labels lack.
+        labels: Vec<Unmet>,
+    },
 }
 
 /// Whether a pod's namespace is one a peer selects.

@@ -50,18 +50,21 @@ fn namespace_fit(cluster: &Cluster, own: &str, namespaces: &Namespaces, pod: &Po
     match namespaces {
         Namespaces::Own if *pod.key.namespace == *own => NamespaceFit::Fits,
         Namespaces::Own => NamespaceFit::NotOwn(Arc::clone(&pod.key.namespace)),
-        Namespaces::Matching(selector) => {
-            let unlabelled = Labels::new();
-            let labels = cluster.namespaces.get(&pod.key.namespace).map_or(&unlabelled, |namespace| &namespace.labels);
-            match unmet(selector, labels) {
-                unmet if unmet.is_empty() => NamespaceFit::Fits,
-                unmet => NamespaceFit::Unmet(unmet),
-            }
-        }
+        Namespaces::Matching(selector) => matching_fit(cluster, selector, pod),
     }
 }
 
-fn unmet(selector: &Selector, labels: &Labels) -> Vec<Unmet> {
+/// Whether a selector matches the labels of a pod's namespace, which are none where the namespace is unknown.
+pub(super) fn matching_fit(cluster: &Cluster, selector: &Selector, pod: &Pod) -> NamespaceFit {
+    let unlabelled = Labels::new();
+    let labels = cluster.namespaces.get(&pod.key.namespace).map_or(&unlabelled, |namespace| &namespace.labels);
+    match unmet(selector, labels) {
+        unmet if unmet.is_empty() => NamespaceFit::Fits,
+        unmet => NamespaceFit::Unmet(unmet),
+    }
+}
+
+pub(super) fn unmet(selector: &Selector, labels: &Labels) -> Vec<Unmet> {
     let failing = selector.requirements().iter().filter(|requirement| !requirement.matches(labels));
     failing.map(|it| Unmet { requirement: it.clone(), found: labels.get(&it.key).cloned() }).collect()
 }

@@ -43,7 +43,7 @@ fn mismatch(port: &PortMatch, server: Option<&Pod>, traffic: Traffic) -> Option<
     }
 }
 
-fn name_mismatch(numbers: Vec<u16>, number: u16) -> Option<PortMismatch> {
+pub(super) fn name_mismatch(numbers: Vec<u16>, number: u16) -> Option<PortMismatch> {
     match numbers {
         numbers if numbers.is_empty() => Some(PortMismatch::NameNotServed),
         numbers if numbers.contains(&number) => None,

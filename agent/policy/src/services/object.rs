@@ -180,6 +180,8 @@ pub struct EndpointPort {
 pub struct Node {
     /// Its name.
     pub name: Arc<str>,
+    /// Its labels.
+    pub labels: Labels,
     /// The addresses in `status.addresses`.
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs` (`spec.podCIDR` where that list is absent), host bits cleared.

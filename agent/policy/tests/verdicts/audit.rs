@@ -32,6 +32,7 @@ fn said(world: &World, from: &str) -> String {
         DirectionVerdict::Open(other) => format!("{other:?}"),
         DirectionVerdict::Allowed { by, .. } => format!("allowed by {}", by[0].rule),
         DirectionVerdict::Denied { by } => format!("denied by {}", by[0].policy),
+        DirectionVerdict::ByTiers(tiers) => format!("{:?}", tiers.decision),
         DirectionVerdict::WouldDeny { by } => format!("would be denied by {}", by[0].policy),
     }
 }

@@ -105,7 +105,7 @@ fn several_policies_allow_the_union_of_their_rules() {
         .policy(ingress("shop/b", "", vec![]))
         .policy(ingress("shop/c", "app=db", vec![anything(), peers(vec![pods(matching("app=api"))])]));
     let allow = |name: &str, index, peer, port| Allow {
-        rule: RuleRef { policy: key(name), direction: Direction::Ingress, index },
+        rule: RuleRef { policy: key(name).into(), direction: Direction::Ingress, index },
         peer,
         port,
     };

@@ -27,7 +27,7 @@ impl World {
 
     /// Adds or replaces a node; addresses as `a,b`.
     pub(crate) fn node(mut self, name: &str, addresses: &str) -> Self {
-        let node = Node { name: name.into(), addresses: ips(addresses), pod_cidrs: vec![] };
+        let node = Node { name: name.into(), labels: Labels::new(), addresses: ips(addresses), pod_cidrs: vec![] };
         self.cluster.nodes.insert(name.into(), Arc::new(node));
         self
     }

@@ -85,6 +85,7 @@ impl<K> Received<K> {
             Kind::Node => ObjectRef::Node(name.into()),
             Kind::Pod => ObjectRef::Pod(key()),
             Kind::NetworkPolicy => ObjectRef::Policy(key()),
+            Kind::ClusterNetworkPolicy => ObjectRef::ClusterPolicy(name.into()),
             Kind::Service => ObjectRef::Service(key()),
             Kind::EndpointSlice => ObjectRef::EndpointSlice(key()),
         }

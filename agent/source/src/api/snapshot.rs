@@ -62,11 +62,7 @@ pub(super) async fn read(client: &Client, mut progress: impl FnMut(usize)) -> Re
         let mut page = ListParams::default().limit(PAGE);
         loop {
             let list = match api.list(&page).await {
-                // Servers before 1.21 have no EndpointSlices of this version, and agents may not list them: backends are then
-                // those that selectors match.
-                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) && kind == Kind::EndpointSlice => {
-                    break;
-                }
+                Err(error) if is_absent(client, kind, &error).await => break,
                 list => list
                     .map_err(|error| SnapshotError::List(Failure::new(kind, &Error::InitialListFailed(error)).message)),
             }?;
@@ -84,6 +80,22 @@ pub(super) async fn read(client: &Client, mut progress: impl FnMut(usize)) -> Re
     Ok(manifests::parse_all(texts).without_places())
 }
 
+/// Whether an error says that there are no objects of a kind.
+async fn is_absent(client: &Client, kind: Kind, error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    match (kind, status.code) {
+        // Servers before 1.21 have no EndpointSlices of this version, and agents may not list them: backends are then
+        // those that selectors match.
+        (Kind::EndpointSlice, 403 | 404) | (Kind::ClusterNetworkPolicy, 404) => true,
+        // Who may not list a kind is told so whether the server has it or not.
+        (Kind::ClusterNetworkPolicy, 403) => {
+            let version = kind.api_version();
+            matches!(client.list_api_group_resources(version).await, Err(kube::Error::Api(status)) if status.code == 404)
+        }
+        _ => false,
+    }
+}
+
 /// An object as a manifest has it, with what podgate reads of it: of pods and nodes that is little.
 fn document(kind: Kind, mut object: Value) -> Value {
     match kind {
@@ -98,7 +110,7 @@ fn document(kind: Kind, mut object: Value) -> Value {
             object["status"] = only(&object["status"], &["phase", "podIP", "podIPs", "hostIP", "hostIPs"]);
         }
         Kind::Node => object["status"] = only(&object["status"], &["addresses"]),
-        Kind::Namespace | Kind::NetworkPolicy | Kind::Service | Kind::EndpointSlice => {}
+        Kind::Namespace | Kind::NetworkPolicy | Kind::ClusterNetworkPolicy | Kind::Service | Kind::EndpointSlice => {}
     }
     let resource = watch::resource(kind);
     object["apiVersion"] = resource.api_version.into();

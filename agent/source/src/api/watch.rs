@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod as ApiPod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Client;
-use kube::api::{Api, ApiResource};
+use kube::api::{Api, ApiResource, GroupVersionKind};
 use kube::runtime::watcher::{Config, DefaultBackoff, Error, Event, watcher};
 use podgate_policy::model::Pod;
 use tokio::sync::mpsc;
@@ -67,7 +67,9 @@ pub(super) fn selection(kind: Kind, node: &str) -> Config {
     match kind {
         Kind::Pod => Config::default().fields("status.phase!=Succeeded,status.phase!=Failed"),
         Kind::Node => Config::default().fields(&format!("metadata.name={node}")),
-        Kind::Namespace | Kind::NetworkPolicy | Kind::Service | Kind::EndpointSlice => Config::default(),
+        Kind::Namespace | Kind::NetworkPolicy | Kind::ClusterNetworkPolicy | Kind::Service | Kind::EndpointSlice => {
+            Config::default()
+        }
     }
 }
 
@@ -90,7 +92,9 @@ pub(super) async fn run(
         recovery: None,
     };
     match kind {
-        Kind::NetworkPolicy => watch.run(Api::<Received<Whole>>::all_with(client, &resource(kind))).await,
+        Kind::NetworkPolicy | Kind::ClusterNetworkPolicy => {
+            watch.run(Api::<Received<Whole>>::all_with(client, &resource(kind))).await
+        }
         Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service | Kind::EndpointSlice => {
             watch.run(Api::<Received<Read>>::all_with(client, &resource(kind))).await;
         }
@@ -223,6 +227,9 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
         Kind::Node => ApiResource::erase::<Node>(&()),
         Kind::Pod => ApiResource::erase::<ApiPod>(&()),
         Kind::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+        Kind::ClusterNetworkPolicy => {
+            ApiResource::from_gvk(&GroupVersionKind::gvk("policy.networking.k8s.io", "v1alpha2", kind.as_str()))
+        }
         Kind::Service => ApiResource::erase::<Service>(&()),
         Kind::EndpointSlice => ApiResource::erase::<EndpointSlice>(&()),
     }

@@ -24,6 +24,7 @@ pub(super) fn namespace(from: &api::Namespace, scope: &mut Scope<'_>) -> Namespa
 pub(super) fn node(from: &api::Node, scope: &mut Scope<'_>) -> Node {
     Node {
         name: meta::name(&from.metadata, syntax::dns_subdomain, scope),
+        labels: meta::labels(&from.metadata, scope),
         addresses: from.status.as_ref().map(|status| addresses(status, scope)).unwrap_or_default(),
         pod_cidrs: from.spec.as_ref().map(|spec| pod_cidrs(spec, scope)).unwrap_or_default(),
     }

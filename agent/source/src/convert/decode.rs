@@ -60,7 +60,7 @@ pub(super) fn decode_part<T: DeserializeOwned>(value: Cow<'_, Value>, report: &m
 }
 
 /// The object with its right kind and version, which are reported if they differ. Lists leave them out.
-fn as_kind<'v>(kind: Kind, value: &'v Value, report: &mut Report) -> Cow<'v, Value> {
+pub(super) fn as_kind<'v>(kind: Kind, value: &'v Value, report: &mut Report) -> Cow<'v, Value> {
     let mut value = Cow::Borrowed(value);
     for (field, expected) in [("apiVersion", kind.api_version()), ("kind", kind.as_str())] {
         let given = value.get(field).filter(|given| given.as_str() != Some(expected)).cloned();

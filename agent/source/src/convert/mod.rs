@@ -1,13 +1,16 @@
 //! Kubernetes objects → podgate's types, checked as the API server checks them.
 //!
 //! Two rules hold everywhere. All mistakes of an object are reported, each with its field, not only the first. And a mistake
-//! never widens what is allowed: an invalid NetworkPolicy becomes one without rules ([`Parsed::Invalid`]); of other objects
-//! the bad item is left out.
+//! never widens what is allowed: an invalid NetworkPolicy becomes one without rules ([`Parsed::Invalid`]); a rule of a
+//! ClusterNetworkPolicy that is not understood accepts nothing or denies everything; of other objects the bad item is left
+//! out.
 //!
 //! The API server accepts some spellings in objects that were stored before it became strict (leading zeros, IPv4-mapped IPv6).
 //! They are refused here wherever they come from: which addresses they mean depends on who reads them.
 
 mod cluster;
+mod cluster_policy;
+mod cluster_rule;
 mod decode;
 mod fallback;
 mod meta;
@@ -121,6 +124,10 @@ pub(crate) fn object(kind: Kind, raw: Raw<'_>, origin: Origin, unnamed: &str, st
             Parsed::Valid(policy) => (Outcome::Good(Object::Policy(policy.into())), vec![]),
             Parsed::Invalid { fallback, issues } => (Outcome::StandIn(Object::Policy(fallback.into())), issues),
         },
+        Kind::ClusterNetworkPolicy => match cluster_policy::cluster_policy(raw, scope) {
+            (Some(policy), issues) => (Outcome::Good(Object::ClusterPolicy(policy.into())), issues),
+            (None, issues) => (Outcome::Nothing, issues),
+        },
         Kind::Namespace => {
             other(kind, raw, scope, |from, scope| Object::Namespace(cluster::namespace(from, scope).into()))
         }
@@ -153,15 +160,20 @@ pub(crate) fn aside(kind: Kind, object: &Value) -> Aside {
         Kind::NetworkPolicy => Aside {
             ineffective: policy::ineffective_rules(object),
             empty: policy::is_empty(object),
-            ignored: object["metadata"]["annotations"][IGNORE].as_str().map(str::to_owned),
+            ignored: ignored(object),
             exposed: false,
         },
+        Kind::ClusterNetworkPolicy => Aside { ignored: ignored(object), ..Aside::default() },
         Kind::Service => {
             let exposed = matches!(object["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
             Aside { exposed, ..Aside::default() }
         }
         Kind::Namespace | Kind::Node | Kind::Pod | Kind::EndpointSlice => Aside::default(),
     }
+}
+
+fn ignored(object: &Value) -> Option<String> {
+    object["metadata"]["annotations"][IGNORE].as_str().map(str::to_owned)
 }
 
 /// Converts an object of which a part can be used even if another is wrong.
@@ -190,11 +202,12 @@ fn name(value: &Value) -> Option<&str> {
     value["metadata"]["name"].as_str().filter(|name| !name.is_empty())
 }
 
-fn describe(kind: Kind, value: &Value, origin: Origin, unnamed: &str) -> String {
+/// Kind, namespace and name of an object, as far as they can be read.
+pub(crate) fn describe(kind: Kind, value: &Value, origin: Origin, unnamed: &str) -> String {
     // Names are input: a legal one prints as it is, any other one in quotes.
     let printable = |text: &str| if syntax::dns_subdomain(text).is_ok() { text.to_owned() } else { quote(text) };
     let name = name(value).map_or_else(|| unnamed.to_owned(), printable);
-    if matches!(kind, Kind::Namespace | Kind::Node) {
+    if kind.is_cluster_scoped() {
         return format!("{kind} {name}");
     }
     let namespace = value["metadata"]["namespace"].as_str().filter(|text| !text.is_empty());
@@ -215,9 +228,11 @@ impl<'a> Scope<'a> {
     fn new(kind: Kind, origin: Origin, unnamed: &'a str, raw: Raw<'_>, strings: &'a mut Strings) -> Self {
         let mut report = Report::new(match kind {
             Kind::NetworkPolicy => Effect::Isolated,
+            Kind::ClusterNetworkPolicy => Effect::LeftOut,
             _ => Effect::ItemLeftOut,
         });
-        for field in raw.repeated {
+        // Of a ClusterNetworkPolicy each part says what becomes of it.
+        for field in raw.repeated.iter().filter(|_| kind != Kind::ClusterNetworkPolicy) {
             report.repeated(field.clone());
         }
         Self { origin, unnamed, strings, report }

@@ -35,6 +35,11 @@ impl Report {
         Self { issues: vec![], surplus: 0, effect, unreadable: vec![] }
     }
 
+    /// An empty one for a part of the same object.
+    pub(super) const fn same(&self) -> Self {
+        Self::new(self.effect)
+    }
+
     pub(super) const fn is_clean(&self) -> bool {
         self.issues.is_empty()
     }
@@ -51,17 +56,18 @@ impl Report {
 
     /// A value that isn't allowed there, but that is used all the same unless the whole object falls.
     pub(super) fn questionable(&mut self, path: &Path<'_>, message: impl Into<String>) {
-        self.add(path.to_string(), ProblemKind::Invalid, message.into(), self.unless_isolated(Effect::Used));
+        let effect = if self.effect == Effect::Isolated { Effect::Isolated } else { Effect::Used };
+        self.add(path.to_string(), ProblemKind::Invalid, message.into(), effect);
     }
 
     /// A field that isn't known.
     pub(super) fn unknown(&mut self, field: String, message: String) {
-        self.add(field, self.unless_passed_over(ProblemKind::Schema), message, self.unless_isolated(Effect::Used));
+        self.add(field, self.unless_passed_over(ProblemKind::Schema), message, self.unless_used());
     }
 
     /// A kind or version other than the one that is meant.
     pub(super) fn mistaken(&mut self, field: &str, message: String) {
-        self.add(field.to_owned(), ProblemKind::Schema, message, self.unless_isolated(Effect::Used));
+        self.add(field.to_owned(), ProblemKind::Schema, message, self.unless_used());
     }
 
     /// A key that is given twice.
@@ -70,7 +76,7 @@ impl Report {
         let says_what_it_is = matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "metadata.name");
         let kind = if says_what_it_is { ProblemKind::Syntax } else { self.unless_passed_over(ProblemKind::Syntax) };
         let message = "the key is given twice: keep one".to_owned();
-        self.add(field, kind, message, self.unless_isolated(Effect::Used));
+        self.add(field, kind, message, self.unless_used());
     }
 
     /// A value of a wrong type.
@@ -87,13 +93,40 @@ impl Report {
         self.issues
     }
 
-    fn unless_isolated(&self, effect: Effect) -> Effect {
-        if self.effect == Effect::Isolated { Effect::Isolated } else { effect }
+    /// Whether anything has the effect of a plain mistake.
+    pub(super) fn has_effect(&self) -> bool {
+        self.issues.iter().any(|issue| issue.effect == self.effect)
     }
 
-    /// What is wrong in a NetworkPolicy and of no consequence elsewhere.
+    /// Takes over what was found in a part of the object, at this path.
+    pub(super) fn absorb(&mut self, path: &Path<'_>, part: Self) {
+        let prefix = path.to_string();
+        for issue in part.finish() {
+            let field = issue.field.unwrap_or_default();
+            let dot = if prefix.is_empty() || field.is_empty() || field.starts_with('[') { "" } else { "." };
+            self.add(format!("{prefix}{dot}{field}"), issue.kind, issue.message, issue.effect);
+        }
+    }
+
+    /// Says of everything that was found that it has this effect.
+    pub(super) fn all_have(&mut self, effect: Effect) {
+        self.effect = effect;
+        self.issues.iter_mut().for_each(|issue| issue.effect = effect);
+    }
+
+    /// Whether it is about a policy, of which nothing is passed over.
+    fn is_of_policy(&self) -> bool {
+        self.effect != Effect::ItemLeftOut
+    }
+
+    /// The effect of what is of no consequence but in a policy.
+    fn unless_used(&self) -> Effect {
+        if self.is_of_policy() { self.effect } else { Effect::Used }
+    }
+
+    /// What is wrong in a policy and of no consequence elsewhere.
     fn unless_passed_over(&self, kind: ProblemKind) -> ProblemKind {
-        if self.effect == Effect::Isolated { kind } else { ProblemKind::PassedOver }
+        if self.is_of_policy() { kind } else { ProblemKind::PassedOver }
     }
 
     fn add(&mut self, field: String, kind: ProblemKind, message: String, effect: Effect) {

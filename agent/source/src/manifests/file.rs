@@ -64,13 +64,14 @@ pub(super) struct ToBe {
     pub(super) sound: bool,
 }
 
-/// What becomes of workloads.
+/// Whom a file is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Workloads {
-    /// Their pods are judged as if they were there.
-    Read,
-    /// They are passed over, as anything that is no pod.
-    PassedOver,
+pub(super) enum Reader {
+    /// Whoever judges policies: the pods of workloads are among the objects, as if they were there.
+    Judges,
+    /// The agent, which enforces: workloads are passed over, as anything that is no pod, and policies that it does not
+    /// enforce are reported.
+    Agent,
 }
 
 /// Where reading a document began, to go back to if it can't be read to its end.
@@ -108,14 +109,9 @@ impl Item {
 }
 
 /// Reads what came otherwise than from a file.
-pub(super) fn of_bytes(
-    path: &Path,
-    bytes: Result<Vec<u8>, String>,
-    workloads: Workloads,
-    strings: &mut Strings,
-) -> Content {
+pub(super) fn of_bytes(path: &Path, bytes: Result<Vec<u8>, String>, reader: Reader, strings: &mut Strings) -> Content {
     match bytes.and_then(decode) {
-        Ok(text) => parse(path, &text, workloads, strings),
+        Ok(text) => parse(path, &text, reader, strings),
         Err(message) => unreadable(path, message),
     }
 }
@@ -125,19 +121,19 @@ fn unreadable(path: &Path, message: String) -> Content {
 }
 
 /// Reads a file; `None`: it is a directory.
-pub(super) fn read(path: &Path, workloads: Workloads, strings: &mut Strings) -> Option<Content> {
+pub(super) fn read(path: &Path, reader: Reader, strings: &mut Strings) -> Option<Content> {
     Some(match text(path) {
-        Ok(text) => parse(path, &text, workloads, strings),
+        Ok(text) => parse(path, &text, reader, strings),
         Err(Unreadable::Directory) => return None,
         Err(Unreadable::Because(message)) => unreadable(path, message),
     })
 }
 
 /// Reads the text of a file.
-pub(super) fn parse(path: &Path, text: &str, workloads: Workloads, strings: &mut Strings) -> Content {
+pub(super) fn parse(path: &Path, text: &str, reader: Reader, strings: &mut Strings) -> Content {
     let content = Content::default();
     let mut parser =
-        Parser { path, workloads, strings, content, documents: 0, surplus: 0, passed_over: 0, is_full: false };
+        Parser { path, reader, strings, content, documents: 0, surplus: 0, passed_over: 0, is_full: false };
     parser.read(text);
     parser.finish()
 }
@@ -164,7 +160,7 @@ fn decode(bytes: Vec<u8>) -> Result<String, String> {
 
 struct Parser<'a> {
     path: &'a Path,
-    workloads: Workloads,
+    reader: Reader,
     strings: &'a mut Strings,
     content: Content,
     /// The number of documents so far.
@@ -285,12 +281,15 @@ impl Parser<'_> {
         for found in objects(tree) {
             self.content.objects += 1;
             match found {
+                Found::Known(Kind::ClusterNetworkPolicy, tree) if self.reader == Reader::Agent => {
+                    self.not_enforced(number, &tree);
+                }
                 Found::Known(kind, tree) => {
                     let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
                     let converted = convert::object(kind, tree.raw(), convert::Origin::File, &unnamed, self.strings);
                     self.object(number, converted, convert::aside(kind, &tree.value));
                 }
-                Found::Workload(template) if self.workloads == Workloads::Read => self.workload(number, &template),
+                Found::Workload(template) if self.reader == Reader::Judges => self.workload(number, &template),
                 Found::Workload(_) => {}
                 Found::Policy(policy) => self.content.foreign.push((number, policy)),
                 Found::Foreign(name) => {
@@ -299,6 +298,16 @@ impl Parser<'_> {
                 Found::NoObject(wrong) => self.no_object(number, wrong),
             }
         }
+    }
+
+    /// Reports a ClusterNetworkPolicy to the agent, which neither enforces it nor is kept by it from enforcing the rest.
+    fn not_enforced(&mut self, document: usize, tree: &Tree) {
+        let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
+        let object = Some(convert::describe(Kind::ClusterNetworkPolicy, &tree.value, convert::Origin::File, &unnamed));
+        let (origin, kind, effect) = (self.origin(document), ProblemKind::NotEnforced, Effect::NotEnforced);
+        let message =
+            "the agent enforces NetworkPolicies only; podgate's offline commands judge by this policy".to_owned();
+        self.problem(Problem { origin, object, field: None, kind, message, effect });
     }
 
     fn workload(&mut self, document: usize, template: &Template) {

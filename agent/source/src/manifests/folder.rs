@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::{self, Content, Item, Workloads};
+use super::file::{self, Content, Item, Reader};
 use super::{list, merge};
 use crate::convert::Strings;
 use crate::object::{Object, ObjectRef};
@@ -50,11 +50,8 @@ impl Folder {
     pub(super) fn read(&mut self, name: &OsStr) {
         let path = self.directory.join(name);
         // A link that leads nowhere is a broken file: mounts swap what links lead to before they remove a link.
-        let content = path
-            .symlink_metadata()
-            .is_ok()
-            .then(|| file::read(&path, Workloads::PassedOver, &mut self.strings))
-            .flatten();
+        let content =
+            path.symlink_metadata().is_ok().then(|| file::read(&path, Reader::Agent, &mut self.strings)).flatten();
         match content {
             Some(content) => self.take(name, path, content),
             None => drop(self.files.remove(name)),

@@ -71,6 +71,6 @@ fn namespace_of(reference: &ObjectRef) -> Option<&Arc<str>> {
         ObjectRef::Pod(key) | ObjectRef::Policy(key) | ObjectRef::Service(key) | ObjectRef::EndpointSlice(key) => {
             Some(&key.namespace)
         }
-        ObjectRef::Namespace(_) | ObjectRef::Node(_) => None,
+        ObjectRef::Namespace(_) | ObjectRef::Node(_) | ObjectRef::ClusterPolicy(_) => None,
     }
 }

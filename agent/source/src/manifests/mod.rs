@@ -4,7 +4,8 @@
 //! directories in it; hidden files are passed over. A file may hold several documents and `List`s. YAML and JSON mean what they
 //! mean to kubectl. Kinds that podgate doesn't read and documents that are null are skipped; fields that it doesn't know are
 //! reported and passed over. Not in a NetworkPolicy: there unknown fields and repeated keys are refused, since a rule with
-//! `form:` instead of `from:` would be open to everyone.
+//! `form:` instead of `from:` would be open to everyone. A ClusterNetworkPolicy is read for those who judge policies; the
+//! agent does not enforce it, and reports it.
 //!
 //! **What is broken keeps its last good version**, each object for itself. An invalid NetworkPolicy stays in force as it was
 //! last read; where it never was, a policy without rules stands in for it if its namespace can be read. Where a file or a
@@ -37,7 +38,7 @@ use podgate_policy::cluster::{Cluster, Written};
 use podgate_policy::model::{Direction, Pod};
 
 pub use self::directory::spawn;
-use self::file::{Content, Item, ToBe, Workloads};
+use self::file::{Content, Item, Reader, ToBe};
 pub use self::foreign::ForeignPolicies;
 pub use self::values::{Document, values};
 use crate::convert::Strings;
@@ -90,8 +91,8 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
         let bytes = if paths.contains(&path) { stream::bytes(&path) } else { None };
         let name = if path == Path::new(stream::STANDARD_INPUT) { PathBuf::from("standard input") } else { path };
         let content = match bytes {
-            Some(bytes) => Some(file::of_bytes(&name, bytes, Workloads::Read, &mut strings)),
-            None => file::read(&name, Workloads::Read, &mut strings),
+            Some(bytes) => Some(file::of_bytes(&name, bytes, Reader::Judges, &mut strings)),
+            None => file::read(&name, Reader::Judges, &mut strings),
         };
         contents.extend(content.map(|content| (name, content)));
     }
@@ -108,7 +109,7 @@ pub fn parse(name: &Path, text: &str) -> Loaded {
 pub(crate) fn parse_all<'a>(texts: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Loaded {
     let mut strings = Strings::default();
     let content =
-        |(name, text): (&'a Path, &str)| (name.to_owned(), file::parse(name, text, Workloads::Read, &mut strings));
+        |(name, text): (&'a Path, &str)| (name.to_owned(), file::parse(name, text, Reader::Judges, &mut strings));
     Loaded::new(texts.into_iter().map(content).collect(), vec![])
 }
 
@@ -210,6 +211,11 @@ fn add_aside(written: &mut Written, item: &Item) {
                 written.ignored.entry(key).or_insert_with(|| text.clone());
             }
         }
+        ObjectRef::ClusterPolicy(name) => {
+            if let Some(text) = &item.aside.ignored {
+                written.ignored_cluster.entry(name).or_insert_with(|| text.clone());
+            }
+        }
         ObjectRef::Service(key) if item.aside.exposed => {
             written.exposed.insert(key);
         }
@@ -230,6 +236,11 @@ fn written(places: &BTreeMap<ObjectRef, Definition>) -> Written {
                     written.unsound.insert(key.clone());
                 }
                 written.ineffective.extend(place.ineffective.iter().map(|&direction| (key.clone(), direction)));
+            }
+            ObjectRef::ClusterPolicy(name) => {
+                if !place.sound {
+                    written.unsound_cluster.insert(name.clone());
+                }
             }
             ObjectRef::Namespace(_) => written.namespaces = true,
             ObjectRef::Node(_) | ObjectRef::Pod(_) | ObjectRef::Service(_) | ObjectRef::EndpointSlice(_) => {}

@@ -110,6 +110,20 @@ async fn a_workload_is_no_pod_of_a_directory_that_is_enforced() {
 }
 
 #[tokio::test]
+async fn a_cluster_network_policy_is_reported_and_keeps_nothing_from_being_enforced() {
+    let guard = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: guard}\nspec: {}\n";
+    let text = format!("{guard}---\n{}", policy("{podSelector: {}}"));
+    let mut watched = Watched::with(&[("a.yaml", &text), ("b.yaml", &pod("b"))]).await;
+    assert_eq!(watched.cluster.policies.keys().map(ToString::to_string).collect::<Vec<_>>(), ["shop/p"]);
+    assert_eq!((watched.cluster.cluster_policies.len(), watched.pods()), (0, vec!["b".to_owned()]));
+    let expected = "a.yaml, document 1: ClusterNetworkPolicy guard: the agent enforces NetworkPolicies only; podgate's offline \
+                    commands judge by this policy; not enforced";
+    assert_eq!(watched.problems(1).await, [expected]);
+    let status = watched.status(|status| !status.problems.is_empty()).await;
+    assert_eq!(status.problems_met[&ProblemKind::NotEnforced], 1);
+}
+
+#[tokio::test]
 async fn first_update_is_everything_even_if_that_is_nothing() {
     let watched = Watched::with(&[("a.yaml", &pod("a")), ("b.yml", &pod("b"))]).await;
     assert_eq!(watched.pods(), ["a", "b"]);

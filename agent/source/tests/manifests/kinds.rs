@@ -211,12 +211,13 @@ fn namespace_that_no_file_defines_exists_with_its_name_label() {
 }
 
 #[test]
-fn node_keeps_addresses_and_pod_blocks() {
-    let text = "{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDR: 10.1.0.0/24, podCIDRs: [10.1.0.0/24, 'fd01::/64']}, \
+fn node_keeps_labels_addresses_and_pod_blocks() {
+    let text = "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {zone: a}}, spec: {podCIDR: 10.1.0.0/24, podCIDRs: [10.1.0.0/24, 'fd01::/64']}, \
                 status: {addresses: [{type: Hostname, address: n1}, {type: InternalIP, address: 192.0.2.1}, \
                 {type: ExternalIP, address: 198.51.100.1}]}}";
     let expected = Node {
         name: "n1".into(),
+        labels: Labels::from([("zone".into(), "a".into())]),
         addresses: vec![ip("192.0.2.1"), ip("198.51.100.1")],
         pod_cidrs: ["10.1.0.0/24", "fd01::/64"].map(|text| text.parse().expect("a block")).to_vec(),
     };

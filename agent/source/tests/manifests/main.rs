@@ -1,6 +1,7 @@
 //! Manifests: what is accepted, what is refused with which words, and what a directory of them becomes.
 
 mod as_kubectl;
+mod cluster_policies;
 mod directory;
 mod examples;
 mod hostile;

@@ -45,6 +45,7 @@ pub(in crate::cli) fn entries(loaded: &Loaded) -> (Vec<Entry>, Vec<Entry>) {
     let mut entries: Vec<_> = loaded.problems.iter().map(|problem| of_problem(loaded, problem)).collect();
     entries.extend(findings.into_iter().enumerate().map(|(order, finding)| of_finding(loaded, order, finding)));
     entries.extend(loaded.foreign.iter().map(|policies| of_foreign(loaded, policies)));
+    entries.extend(not_enforced(loaded));
     let ignored = ignored.into_iter().enumerate();
     let mut ignored: Vec<_> = ignored
         .map(|(order, (finding, reason))| Entry { ignored: Some(reason), ..of_finding(loaded, order, finding) })
@@ -63,6 +64,7 @@ pub(in crate::cli) fn entries(loaded: &Loaded) -> (Vec<Entry>, Vec<Entry>) {
 fn of_finding(loaded: &Loaded, order: usize, finding: Finding) -> Entry {
     let reference = match finding.object {
         Subject::Policy(key) => ObjectRef::Policy(key),
+        Subject::ClusterPolicy(name) => ObjectRef::ClusterPolicy(name),
         Subject::Namespace(name) => ObjectRef::Namespace(name),
     };
     let place = loaded.places.get(&reference);
@@ -83,14 +85,47 @@ fn of_finding(loaded: &Loaded, order: usize, finding: Finding) -> Entry {
     }
 }
 
-/// One finding for all policies of a kind, at the first of them.
-fn of_foreign(loaded: &Loaded, policies: &ForeignPolicies) -> Entry {
+/// The first of these names, and how many more there are.
+fn listed(names: &[&str]) -> String {
     const SHOWN: usize = 6;
-    let ForeignPolicies { kind, group, names, path, document } = policies;
-    let mut listed = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let mut listed = names[..names.len().min(SHOWN)].join(", ");
     if let Some(more) = names.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         listed += &format!(" and {more} more");
     }
+    listed
+}
+
+/// One finding for all ClusterNetworkPolicies, at the first of them.
+fn not_enforced(loaded: &Loaded) -> Option<Entry> {
+    let names: Vec<_> = loaded.cluster.cluster_policies.names().map(|name| &**name).collect();
+    let reference = ObjectRef::ClusterPolicy((*names.first()?).into());
+    let place = loaded.places.get(&reference);
+    let line = place.and_then(|place| loaded.lines.get(&(place.path.clone(), place.document)));
+    Some(Entry {
+        file: place.map(|place| place.path.display().to_string()),
+        document: place.map(|place| place.document),
+        line: line.copied(),
+        object: Some(reference.to_string()),
+        field: None,
+        rule: Rule::NotEnforced.name(),
+        severity: Severity::Warning,
+        why: format!(
+            "podgate's agent does not enforce ClusterNetworkPolicies yet, and everything here is judged by them: {}",
+            listed(&names)
+        ),
+        instead: Some(
+            "where podgate is the only one to enforce, write as NetworkPolicies what has to hold today".to_owned(),
+        ),
+        yaml: None,
+        ignored: None,
+        order: 0,
+    })
+}
+
+/// One finding for all policies of a kind, at the first of them.
+fn of_foreign(loaded: &Loaded, policies: &ForeignPolicies) -> Entry {
+    let ForeignPolicies { kind, group, names, path, document } = policies;
+    let listed = listed(&names.iter().map(String::as_str).collect::<Vec<_>>());
     Entry {
         file: Some(path.display().to_string()),
         document: Some(*document),
@@ -196,7 +231,8 @@ fn mistake(problem: &Problem) -> Mistake {
         ProblemKind::Invalid if problem.field.as_ref().is_some_and(of_except) => Mistake::Except,
         ProblemKind::Invalid => Mistake::Value,
         ProblemKind::Duplicate => Mistake::Duplicate,
-        ProblemKind::PassedOver => Mistake::PassedOver,
+        // Only the agent reports what it does not enforce.
+        ProblemKind::PassedOver | ProblemKind::NotEnforced => Mistake::PassedOver,
     }
 }
 

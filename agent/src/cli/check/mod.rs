@@ -119,7 +119,7 @@ impl CheckArgs {
             CheckFormat::Junit => print(&junit::render(&entries, &ignored)?)?,
             CheckFormat::Github => print(&github::render(&entries))?,
         }
-        if is_empty && loaded.cluster.policies.is_empty() {
+        if is_empty && loaded.cluster.policies.is_empty() && loaded.cluster.cluster_policies.is_empty() {
             eprintln!("warning: nothing was judged: there are no NetworkPolicies in the input");
             return Ok(ExitCode::from(NOTHING_JUDGED));
         }

@@ -25,7 +25,7 @@ struct RuleView {
 
 /// An element of `from` or `to` that does not match.
 #[derive(Debug, Serialize)]
-struct PeerView {
+pub(super) struct PeerView {
     peer: usize,
     why: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +34,8 @@ struct PeerView {
     namespace_labels: Vec<UnmetView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pod_labels: Vec<UnmetView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    node_labels: Vec<UnmetView>,
 }
 
 /// A label requirement that does not hold.
@@ -47,7 +49,7 @@ struct UnmetView {
 
 /// An element of `ports` that does not match.
 #[derive(Debug, Serialize)]
-struct PortView {
+pub(super) struct PortView {
     port: usize,
     why: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -62,6 +64,8 @@ impl RefusalView {
 }
 
 fn rule(miss: &RuleMiss) -> RuleView {
+    let peer = |miss: &PeerMiss| PeerView::new(miss.index, &miss.why);
+    let port = |miss: &PortMiss| PortView::new(miss.index, &miss.why);
     RuleView { rule: miss.index, peers_missed: missed(&miss.peers, peer), ports_missed: missed(&miss.ports, port) }
 }
 
@@ -72,23 +76,31 @@ fn missed<Miss, View>(outcome: &ListOutcome<Miss>, view: impl Fn(&Miss) -> View)
     }
 }
 
-fn peer(miss: &PeerMiss) -> PeerView {
-    let blank = |why| PeerView { peer: miss.index, why, except: None, namespace_labels: vec![], pod_labels: vec![] };
-    match &miss.why {
-        PeerMismatch::NotAPod => blank("not_a_pod"),
-        PeerMismatch::HostNetwork => blank("host_network"),
-        PeerMismatch::OtherOwner(_) => blank("other_owner"),
-        PeerMismatch::OutsideBlock => blank("outside_block"),
-        PeerMismatch::NoAddress => blank("no_address"),
-        PeerMismatch::Excepted(block) => PeerView { except: Some(block.to_string()), ..blank("excepted") },
-        PeerMismatch::Selectors { namespace, labels } => {
-            let pod_labels = labels.iter().map(unmet).collect();
-            let (why, namespace_labels) = match namespace {
-                NamespaceFit::Fits => ("pod_labels", vec![]),
-                NamespaceFit::NotOwn(_) => ("other_namespace", vec![]),
-                NamespaceFit::Unmet(unmet_labels) => ("namespace_labels", unmet_labels.iter().map(unmet).collect()),
-            };
-            PeerView { namespace_labels, pod_labels, ..blank(why) }
+impl PeerView {
+    /// The view of why the peer of this index does not match.
+    pub(super) fn new(peer: usize, why: &PeerMismatch) -> Self {
+        let blank =
+            |why| Self { peer, why, except: None, namespace_labels: vec![], pod_labels: vec![], node_labels: vec![] };
+        match why {
+            PeerMismatch::NotAPod => blank("not_a_pod"),
+            PeerMismatch::HostNetwork => blank("host_network"),
+            PeerMismatch::OtherOwner(_) => blank("other_owner"),
+            PeerMismatch::OutsideBlock => blank("outside_block"),
+            PeerMismatch::NoAddress => blank("no_address"),
+            PeerMismatch::NotANode => blank("not_a_node"),
+            PeerMismatch::OtherNode { labels, .. } => {
+                Self { node_labels: labels.iter().map(unmet).collect(), ..blank("node_labels") }
+            }
+            PeerMismatch::Excepted(block) => Self { except: Some(block.to_string()), ..blank("excepted") },
+            PeerMismatch::Selectors { namespace, labels } => {
+                let pod_labels = labels.iter().map(unmet).collect();
+                let (why, namespace_labels) = match namespace {
+                    NamespaceFit::Fits => ("pod_labels", vec![]),
+                    NamespaceFit::NotOwn(_) => ("other_namespace", vec![]),
+                    NamespaceFit::Unmet(labels) => ("namespace_labels", labels.iter().map(unmet).collect()),
+                };
+                Self { namespace_labels, pod_labels, ..blank(why) }
+            }
         }
     }
 }
@@ -103,14 +115,17 @@ fn unmet(unmet: &Unmet) -> UnmetView {
     UnmetView { key: unmet.requirement.key.to_string(), operator, values, found: unmet.found.clone() }
 }
 
-fn port(miss: &PortMiss) -> PortView {
-    let (why, numbers) = match &miss.why {
-        PortMismatch::Portless => ("portless", vec![]),
-        PortMismatch::Protocol => ("protocol", vec![]),
-        PortMismatch::Number => ("number", vec![]),
-        PortMismatch::NamedNumbers(numbers) => ("named_numbers", numbers.clone()),
-        PortMismatch::NameNotServed => ("name_not_served", vec![]),
-        PortMismatch::NameOutsidePods => ("name_outside_pods", vec![]),
-    };
-    PortView { port: miss.index, why, numbers }
+impl PortView {
+    /// The view of why the port of this index does not match.
+    pub(super) fn new(port: usize, why: &PortMismatch) -> Self {
+        let (why, numbers) = match why {
+            PortMismatch::Portless => ("portless", vec![]),
+            PortMismatch::Protocol => ("protocol", vec![]),
+            PortMismatch::Number => ("number", vec![]),
+            PortMismatch::NamedNumbers(numbers) => ("named_numbers", numbers.clone()),
+            PortMismatch::NameNotServed => ("name_not_served", vec![]),
+            PortMismatch::NameOutsidePods => ("name_outside_pods", vec![]),
+        };
+        Self { port, why, numbers }
+    }
 }

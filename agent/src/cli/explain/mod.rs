@@ -3,6 +3,7 @@
 pub(super) mod ends;
 mod forwarded;
 mod miss;
+mod tiers;
 mod view;
 
 use std::process::ExitCode;

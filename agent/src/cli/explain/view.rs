@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use podgate_judge::explain::{Explanation, Participant, Path};
-use podgate_policy::evaluate::{Allow, DirectionVerdict, Element, Open, Traffic};
+use podgate_policy::evaluate::{Allow, Decision, DirectionVerdict, Element, Open, Traffic};
 use podgate_policy::model::ObjectKey;
 use serde::Serialize;
 
 use super::miss::RefusalView;
+use super::tiers::TiersView;
 
 /// The whole answer; `egress` and `ingress` are those of the path that decides.
 #[derive(Debug, Serialize)]
@@ -56,6 +57,9 @@ struct DirectionView {
     policies: Vec<String>,
     allowed_by: Vec<AllowView>,
     refused_by: Vec<RefusalView>,
+    /// Where ClusterNetworkPolicies have a say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tiers: Option<TiersView>,
 }
 
 /// A rule that allows; an element that is `null` is an absent list, which matches everything.
@@ -117,25 +121,31 @@ fn path(path: &Path) -> PathView {
 }
 
 fn direction(judged: &DirectionVerdict) -> DirectionView {
-    let (allowed_by, refused_by) = match judged {
-        DirectionVerdict::Open(_) => (Vec::new(), Vec::new()),
-        DirectionVerdict::Allowed { by, .. } => (by.iter().map(allow).collect(), Vec::new()),
-        DirectionVerdict::Denied { by } | DirectionVerdict::WouldDeny { by } => {
-            (Vec::new(), by.iter().map(RefusalView::new).collect())
-        }
-    };
+    let (allowed_by, refused_by) = rules(judged);
     let policies: Vec<_> = judged.isolated_by().into_iter().map(ObjectKey::to_string).collect();
     DirectionView {
-        verdict: if matches!(judged, DirectionVerdict::WouldDeny { .. }) {
-            "would_deny"
-        } else {
-            verdict(judged.is_allowed())
-        },
+        verdict: if judged.would_deny() { "would_deny" } else { verdict(judged.is_allowed()) },
         isolated: !policies.is_empty(),
         reason: reason(judged),
         policies,
         allowed_by,
         refused_by,
+        tiers: match judged {
+            DirectionVerdict::ByTiers(tiers) => Some(TiersView::new(tiers)),
+            _ => None,
+        },
+    }
+}
+
+/// The rules of NetworkPolicies that allow, and those that don't.
+fn rules(judged: &DirectionVerdict) -> (Vec<AllowView>, Vec<RefusalView>) {
+    match judged {
+        DirectionVerdict::Open(_) => (Vec::new(), Vec::new()),
+        DirectionVerdict::ByTiers(tiers) => tiers.network_policy.as_ref().map(rules).unwrap_or_default(),
+        DirectionVerdict::Allowed { by, .. } => (by.iter().map(allow).collect(), Vec::new()),
+        DirectionVerdict::Denied { by } | DirectionVerdict::WouldDeny { by } => {
+            (Vec::new(), by.iter().map(RefusalView::new).collect())
+        }
     }
 }
 
@@ -145,6 +155,11 @@ fn reason(judged: &DirectionVerdict) -> &'static str {
         DirectionVerdict::Open(Open::NotSubject) => "not_subject",
         DirectionVerdict::Open(Open::SamePod) => "same_pod",
         DirectionVerdict::Open(Open::OwnNode) => "own_node",
+        DirectionVerdict::ByTiers(tiers) => match (tiers.decision, &tiers.network_policy) {
+            (Decision::Accepted(_) | Decision::Denied(_), _) => "cluster_rule",
+            (Decision::NetworkPolicy, Some(judged)) => reason(judged),
+            (Decision::NetworkPolicy, None) | (Decision::Nobody, _) => "undecided",
+        },
         DirectionVerdict::Allowed { .. } => "rule",
         DirectionVerdict::Denied { .. } | DirectionVerdict::WouldDeny { .. } => "no_rule",
     }

@@ -6,7 +6,7 @@ use podgate_judge::check::{Unjudged, unjudged};
 use podgate_judge::groups::Members;
 use podgate_judge::matrix::{Matrix, Target};
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::isolating;
+use podgate_policy::evaluate::{guarding, isolating};
 use podgate_policy::model::Direction;
 use podgate_source::manifests::Loaded;
 use serde::Serialize;
@@ -20,6 +20,7 @@ pub(super) struct Data {
     version: &'static str,
     pods: Vec<PodView>,
     policies: usize,
+    cluster_policies: usize,
     /// Ports as `TCP/80`, in the order of protocol and number.
     ports: Vec<String>,
     targets: Vec<TargetView>,
@@ -41,6 +42,11 @@ struct PodView {
     /// The policies that isolate it in each direction.
     ingress: Vec<String>,
     egress: Vec<String>,
+    /// The ClusterNetworkPolicies that judge it in each direction, in the order in which they are asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ingress_guards: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    egress_guards: Vec<String>,
 }
 
 /// A port of a pod, and who reaches it.
@@ -64,6 +70,7 @@ impl Data {
             version: env!("CARGO_PKG_VERSION"),
             pods: matrix.parties().filter_map(|members| view(cluster, members)).collect(),
             policies: cluster.policies.len(),
+            cluster_policies: cluster.cluster_policies.len(),
             ports,
             targets,
             findings: entries(loaded).0,
@@ -79,6 +86,10 @@ fn view(cluster: &Cluster, members: &Members<'_>) -> Option<PodView> {
     let isolated_by = |direction| -> Vec<String> {
         isolating(cluster, first, direction).into_iter().map(|policy| policy.key.to_string()).collect()
     };
+    let guarded_by = |direction| -> Vec<String> {
+        let guards = guarding(cluster, first, direction).into_iter();
+        guards.map(|policy| format!("{} ({})", policy.name, policy.tier)).collect()
+    };
     let all = members.pods.iter().filter(|_| !members.group.is_pod());
     Some(PodView {
         namespace: members.group.name.namespace.to_string(),
@@ -86,6 +97,8 @@ fn view(cluster: &Cluster, members: &Members<'_>) -> Option<PodView> {
         pods: all.map(|pod| pod.name.to_string()).collect(),
         ingress: isolated_by(Direction::Ingress),
         egress: isolated_by(Direction::Egress),
+        ingress_guards: guarded_by(Direction::Ingress),
+        egress_guards: guarded_by(Direction::Egress),
     })
 }
 
@@ -140,6 +153,20 @@ mod tests {
             json!({"namespace": "shop", "name": "b", "ingress": ["shop/p"], "egress": []})
         );
         assert_eq!(data.ports, ["TCP/80"]);
+    }
+
+    #[test]
+    fn the_cluster_network_policies_that_judge_a_pod_are_named_with_their_tier() {
+        let policy = "---\napiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: guard}\nspec: \
+                      {tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}\n";
+        let loaded = parse(Path::new("a.yaml"), &(pod("a") + policy));
+        let matrix = Matrix::new(&loaded.cluster, &PortChoice::ContainerPorts, &mut |_, _| {});
+        let data = Data::new(&loaded, &matrix, None);
+        assert_eq!(
+            serde_json::to_value(&data.pods).unwrap(),
+            json!([{"namespace": "shop", "name": "a", "ingress": [], "egress": [], "ingress_guards": ["guard (Admin)"]}])
+        );
+        assert_eq!((data.policies, data.cluster_policies), (0, 1));
     }
 
     #[test]

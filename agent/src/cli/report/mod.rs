@@ -57,7 +57,8 @@ impl ReportArgs {
         let data = Data::new(&loaded, &matrix, observed);
         let page = page(&data)?;
         fs::write(&self.output, page).with_context(|| format!("cannot write {}", self.output.display()))?;
-        if loaded.cluster.pods.is_empty() && loaded.cluster.policies.is_empty() {
+        let policies = loaded.cluster.policies.len() + loaded.cluster.cluster_policies.len();
+        if loaded.cluster.pods.is_empty() && policies == 0 {
             eprintln!("warning: nothing was judged: there are no pods and no NetworkPolicies in the input");
             return Ok(ExitCode::from(NOTHING_JUDGED));
         }

@@ -103,7 +103,9 @@ function between(from, to, port) {
 
 function isolation(pod, direction) {
   const by = data.pods[pod][direction];
-  return by.length === 0 ? "no policy isolates it" : "isolated by " + by.join(", ");
+  const guards = data.pods[pod][direction + "_guards"] ?? [];
+  const judged = guards.length ? ", judged by ClusterNetworkPolicy " + guards.join(", ") : "";
+  return (by.length === 0 ? "no policy isolates it" : "isolated by " + by.join(", ")) + judged;
 }
 
 function describe(from, to, port) {
@@ -301,10 +303,13 @@ function drawObserved() {
 }
 
 function drawIsolation() {
-  const names = (policies) => (policies.length === 0 ? "not isolated" : policies.join(", "));
+  const names = (policies, guards) => {
+    const judged = guards?.length ? "; judged by ClusterNetworkPolicy " + guards.join(", ") : "";
+    return (policies.length === 0 ? "not isolated" : policies.join(", ")) + judged;
+  };
   const rows = inNamespace("isolation-namespace").map((index) => {
     const pod = data.pods[index];
-    return [fullName(pod), names(pod.ingress), names(pod.egress)];
+    return [fullName(pod), names(pod.ingress, pod.ingress_guards), names(pod.egress, pod.egress_guards)];
   });
   byId("isolation").replaceChildren(plainTable("Who isolates whom", ["Pod", "Ingress isolated by", "Egress isolated by"], rows));
 }
@@ -316,6 +321,7 @@ byId("group").checked = data.pods.length > FEW;
 const podCount = data.pods.reduce((sum, pod) => sum + (pod.pods?.length ?? 1), 0);
 byId("summary").textContent = [count(podCount, "pod"), count(namespaces.length, "namespace"),
   data.policies + (data.policies === 1 ? " NetworkPolicy" : " NetworkPolicies"),
+  ...(data.cluster_policies ? [data.cluster_policies + " of ClusterNetworkPolicy"] : []),
   count(data.findings.length, "finding")].join(", ") + ". Made by podgate " + data.version + ".";
 for (const id of ["port", "from", "to", "group"]) {
   byId(id).addEventListener("change", drawMatrix);

@@ -30,7 +30,7 @@ impl View<'_> {
     }
 
     fn rule(&self, policy: &ObjectKey, rule: &RuleMiss) -> String {
-        let name = RuleRef { policy: policy.clone(), direction: self.direction, index: rule.index };
+        let name = RuleRef { policy: policy.clone().into(), direction: self.direction, index: rule.index };
         let field = self.peers_field();
         match (&rule.peers, &rule.ports) {
             (ListOutcome::Misses(peers), ListOutcome::Matches(_)) => {

@@ -2,6 +2,7 @@
 
 mod denial;
 mod forwarded;
+mod tiers;
 pub(crate) mod words;
 
 use std::borrow::Cow;
@@ -167,12 +168,19 @@ impl<'e> View<'e> {
 
     /// What is said of the direction: a line that starts with its subject, and details.
     fn verdict(&self, verdict: &DirectionVerdict) -> String {
-        let head = format!("{} of {}: ", self.direction, self.subject);
+        format!("{} of {}: {}", self.direction, self.subject, self.rest(verdict))
+    }
+
+    /// What is said of the subject, and details.
+    fn rest(&self, verdict: &DirectionVerdict) -> String {
         match verdict {
-            DirectionVerdict::Open(open) => head + self.open(*open) + "\n",
-            DirectionVerdict::Allowed { isolated_by, by } => head + &self.allowed(isolated_by, by),
-            DirectionVerdict::Denied { by } => head + "denied" + &self.denied(by),
-            DirectionVerdict::WouldDeny { by } => head + "WOULD BE DENIED, and passes in audit mode" + &self.denied(by),
+            DirectionVerdict::Open(open) => self.open(*open).to_owned() + "\n",
+            DirectionVerdict::ByTiers(tiers) => self.tiers(tiers),
+            DirectionVerdict::Allowed { isolated_by, by } => self.allowed(isolated_by, by),
+            DirectionVerdict::Denied { by } => "denied".to_owned() + &self.denied(by),
+            DirectionVerdict::WouldDeny { by } => {
+                "WOULD BE DENIED, and passes in audit mode".to_owned() + &self.denied(by)
+            }
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) fn peer_mismatch(why: &PeerMismatch, other: &Participant, address: Op
         }
         PeerMismatch::Excepted(except) => format!("{address} is in except {except}"),
         PeerMismatch::NoAddress => format!("{other} has no address yet"),
+        PeerMismatch::NotANode => format!("{address} is no known node's"),
+        PeerMismatch::OtherNode { node, labels } => format!("{node} has {}", joined(labels, found)),
     }
 }
 

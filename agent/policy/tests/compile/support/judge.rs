@@ -79,7 +79,10 @@ pub(crate) fn allowing(world: &World, probe: Probe) -> Option<Vec<RuleRef>> {
     let party = Party::at(&world.cluster, probe.remote).ok()?;
     match verdict(&world.cluster, pod, &party, probe) {
         DirectionVerdict::Allowed { by, .. } => Some(by.into_iter().map(|allow| allow.rule).collect()),
-        DirectionVerdict::Open(_) | DirectionVerdict::Denied { .. } | DirectionVerdict::WouldDeny { .. } => None,
+        DirectionVerdict::Open(_)
+        | DirectionVerdict::ByTiers(_)
+        | DirectionVerdict::Denied { .. }
+        | DirectionVerdict::WouldDeny { .. } => None,
     }
 }
 
