@@ -37,6 +37,9 @@ pub struct Written {
     pub unsound_cluster: BTreeSet<Arc<str>>,
     /// Directions in which a policy has rules that its `policyTypes` leaves out.
     pub ineffective: BTreeSet<(ObjectKey, Direction)>,
+    /// Peers of Accept rules of ClusterNetworkPolicies that select pods by labels and leave namespaceSelector out: name,
+    /// direction, indexes of the rule and of the peer.
+    pub unscoped: BTreeSet<(Arc<str>, Direction, usize, usize)>,
     /// Whether the namespaces are known with their labels; if not, nothing is said of namespace selectors.
     pub namespaces: bool,
     /// Policies without a `spec`, or with an empty one.

@@ -135,6 +135,19 @@ fn policies_of_other_kinds_are_named_once_for_each_kind() {
 }
 
 #[test]
+fn a_policy_of_v1alpha1_is_written_out_as_what_it_is_today() {
+    let text = "---\napiVersion: policy.networking.k8s.io/v1alpha1\nkind: BaselineAdminNetworkPolicy\nmetadata: {name: default}\n\
+                spec: {subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}\n";
+    let all = parsed(&podgate(directory(&[("net.yaml", text)]).path(), &["check", "-f", ".", "-o", "json"]));
+    let found = all["findings"].as_array().unwrap().iter().find(|it| it["rule"] == "cluster-policy-v1alpha1").unwrap();
+    assert_eq!(json!([found["severity"], found["object"]]), json!(["note", "BaselineAdminNetworkPolicy default"]));
+    let written = format!("---\n{}", found["yaml"].as_str().unwrap());
+    let again =
+        podgate(directory(&[("net.yaml", &written)]).path(), &["check", "-f", ".", "-o", "json", "--least", "error"]);
+    assert_eq!(parsed(&again)["findings"], json!([]));
+}
+
+#[test]
 fn that_the_agent_does_not_enforce_cluster_network_policies_is_said_once() {
     let guard = |name: &str| {
         format!(

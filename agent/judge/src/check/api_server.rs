@@ -16,13 +16,18 @@ const SERVICE: &str = "kubernetes";
 /// The first address of the ranges that installers choose for Services: kubeadm's, k3s', and those of EKS.
 const USUAL: [&str; 4] = ["10.96.0.1", "10.43.0.1", "10.100.0.1", "172.20.0.1"];
 
+/// The key of that Service.
+pub(super) fn key() -> ObjectKey {
+    ObjectKey::new(NAMESPACE, SERVICE)
+}
+
 pub(super) fn is_api_server(service: &ObjectKey) -> bool {
     (&*service.namespace, &*service.name) == (NAMESPACE, SERVICE)
 }
 
 /// The finding of a block that is made of nothing else.
 pub(super) fn finding(known: &Known<'_>, policy: &Policy, field: Field, block: &IpBlock) -> Option<Finding> {
-    let service = known.cluster.services.get(&ObjectKey::new(NAMESPACE, SERVICE))?;
+    let service = known.cluster.services.get(&key())?;
     let why = format!(
         "{} is the ClusterIP of Service {NAMESPACE}/{SERVICE}, which is replaced by an address of the API server before policies \
          see a packet",

@@ -92,10 +92,10 @@ fn instead(cluster: &Cluster, servers: &[Server<'_>]) -> String {
 }
 
 /// An endpoint of the cluster's DNS.
-struct Server<'c> {
+pub(super) struct Server<'c> {
     /// Who it is.
-    party: Result<Party<'c>, SharedAddress>,
-    traffic: Traffic,
+    pub(super) party: Result<Party<'c>, SharedAddress>,
+    pub(super) traffic: Traffic,
     /// The pod, where it is known.
     pod: Option<ObjectKey>,
 }
@@ -121,7 +121,7 @@ fn service(cluster: &Cluster) -> Option<&Service> {
 }
 
 /// The endpoints of the cluster's DNS; empty if they are not known.
-fn servers<'c>(known: &Known<'c>) -> Vec<Server<'c>> {
+pub(super) fn servers<'c>(known: &Known<'c>) -> Vec<Server<'c>> {
     let cluster = known.cluster;
     if let Some(service) = service(cluster) {
         let ports = || service.ports.iter().filter(|port| port.port == PORT);

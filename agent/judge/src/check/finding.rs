@@ -122,11 +122,27 @@ pub enum Rule {
     ForeignPolicy,
     /// Policies that the commands judge by and the agent does not enforce yet.
     NotEnforced,
+    /// Two ClusterNetworkPolicies of one tier and priority that do different things with the same packets.
+    PriorityTie,
+    /// A rule of a ClusterNetworkPolicy behind one of its tier that matches everything it does.
+    RuleUnreachable,
+    /// A rule of a ClusterNetworkPolicy that denies pods the cluster's DNS.
+    DeniesDns,
+    /// A rule of a ClusterNetworkPolicy that denies pods the API server.
+    DeniesApiServer,
+    /// A Deny of all networks of one family alone.
+    OneFamilyOnly,
+    /// A Deny of networks that have pods in them.
+    NetworksCoverPods,
+    /// An Accept of pods by labels without a namespaceSelector.
+    AcceptOpensEveryNamespace,
+    /// An AdminNetworkPolicy or BaselineAdminNetworkPolicy, which is a ClusterNetworkPolicy today.
+    ClusterPolicyV1alpha1,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 26] = [
         Self::PolicySelectsNothing,
         Self::PeerMatchesNothing,
         Self::LabelTypo,
@@ -145,6 +161,14 @@ impl Rule {
         Self::IgnoreWithoutEffect,
         Self::ForeignPolicy,
         Self::NotEnforced,
+        Self::PriorityTie,
+        Self::RuleUnreachable,
+        Self::DeniesDns,
+        Self::DeniesApiServer,
+        Self::OneFamilyOnly,
+        Self::NetworksCoverPods,
+        Self::AcceptOpensEveryNamespace,
+        Self::ClusterPolicyV1alpha1,
     ];
 
     /// Its stable name.
@@ -169,6 +193,14 @@ impl Rule {
             Self::IgnoreWithoutEffect => "ignore-without-effect",
             Self::ForeignPolicy => "foreign-policy",
             Self::NotEnforced => "not-enforced",
+            Self::PriorityTie => "priority-tie",
+            Self::RuleUnreachable => "rule-unreachable",
+            Self::DeniesDns => "denies-dns",
+            Self::DeniesApiServer => "denies-api-server",
+            Self::OneFamilyOnly => "one-family-only",
+            Self::NetworksCoverPods => "networks-cover-pods",
+            Self::AcceptOpensEveryNamespace => "accept-opens-every-namespace",
+            Self::ClusterPolicyV1alpha1 => "cluster-policy-v1alpha1",
         }
     }
 
@@ -183,7 +215,7 @@ impl Rule {
     pub const fn worst(self) -> Severity {
         match self {
             Self::RulesWithoutType => Severity::Error,
-            Self::NotIsolated => Severity::Note,
+            Self::NotIsolated | Self::ClusterPolicyV1alpha1 => Severity::Note,
             Self::PolicySelectsNothing
             | Self::PeerMatchesNothing
             | Self::LabelTypo
@@ -199,7 +231,14 @@ impl Rule {
             | Self::MasqueradedClients
             | Self::IgnoreWithoutEffect
             | Self::ForeignPolicy
-            | Self::NotEnforced => Severity::Warning,
+            | Self::NotEnforced
+            | Self::PriorityTie
+            | Self::RuleUnreachable
+            | Self::DeniesDns
+            | Self::DeniesApiServer
+            | Self::OneFamilyOnly
+            | Self::NetworksCoverPods
+            | Self::AcceptOpensEveryNamespace => Severity::Warning,
         }
     }
 
@@ -240,6 +279,18 @@ impl Rule {
                 "The annotation podgate.io/check-ignore names no finding, or gives no reason, so it ignores nothing."
             }
             Self::ForeignPolicy => "podgate does not enforce policies of this kind.",
+            Self::PriorityTie => "Two policies of one tier and priority do different things with the same packets.",
+            Self::RuleUnreachable => {
+                "An earlier rule of the tier matches everything that this one does, so it has no effect."
+            }
+            Self::DeniesDns => "The rule denies pods the cluster's DNS.",
+            Self::DeniesApiServer => "The rule denies pods the API server.",
+            Self::OneFamilyOnly => "The rule denies all addresses of one family, and the other passes.",
+            Self::NetworksCoverPods => "The networks of the rule hold addresses of pods, which it denies too.",
+            Self::AcceptOpensEveryNamespace => {
+                "Without namespaceSelector the rule accepts pods with these labels of every namespace."
+            }
+            Self::ClusterPolicyV1alpha1 => "The policy is of v1alpha1, and can be written as a ClusterNetworkPolicy.",
             Self::NotEnforced => {
                 "The offline commands judge by policies of this kind, and podgate's agent does not enforce them."
             }
@@ -260,6 +311,8 @@ pub enum Field {
     PodSelector,
     /// `spec.policyTypes`.
     PolicyTypes,
+    /// `spec.priority`.
+    Priority,
     /// All rules of a direction.
     Rules(Direction),
     /// A rule, by its index.
@@ -279,6 +332,10 @@ pub enum Part {
     PodSelector,
     /// `ipBlock.cidr`.
     Cidr,
+    /// `pods` of a ClusterNetworkPolicy.
+    Pods,
+    /// `networks` of a ClusterNetworkPolicy.
+    Networks,
 }
 
 impl fmt::Display for Field {
@@ -289,6 +346,7 @@ impl fmt::Display for Field {
             Self::Spec => f.write_str("spec"),
             Self::PodSelector => f.write_str("spec.podSelector"),
             Self::PolicyTypes => f.write_str("spec.policyTypes"),
+            Self::Priority => f.write_str("spec.priority"),
             Self::Rules(direction) => write!(f, "spec.{direction}"),
             Self::Rule(direction, rule) => write!(f, "spec.{direction}[{rule}]"),
             Self::Peer(direction, rule, peer, part) => {
@@ -309,6 +367,8 @@ impl fmt::Display for Part {
             Self::NamespaceSelector => "namespaceSelector",
             Self::PodSelector => "podSelector",
             Self::Cidr => "ipBlock.cidr",
+            Self::Pods => "pods",
+            Self::Networks => "networks",
         })
     }
 }

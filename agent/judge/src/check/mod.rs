@@ -10,6 +10,7 @@ mod clients;
 mod dns;
 mod empty;
 mod finding;
+mod guards;
 mod half;
 mod ignore;
 mod isolation;
@@ -88,6 +89,7 @@ fn checked(known: &Known<'_>) -> Checked {
         findings.extend(shadowed::findings(known, policy));
         findings.extend(one_sided::findings(known, policy));
     }
+    findings.extend(guards::findings(known));
     for policy in known.cluster.cluster_policies.iter() {
         findings.extend(ignore::findings_of_guard(known, &policy.name));
     }

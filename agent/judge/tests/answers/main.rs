@@ -8,6 +8,7 @@ mod expectations;
 mod explain;
 mod explain_text;
 mod findings;
+mod findings_of_guards;
 mod findings_of_halves;
 mod findings_of_peers;
 mod findings_of_services;

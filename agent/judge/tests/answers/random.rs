@@ -7,6 +7,9 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::{
+    Action, ClusterPeer, ClusterPolicy, ClusterRule, Matches, PodSelection, ProtocolMatch, Protocols, Tier,
+};
 use podgate_policy::model::{
     ContainerPort, Isolation, Namespaces, Operator, Peer, Peers, Phase, Pod, Policy, PortMatch, PortSpec, Ports,
     Protocol, Requirement, Rule, Selector, Workload,
@@ -19,7 +22,8 @@ const BLOCKS: [&str; 5] = ["0.0.0.0/0", "::/0", "10.0.0.0/30", "10.0.0.1/32", "f
 const NAMES: [&str; 2] = ["http", "dns"];
 const PORTS: [u16; 3] = [53, 80, 81];
 
-/// A cluster of up to eight pods and six policies in three namespaces, of which one is not described.
+/// A cluster of up to eight pods, six policies and three ClusterNetworkPolicies in three namespaces, of which one is not
+/// described.
 pub(crate) fn cluster() -> impl Strategy<Value = World> {
     cluster_with(false)
 }
@@ -73,16 +77,24 @@ pub(crate) fn all_different(cluster: &Cluster) -> Cluster {
 }
 
 fn cluster_with(contested: bool) -> impl Strategy<Value = World> {
-    (vec(pod(), 1..8), vec(policy(), 0..6), labels(), labels()).prop_map(move |(pods, policies, a, b)| {
-        let world = World::default().namespace("a", &a).namespace("b", &b);
-        let world = pods.into_iter().enumerate().fold(world, |world, (index, (namespace, labels, change))| {
-            let name = format!("{namespace}/pod-{index}");
-            world.pod_with(&name, &labels, &format!("10.0.0.{index},fd00::{index}"), |pod| change.apply(pod, contested))
-        });
-        policies.into_iter().enumerate().fold(world, |world, (index, (namespace, policy))| {
-            world.policy(Policy { key: key(&format!("{namespace}/policy-{index}")), ..policy })
-        })
-    })
+    let guards = prop_oneof![1 => Just(vec![]), 2 => vec(guard(), 1..4)];
+    (vec(pod(), 1..8), vec(policy(), 0..6), guards, labels(), labels()).prop_map(
+        move |(pods, policies, guards, a, b)| {
+            let world = World::default().namespace("a", &a).namespace("b", &b);
+            let world = guards.into_iter().enumerate().fold(world, |world, (index, policy)| {
+                world.guard(ClusterPolicy { name: format!("guard-{index}").into(), ..policy })
+            });
+            let world = pods.into_iter().enumerate().fold(world, |world, (index, (namespace, labels, change))| {
+                let name = format!("{namespace}/pod-{index}");
+                world.pod_with(&name, &labels, &format!("10.0.0.{index},fd00::{index}"), |pod| {
+                    change.apply(pod, contested)
+                })
+            });
+            policies.into_iter().enumerate().fold(world, |world, (index, (namespace, policy))| {
+                world.policy(Policy { key: key(&format!("{namespace}/policy-{index}")), ..policy })
+            })
+        },
+    )
 }
 
 /// How a pod differs from the ordinary.
@@ -142,6 +154,40 @@ fn policy() -> impl Strategy<Value = (&'static str, Policy)> {
             (namespace, Policy { key: key("to/replace"), pod_selector: pods, ingress, egress, audit })
         },
     )
+}
+
+fn guard() -> impl Strategy<Value = ClusterPolicy> {
+    let place = (select(&Tier::ALL[..]), 0..2_u16, proptest::bool::weighted(0.2));
+    let rules = || vec(guard_rule(), 0..3);
+    (place, selection(), rules(), rules()).prop_map(|((tier, priority, audit), subject, ingress, egress)| {
+        ClusterPolicy { name: "to-replace".into(), tier, priority, subject, ingress, egress, audit }
+    })
+}
+
+fn selection() -> impl Strategy<Value = PodSelection> {
+    (selector(), selector()).prop_map(|(namespaces, pods)| PodSelection { namespaces, pods })
+}
+
+fn guard_rule() -> impl Strategy<Value = ClusterRule> {
+    let network = || select(&BLOCKS[..]).prop_map(|cidr| cidr.parse().expect("a block"));
+    let peer = prop_oneof![
+        3 => selection().prop_map(ClusterPeer::Pods),
+        2 => vec(network(), 1..3).prop_map(ClusterPeer::Networks),
+    ];
+    let protocol = prop_oneof![
+        (protocol(), 53..82_u16).prop_map(|(protocol, last)| ProtocolMatch::Range { protocol, first: 53, last }),
+        select(&NAMES[..]).prop_map(|name| ProtocolMatch::Named(name.into())),
+    ];
+    let protocols = prop_oneof![1 => Just(Protocols::Any), 2 => vec(protocol, 1..3).prop_map(Protocols::Listed)];
+    let some = (select(&Action::ALL[..]), vec(peer, 1..3), protocols).prop_map(|(action, peers, protocols)| {
+        ClusterRule { name: None, action, matches: Matches::Some { peers, protocols } }
+    });
+    let closed = |action, matches| Just(ClusterRule { name: None, action, matches });
+    prop_oneof![
+        12 => some,
+        1 => closed(Action::Accept, Matches::Nothing),
+        1 => closed(Action::Deny, Matches::Everything),
+    ]
 }
 
 fn isolation() -> impl Strategy<Value = Isolation> {

@@ -7,7 +7,7 @@ use podgate_judge::explain::{Answer, Asked, Destination, End, ExplainError, Quer
 use podgate_judge::matrix::{PortChoice, services};
 use podgate_judge::routes;
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::{Party, Traffic, Verdict, verdict};
+use podgate_policy::evaluate::{Party, Reach, Traffic, Verdict, verdict, verdict_by};
 use podgate_policy::model::{ObjectKey, Phase, Pod, Protocol};
 use podgate_policy::services::{Endpoint, EndpointSlice, Service, ServiceForm, ServicePort, TargetPort, TrafficPolicy};
 use proptest::collection::vec;
@@ -175,7 +175,8 @@ fn direct(cluster: &Cluster, from: &Pod, backends: &Backends, ask: &Ask<'_>, see
         let to = pod.unwrap_or_else(|| Party::at(cluster, address).expect("no two pods share an address"));
         let traffic = Traffic::Port { protocol: ask.port.protocol, number };
         for (source, _) in routes(&from.addresses, &[address]) {
-            let mut said = verdict(cluster, &Party::pod_at(from, source), &to, traffic);
+            let source_party = Party::pod_at(from, source);
+            let mut said = verdict_by(cluster, &source_party, &to, traffic, Reach::ThroughService);
             if let Some(node) = seen_as.filter(|_| to.pod().is_none_or(|pod| pod.key != from.key)) {
                 said.ingress = verdict(cluster, &Party::outside(node), &to, traffic).ingress;
             }

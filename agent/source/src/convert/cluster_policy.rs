@@ -177,6 +177,23 @@ pub(super) fn selector(value: &Value, path: &Path<'_>, scope: &mut Scope<'_>) ->
     selector
 }
 
+/// Peers of Accept rules that select pods by labels and say nothing of their namespace.
+pub(super) fn unscoped(object: &Value) -> Vec<(Direction, usize, usize)> {
+    let mut found = vec![];
+    for (direction, peers) in [(Direction::Ingress, "from"), (Direction::Egress, "to")] {
+        let rules = object["spec"][direction.as_str()].as_array().into_iter().flatten().enumerate();
+        for (rule, value) in rules.filter(|(_, rule)| rule["action"] == "Accept") {
+            for (peer, value) in value[peers].as_array().into_iter().flatten().enumerate() {
+                let selects = value["pods"]["podSelector"].as_object().is_some_and(|selector| !selector.is_empty());
+                if selects && value["pods"]["namespaceSelector"].is_null() {
+                    found.push((direction, rule, peer));
+                }
+            }
+        }
+    }
+    found
+}
+
 fn rules(
     direction: Direction,
     value: Option<&Value>,

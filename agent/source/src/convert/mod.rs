@@ -8,6 +8,7 @@
 //! The API server accepts some spellings in objects that were stored before it became strict (leading zeros, IPv4-mapped IPv6).
 //! They are refused here wherever they come from: which addresses they mean depends on who reads them.
 
+mod admin;
 mod cluster;
 mod cluster_policy;
 mod cluster_rule;
@@ -29,6 +30,7 @@ use podgate_policy::cluster::IGNORE;
 use podgate_policy::model::{Direction, Protocol};
 use serde_json::Value;
 
+pub(crate) use self::admin::as_cluster_policy;
 pub(crate) use self::cluster::NAME_LABEL;
 use self::decode::{UnknownFields, decode};
 pub(crate) use self::decode::{push_field, push_index};
@@ -150,6 +152,9 @@ pub(crate) struct Aside {
     pub(crate) empty: bool,
     /// The text of the annotation by which a policy ignores findings.
     pub(crate) ignored: Option<String>,
+    /// The peers of Accept rules of a ClusterNetworkPolicy that select pods of all namespaces by leaving
+    /// `namespaceSelector` out: direction, indexes of the rule and of the peer.
+    pub(crate) unscoped: Vec<(Direction, usize, usize)>,
     /// Whether it is a Service of a type that clients outside the cluster reach by a node.
     pub(crate) exposed: bool,
 }
@@ -161,9 +166,12 @@ pub(crate) fn aside(kind: Kind, object: &Value) -> Aside {
             ineffective: policy::ineffective_rules(object),
             empty: policy::is_empty(object),
             ignored: ignored(object),
-            exposed: false,
+            ..Aside::default()
         },
-        Kind::ClusterNetworkPolicy => Aside { ignored: ignored(object), ..Aside::default() },
+        Kind::ClusterNetworkPolicy => {
+            let unscoped = cluster_policy::unscoped(object);
+            Aside { ignored: ignored(object), unscoped, ..Aside::default() }
+        }
         Kind::Service => {
             let exposed = matches!(object["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
             Aside { exposed, ..Aside::default() }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::convert::quote;
+use crate::convert::{as_cluster_policy, quote};
 
 /// Kinds of policies, with the group of their `apiVersion`.
 const KINDS: [(&str, &str); 14] = [
@@ -33,6 +33,8 @@ pub(super) struct ForeignPolicy {
     kind: &'static str,
     /// Namespace and name, or the name alone.
     name: String,
+    /// The same as a ClusterNetworkPolicy, as YAML.
+    converted: Option<String>,
 }
 
 impl ForeignPolicy {
@@ -45,7 +47,8 @@ impl ForeignPolicy {
         let name = text("namespace").map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
         // Names are input; those that are not printable print in quotes.
         let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-./()".contains(c));
-        Some(Self { group, kind, name: if is_plain { name } else { quote(&name) } })
+        let converted = as_cluster_policy(kind, value);
+        Some(Self { group, kind, name: if is_plain { name } else { quote(&name) }, converted })
     }
 }
 
@@ -62,19 +65,23 @@ pub struct ForeignPolicies {
     pub path: Arc<Path>,
     /// The document in it, counted from 1.
     pub document: usize,
+    /// Those that can be written as ClusterNetworkPolicies: name, file, document, and what to write, as YAML.
+    pub converted: Vec<(String, Arc<Path>, usize, String)>,
 }
 
 /// All of them, by group and kind.
 pub(super) fn by_kind<'a>(found: impl Iterator<Item = (&'a Path, usize, ForeignPolicy)>) -> Vec<ForeignPolicies> {
     let mut kinds: BTreeMap<_, ForeignPolicies> = BTreeMap::new();
-    for (path, document, ForeignPolicy { group, kind, name }) in found {
+    for (path, document, ForeignPolicy { group, kind, name, converted }) in found {
         let policies = kinds.entry((group, kind)).or_insert_with(|| ForeignPolicies {
             kind,
             group,
             names: vec![],
             path: path.into(),
             document,
+            converted: vec![],
         });
+        policies.converted.extend(converted.map(|text| (name.clone(), path.into(), document, text)));
         policies.names.push(name);
     }
     kinds.into_values().collect()

@@ -212,6 +212,8 @@ fn add_aside(written: &mut Written, item: &Item) {
             }
         }
         ObjectRef::ClusterPolicy(name) => {
+            let unscoped = item.aside.unscoped.iter();
+            written.unscoped.extend(unscoped.map(|&(direction, rule, peer)| (name.clone(), direction, rule, peer)));
             if let Some(text) = &item.aside.ignored {
                 written.ignored_cluster.entry(name).or_insert_with(|| text.clone());
             }

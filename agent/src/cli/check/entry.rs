@@ -45,6 +45,7 @@ pub(in crate::cli) fn entries(loaded: &Loaded) -> (Vec<Entry>, Vec<Entry>) {
     let mut entries: Vec<_> = loaded.problems.iter().map(|problem| of_problem(loaded, problem)).collect();
     entries.extend(findings.into_iter().enumerate().map(|(order, finding)| of_finding(loaded, order, finding)));
     entries.extend(loaded.foreign.iter().map(|policies| of_foreign(loaded, policies)));
+    entries.extend(loaded.foreign.iter().flat_map(|policies| of_converted(loaded, policies)));
     entries.extend(not_enforced(loaded));
     let ignored = ignored.into_iter().enumerate();
     let mut ignored: Vec<_> = ignored
@@ -124,7 +125,7 @@ fn not_enforced(loaded: &Loaded) -> Option<Entry> {
 
 /// One finding for all policies of a kind, at the first of them.
 fn of_foreign(loaded: &Loaded, policies: &ForeignPolicies) -> Entry {
-    let ForeignPolicies { kind, group, names, path, document } = policies;
+    let ForeignPolicies { kind, group, names, path, document, .. } = policies;
     let listed = listed(&names.iter().map(String::as_str).collect::<Vec<_>>());
     Entry {
         file: Some(path.display().to_string()),
@@ -140,6 +141,24 @@ fn of_foreign(loaded: &Loaded, policies: &ForeignPolicies) -> Entry {
         ignored: None,
         order: 0,
     }
+}
+
+/// Policies that are ClusterNetworkPolicies today, written as such.
+fn of_converted<'l>(loaded: &'l Loaded, policies: &'l ForeignPolicies) -> impl Iterator<Item = Entry> + 'l {
+    policies.converted.iter().map(|(name, path, document, text)| Entry {
+        file: Some(path.display().to_string()),
+        document: Some(*document),
+        line: loaded.lines.get(&(path.clone(), *document)).copied(),
+        object: Some(format!("{} {name}", policies.kind)),
+        field: None,
+        rule: Rule::ClusterPolicyV1alpha1.name(),
+        severity: Rule::ClusterPolicyV1alpha1.worst(),
+        why: format!("{} is of v1alpha1, which ClusterNetworkPolicy has replaced", policies.kind),
+        instead: Some("write it as a ClusterNetworkPolicy, by which these commands judge".to_owned()),
+        yaml: Some(text.clone()),
+        ignored: None,
+        order: 0,
+    })
 }
 
 fn of_problem(loaded: &Loaded, problem: &Problem) -> Entry {

@@ -59,7 +59,7 @@ struct DirectionView {
     refused_by: Vec<RefusalView>,
     /// Where ClusterNetworkPolicies have a say.
     #[serde(skip_serializing_if = "Option::is_none")]
-    tiers: Option<TiersView>,
+    tiers: Option<Box<TiersView>>,
 }
 
 /// A rule that allows; an element that is `null` is an absent list, which matches everything.
@@ -131,7 +131,7 @@ fn direction(judged: &DirectionVerdict) -> DirectionView {
         allowed_by,
         refused_by,
         tiers: match judged {
-            DirectionVerdict::ByTiers(tiers) => Some(TiersView::new(tiers)),
+            DirectionVerdict::ByTiers(tiers) => Some(TiersView::new(tiers).into()),
             _ => None,
         },
     }
