@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use podgate_policy::evaluate::{DirectionVerdict, Party, PolicyRef, RuleRef, SharedAddress, Traffic, guarding, judge};
+use podgate_policy::evaluate::{DirectionVerdict, Party, PolicyRef, RuleRef, SharedAddress, Traffic, guarding};
 use podgate_policy::model::{Direction, Pod};
 use podgate_policy::services::{Through, Within, backends};
 
+use crate::check::guards::verdict;
 use crate::check::half::{name_of, one_of_each};
 use crate::check::known::Known;
 use crate::check::{Field, Finding, Rule, Severity, Subject, api_server, dns};
@@ -55,7 +56,7 @@ fn denying(known: &Known<'_>, pod: &Pod, (party, traffic): &Server<'_>) -> Optio
     if to.pod().is_some_and(|server| server.key == pod.key) {
         return None;
     }
-    match judge(known.cluster, Direction::Egress, pod, to, *traffic) {
+    match verdict(known, pod, to, *traffic) {
         DirectionVerdict::ByTiers(tiers) if !tiers.is_allowed() => Some(tiers.deciding()?.1.rule.clone()),
         _ => None,
     }

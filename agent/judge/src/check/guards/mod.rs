@@ -10,6 +10,8 @@ mod unscoped;
 use std::sync::Arc;
 
 use podgate_policy::cluster_policy::ClusterPolicy;
+use podgate_policy::evaluate::{DirectionVerdict, Party, Traffic, judge_among};
+use podgate_policy::model::{Direction, Pod};
 
 use crate::check::Finding;
 use crate::check::known::Known;
@@ -27,6 +29,15 @@ pub(super) fn findings(known: &Known<'_>) -> Vec<Finding> {
         findings.extend(unscoped::findings(known, policy));
     }
     findings
+}
+
+/// What all policies say of what a pod sends. Whose an address is, is looked up and not searched for among all pods.
+fn verdict<'c>(known: &Known<'c>, pod: &'c Pod, to: &Party<'c>, traffic: Traffic) -> DirectionVerdict {
+    let everybody = || match (to.pod(), to.address) {
+        (Some(pod), Some(address)) => known.everybody_at(pod, address),
+        _ => vec![*to],
+    };
+    judge_among(known.cluster, Direction::Egress, pod, to, everybody, traffic)
 }
 
 /// Policies that are as they were written, in the order in which they are asked.

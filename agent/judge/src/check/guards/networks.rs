@@ -6,9 +6,10 @@ use ipnet::IpNet;
 use podgate_policy::cluster_policy::{
     Action, ClusterPeer, ClusterPolicy, ClusterRule, Matches, PodSelection, ProtocolMatch, Protocols,
 };
-use podgate_policy::evaluate::{DirectionVerdict, Element, Party, PolicyRef, RuleAnswer, Traffic, judge, selects};
+use podgate_policy::evaluate::{DirectionVerdict, Element, Party, PolicyRef, RuleAnswer, Traffic, selects};
 use podgate_policy::model::{Direction, Pod, Protocol};
 
+use crate::check::guards::verdict;
 use crate::check::half::{name_of, one_of_each};
 use crate::check::known::Known;
 use crate::check::{Field, Finding, Part, Rule, Severity, Subject};
@@ -130,7 +131,7 @@ fn is_by_network(
     };
     pod.addresses.iter().any(|&address| {
         let party = Party::pod_at(pod, Some(address));
-        let verdict = judge(known.cluster, DIRECTION, subject, &party, asked(rule));
+        let verdict = verdict(known, subject, &party, asked(rule));
         let DirectionVerdict::ByTiers(tiers) = verdict else { return false };
         tiers.deciding().is_some_and(|(_, asked)| {
             let is_it = asked.rule.policy == PolicyRef::Cluster(policy.name.clone()) && asked.rule.index == index;
