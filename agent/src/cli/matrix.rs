@@ -72,7 +72,7 @@ impl MatrixArgs {
         let matrix = self.parties.choice().of(matrix, Matrix::by_pod);
         let services = if self.services {
             progress.doing("judging all pods and Services");
-            matrix::services(&cluster, &choice)
+            matrix::services(&cluster, &choice, self.parties.choice())
         } else {
             Vec::new()
         };

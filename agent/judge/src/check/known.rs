@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use podgate_policy::cluster::{Cluster, Written};
-use podgate_policy::evaluate::{Party, owners_among, rules};
+use podgate_policy::evaluate::{Party, claims, everybody_among, rules};
 use podgate_policy::model::{Direction, IpBlock, Labels, Namespaces, ObjectKey, Pod, Policy, Rule, Selector};
 use podgate_policy::services::Service;
 
@@ -63,12 +63,7 @@ impl<'c> Known<'c> {
         for pod in cluster.pods.values().filter(|pod| pod.is_networked()) {
             pods.entry(&*pod.key.namespace).or_default().push(&**pod);
         }
-        let mut addresses: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for pod in pods.values().flatten().copied() {
-            for address in &pod.addresses {
-                addresses.entry(*address).or_default().push(pod);
-            }
-        }
+        let addresses = claims(pods.values().flatten().copied());
         let labels = pods.iter().map(|(&name, pods)| (name, Vocabulary::of(pods.iter().map(|pod| &pod.labels))));
         let labels = labels.collect();
         let all_labels = Vocabulary::of(pods.values().flatten().map(|pod| &pod.labels));
@@ -94,9 +89,7 @@ impl<'c> Known<'c> {
 
     /// A pod at one of its addresses as each of the pods whose that is.
     pub(super) fn everybody_at(&self, pod: &'c Pod, address: IpAddr) -> Vec<Party<'c>> {
-        let claimants = self.addresses.get(&address).into_iter().flatten().copied();
-        let owners: Vec<_> = owners_among(claimants).into_iter().map(|pod| Party::pod_at(pod, Some(address))).collect();
-        if owners.is_empty() { vec![Party::pod_at(pod, Some(address))] } else { owners }
+        everybody_among(&self.addresses, &Party::pod_at(pod, Some(address)))
     }
 
     /// What labels these pods have in a namespace, if there are any.

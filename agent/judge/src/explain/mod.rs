@@ -185,6 +185,14 @@ impl Participant {
             Identity::Outside => Self::Address(address),
         }
     }
+
+    /// The pod of the pod network that it is, if it is one.
+    pub(crate) fn pod(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Pod(pod) => Some(pod),
+            Self::Host(_) | Self::Address(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Participant {

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use podgate_policy::cluster::Cluster;
-use podgate_policy::evaluate::{Party, Traffic, in_force, judge, owners_among, peers_match, ports_match, rules};
+use podgate_policy::evaluate::{
+    Party, Traffic, claims, in_force, judge, owners_among, peers_match, ports_match, rules,
+};
 use podgate_policy::model::{Direction, Mode, ObjectKey, Pod, Policy, Ports, Protocol};
 
 use crate::groups::Members;
@@ -238,12 +240,7 @@ impl<'c> Fits<'c> {
 
 /// The owners of the addresses that are not simply one pod's.
 fn contested<'c>(pods: &[&'c Pod]) -> BTreeMap<IpAddr, Vec<&'c Pod>> {
-    let mut claims: BTreeMap<IpAddr, Vec<&'c Pod>> = BTreeMap::new();
-    for pod in pods {
-        for address in &pod.addresses {
-            claims.entry(*address).or_default().push(pod);
-        }
-    }
+    let mut claims = claims(pods.iter().copied());
     claims.retain(|_, pods| pods.len() > 1);
     claims.into_iter().map(|(address, pods)| (address, owners_among(pods.into_iter()))).collect()
 }

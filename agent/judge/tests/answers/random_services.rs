@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use podgate_judge::explain::{Answer, Asked, Destination, End, ExplainError, Query, explain};
+use podgate_judge::groups::Parties;
 use podgate_judge::matrix::{PortChoice, services};
 use podgate_judge::routes;
 use podgate_policy::cluster::Cluster;
@@ -266,7 +267,7 @@ proptest! {
     #[test]
     fn matrix_of_services_counts_what_is_explained(world in cluster()) {
         let cluster = &world.cluster;
-        for row in services(cluster, &PortChoice::ContainerPorts) {
+        for row in services(cluster, &PortChoice::ContainerPorts, Parties::Pods) {
             let from = End::Pod(row.from.name.clone());
             let to = Destination::Service(row.service.clone());
             let asked = Asked::Number(row.protocol, row.port);

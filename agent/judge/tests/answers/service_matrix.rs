@@ -1,5 +1,6 @@
 //! Who reaches which Service, tabulated.
 
+use podgate_judge::groups::{Group, Parties};
 use podgate_judge::matrix::{PortChoice, ServiceRow, render_services, services};
 use podgate_policy::model::Protocol;
 use podgate_policy::services::{Service, TrafficPolicy};
@@ -20,7 +21,7 @@ fn world() -> World {
 }
 
 fn all(world: &World) -> Vec<ServiceRow> {
-    services(&world.cluster, &PortChoice::ContainerPorts)
+    services(&world.cluster, &PortChoice::ContainerPorts, Parties::Pods)
 }
 
 #[test]
@@ -39,7 +40,7 @@ fn every_pod_has_a_row_for_every_port_of_every_service_with_addresses() {
 
 #[test]
 fn listed_ports_are_those_of_the_service() {
-    let rows = |number| services(&world().cluster, &PortChoice::Listed([(Tcp, number)].into())).len();
+    let rows = |number| services(&world().cluster, &PortChoice::Listed([(Tcp, number)].into()), Parties::Pods).len();
     assert_eq!((rows(80), rows(8080)), (3, 0));
 }
 
@@ -90,4 +91,47 @@ Service shop/api TCP/80
   no backends: web/six
 "
     );
+}
+
+/// Replicas, the third on a node of its own, and a client, without a Service.
+fn replicas() -> World {
+    let api = |world: World, number: u8| {
+        let world = world.pod(&format!("shop/api-{number}"), "app=api,tier=back", &format!("10.0.1.{number}"));
+        on_node(world, &format!("shop/api-{number}"), Some(if number == 3 { "node-2" } else { "node-1" }))
+    };
+    let client = World::default().pod("shop/web", "app=web", "10.0.2.1");
+    (1..5).fold(client, api).policy(crate::world::ingress("shop/closed", "app=api", vec![]))
+}
+
+fn group(name: &str, pods: usize) -> Group {
+    Group { name: key(name), pods }
+}
+
+#[test]
+fn clients_that_are_alike_are_one_and_a_backend_is_not_like_a_pod_that_is_none() {
+    let ready: Vec<_> = (1..4).map(|number| endpoint(&format!("10.0.1.{number}"))).collect();
+    let world = replicas().service(by_hand("shop/hand", "10.96.0.3", vec![leads("http", Tcp, 80, 8080)])).slice(slice(
+        "shop/hand",
+        0,
+        &[("http", Tcp, 8080)],
+        ready,
+    ));
+    let of = |from: Group, allowed| ServiceRow { from, ..row("a/a", "shop/hand", 80, allowed, 3) };
+    let expected = [of(group("shop/api-1", 3), 1), of(group("shop/api-4", 1), 0), of(group("shop/web", 1), 0)];
+    assert_eq!(services(&world.cluster, &PortChoice::ContainerPorts, Parties::Groups), expected);
+    let expected = [("shop/api-1", 1), ("shop/api-2", 1), ("shop/api-3", 1), ("shop/api-4", 0), ("shop/web", 0)];
+    assert_eq!(all(&world), expected.map(|(from, allowed)| of(group(from, 1), allowed)));
+}
+
+#[test]
+fn clients_of_different_nodes_are_alike_unless_only_backends_of_their_node_count() {
+    let of = |from: Group, allowed, backends| ServiceRow { from, ..row("a/a", "shop/api", 80, allowed, backends) };
+    let rows = |internal| {
+        let api = service("shop/api", "app=api", "10.96.0.3", vec![leads("http", Tcp, 80, 8080)]);
+        let world = replicas().service(Service { internal, ..api });
+        services(&world.cluster, &PortChoice::ContainerPorts, Parties::Groups)
+    };
+    assert_eq!(rows(TrafficPolicy::Cluster), [of(group("shop/api-1", 4), 1, 4), of(group("shop/web", 1), 0, 4)]);
+    let expected = [of(group("shop/api-1", 3), 1, 3), of(group("shop/api-3", 1), 1, 1), of(group("shop/web", 1), 0, 3)];
+    assert_eq!(rows(TrafficPolicy::Local), expected);
 }

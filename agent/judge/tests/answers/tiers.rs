@@ -2,6 +2,7 @@
 
 use podgate_judge::diff::{NotCompared, diff, not_compared};
 use podgate_judge::explain::{Asked, ExplainError, Unknown};
+use podgate_judge::groups::Parties;
 use podgate_judge::matrix::{PortChoice, matrix, services};
 use podgate_policy::cluster_policy::{Action, ClusterPolicy, ClusterRule, Matches, Tier};
 use podgate_policy::evaluate::PolicyRef;
@@ -125,7 +126,7 @@ fn a_pod_that_reaches_itself_by_a_service_is_judged_and_at_its_own_address_it_is
     let world = shop().guard(admin_ingress("shut", "app=api", vec![rule(Deny, labelled("app=api"))]));
     assert!(ask(&world, "shop/api", "shop/api", number(80)).is_ok_and(|explanation| explanation.is_allowed()));
     let world = world.service(service("shop/api", "app=api", "10.96.0.1", vec![leads("http", Protocol::Tcp, 80, 80)]));
-    let rows = services(&world.cluster, &PortChoice::ContainerPorts);
+    let rows = services(&world.cluster, &PortChoice::ContainerPorts, Parties::Pods);
     let allowed: Vec<_> = rows.iter().map(|row| (row.from.to_string(), row.is_allowed())).collect();
     let named = |name: &str, allowed| (name.to_owned(), allowed);
     assert_eq!(allowed, [named("guest/one", true), named("shop/api", false), named("shop/web", true)]);

@@ -20,7 +20,7 @@ pub use outcome::{
     Allow, DirectionVerdict, Element, ListOutcome, NamespaceFit, Open, PeerMismatch, PeerMiss, PolicyRef, PortMismatch,
     PortMiss, Refusal, RuleMiss, RuleRef, Unmet, Verdict,
 };
-pub use party::{Identity, Party, SharedAddress, Traffic, owners, owners_among};
+pub use party::{Identity, Party, SharedAddress, Traffic, claims, everybody_among, owners, owners_among};
 pub use peers::peers_match;
 pub use ports::{numbers_of, ports_match};
 pub use tier_outcome::{AskedRule, ClusterPeerMiss, Decision, ProtocolMiss, RuleAnswer, TierVerdict};
@@ -28,6 +28,7 @@ pub use tiers::{cluster_mode, guarding};
 
 use crate::cluster::Cluster;
 use crate::model::{Direction, Isolation, Mode, ObjectKey, Pod, Policy, Rule};
+use party::everybody;
 use tiers::{NetworkPolicies, Question};
 
 /// How a packet gets to its destination.
@@ -53,10 +54,23 @@ pub fn verdict(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>, traffic: Tra
 /// The same for a packet that gets there in this way.
 #[must_use]
 pub fn verdict_by(cluster: &Cluster, from: &Party<'_>, to: &Party<'_>, traffic: Traffic, reach: Reach) -> Verdict {
+    verdict_among(cluster, from, to, traffic, reach, |party| everybody(cluster, party))
+}
+
+/// The same where the caller knows who `everybody` is: a party as each of the pods whose its address is, or itself if it
+/// has none or is no pod. To find that out takes a look at every pod.
+pub fn verdict_among<'c>(
+    cluster: &'c Cluster,
+    from: &Party<'c>,
+    to: &Party<'c>,
+    traffic: Traffic,
+    reach: Reach,
+    everybody: impl Fn(&Party<'c>) -> Vec<Party<'c>>,
+) -> Verdict {
     let spared = beyond_network_policy(cluster, from, to);
-    let judge = |direction, end: &Party<'_>, peer: &Party<'_>| match (end.identity, spared) {
+    let judge = |direction, end: &Party<'c>, peer: &Party<'c>| match (end.identity, spared) {
         (Identity::Pod(subject), _) if is_judged(direction, spared, reach) => {
-            judge_sparing(cluster, direction, subject, peer, || everybody(cluster, peer), traffic, spared)
+            judge_sparing(cluster, direction, subject, peer, || everybody(peer), traffic, spared)
         }
         (_, Some(open)) => DirectionVerdict::Open(open),
         (_, None) => DirectionVerdict::Open(Open::NotSubject),
@@ -89,8 +103,7 @@ pub fn judge(
     judge_among(cluster, direction, subject, peer, || everybody(cluster, peer), traffic)
 }
 
-/// The same where the caller knows who `everybody` is: the peer as each of the pods whose its address is, or itself if it
-/// has none or is no pod. To find that out takes a look at every pod.
+/// The same where the caller knows who `everybody` is, as for [`verdict_among`].
 #[must_use]
 pub fn judge_among<'c>(
     cluster: &'c Cluster,
@@ -219,14 +232,6 @@ struct Connection<'c> {
     /// Whoever may be at the other end, at least one.
     everybody: Vec<Party<'c>>,
     traffic: Traffic,
-}
-
-/// Whoever may be behind a party's address: all pods that have it.
-fn everybody<'c>(cluster: &'c Cluster, peer: &Party<'c>) -> Vec<Party<'c>> {
-    let (Identity::Pod(_), Some(address)) = (peer.identity, peer.address) else { return vec![*peer] };
-    let owners = owners(cluster, address).into_iter();
-    let parties: Vec<_> = owners.map(|pod| Party { identity: Identity::Pod(pod), address: Some(address) }).collect();
-    if parties.is_empty() { vec![*peer] } else { parties }
 }
 
 /// How a rule's two lists answer; it allows if both match.

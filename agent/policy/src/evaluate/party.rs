@@ -1,5 +1,6 @@
 //! The two ends of a packet and what it carries.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -102,6 +103,36 @@ pub fn owners_among<'c>(claimants: impl Iterator<Item = &'c Pod>) -> Vec<&'c Pod
     let (terminating, live): (Vec<_>, Vec<_>) =
         claimants.filter(|pod| pod.is_networked()).partition(|pod| pod.terminating);
     if live.is_empty() { terminating } else { live }
+}
+
+/// Which of these pods claim which address, for [`everybody_among`].
+#[must_use]
+pub fn claims<'c>(pods: impl Iterator<Item = &'c Pod>) -> BTreeMap<IpAddr, Vec<&'c Pod>> {
+    let mut claims: BTreeMap<IpAddr, Vec<&Pod>> = BTreeMap::new();
+    for pod in pods {
+        for address in &pod.addresses {
+            claims.entry(*address).or_default().push(pod);
+        }
+    }
+    claims
+}
+
+/// A party as each of the pods whose its address is; itself if it has none or is no pod.
+#[must_use]
+pub fn everybody_among<'c>(claims: &BTreeMap<IpAddr, Vec<&'c Pod>>, party: &Party<'c>) -> Vec<Party<'c>> {
+    let (Identity::Pod(_), Some(address)) = (party.identity, party.address) else { return vec![*party] };
+    each_of(party, owners_among(claims.get(&address).into_iter().flatten().copied()))
+}
+
+/// The same where all pods are to be searched.
+pub(super) fn everybody<'c>(cluster: &'c Cluster, party: &Party<'c>) -> Vec<Party<'c>> {
+    let (Identity::Pod(_), Some(address)) = (party.identity, party.address) else { return vec![*party] };
+    each_of(party, owners(cluster, address))
+}
+
+fn each_of<'c>(party: &Party<'c>, owners: Vec<&'c Pod>) -> Vec<Party<'c>> {
+    let parties: Vec<_> = owners.into_iter().map(|pod| Party::pod_at(pod, party.address)).collect();
+    if parties.is_empty() { vec![*party] } else { parties }
 }
 
 /// Several pods of the pod network have the same address.
