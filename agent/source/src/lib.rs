@@ -11,7 +11,8 @@
 //! the API fed it.
 //!
 //! A NetworkPolicy that can't be understood never becomes an allow and never disappears: its last good version stays in force,
-//! and where there is none, a policy without rules isolates the pods it selects.
+//! and where there is none, a policy without rules isolates the pods it selects. A rule of a ClusterNetworkPolicy that can't be
+//! understood accepts nothing or denies everything.
 #![forbid(unsafe_code)]
 
 pub mod api;

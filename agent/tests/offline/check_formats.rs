@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{directory, parsed, podgate, policy, result, shop_with};
+use crate::support::{directory, parsed, podgate, policy, result, shop_with, stderr};
 
 fn ignoring(lines: &str) -> String {
     policy("web", "{podSelector: {matchLabels: {app: wbe}}}").replacen(
@@ -165,6 +165,9 @@ fn that_the_agent_does_not_enforce_cluster_network_policies_is_said_once() {
     let why =
         "podgate's agent does not enforce ClusterNetworkPolicies yet, and everything here is judged by them: a, b";
     assert_eq!(found[0]["why"], why);
+    let matrix = podgate(all.path(), &["matrix", "-f", "."]);
+    let note = "note: judged by ClusterNetworkPolicies too, which podgate's agent does not enforce yet";
+    assert_eq!(stderr(&matrix).lines().next(), Some(note));
 }
 
 #[test]

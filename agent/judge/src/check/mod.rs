@@ -27,6 +27,9 @@ mod types;
 use std::fmt;
 
 use podgate_policy::cluster::{Cluster, Written};
+use podgate_policy::cluster_policy::ClusterPeer;
+
+use crate::groups::cluster_peers;
 
 pub use finding::{Field, Finding, Part, Rule, Severity, Subject};
 use ignore::Ignored;
@@ -39,6 +42,8 @@ pub enum Unjudged {
     Pods,
     /// There are no namespaces: what namespace selectors match.
     Namespaces,
+    /// There are no nodes: what `nodes` of a ClusterNetworkPolicy match.
+    Nodes,
 }
 
 impl fmt::Display for Unjudged {
@@ -46,6 +51,7 @@ impl fmt::Display for Unjudged {
         f.write_str(match self {
             Self::Pods => "there are no pods in the input: nothing is said of what selects them, named ports, and DNS",
             Self::Namespaces => "there are no Namespaces in the input: nothing is said of namespace selectors",
+            Self::Nodes => "there are no Nodes in the input: nodes of a ClusterNetworkPolicy match nothing here",
         })
     }
 }
@@ -110,5 +116,8 @@ fn checked(known: &Known<'_>) -> Checked {
 pub fn unjudged(cluster: &Cluster, written: &Written) -> Vec<Unjudged> {
     let pods = cluster.pods.is_empty().then_some(Unjudged::Pods);
     let namespaces = (!written.namespaces).then_some(Unjudged::Namespaces);
-    pods.into_iter().chain(namespaces).collect()
+    let peers = cluster.cluster_policies.iter().flat_map(|policy| cluster_peers(policy));
+    let mut nodes = peers.filter(|peer| cluster.nodes.is_empty() && matches!(peer, ClusterPeer::Nodes(_)));
+    let nodes = nodes.next().map(|_| Unjudged::Nodes);
+    pods.into_iter().chain(namespaces).chain(nodes).collect()
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use podgate_judge::check::{Rule, check};
+use podgate_judge::check::{Rule, Unjudged, check, unjudged};
 use podgate_policy::cluster::Written;
 use podgate_policy::cluster_policy::{Action, ClusterPolicy, Tier};
 use podgate_policy::model::{Direction, Protocol};
 
-use crate::guards::{admin_egress, admin_ingress, at, guard, labelled, networks, rule, tcp_port};
+use crate::guards::{admin_egress, admin_ingress, at, guard, labelled, networks, nodes, rule, tcp_port};
 use crate::service_world::{by_hand, endpoint, leads, service, slice};
 use crate::world::{World, serving};
 
@@ -157,6 +157,14 @@ fn nothing_is_found_in_policies_that_are_not_what_was_written_nor_in_the_idiom_o
     let rules = vec![rule(Pass, labelled("")), rule(Deny, networks(&["0.0.0.0/0", "::/0"]))];
     let idiom = with_dns().guard(ClusterPolicy { egress: rules, ..guard("idiom", Tier::Admin, 1) });
     assert_eq!(check(&idiom.cluster, &self::written()), []);
+}
+
+#[test]
+fn that_nodes_match_nothing_where_none_are_given_is_said() {
+    let world = shop().guard(admin_egress("out", "", vec![rule(Deny, nodes("zone=a"))]));
+    assert_eq!(unjudged(&world.cluster, &written()), [Unjudged::Nodes]);
+    assert_eq!(unjudged(&world.labelled_node("n", "zone=a", "192.0.2.1").cluster, &written()), []);
+    assert_eq!(unjudged(&shop().cluster, &written()), []);
 }
 
 #[test]

@@ -14,7 +14,6 @@ mod findings_of_peers;
 mod findings_of_services;
 mod groups;
 #[path = "../../../policy/tests/verdicts/guards.rs"]
-#[expect(dead_code, reason = "shared with the tests of the evaluator, which ask for nodes too")]
 mod guards;
 mod matrix;
 mod random;

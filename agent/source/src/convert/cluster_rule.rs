@@ -1,5 +1,8 @@
 //! Rules of ClusterNetworkPolicies: peers and protocols.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use podgate_policy::cluster_policy::{Action, ClusterPeer, ClusterRule, Matches, ProtocolMatch, Protocols};
 use podgate_policy::model::{Direction, Protocol};
@@ -60,7 +63,7 @@ fn is_within(path: &str, at: &str) -> bool {
     path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-fn name(rule: &Map<String, Value>, path: &Path<'_>, scope: &mut Scope<'_>) -> Option<std::sync::Arc<str>> {
+fn name(rule: &Map<String, Value>, path: &Path<'_>, scope: &mut Scope<'_>) -> Option<Arc<str>> {
     let path = path.field("name");
     let value = field(rule, "name")?;
     let Some(name) = value.as_str() else {
@@ -152,15 +155,17 @@ fn peer(direction: Direction, value: &Value, path: &Path<'_>, scope: &mut Scope<
 /// Blocks with their host bits cleared; items that are equal then are one.
 fn networks(value: &Value, path: &Path<'_>, scope: &mut Scope<'_>) -> Option<Vec<IpNet>> {
     let items = items(Some(value), "networks", path, scope)?;
-    let mut networks = vec![];
+    let (mut networks, mut texts) = (vec![], BTreeSet::new());
     for (index, item) in items.iter().enumerate() {
         let at = path.index(index);
         match item.as_str() {
-            Some(text) => networks.extend(scope.check(&at, syntax::block(text))),
+            Some(text) => {
+                networks.extend(scope.check(&at, syntax::block(text)));
+                if !texts.insert(text) {
+                    scope.report.questionable(path, format!("{} is given twice: keep one", quote(text)));
+                }
+            }
             None => scope.report.unreadable(at.to_string(), format!("{}: expected a block", given(Some(item)))),
-        }
-        if items[..index].contains(item) {
-            scope.report.questionable(path, format!("{} is given twice: keep one", given(Some(item))));
         }
     }
     networks.sort();
