@@ -84,19 +84,23 @@ fn facts(cluster: &Cluster) -> BTreeMap<&ObjectKey, usize> {
     .collect()
 }
 
-/// Pods that are alike as clients: no policy tells them apart, nor do Services. A backend reaches itself, and where only
-/// backends of the client's node count, nodes matter.
+/// Pods that are alike as clients: no policy tells them apart, nor do Services. A backend reaches itself; nodes matter
+/// where only backends of the client's node count, and where a backend is no pod of the pod network, as a pod reaches
+/// its own node.
 fn clients<'c>(
     cluster: &'c Cluster,
     facts: &BTreeMap<&'c ObjectKey, usize>,
     ports: &mut [Port<'c, '_>],
 ) -> Vec<Members<'c>> {
-    let by_node = ports.iter().any(|port| port.service.internal == TrafficPolicy::Local);
+    let mut by_node = ports.iter().any(|port| port.service.internal == TrafficPolicy::Local);
     let mut behind: BTreeMap<ObjectKey, BTreeSet<(usize, usize)>> = BTreeMap::new();
     for (number, port) in ports.iter_mut().enumerate() {
         for (class, backends) in port.near(None).iter().enumerate() {
-            for pod in backends.iter().filter_map(|(who, _)| who.pod()) {
-                behind.entry(pod.clone()).or_default().insert((number, class));
+            for (who, _) in backends {
+                match who.pod() {
+                    Some(pod) => drop(behind.entry(pod.clone()).or_default().insert((number, class))),
+                    None => by_node = true,
+                }
             }
         }
     }
@@ -114,8 +118,11 @@ struct Port<'c, 'f> {
     service: &'c Service,
     port: &'c ServicePort,
     /// By the node whose backends alone count; `None`: all of them. Of these, those that are alike together.
-    near: BTreeMap<Option<Arc<str>>, Vec<Vec<(Participant, Ways<'c>)>>>,
+    near: BTreeMap<Option<Arc<str>>, Vec<Alike<'c>>>,
 }
+
+/// Backends that no policy tells apart.
+type Alike<'c> = Vec<(Participant, Ways<'c>)>;
 
 /// Which pods claim which address.
 type Claims<'c> = BTreeMap<IpAddr, Vec<&'c Pod>>;
@@ -148,7 +155,7 @@ impl<'c> Port<'c, '_> {
         }
     }
 
-    fn near(&mut self, node: Option<Arc<str>>) -> &[Vec<(Participant, Ways<'c>)>] {
+    fn near(&mut self, node: Option<Arc<str>>) -> &[Alike<'c>] {
         let (cluster, facts, service, port) = (self.cluster, self.facts, self.service, self.port);
         self.near.entry(node).or_insert_with_key(|node| {
             let within = node.as_deref().map_or(Within::Cluster, Within::Node);

@@ -135,3 +135,15 @@ fn clients_of_different_nodes_are_alike_unless_only_backends_of_their_node_count
     let expected = [of(group("shop/api-1", 3), 1, 3), of(group("shop/api-3", 1), 1, 1), of(group("shop/web", 1), 0, 3)];
     assert_eq!(rows(TrafficPolicy::Local), expected);
 }
+
+#[test]
+fn clients_of_the_node_that_a_backend_is_are_not_like_others() {
+    let world = replicas()
+        .policy(crate::world::egress("shop/mute", "app=api", vec![]))
+        .pod_with("shop/agent", "", "192.168.0.1", host_on("node-2"))
+        .service(by_hand("shop/hand", "10.96.0.3", vec![leads("http", Tcp, 80, 8080)]))
+        .slice(slice("shop/hand", 0, &[("http", Tcp, 8080)], vec![endpoint("192.168.0.1")]));
+    let of = |from: Group, allowed| ServiceRow { from, ..row("a/a", "shop/hand", 80, allowed, 1) };
+    let rows = services(&world.cluster, &PortChoice::ContainerPorts, Parties::Groups);
+    assert_eq!(rows, [of(group("shop/api-1", 3), 0), of(group("shop/api-3", 1), 1), of(group("shop/web", 1), 1)]);
+}
