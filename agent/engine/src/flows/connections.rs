@@ -44,32 +44,38 @@ pub struct Part {
 /// Two ends, as a packet has them: the sender first.
 type Ends = ([u8; 16], u16, [u8; 16], u16, u8);
 
+/// A hook of a pod, by slot and direction. A packet between two pods of a node passes hooks of both, and what one of them
+/// allows the other may deny.
+type Hook = (u32, u8);
+
 /// The last connections that were allowed, by their first packet.
 #[derive(Debug, Default)]
 pub struct Connections {
-    opened: BTreeMap<Ends, u64>,
-    order: VecDeque<(Ends, u64)>,
+    opened: BTreeMap<(Hook, Ends), u64>,
+    order: VecDeque<((Hook, Ends), u64)>,
 }
 
 impl Connections {
     /// What a packet is to its connection. Events come in the order of time.
     pub fn see(&mut self, event: &FlowEvent) -> Part {
-        let there = ends(event);
-        let back = (there.2, there.3, there.0, there.1, there.4);
+        let ends = ends(event);
+        let there = ((event.slot, event.direction), ends);
+        // What answers passes the same pod the other way.
+        let back = ((event.slot, event.direction ^ 1), (ends.2, ends.3, ends.0, ends.1, ends.4));
         let verdict = Reason::from_code(event.reason).map(Reason::verdict);
         let denied = matches!(verdict, Some(Verdict::Denied | Verdict::WouldDeny));
-        let was_opened = |ends| self.opened.get(ends).is_some_and(|at| is_remembered(event, *at));
+        let was_opened = |way| self.opened.get(way).is_some_and(|at| is_remembered(event, *at));
         let (ours, theirs) = (was_opened(&there), was_opened(&back));
-        let part = Part { connection: connection(event, denied, ours || theirs), reply: is_reply(event, ours, theirs) };
+        let part = Part { connection: connection(event, denied, ours, theirs), reply: is_reply(event, ours, theirs) };
         if !denied && !theirs && part == Part::default() {
             self.remember(there, event.time);
         }
         part
     }
 
-    fn remember(&mut self, ends: Ends, time: u64) {
-        self.opened.insert(ends, time);
-        self.order.push_back((ends, time));
+    fn remember(&mut self, way: (Hook, Ends), time: u64) {
+        self.opened.insert(way, time);
+        self.order.push_back((way, time));
         while self.order.len() > REMEMBERED {
             // One that was opened again meanwhile stays.
             if let Some((oldest, at)) = self.order.pop_front()
@@ -85,13 +91,16 @@ fn is_remembered(event: &FlowEvent, at: u64) -> bool {
     event.protocol == protocol::TCP || event.time.saturating_sub(at) < DATAGRAMS
 }
 
-fn connection(event: &FlowEvent, denied: bool, was_open: bool) -> Connection {
+fn connection(event: &FlowEvent, denied: bool, ours: bool, theirs: bool) -> Connection {
     let is_cut = matches!(Reason::from_code(event.reason), Some(Reason::Cut | Reason::CutAudited));
     match event.protocol {
         _ if event.family == 0 => Connection::New,
         protocol::TCP if event.tcp_flags & (SYN | ACK) == SYN => Connection::New,
-        _ if is_cut || denied && was_open => Connection::Cut,
+        _ if is_cut => Connection::Cut,
+        // Its end is not reported, so that it was open once does not tell that policies cut it.
         protocol::TCP => Connection::Earlier,
+        _ if denied && (ours || theirs) => Connection::Cut,
+        _ if theirs && !ours => Connection::Earlier,
         protocol::ICMP | protocol::ICMPV6 if is_echo_reply(event) => Connection::Earlier,
         _ => Connection::New,
     }
@@ -130,6 +139,7 @@ mod tests {
             source_port: event.destination_port,
             destination: event.source,
             destination_port: event.source_port,
+            direction: event.direction ^ 1,
             ..event
         }
     }
@@ -175,9 +185,27 @@ mod tests {
         let mut seen = Connections::default();
         assert_eq!(seen.see(&back(udp(0, Reason::NoRule))), Part::default(), "nothing was there before");
         assert_eq!(seen.see(&udp(1, Reason::Rule)), Part::default());
+        assert_eq!(seen.see(&back(udp(2, Reason::Rule))), part(Connection::Earlier, true));
         assert_eq!(seen.see(&back(udp(2, Reason::NoRule))), part(Connection::Cut, true));
         assert_eq!(seen.see(&udp(3, Reason::NoRuleAudited)), part(Connection::Cut, false));
         assert_eq!(seen.see(&back(udp(DATAGRAMS + 1, Reason::NoRule))).connection, Connection::New);
+    }
+
+    #[test]
+    fn what_one_pods_hook_allows_and_anothers_denies_was_never_open() {
+        let mut seen = Connections::default();
+        let left = FlowEvent { slot: 7, direction: 1, ..udp(1, Reason::DirectionNotIsolated) };
+        assert_eq!(seen.see(&left), Part::default());
+        let entered = FlowEvent { slot: 8, direction: 0, ..udp(2, Reason::NoRule) };
+        assert_eq!(seen.see(&entered), Part::default());
+        assert_eq!(seen.see(&back(FlowEvent { reason: Reason::Rule as u8, ..left })), part(Connection::Earlier, true));
+    }
+
+    #[test]
+    fn a_late_packet_of_tcp_is_not_taken_for_one_of_a_connection_that_was_cut() {
+        let mut seen = Connections::default();
+        assert_eq!(seen.see(&tcp(SYN, Reason::Rule)), Part::default());
+        assert_eq!(seen.see(&back(tcp(ACK, Reason::NoRule))), part(Connection::Earlier, true));
     }
 
     #[test]
