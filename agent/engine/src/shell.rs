@@ -499,6 +499,9 @@ fn log(complaints: &mut Complaints, command: &Command, outcome: &Outcome) {
     let subject = (what, slot, ifindex);
     if !matches!(outcome, Outcome::Failed { .. }) {
         complaints.over(subject);
+        if let Command::Release { slot } = command {
+            complaints.forget_slot(*slot);
+        }
     }
     match outcome {
         Outcome::Done | Outcome::Provisional if matches!(command, Command::Check(_)) => {}
@@ -509,8 +512,8 @@ fn log(complaints: &mut Complaints, command: &Command, outcome: &Outcome) {
         Outcome::Gone => tracing::debug!(command = what, ifindex, "the interface is gone"),
         Outcome::Failed { applied, error } => {
             // Sandboxes go while something is done at their hooks. The next try tells that apart from what lasts.
-            let told_at = if command.is_at_hooks() { 2 } else { 1 };
-            if complaints.times(subject, error) == told_at {
+            let first = if command.is_at_hooks() { 2 } else { 1 };
+            if complaints.is_news(subject, error, first) {
                 tracing::warn!(command = what, slot, ifindex, changes, applied, error, "failed; will be tried again");
             } else {
                 tracing::debug!(command = what, slot, ifindex, changes, applied, error, "failed");
