@@ -1,5 +1,7 @@
 //! Checks as people read them: a line each, and what to do below it, no wider than a terminal.
 
+use podgate_engine::status::printable;
+
 use super::{Check, State};
 
 /// Columns of a terminal.
@@ -8,9 +10,9 @@ const WIDTH: usize = 80;
 /// The checks of one subject. `all`: also those that are as they should be.
 pub(crate) fn render(subject: &str, checks: &[Check], all: bool) -> String {
     let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
-    let mut out = format!("{subject}: {}\n", summary(checks));
+    let mut out = format!("{}: {}\n", printable(subject), summary(checks));
     for check in checks.iter().filter(|check| all || check.state != State::Ok) {
-        let head = format!("  {:<11}  {:<names$}  ", check.state.as_str(), check.name);
+        let head = format!("  {:<11}  {:<names$}  ", check.state.as_str(), printable(&check.name));
         let indent = head.chars().count();
         out.push_str(&wrapped(&head, &check.finding, indent));
         if let Some(remedy) = &check.remedy {
@@ -27,12 +29,13 @@ fn summary(checks: &[Check]) -> String {
         count => format!("{count} {noun}s"),
     });
     let not_checked = count(State::NotChecked);
-    format!("{} checks, {}, {not_checked} not checked", checks.len(), told.join(", "))
+    let checks = if checks.len() == 1 { "1 check".to_owned() } else { format!("{} checks", checks.len()) };
+    format!("{checks}, {}, {not_checked} not checked", told.join(", "))
 }
 
 /// Words in lines that are no wider than a terminal if the words aren't. The first line has a head of its own.
 fn wrapped(head: &str, text: &str, indent: usize) -> String {
-    let printable = text.replace(|c: char| c.is_control(), " ");
+    let printable = printable(&text.replace(|c: char| c.is_control(), " "));
     let (mut out, mut line) = (String::new(), head.to_owned());
     let mut is_begun = false;
     for word in printable.split_whitespace() {

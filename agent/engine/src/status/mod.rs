@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use text::{View, line, render};
+pub use text::{View, line, printable, render};
 
 use crate::flows::Connection;
 

@@ -5,6 +5,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use podgate_engine::status::printable;
+
 /// How often it is looked for a program's end.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -64,7 +66,7 @@ pub(in crate::cli) fn complaint(stderr: impl Read) -> String {
         if kept.len() == LONGEST {
             kept.remove(0);
         }
-        kept.push(line.trim().to_owned());
+        kept.push(printable(line.trim()));
     }
     kept.join("; ")
 }

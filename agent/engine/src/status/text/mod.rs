@@ -13,7 +13,8 @@ use podgate_common::map;
 use super::{
     PodState, PodStatus, RepairStatus, ServicesAt, SourceStatus, Status, TableStatus, UntaggedStatus, WindowStatus,
 };
-use table::{Table, printable};
+use table::Table;
+pub use table::printable;
 
 /// Tables fuller than this many percent are shown without being asked for.
 const NOTABLE: u64 = 70;
@@ -333,7 +334,10 @@ fn section(out: &mut String, title: &str, table: Table) {
 }
 
 fn push(out: &mut String, line: &str) {
-    out.push_str(line);
+    // Some begin with an empty line.
+    let text = line.trim_start_matches('\n');
+    out.push_str(&line[..line.len() - text.len()]);
+    out.push_str(&printable(text));
     out.push('\n');
 }
 

@@ -30,9 +30,11 @@ impl Table {
     }
 }
 
-/// A text that stays one line, whatever it holds.
-pub(super) fn printable(text: &str) -> String {
-    text.replace(|c: char| c.is_control(), "\u{fffd}")
+/// A text that does nothing to a terminal: no control characters, and none that turn the direction of writing.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let is_harmful = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(is_harmful, "\u{fffd}")
 }
 
 fn line(row: &[String], widths: &[usize]) -> String {
