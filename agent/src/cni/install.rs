@@ -146,7 +146,9 @@ impl Places {
         };
         let is_network = |path: &PathBuf| {
             let extension = path.extension().and_then(OsStr::to_str);
-            matches!(extension, Some("conf" | "conflist" | "json")) && !path.is_dir()
+            // What is neither file nor directory might never be read to its end.
+            let is_file = fs::metadata(path).map_or(true, |metadata| metadata.is_file());
+            matches!(extension, Some("conf" | "conflist" | "json")) && is_file
         };
         let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>();
         let mut paths: Vec<_> = paths.with_context(context)?.into_iter().filter(is_network).collect();
