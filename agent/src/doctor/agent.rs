@@ -14,6 +14,7 @@ pub(super) fn answers(facts: &Facts) -> Check {
         Err(why) if !is_installed(facts) => {
             Check::not_checked(name, format!("{why} (nothing of podgate is on this node yet)"))
         }
+        Err(why) if !facts.kernel.missing.is_empty() => Check::not_checked(name, format!("{why}: run this as root")),
         Err(why) => Check::fault(
             name,
             why.as_str(),
@@ -75,7 +76,7 @@ pub(super) fn api(facts: &Facts) -> Check {
     }
     let unread: Vec<&str> = resources.iter().filter(|it| it.objects.is_none()).map(|it| it.name.as_str()).collect();
     if !unread.is_empty() {
-        return Check::fault(name, format!("not read yet: {}", unread.join(", ")), remedy);
+        return Check::fault(name, format!("no answer yet about {}", unread.join(", ")), remedy);
     }
     let read: Vec<String> =
         resources.iter().map(|it| format!("{} {}", it.objects.unwrap_or_default(), it.name)).collect();

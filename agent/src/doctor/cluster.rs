@@ -22,9 +22,9 @@ const RESOURCES: [(&str, &str); 5] = [
     ("egressfirewalls.k8s.ovn.org", "OVN-Kubernetes"),
 ];
 
-/// Words in the names of DaemonSets of those who enforce policies.
+/// How the names of DaemonSets of those who enforce policies begin.
 const DAEMON_SETS: [&str; 9] =
-    ["calico", "canal", "cilium", "anetd", "antrea", "kube-router", "azure-npm", "ovnkube", "weave"];
+    ["calico", "canal", "cilium", "anetd", "antrea", "kube-router", "azure-npm", "ovnkube", "weave-net"];
 
 /// Looks at the cluster.
 pub(crate) fn examine_cluster(cluster: &Cluster) -> Vec<Check> {
@@ -54,7 +54,11 @@ fn daemon_sets(cluster: &Cluster) -> Check {
         Ok(names) => names,
         Err(why) => return Check::not_checked(name, why.as_str()),
     };
-    match names.iter().find(|name| DAEMON_SETS.iter().any(|word| name.contains(word))) {
+    let is_enforcers = |name: &&String| {
+        let name = name.split_once('/').map_or(name.as_str(), |(_, name)| name);
+        DAEMON_SETS.iter().any(|word| name.starts_with(word))
+    };
+    match names.iter().find(is_enforcers) {
         Some(found) => Check::fault(
             name,
             format!("{found} is there: two enforcers drop what either of them denies"),

@@ -20,7 +20,7 @@ use crate::admin;
 use crate::cni::Places;
 
 /// How long the API may take.
-const API: Duration = Duration::from_secs(15);
+const API: Duration = Duration::from_secs(8);
 
 /// How long kube-proxy may take.
 const PROXY: Duration = Duration::from_secs(2);
@@ -194,16 +194,21 @@ fn ask_api(question: &Question) -> Known<Vec<Resource>> {
     let node = question.node_name.clone().unwrap_or_default();
     let options = api::Options { kubeconfig: question.kubeconfig.clone(), node, endpoint_slices: false };
     runtime.block_on(async {
-        let Source { mut updates, mut status, .. } = api::spawn(&options).await.map_err(|error| error.to_string())?;
-        let drain = async { while updates.recv().await.is_some() {} };
+        // Its watches end with it.
+        let mut source: Source = api::spawn(&options).await.map_err(|error| error.to_string())?;
         let is_told =
             |status: &SourceStatus| status.resources.values().all(|it| it.synced.is_some() || it.failure().is_some());
-        let told = async { status.wait_for(is_told).await.map(|status| resources(&status)) };
-        let told = async {
-            tokio::select! { told = told => told.ok(), () = drain => None }
+        let asked = async {
+            loop {
+                tokio::select! {
+                    told = source.status.wait_for(is_told) => return told.map(|status| resources(&status)).ok(),
+                    Some(_) = source.updates.recv() => {}
+                }
+            }
         };
-        let told = timeout(API, told).await.ok().flatten();
-        Ok(told.unwrap_or_else(|| resources(&status.borrow())))
+        let told = timeout(API, asked).await.ok().flatten();
+        let status = source.status.borrow();
+        Ok(told.unwrap_or_else(|| resources(&status)))
     })
 }
 

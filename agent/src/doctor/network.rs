@@ -19,21 +19,24 @@ const ENFORCERS: [(&str, &[&str]); 8] = [
     ("kindnet", &["kindnetd"]),
 ];
 
+/// Whose sign is among these, and which.
+fn enforcer<'f>(seen: impl Iterator<Item = &'f String>) -> Option<(&'static str, &'f String)> {
+    let seen: BTreeSet<&String> = seen.collect();
+    let sign = |names: &[&str]| seen.iter().find(|it| names.iter().any(|name| is_named(it, name))).copied();
+    ENFORCERS.iter().find_map(|(enforcer, names)| Some((*enforcer, sign(names)?)))
+}
+
 /// Whether somebody else enforces policies on this node.
 pub(super) fn other_enforcer(facts: &Facts) -> Check {
     let name = "other-enforcer";
     let plugins = facts.cni.chain.iter().flatten().flat_map(|chain| &chain.plugins);
     let devices = facts.host.iter().flat_map(|host| &host.devices);
     let processes = facts.processes.iter().flatten();
-    let seen: BTreeSet<&String> = plugins.chain(devices).chain(processes).chain(&facts.bpf_names).collect();
-    for (enforcer, names) in ENFORCERS {
-        if let Some(sign) = seen.iter().find(|it| names.iter().any(|name| is_named(it, name))) {
-            return Check::fault(
-                name,
-                format!("{enforcer} is here ({sign}): two enforcers drop what either of them denies"),
-                "turn its enforcement off, or don't install podgate: docs/install/README.md",
-            );
-        }
+    let names: Vec<&String> = plugins.chain(devices).chain(&facts.bpf_names).collect();
+    let advice = "turn its enforcement off, or don't install podgate: docs/install/README.md";
+    if let Some((enforcer, sign)) = enforcer(names.iter().copied()) {
+        let finding = format!("{enforcer} is here ({sign}): two enforcers drop what either of them denies");
+        return Check::fault(name, finding, advice);
     }
     if facts.k3s_enforces {
         return Check::fault(
@@ -42,13 +45,17 @@ pub(super) fn other_enforcer(facts: &Facts) -> Check {
             "start its servers with --disable-network-policy: docs/install/k3s.md",
         );
     }
+    // A pod can call a process what it likes.
+    if let Some((enforcer, sign)) = enforcer(processes.clone()) {
+        return Check::warning(name, format!("{enforcer} may be here: a process is called {sign}"), advice);
+    }
     match facts.host.as_ref().map(|host| host.other_programs.as_ref()) {
         Ok(Ok(others)) if !others.is_empty() => Check::warning(
             name,
             format!("another program is at the TC hooks of {}", some(others)),
             "see what it does: tc filter show dev DEVICE ingress; bpftool net",
         ),
-        _ if seen.is_empty() => {
+        _ if names.is_empty() && processes.count() == 0 => {
             Check::not_checked(name, "neither networks, devices nor processes can be seen from here")
         }
         _ => Check::ok(name, "none was found among plugins, devices, processes, pins and TC programs that are seen"),
@@ -201,8 +208,8 @@ pub(super) fn settings(facts: &Facts) -> Check {
     let name = "kernel-settings";
     let is = |path: &str, value: &str| facts.settings.get(path).is_some_and(|it| it == value);
     let set = |path: &str, value: &str| format!("sysctl -w {}={value}", path.replace('/', "."));
-    if facts.settings.is_empty() {
-        return Check::not_checked(name, "/proc/sys can't be read");
+    if !facts.settings.contains_key("net/ipv4/ip_forward") {
+        return Check::not_checked(name, "net.ipv4.ip_forward in /proc/sys can't be read");
     }
     let has_ipv6_pods = facts.host.as_ref().is_ok_and(|host| host.has_ipv6_pods);
     let closed = [("net/ipv4/ip_forward", true), ("net/ipv6/conf/all/forwarding", has_ipv6_pods)];

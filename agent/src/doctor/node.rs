@@ -106,6 +106,9 @@ pub(super) fn pins(facts: &Facts) -> Check {
     let (name, bpffs) = ("pins", facts.bpffs.display());
     let pinned = match &facts.kernel.pinned {
         Ok(pinned) => pinned,
+        Err(why) if !facts.kernel.missing.is_empty() => {
+            return Check::not_checked(name, format!("{why}: run this as root"));
+        }
         Err(why) => {
             return Check::fault(name, why.as_str(), "find out who made it, give it back to root, run podgate cleanup");
         }
@@ -115,7 +118,11 @@ pub(super) fn pins(facts: &Facts) -> Check {
         return Check::fault(
             name,
             format!("another instance of podgate has pinned below {}", all.join(", ")),
-            format!("remove it: podgate cleanup --bpffs {}, or give --bpffs to this command", other.display()),
+            format!(
+                "if that is where your agent pins, give --bpffs {0} to this command; else stop all agents, run podgate \
+                 cleanup --bpffs {0}, which uninstalls the CNI plugin too, and start yours again",
+                other.display()
+            ),
         );
     }
     match pinned {

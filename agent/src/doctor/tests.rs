@@ -117,7 +117,7 @@ fn each_planted_fault_is_found_as_what_it_is_and_nothing_else() {
         (|it| it.kernel.clock_synchronised = Some(false), "clock", State::Warning, "synchronised"),
         (|it| it.cni.chain = Ok(Some(chain(&["calico", "podgate-cni"]))), "other-enforcer", State::Fault, "Calico"),
         (|it| it.k3s_enforces = true, "other-enforcer", State::Fault, "k3s"),
-        (|it| it.processes = Ok(texts(&["cilium-agent"])), "other-enforcer", State::Fault, "Cilium"),
+        (|it| it.processes = Ok(texts(&["cilium-agent"])), "other-enforcer", State::Warning, "Cilium"),
         (
             |it| it.host.as_mut().unwrap().other_programs = Ok(texts(&["veth1"])),
             "other-enforcer",
