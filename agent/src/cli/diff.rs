@@ -6,7 +6,7 @@ use std::slice;
 
 use anyhow::bail;
 use clap::Args;
-use podgate_judge::diff::{Cause, Change, Comparison, Diff, End, Move, NotCompared, not_compared};
+use podgate_judge::diff::{Cause, Change, Comparison, Diff, End, Move, NotCompared, leaves_out_nodes, not_compared};
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::ObjectKey;
 use serde::Serialize;
@@ -82,6 +82,11 @@ impl DiffArgs {
         let diff = compared.diff();
         drop(progress);
         let not_compared = not_compared(&old, &new, &self.ports.choice(), &diff);
+        if leaves_out_nodes(&old, &new) {
+            eprintln!(
+                "note: connections with nodes, and with pods on their network, are not compared: ask podgate explain"
+            );
+        }
         match (self.output, &not_compared) {
             (Format::Text, Some(why)) => eprintln!("podgate: {why}"),
             (Format::Text, None) => print(&compared.render(&diff))?,

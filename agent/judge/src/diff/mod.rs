@@ -13,13 +13,14 @@ use std::fmt;
 
 use ipnet::IpNet;
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::ClusterPeer;
 use podgate_policy::evaluate::{PolicyRef, selects as selects_pod};
 use podgate_policy::model::{ObjectKey, Pod, Protocol};
 
 pub use render::render;
 
 use crate::explain::listed;
-use crate::groups::{Group, Marks, Members, grouped};
+use crate::groups::{Group, Marks, Members, cluster_peers, grouped};
 use crate::matrix::{Matrix, PortChoice, Row};
 
 /// What differs.
@@ -150,6 +151,24 @@ pub fn not_compared(old: &Cluster, new: &Cluster, choice: &PortChoice, diff: &Di
         return Some(NotCompared::NothingSelected(differing));
     }
     ports(old, new, choice).values().all(BTreeSet::is_empty).then_some(NotCompared::NoPorts)
+}
+
+/// Whether ClusterNetworkPolicies that differ are about nodes: connections with these are not compared.
+#[must_use]
+pub fn leaves_out_nodes(old: &Cluster, new: &Cluster) -> bool {
+    let nodes = || [old, new].into_iter().flat_map(|state| state.nodes.values()).flat_map(|node| &node.addresses);
+    let is_of_nodes = |peer: &ClusterPeer| match peer {
+        ClusterPeer::Nodes(_) => true,
+        ClusterPeer::Networks(networks) => nodes().any(|node| networks.iter().any(|network| network.contains(node))),
+        ClusterPeer::Pods(_) => false,
+    };
+    let names = differing_policies(old, new);
+    let names = names.iter().filter_map(|policy| match policy {
+        PolicyRef::Cluster(name) => Some(name),
+        PolicyRef::NetworkPolicy(_) => None,
+    });
+    let policies = names.flat_map(|name| [old, new].into_iter().filter_map(|state| state.cluster_policies.get(name)));
+    policies.flat_map(|policy| cluster_peers(policy)).any(is_of_nodes)
 }
 
 /// The policies that are other than before, new or gone.

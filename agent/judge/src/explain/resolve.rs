@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::{ClusterPeer, Matches};
 use podgate_policy::evaluate::{
-    AskedRule, DirectionVerdict, Identity, ListOutcome, Party, PeerMismatch, Reach, RuleAnswer, RuleMiss, TierVerdict,
-    Traffic, Verdict, numbers_of, verdict, verdict_by,
+    AskedRule, DirectionVerdict, Element, Identity, ListOutcome, Party, PeerMismatch, PolicyRef, Reach, RuleAnswer,
+    RuleMiss, RuleRef, TierVerdict, Traffic, Verdict, numbers_of, verdict, verdict_by,
 };
 
 use crate::explain::destination::{self, Target};
@@ -62,7 +63,7 @@ pub(super) fn judge(
         Path { from: leg.from, to: leg.to, seen_as: leg.seen_as, traffic: leg.traffic, verdict }
     };
     let paths: Vec<_> = legs.iter().map(path).collect();
-    decidable(from, to, &paths)?;
+    decidable(cluster, from, to, &paths)?;
     let notes = notes(cluster, from, to, &paths);
     Ok(Explanation { from: from.participant.clone(), to: to.participant.clone(), paths, notes })
 }
@@ -100,9 +101,9 @@ fn traffics(asked: &Asked, to: &Side<'_>) -> Result<Vec<Traffic>, ExplainError> 
 }
 
 /// Whether the answer stands whatever is not known: some path is denied for certain, or all are allowed for certain.
-fn decidable(from: &Side<'_>, to: &Side<'_>, paths: &[Path]) -> Result<(), ExplainError> {
+fn decidable(cluster: &Cluster, from: &Side<'_>, to: &Side<'_>, paths: &[Path]) -> Result<(), ExplainError> {
     let unknown = |path: &Path| if path.verdict.is_allowed() { None } else { unknown(from, to, path) };
-    let unknown = |path| unknown(path).or_else(|| skipped_network(from, to, path));
+    let unknown = |path| unknown(path).or_else(|| network_unknown(cluster, from, to, path));
     let unknowns: Vec<_> = paths.iter().map(|path| (path.verdict.is_allowed(), unknown(path))).collect();
     let denied_for_certain = unknowns.iter().any(|(allowed, unknown)| !allowed && unknown.is_none());
     match unknowns.into_iter().find_map(|(_, unknown)| unknown) {
@@ -116,25 +117,35 @@ fn unknown(from: &Side<'_>, to: &Side<'_>, path: &Path) -> Option<Unknown> {
     unknown_node(from.identity, to.identity).or_else(|| unknown_address(from, to, path))
 }
 
-/// The end whose address might be in a network of a ClusterNetworkPolicy's rule that was asked before what decides: such
-/// a rule may deny as well as accept.
-fn skipped_network(from: &Side<'_>, to: &Side<'_>, path: &Path) -> Option<Unknown> {
-    let ends = [(&path.verdict.egress, to), (&path.verdict.ingress, from)];
-    let hanging = ends.into_iter().find(|(verdict, _)| match verdict {
-        DirectionVerdict::ByTiers(tiers) => tiers_hang_on_address(tiers),
+/// The end whose address, which is not known, might be in a network of a ClusterNetworkPolicy's rule that was asked: such a
+/// rule may deny as well as accept.
+fn network_unknown(cluster: &Cluster, from: &Side<'_>, to: &Side<'_>, path: &Path) -> Option<Unknown> {
+    let ends = [(&path.verdict.egress, to, path.to), (&path.verdict.ingress, from, path.from)];
+    let hanging = ends.into_iter().filter(|(.., address)| address.is_none()).find(|(verdict, ..)| match verdict {
+        DirectionVerdict::ByTiers(tiers) => tiers_hang_on_address(cluster, tiers),
         _ => false,
     });
     Some(Unknown::Address(hanging?.1.any_pod()?.key.clone()))
 }
 
-fn tiers_hang_on_address(tiers: &TierVerdict) -> bool {
+/// Whether a rule that was asked about an address that is not known is about networks.
+fn tiers_hang_on_address(cluster: &Cluster, tiers: &TierVerdict) -> bool {
     let hangs = |asked: &AskedRule| match &asked.answer {
         RuleAnswer::Misses { peers: ListOutcome::Misses(peers), protocols: ListOutcome::Matches(_) } => {
             peers.iter().any(|miss| miss.why == PeerMismatch::NoAddress)
         }
+        RuleAnswer::Matches { peer: Element::Index(index), .. } => is_of_networks(cluster, &asked.rule, *index),
         _ => false,
     };
     tiers.admin.iter().chain(&tiers.baseline).any(hangs)
+}
+
+fn is_of_networks(cluster: &Cluster, rule: &RuleRef, peer: usize) -> bool {
+    let PolicyRef::Cluster(name) = &rule.policy else { return false };
+    let rules = cluster.cluster_policies.get(name).map(|policy| policy.rules(rule.direction));
+    let matches = rules.and_then(|rules| Some(&rules.get(rule.index)?.matches));
+    let Some(Matches::Some { peers, .. }) = matches else { return false };
+    matches!(peers.get(peer), Some(ClusterPeer::Networks(_)))
 }
 
 /// Of a host-network pod and a pod: the one whose node is not known.

@@ -1,6 +1,6 @@
 //! What is said of connections that ClusterNetworkPolicies judge.
 
-use podgate_judge::diff::{NotCompared, diff, not_compared};
+use podgate_judge::diff::{NotCompared, diff, leaves_out_nodes, not_compared};
 use podgate_judge::explain::{Asked, ExplainError, Unknown};
 use podgate_judge::groups::Parties;
 use podgate_judge::matrix::{PortChoice, matrix, services};
@@ -113,12 +113,25 @@ denied: shop/web to shop/api, TCP/80 (10.0.0.2 to 10.0.0.1)
 
 #[test]
 fn a_pod_without_an_address_may_be_in_a_network_that_is_denied() {
-    let world = shop().pod_with("shop/new", "app=new", "10.0.0.9", |pod| pod.addresses.clear());
+    let world = shop_with_new();
     let to = |world: &World| ask(world, "shop/web", "shop/new", number(80));
     assert!(to(&world).is_ok());
     let world = world.guard(admin_egress("out", "", vec![rule(Deny, networks(&["10.0.0.0/8"]))]));
     let expected = ExplainError::Undecidable(Unknown::Address(crate::world::key("shop/new")));
     assert_eq!(to(&world), Err(expected));
+    let reaches = |world: &World| {
+        let rows = matrix(&world.cluster, &PortChoice::Listed([(Protocol::Tcp, 80)].into()));
+        let row = rows.into_iter().find(|row| (&*row.from.name.name, &*row.to.name.name) == ("web", "new"));
+        row.map(|row| row.allowed)
+    };
+    assert_eq!((reaches(&shop_with_new()), reaches(&world)), (Some(true), Some(false)));
+    let accepted = shop_with_new().guard(admin_egress("in", "", vec![rule(Accept, networks(&["10.0.0.0/8"]))]));
+    let shut = accepted.policy(crate::world::egress("shop/shut", "app=web", vec![]));
+    assert_eq!(reaches(&shut), Some(false), "an Accept does not match what is not known");
+}
+
+fn shop_with_new() -> World {
+    shop().pod_with("shop/new", "app=new", "10.0.0.9", |pod| pod.addresses.clear())
 }
 
 #[test]
@@ -195,4 +208,14 @@ fn icmp_is_matched_by_rules_without_protocols_alone() {
     let passes = |world: &World| ask(world, "shop/web", "shop/api", Asked::Other).is_ok_and(|it| it.is_allowed());
     assert!(!passes(&world(rule(Deny, labelled("")))));
     assert!(passes(&world(at(rule(Deny, labelled("")), vec![tcp_port(80)]))));
+}
+
+#[test]
+fn a_difference_about_nodes_is_said_to_be_left_out() {
+    let world = || shop().node("node-1", "192.168.0.1");
+    let denying = |peer| world().guard(admin_egress("out", "", vec![rule(Deny, peer)])).cluster;
+    let said = |peer| leaves_out_nodes(&world().cluster, &denying(peer));
+    assert!(said(networks(&["192.168.0.0/24"])));
+    assert!(!said(networks(&["203.0.113.0/24"])));
+    assert!(!leaves_out_nodes(&denying(networks(&["::/0", "0.0.0.0/0"])), &denying(networks(&["::/0", "0.0.0.0/0"]))));
 }

@@ -61,12 +61,20 @@ pub fn cluster_peers_match(
     ListOutcome::Misses(misses)
 }
 
+/// Whether pods have addresses in these networks, so that a pod whose address is not known yet is taken to have one there:
+/// it must not pass a rule that denies.
+fn hold_pods(cluster: &Cluster, networks: &[IpNet]) -> bool {
+    let is_held = |address: &IpAddr| networks.iter().any(|network| network.contains(address));
+    let mut pods = cluster.pods.values().filter(|pod| pod.is_networked());
+    networks.iter().any(|network| network.prefix_len() == 0) || pods.any(|pod| pod.addresses.iter().any(is_held))
+}
+
 /// Why a peer does not match, if it does not.
 fn peer_mismatch(cluster: &Cluster, action: Action, peer: &ClusterPeer, other: &Party<'_>) -> Option<PeerMismatch> {
     match (peer, other.identity) {
         (ClusterPeer::Networks(networks), _) => match other.address {
             Some(address) => network_mismatch(action, networks, address),
-            None => Some(PeerMismatch::NoAddress),
+            None => (action != Action::Deny || !hold_pods(cluster, networks)).then_some(PeerMismatch::NoAddress),
         },
         (ClusterPeer::Nodes(_), Identity::Pod(_)) => Some(PeerMismatch::NotANode),
         (ClusterPeer::Nodes(nodes), Identity::Host(_) | Identity::Outside) => match other.address {
