@@ -66,6 +66,16 @@ fn a_rule_behind_one_that_matches_everything_it_does_has_no_effect() {
 }
 
 #[test]
+fn what_an_accept_of_all_addresses_leaves_out_a_later_rule_may_deny() {
+    let unreachable = |rules| found(&shop().guard(admin_egress("a", "", rules)), Rule::RuleUnreachable).len();
+    let all = |action| rule(action, networks(&["0.0.0.0/0", "::/0"]));
+    assert_eq!(unreachable(vec![all(Accept), rule(Deny, networks(&["224.0.0.0/4"]))]), 0);
+    assert_eq!(unreachable(vec![all(Accept), all(Deny)]), 0);
+    assert_eq!(unreachable(vec![all(Deny), rule(Deny, networks(&["224.0.0.0/4"]))]), 1);
+    assert_eq!(unreachable(vec![all(Accept), rule(Deny, networks(&["10.0.0.0/8"])), all(Pass)]), 2);
+}
+
+#[test]
 fn a_rule_of_a_later_policy_is_unreachable_only_for_pods_that_the_earlier_one_selects_too() {
     let later = || priority(20, admin_ingress("z", "app=api", vec![rule(Deny, labelled("app=web"))]));
     let unreachable = |earlier| found(&shop().guard(earlier).guard(later()), Rule::RuleUnreachable);

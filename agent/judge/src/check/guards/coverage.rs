@@ -1,9 +1,11 @@
 //! Whether rules match the same packets, or one everything that another does.
 
 use ipnet::IpNet;
-use podgate_policy::cluster_policy::{ClusterPeer, ClusterRule, Matches, PodSelection, ProtocolMatch, Protocols};
+use podgate_policy::cluster_policy::{
+    Action, ClusterPeer, ClusterRule, Matches, PodSelection, ProtocolMatch, Protocols,
+};
 use podgate_policy::evaluate::selects;
-use podgate_policy::model::Selector;
+use podgate_policy::model::{BEYOND, Selector};
 
 use crate::check::known::Known;
 
@@ -70,7 +72,8 @@ pub(super) fn covers(one: &ClusterRule, other: &ClusterRule) -> bool {
         (Matches::Everything, _) => true,
         (Matches::Nothing, _) | (_, Matches::Nothing | Matches::Everything) => false,
         (Matches::Some { peers, protocols }, Matches::Some { peers: other_peers, protocols: other_protocols }) => {
-            let covered = |other: &ClusterPeer| peers.iter().any(|peer| covers_peer(peer, other));
+            let actions = (one.action, other.action);
+            let covered = |other: &ClusterPeer| peers.iter().any(|peer| covers_peer(actions, peer, other));
             covers_protocols(protocols, other_protocols) && other_peers.iter().all(covered)
         }
     }
@@ -89,12 +92,12 @@ fn covers_protocols(one: &Protocols, other: &Protocols) -> bool {
     other.iter().all(|its| one.iter().any(|it| covers(it, its)))
 }
 
-fn covers_peer(one: &ClusterPeer, other: &ClusterPeer) -> bool {
+fn covers_peer(actions: (Action, Action), one: &ClusterPeer, other: &ClusterPeer) -> bool {
     match (one, other) {
         (ClusterPeer::Pods(one), ClusterPeer::Pods(other)) => covers_selection(one, other),
         (ClusterPeer::Nodes(one), ClusterPeer::Nodes(other)) => covers_selector(one, other),
         (ClusterPeer::Networks(one), ClusterPeer::Networks(other)) => {
-            other.iter().all(|its| one.iter().any(|it| it.contains(its)))
+            other.iter().all(|its| one.iter().any(|it| covers_network(actions, it, its)))
         }
         // Whatever has an address is in one of the two.
         (ClusterPeer::Networks(networks), ClusterPeer::Pods(_) | ClusterPeer::Nodes(_)) => {
@@ -107,6 +110,17 @@ fn covers_peer(one: &ClusterPeer, other: &ClusterPeer) -> bool {
         (ClusterPeer::Pods(_), ClusterPeer::Nodes(_) | ClusterPeer::Networks(_))
         | (ClusterPeer::Nodes(_), ClusterPeer::Pods(_) | ClusterPeer::Networks(_)) => false,
     }
+}
+
+/// Whether a network of a rule holds all of another's, given the two rules' actions. What opens all addresses leaves out
+/// some that what denies them does not.
+fn covers_network((action, other_action): (Action, Action), one: &IpNet, other: &IpNet) -> bool {
+    if action == Action::Deny || one.prefix_len() > 0 {
+        return one.contains(other);
+    }
+    let overlaps = |net: &IpNet| net.contains(other) || other.contains(net);
+    let leaves_out_the_same = other_action != Action::Deny && other.prefix_len() == 0;
+    one.contains(other) && (leaves_out_the_same || !BEYOND.as_flattened().iter().any(overlaps))
 }
 
 /// Whether every pod that one selects, another does too, because it asks for no more.

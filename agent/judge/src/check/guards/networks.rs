@@ -6,7 +6,9 @@ use ipnet::IpNet;
 use podgate_policy::cluster_policy::{
     Action, ClusterPeer, ClusterPolicy, ClusterRule, Matches, PodSelection, ProtocolMatch, Protocols,
 };
-use podgate_policy::evaluate::{DirectionVerdict, Element, Party, PolicyRef, RuleAnswer, Traffic, selects};
+use podgate_policy::evaluate::{
+    DirectionVerdict, Element, Party, PolicyRef, RuleAnswer, Traffic, cluster_peers_match, selects,
+};
 use podgate_policy::model::{Direction, Pod, Protocol};
 
 use crate::check::guards::verdict;
@@ -131,6 +133,10 @@ fn is_by_network(
     };
     pod.addresses.iter().any(|&address| {
         let party = Party::pod_at(pod, Some(address));
+        // What this rule does not match it does not decide, and to ask all others takes long.
+        if !cluster_peers_match(known.cluster, rule.action, peers(rule), &party).is_match() {
+            return false;
+        }
         let verdict = verdict(known, subject, &party, asked(rule));
         let DirectionVerdict::ByTiers(tiers) = verdict else { return false };
         tiers.deciding().is_some_and(|(_, asked)| {

@@ -11,14 +11,14 @@ use crate::check::{Field, Finding, Rule, Severity, Subject};
 pub(super) fn findings(known: &Known<'_>, policy: &ClusterPolicy) -> Vec<Finding> {
     let mut findings = Vec::new();
     for direction in Direction::ALL {
+        let before = earlier(known, policy, direction);
         for (index, rule) in policy.rules(direction).iter().enumerate() {
             if rule.matches == Matches::Nothing {
                 continue;
             }
             let own = policy.rules(direction)[..index].iter().enumerate();
             let own = own.map(|(index, rule)| (policy, index, rule));
-            let mut earlier = earlier(known, policy, direction).chain(own);
-            let by = earlier.find(|(_, _, earlier)| coverage::covers(earlier, rule));
+            let by = before.iter().copied().chain(own).find(|(_, _, earlier)| coverage::covers(earlier, rule));
             findings.extend(by.map(|by| finding(policy, direction, index, by)));
         }
     }
@@ -30,7 +30,7 @@ fn earlier<'c>(
     known: &Known<'c>,
     policy: &ClusterPolicy,
     direction: Direction,
-) -> impl Iterator<Item = (&'c ClusterPolicy, usize, &'c ClusterRule)> {
+) -> Vec<(&'c ClusterPolicy, usize, &'c ClusterRule)> {
     let policies = sound(known).take_while(|earlier| earlier.name != policy.name);
     let in_force = policies.filter(|earlier| {
         let is_enforced = cluster_mode(known.cluster, earlier) == Mode::Enforced;
@@ -39,7 +39,7 @@ fn earlier<'c>(
     let rules = in_force.flat_map(move |policy| {
         policy.rules(direction).iter().enumerate().map(move |(index, rule)| (&**policy, index, rule))
     });
-    rules.collect::<Vec<_>>().into_iter()
+    rules.collect()
 }
 
 fn finding(

@@ -26,6 +26,9 @@ impl View<'_> {
         }
         match (tiers.decision, &tiers.network_policy, tiers.deciding()) {
             (Decision::Denied(_), _, Some((_, asked))) => format!("denied by {}\n", self.named(asked)),
+            (Decision::Accepted(Tier::Baseline), Some(verdict @ DirectionVerdict::WouldDeny { .. }), _) => {
+                self.rest(verdict)
+            }
             (Decision::Accepted(_), _, Some((_, asked))) => format!("allowed by {}\n", self.named(asked)),
             (Decision::NetworkPolicy, Some(verdict), _) => self.rest(verdict),
             (_, Some(verdict @ DirectionVerdict::WouldDeny { .. }), _) => self.rest(verdict),
