@@ -88,10 +88,11 @@ pub(super) fn sound(loaded: Loaded, progress: &Progress) -> anyhow::Result<Clust
     let (judged, wrong): (Vec<_>, Vec<_>) = loaded.problems.iter().partition(is_judged);
     progress.aside(|| {
         judged.iter().for_each(|problem| eprintln!("warning: {}", warning(problem)));
+        refuse(wrong.into_iter())?;
         if !loaded.cluster.cluster_policies.is_empty() {
             eprintln!("note: judged by ClusterNetworkPolicies too, which podgate's agent does not enforce yet");
         }
-        refuse(wrong.into_iter())
+        anyhow::Ok(())
     })?;
     Ok(loaded.cluster)
 }

@@ -128,9 +128,11 @@ fn recognise(kind: &str, api_version: &str) -> Option<Kind> {
     let meant = Kind::ALL.into_iter().find(|known| kind.eq_ignore_ascii_case(known.as_str()))?;
     let given = group(api_version);
     let same = given == group(meant.api_version());
-    // The group NetworkPolicy had first, and the lack of one.
+    // The group NetworkPolicy had first, and the lack of one; and those in which somebody may look for the other.
     let former = meant == Kind::NetworkPolicy && matches!(given.as_str(), "extensions" | "");
-    (same || former || api_version.is_empty()).then_some(meant)
+    let near = meant == Kind::ClusterNetworkPolicy
+        && matches!(given.as_str(), "" | "networking.k8s.io" | "policy.networking.x-k8s.io");
+    (same || former || near || api_version.is_empty()).then_some(meant)
 }
 
 #[cfg(test)]
