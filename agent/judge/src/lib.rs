@@ -12,6 +12,7 @@ pub mod expectations;
 pub mod explain;
 pub mod groups;
 pub mod matrix;
+pub mod present;
 mod routes;
 
 pub use routes::routes;

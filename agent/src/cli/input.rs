@@ -133,6 +133,11 @@ pub(crate) struct PortChoiceArgs {
 }
 
 impl PortChoiceArgs {
+    /// Whether ports are given.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.ports.is_empty()
+    }
+
     /// The choice.
     pub(crate) fn choice(&self) -> PortChoice {
         if self.ports.is_empty() {

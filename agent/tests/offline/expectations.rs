@@ -137,3 +137,32 @@ fn what_is_no_list_of_cases_is_refused() {
         assert!(stderr(&output).starts_with(says), "{text}: {output:?}");
     }
 }
+
+#[test]
+fn a_file_to_begin_with_says_what_holds_now() {
+    let shop = shop("");
+    let init = podgate(shop.path(), &["test", "--init", "-f", ".", "--port", "TCP/8080", "--port", "UDP/53"]);
+    let (status, cases) = result(&init);
+    assert_eq!(status, Some(0));
+    let expected = "\
+# What holds now. Take out what is not meant, and keep the rest.
+";
+    assert!(cases.starts_with(expected), "{cases}");
+    std::fs::write(shop.path().join("expected.test"), &cases).unwrap();
+    let (status, told) = result(&podgate(shop.path(), &TEST));
+    assert_eq!((status, cases.matches("- from:").count()), (Some(0), told.lines().count() - 1), "{told}");
+    assert!(
+        cases.contains("protocol: UDP") && cases.contains("expect: deny") && cases.contains("expect: allow"),
+        "{cases}"
+    );
+}
+
+#[test]
+fn ports_go_with_a_file_to_begin_with_alone() {
+    let shop = shop("- {from: shop/web, to: pod/shop/api, port: 8080, expect: allow}\n");
+    let refused = podgate(shop.path(), &[&TEST[..], &["--port", "TCP/80"]].concat());
+    assert_eq!(
+        (result(&refused).0, stderr(&refused)),
+        (Some(2), "podgate: --port goes with --init: cases have ports of their own\n".to_owned())
+    );
+}

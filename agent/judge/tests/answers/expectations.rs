@@ -3,9 +3,13 @@
 use podgate_judge::expectations::{Expectation, Expected, Group, Judgement, Source, Target, Wrong, judge};
 use podgate_judge::explain::{Answer, Asked, Destination, End, ExplainError, Query};
 use podgate_judge::groups::Parties;
+use podgate_judge::matrix::PortChoice;
+use podgate_judge::present::present;
 use podgate_policy::evaluate::Traffic;
-use podgate_policy::model::Protocol;
+use podgate_policy::model::{Protocol, Selector};
+use proptest::prelude::{prop_assert, proptest};
 
+use crate::random::replicated;
 use crate::service_world::{leads, service};
 use crate::world::{World, anything, ingress, key, matching, one, peers, pods, ports, tcp};
 
@@ -122,4 +126,37 @@ allowed: shop/web to shop/api-2, TCP/80 (10.0.0.1 to 10.0.0.3)
     isolated by shop/all, shop/api-2
 "
     );
+}
+
+#[test]
+fn what_holds_now_is_said_of_whole_namespaces_where_their_pods_fare_alike() {
+    let world = shop().namespace("jobs", "").pod("jobs/a", "app=a", "10.0.1.1").pod("jobs/b", "app=b", "10.0.1.2");
+    let ports = PortChoice::Listed([(Tcp, 22)].into());
+    let to_api_1 = |case: &Expectation| case.to == Target::Pods(group("app=api,replica=1"));
+    let cases: Vec<_> = present(&world.cluster, &ports, &mut |_, _| {}).cases.into_iter().filter(to_api_1).collect();
+    let case = |from, expected| Expectation {
+        from,
+        to: Target::Pods(group("app=api,replica=1")),
+        asked: Asked::Number(Tcp, 22),
+        expected,
+    };
+    let jobs = Group { namespace: "jobs".into(), pods: Selector::default() };
+    let expected = [
+        case(Source::Pods(jobs), Deny),
+        case(Source::Pods(group("app=api,replica=2")), Deny),
+        case(Source::Pods(group("app=web")), Allow),
+    ];
+    assert_eq!(cases, expected);
+}
+
+proptest! {
+    #[test]
+    fn everything_that_is_said_to_hold_does(world in replicated()) {
+        let cluster = &world.cluster;
+        let present = present(cluster, &PortChoice::ContainerPorts, &mut |_, _| {});
+        for case in &present.cases {
+            let judgement = judge(cluster, case, Parties::Groups);
+            prop_assert!(judgement.is_met(), "{case:?}: {judgement:?}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `podgate test`.
 
+mod init;
 mod junit;
 mod read;
 mod text;
@@ -10,10 +11,12 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use podgate_judge::expectations::{Judgement, Wrong, judge};
+use podgate_judge::present::present;
 use serde::Serialize;
 
+use super::NOTHING_JUDGED;
 use super::explain::AnswerView;
-use super::input::{Files, PartiesArgs};
+use super::input::{Files, PartiesArgs, PortChoiceArgs};
 use super::output::{print, print_json};
 use super::progress::Progress;
 
@@ -29,12 +32,22 @@ const UNEXPECTED: u8 = 1;
 /// for every such pod, each of which is judged; pairs of pods that are alike are explained once. A case that names
 /// nobody fails.
 ///
-/// Exit status: 0 everything is as expected, 1 something is not, 2 when files or expectations are invalid.
+/// With --init it prints expectations that hold now, as a file to begin with.
+///
+/// Exit status: 0 everything is as expected, 1 something is not, 2 when files or expectations are invalid, 3 when
+/// --init found nothing to expect.
 #[derive(Args, Debug)]
 pub(crate) struct TestArgs {
     /// A file of expectations; several may be given
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "init")]
     expectations: Vec<PathBuf>,
+
+    /// Print who reaches whom now, as expectations
+    #[arg(long, conflicts_with_all = ["expectations", "output", "pods"])]
+    init: bool,
+
+    #[command(flatten)]
+    ports: PortChoiceArgs,
 
     #[command(flatten)]
     files: Files,
@@ -96,6 +109,12 @@ struct WrongView {
 impl TestArgs {
     /// Prints the results.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        if self.init {
+            return self.init();
+        }
+        if self.ports.is_given() {
+            bail!("--port goes with --init: cases have ports of their own");
+        }
         let cases = self.cases()?;
         let outcomes = self.judge(cases)?;
         match self.output {
@@ -105,6 +124,26 @@ impl TestArgs {
         }
         let all_met = outcomes.iter().all(|outcome| outcome.judgement.is_met());
         Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::from(UNEXPECTED) })
+    }
+
+    fn init(&self) -> anyhow::Result<ExitCode> {
+        let progress = Progress::new();
+        let cluster = self.files.load(&progress)?;
+        let present = present(&cluster, &self.ports.choice(), &mut progress.judging_pairs());
+        drop(progress);
+        if present.left_out > 0 {
+            eprintln!(
+                "warning: {} cases are left out: connections pass over some addresses and not over others, or hang on an \
+                 address that is not known yet",
+                present.left_out
+            );
+        }
+        if present.cases.is_empty() {
+            eprintln!("warning: nothing was judged: there are no two pods, or no ports; add pods, or give --port");
+            return Ok(ExitCode::from(NOTHING_JUDGED));
+        }
+        print(&init::render(&present))?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn judge(&self, cases: Vec<Case>) -> anyhow::Result<Vec<Outcome>> {
