@@ -70,6 +70,9 @@ impl Agents {
     pub(super) fn find(&self) -> anyhow::Result<Found> {
         let agents = pods::list(self.kubectl(), &self.agents)?;
         ensure!(!agents.is_empty(), "no agent runs: no pod has the labels {}", self.agents);
+        if let Some(doubt) = pods::doubt(&agents) {
+            eprintln!("warning: {doubt}");
+        }
         let (nodes, unknown) = if self.node.is_empty() {
             pods::nodes(self.kubectl()).map_or_else(|error| (Vec::new(), Some(format!("{error:#}"))), |it| (it, None))
         } else {

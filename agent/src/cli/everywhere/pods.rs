@@ -73,6 +73,18 @@ pub(in crate::cli) fn get(mut kubectl: Command, arguments: &[&str]) -> anyhow::R
     }
 }
 
+/// What to beware of where agents are found in several namespaces: anybody may give a pod their labels.
+pub(super) fn doubt(agents: &[Agent]) -> Option<String> {
+    let namespaces: BTreeSet<&str> = agents.iter().map(|agent| agent.namespace.as_str()).collect();
+    (namespaces.len() > 1).then(|| {
+        let namespaces: Vec<_> = namespaces.into_iter().collect();
+        format!(
+            "pods with the labels of agents are in the namespaces {}: whoever makes pods in one of them can speak for a node",
+            namespaces.join(", ")
+        )
+    })
+}
+
 fn agent(pod: &Value) -> Agent {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let ends = !pod["metadata"]["deletionTimestamp"].is_null();
@@ -105,5 +117,13 @@ mod tests {
         let told: Vec<_> = agents.iter().map(|agent| (agent.name.as_str(), agent.fault())).collect();
         let pending = "node b: its agent podgate/b-1 is Pending".to_owned();
         assert_eq!(told, [("a-2", None), ("b-1", Some(pending))]);
+    }
+
+    #[test]
+    fn agents_in_several_namespaces_are_doubted() {
+        let in_namespace = |namespace: &str| agent(&json!({"metadata": {"namespace": namespace, "name": "x"}}));
+        assert_eq!(doubt(&[in_namespace("podgate"), in_namespace("podgate")]), None);
+        let told = doubt(&[in_namespace("podgate"), in_namespace("guest")]).unwrap_or_default();
+        assert!(told.contains("are in the namespaces guest, podgate:"), "{told}");
     }
 }
