@@ -87,9 +87,9 @@ impl<'c> Known<'c> {
         inside.flat_map(|(_, pods)| pods).map(|&pod| (&pod.key, pod)).collect()
     }
 
-    /// A pod at one of its addresses as each of the pods whose that is.
-    pub(super) fn everybody_at(&self, pod: &'c Pod, address: IpAddr) -> Vec<Party<'c>> {
-        everybody_among(&self.addresses, &Party::pod_at(pod, Some(address)))
+    /// A party as each of the pods whose its address is.
+    pub(super) fn everybody(&self, party: &Party<'c>) -> Vec<Party<'c>> {
+        everybody_among(&self.addresses, party)
     }
 
     /// What labels these pods have in a namespace, if there are any.

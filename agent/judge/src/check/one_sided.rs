@@ -186,7 +186,7 @@ impl<'c> Allow<'c> {
 
     fn is_allowed(&self, near: &'c Pod, far: &'c Pod, traffic: Traffic) -> bool {
         let passes = |party: Party<'c>| {
-            let everybody = || party.address.map_or(vec![party], |address| self.known.everybody_at(near, address));
+            let everybody = || self.known.everybody(&party);
             let verdict = judge_among(self.known.cluster, self.other(), far, &party, everybody, traffic);
             // In audit mode too: what passes now would not without it.
             verdict.is_allowed() && !verdict.would_deny()

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::cluster::Cluster;
 use crate::cluster_policy::{Action, ClusterPeer, ClusterRule, Matches, PodSelection, ProtocolMatch, Protocols};
-use crate::evaluate::peers::{matching_fit, unmet};
+use crate::evaluate::peers::{matching_fit, selectors_mismatch, unmet};
 use crate::evaluate::ports::name_mismatch;
 use crate::evaluate::{
     ClusterPeerMiss, Element, Identity, ListOutcome, NamespaceFit, Party, PeerMismatch, PortMismatch, ProtocolMiss,
@@ -51,14 +51,8 @@ pub fn cluster_peers_match(
     peers: &[ClusterPeer],
     other: &Party<'_>,
 ) -> ListOutcome<ClusterPeerMiss> {
-    let mut misses = Vec::new();
-    for (index, peer) in peers.iter().enumerate() {
-        match peer_mismatch(cluster, action, peer, other) {
-            None => return ListOutcome::Matches(Element::Index(index)),
-            Some(why) => misses.push(ClusterPeerMiss { index, peer: peer.clone(), why }),
-        }
-    }
-    ListOutcome::Misses(misses)
+    let miss = |index, peer: &ClusterPeer, why| ClusterPeerMiss { index, peer: peer.clone(), why };
+    ListOutcome::ask(peers, |peer| peer_mismatch(cluster, action, peer, other), miss)
 }
 
 /// Whether pods have addresses in these networks, so that a pod whose address is not known yet is taken to have one there:
@@ -81,7 +75,9 @@ fn peer_mismatch(cluster: &Cluster, action: Action, peer: &ClusterPeer, other: &
             Some(address) => node_mismatch(cluster, nodes, address),
             None => Some(PeerMismatch::NoAddress),
         },
-        (ClusterPeer::Pods(selection), Identity::Pod(pod)) => selection_mismatch(cluster, selection, pod),
+        (ClusterPeer::Pods(PodSelection { namespaces, pods }), Identity::Pod(pod)) => {
+            selectors_mismatch(matching_fit(cluster, namespaces, pod), pods, pod)
+        }
         (ClusterPeer::Pods(_), Identity::Host(_)) => Some(PeerMismatch::HostNetwork),
         (ClusterPeer::Pods(_), Identity::Outside) => Some(PeerMismatch::NotAPod),
     }
@@ -114,25 +110,12 @@ fn node_mismatch(cluster: &Cluster, nodes: &Selector, address: IpAddr) -> Option
     Some(mismatch)
 }
 
-fn selection_mismatch(cluster: &Cluster, selection: &PodSelection, pod: &Pod) -> Option<PeerMismatch> {
-    let namespace = matching_fit(cluster, &selection.namespaces, pod);
-    let labels = unmet(&selection.pods, &pod.labels);
-    let fits = namespace == NamespaceFit::Fits && labels.is_empty();
-    (!fits).then_some(PeerMismatch::Selectors { namespace, labels })
-}
-
 /// Asks the protocols of a rule. `server` is the destination pod, on which names are resolved; `None`: it is no pod.
 #[must_use]
 pub fn protocols_match(protocols: &Protocols, server: Option<&Pod>, traffic: Traffic) -> ListOutcome<ProtocolMiss> {
     let Protocols::Listed(protocols) = protocols else { return ListOutcome::Matches(Element::Any) };
-    let mut misses = Vec::new();
-    for (index, protocol) in protocols.iter().enumerate() {
-        match protocol_mismatch(protocol, server, traffic) {
-            None => return ListOutcome::Matches(Element::Index(index)),
-            Some(why) => misses.push(ProtocolMiss { index, protocol: protocol.clone(), why }),
-        }
-    }
-    ListOutcome::Misses(misses)
+    let miss = |index, protocol: &ProtocolMatch, why| ProtocolMiss { index, protocol: protocol.clone(), why };
+    ListOutcome::ask(protocols, |protocol| protocol_mismatch(protocol, server, traffic), miss)
 }
 
 /// Why an element of `protocols` does not match, if it does not.

@@ -209,6 +209,22 @@ pub enum ListOutcome<Miss> {
 }
 
 impl<Miss> ListOutcome<Miss> {
+    /// Asks the elements in order up to the first that matches. `mismatch`: why one does not, if it does not.
+    pub(super) fn ask<T, Why>(
+        elements: &[T],
+        mismatch: impl Fn(&T) -> Option<Why>,
+        miss: impl Fn(usize, &T, Why) -> Miss,
+    ) -> Self {
+        let mut misses = Vec::new();
+        for (index, element) in elements.iter().enumerate() {
+            match mismatch(element) {
+                None => return Self::Matches(Element::Index(index)),
+                Some(why) => misses.push(miss(index, element, why)),
+            }
+        }
+        Self::Misses(misses)
+    }
+
     /// Whether the list matches.
     #[must_use]
     pub fn is_match(&self) -> bool {

@@ -11,14 +11,8 @@ use crate::model::{IpBlock, Labels, Namespaces, Peer, Peers, Pod, Selector};
 #[must_use]
 pub fn peers_match(cluster: &Cluster, own: &str, peers: &Peers, other: &Party<'_>) -> ListOutcome<PeerMiss> {
     let Peers::Listed(peers) = peers else { return ListOutcome::Matches(Element::Any) };
-    let mut misses = Vec::new();
-    for (index, peer) in peers.iter().enumerate() {
-        match mismatch(cluster, own, peer, other) {
-            None => return ListOutcome::Matches(Element::Index(index)),
-            Some(why) => misses.push(PeerMiss { index, peer: peer.clone(), why }),
-        }
-    }
-    ListOutcome::Misses(misses)
+    let miss = |index, peer: &Peer, why| PeerMiss { index, peer: peer.clone(), why };
+    ListOutcome::ask(peers, |peer| mismatch(cluster, own, peer, other), miss)
 }
 
 /// Why a peer does not match, if it does not.
@@ -29,14 +23,18 @@ fn mismatch(cluster: &Cluster, own: &str, peer: &Peer, other: &Party<'_>) -> Opt
             None => Some(PeerMismatch::NoAddress),
         },
         (Peer::Pods { namespaces, pods }, Identity::Pod(pod)) => {
-            let namespace = namespace_fit(cluster, own, namespaces, pod);
-            let labels = unmet(pods, &pod.labels);
-            let fits = namespace == NamespaceFit::Fits && labels.is_empty();
-            (!fits).then_some(PeerMismatch::Selectors { namespace, labels })
+            selectors_mismatch(namespace_fit(cluster, own, namespaces, pod), pods, pod)
         }
         (Peer::Pods { .. }, Identity::Host(_)) => Some(PeerMismatch::HostNetwork),
         (Peer::Pods { .. }, Identity::Outside) => Some(PeerMismatch::NotAPod),
     }
+}
+
+/// Why the selectors of namespaces and of pods do not match a pod, if they do not.
+pub(super) fn selectors_mismatch(namespace: NamespaceFit, pods: &Selector, pod: &Pod) -> Option<PeerMismatch> {
+    let labels = unmet(pods, &pod.labels);
+    let fits = namespace == NamespaceFit::Fits && labels.is_empty();
+    (!fits).then_some(PeerMismatch::Selectors { namespace, labels })
 }
 
 fn block_mismatch(block: &IpBlock, address: IpAddr) -> Option<PeerMismatch> {

@@ -7,14 +7,8 @@ use crate::model::{Pod, PortMatch, PortSpec, Ports, Protocol};
 #[must_use]
 pub fn ports_match(ports: &Ports, server: Option<&Pod>, traffic: Traffic) -> ListOutcome<PortMiss> {
     let Ports::Listed(ports) = ports else { return ListOutcome::Matches(Element::Any) };
-    let mut misses = Vec::new();
-    for (index, port) in ports.iter().enumerate() {
-        match mismatch(port, server, traffic) {
-            None => return ListOutcome::Matches(Element::Index(index)),
-            Some(why) => misses.push(PortMiss { index, port: port.clone(), why }),
-        }
-    }
-    ListOutcome::Misses(misses)
+    let miss = |index, port: &PortMatch, why| PortMiss { index, port: port.clone(), why };
+    ListOutcome::ask(ports, |port| mismatch(port, server, traffic), miss)
 }
 
 /// The numbers under which a pod serves a named port, sorted: several containers may use one name.

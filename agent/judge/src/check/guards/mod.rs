@@ -33,11 +33,7 @@ pub(super) fn findings(known: &Known<'_>) -> Vec<Finding> {
 
 /// What all policies say of what a pod sends. Whose an address is, is looked up and not searched for among all pods.
 fn verdict<'c>(known: &Known<'c>, pod: &'c Pod, to: &Party<'c>, traffic: Traffic) -> DirectionVerdict {
-    let everybody = || match (to.pod(), to.address) {
-        (Some(pod), Some(address)) => known.everybody_at(pod, address),
-        _ => vec![*to],
-    };
-    judge_among(known.cluster, Direction::Egress, pod, to, everybody, traffic)
+    judge_among(known.cluster, Direction::Egress, pod, to, || known.everybody(to), traffic)
 }
 
 /// Policies that are as they were written, in the order in which they are asked.
