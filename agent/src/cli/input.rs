@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use podgate_engine::printable;
 use podgate_judge::groups::{Group, Parties};
 use podgate_judge::matrix::PortChoice;
 use podgate_policy::cluster::Cluster;
@@ -113,7 +114,7 @@ fn line(problem: &Problem) -> String {
     let mut line: String = parts.into_iter().flatten().map(|part| part + ": ").collect();
     line.push_str(&problem.message);
     // A name or value from a hostile file may hold anything; a problem stays one line all the same.
-    line.replace(|c: char| c.is_control(), "\u{fffd}")
+    printable(&line)
 }
 
 /// A problem in spite of which everything is judged, with what it changes.

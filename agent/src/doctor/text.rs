@@ -1,6 +1,6 @@
 //! Checks as people read them: a line each, and what to do below it, no wider than a terminal.
 
-use podgate_engine::status::printable;
+use podgate_engine::printable;
 
 use super::{Check, State};
 

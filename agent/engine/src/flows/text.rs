@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use super::{Connection, End, EndKind, Flow, Line, Lost, Rule};
+use crate::printable;
 
 /// A line as text, without its end. `with_node`: the node is told.
 pub fn render(line: &Line, with_node: bool) -> String {
@@ -15,7 +16,7 @@ pub fn render(line: &Line, with_node: bool) -> String {
         let _ = write!(text, " on {}", line.node());
     }
     // A name comes from the API, but a line stays one line whatever it holds.
-    text.replace(|c: char| c.is_control(), "\u{fffd}")
+    printable(&text)
 }
 
 fn render_flow(flow: &Flow) -> String {

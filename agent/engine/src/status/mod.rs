@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use text::{View, line, printable, render};
+pub use text::{View, line, render};
 
 use crate::flows::Connection;
 

@@ -3,6 +3,7 @@
 
 use std::path::{Component, Path};
 
+use podgate_engine::printable;
 use podgate_judge::check::Severity;
 
 use super::{Entry, text};
@@ -42,7 +43,7 @@ fn path(file: &str) -> String {
 /// Escaped as the runner reads it; a file may hold anything, and no text may begin another command.
 fn data(text: &str) -> String {
     let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    text.replace(|c: char| c.is_control(), "\u{fffd}")
+    printable(&text)
 }
 
 fn property(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use podgate_engine::printable;
 use podgate_judge::check::{Severity, Unjudged};
 
 use super::Entry;
@@ -36,10 +37,6 @@ fn finding(entry: &Entry) -> String {
         let _ = writeln!(text, "    {}", printable(line));
     }
     text
-}
-
-fn printable(line: &str) -> String {
-    line.replace(|c: char| c.is_control(), "\u{fffd}")
 }
 
 /// How many findings there are.

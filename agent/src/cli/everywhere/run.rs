@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use podgate_engine::status::printable;
+use podgate_engine::printable;
 
 /// How often it is looked for a program's end.
 const LOOK: Duration = Duration::from_millis(10);

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use podgate_engine::printable;
 use podgate_judge::expectations::{Judgement, Wrong, judge};
 use podgate_judge::present::present;
 use serde::Serialize;
@@ -165,7 +166,7 @@ impl TestArgs {
             mistakes.extend(read.mistakes);
         }
         for mistake in &mistakes {
-            eprintln!("{}", mistake.replace(|c: char| c.is_control(), "\u{fffd}"));
+            eprintln!("{}", printable(mistake));
         }
         match mistakes.len() {
             0 => Ok(cases),

@@ -13,8 +13,8 @@ use podgate_common::map;
 use super::{
     PodState, PodStatus, RepairStatus, ServicesAt, SourceStatus, Status, TableStatus, UntaggedStatus, WindowStatus,
 };
+use crate::printable;
 use table::Table;
-pub use table::printable;
 
 /// Tables fuller than this many percent are shown without being asked for.
 const NOTABLE: u64 = 70;

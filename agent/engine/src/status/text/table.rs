@@ -1,5 +1,7 @@
 //! Columns as wide as their widest cell.
 
+use crate::printable;
+
 /// Rows under a heading. Cells hold one line: what could break one is replaced.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
@@ -28,13 +30,6 @@ impl Table {
         let widths: Vec<_> = (0..columns).map(width).collect();
         self.rows.iter().map(|row| line(row, &widths)).collect()
     }
-}
-
-/// A text that does nothing to a terminal: no control characters, and none that turn the direction of writing.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    let is_harmful = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.replace(is_harmful, "\u{fffd}")
 }
 
 fn line(row: &[String], widths: &[usize]) -> String {
