@@ -31,7 +31,7 @@ pub(super) fn answers(facts: &Facts) -> Check {
 
 /// Whether podgate has left something on the node.
 fn is_installed(facts: &Facts) -> bool {
-    let is_chained = facts.cni.chain.iter().flatten().any(|chain| chain.plugins.iter().any(|plugin| plugin == NAME));
+    let is_chained = facts.cni.chain.iter().flatten().any(|chain| chain.has(NAME));
     facts.cni.is_installed || is_chained || facts.kernel.pinned != Ok(false)
 }
 

@@ -88,6 +88,13 @@ pub(crate) struct Chain {
     pub(crate) plugins: Vec<String>,
 }
 
+impl Chain {
+    /// Whether a plugin of this type is in it.
+    pub(crate) fn has(&self, plugin: &str) -> bool {
+        self.plugins.iter().any(|its| its == plugin)
+    }
+}
+
 /// What is in the place of the plugin's binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Binary {

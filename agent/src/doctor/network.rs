@@ -133,7 +133,7 @@ pub(super) fn cni_plugin(facts: &Facts) -> Check {
         }
         Ok(Some(chain)) => chain,
     };
-    let is_chained = chain.plugins.iter().any(|plugin| plugin == NAME);
+    let is_chained = chain.has(NAME);
     if !is_chained && !is_installed {
         return Check::ok(name, "it is not installed: pods are enforced some milliseconds after they have an address");
     }
@@ -217,7 +217,7 @@ pub(super) fn settings(facts: &Facts) -> Check {
         let finding = format!("{} is 0: the kernel routes no packets of pods, whatever policies say", dotted(path));
         return Check::fault(name, finding, set(path, "1"));
     }
-    let has_bridge = facts.cni.chain.iter().flatten().any(|chain| chain.plugins.iter().any(|it| it == "bridge"));
+    let has_bridge = facts.cni.chain.iter().flatten().any(|chain| chain.has("bridge"));
     let untranslated = "net/bridge/bridge-nf-call-iptables";
     if has_bridge && is(untranslated, "0") {
         let finding = format!(
