@@ -37,7 +37,7 @@ pub struct FlowEvent {
     pub set: u8,
     /// Zero.
     pub reserved: [u8; 2],
-    /// The rule that allows it; [`crate::VERDICT_NONE`] where none does.
+    /// The rule that allows or denies it, or would; [`crate::VERDICT_NONE`] where none does.
     pub rule: u32,
     /// Zero.
     pub reserved_more: u32,
@@ -49,6 +49,6 @@ pub mod lost {
     pub const DENIED: u32 = 0;
     /// Allowed flows without an event of their own.
     pub const ALLOWED: u32 = 1;
-    /// Allows by rules that [`crate::map::RULES`] had no room for.
+    /// Allows and denials by rules that [`crate::map::RULES`] had no room for.
     pub const RULES: u32 = 2;
 }

@@ -28,7 +28,7 @@ pub use flow::{
 };
 pub use policy::{
     ClassRowKey, PortClasses, Row, RowPortKey, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF, VERDICT_NONE,
-    deferring, exits,
+    VERDICT_RULE_AUDITED, VERDICT_UNDECIDED, deferring, exits, word,
 };
 pub use reason::{Reason, Verdict, budget_index, counter_index};
 pub use service::{Asked, Backend4, Backend6, BackendKey, Frontend, FrontendKey4, FrontendKey6, MAX_BACKENDS};
@@ -36,7 +36,7 @@ pub use tag::Tag;
 
 /// The version of everything in this crate. Programs and tables of two versions can be at work side by side, each with
 /// its own; what they share has a version of its own, [`map::KEPT_VERSION`].
-pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1010 } else { 10 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "other-abi") { 1011 } else { 11 };
 
 /// The way a packet goes, seen from the pod, in NetworkPolicy's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,6 +12,25 @@ pub const VERDICT_ITSELF: u32 = u32::MAX - 1;
 /// In place of a rule's id: no rule allows it, and the policies that isolate this direction are in audit mode.
 pub const VERDICT_AUDITED: u32 = u32::MAX - 2;
 
+/// In place of a rule's id: a rule in audit mode would deny it.
+pub const VERDICT_RULE_AUDITED: u32 = u32::MAX - 3;
+
+/// In place of a rule's id: policies judge this direction, and none of them has a say about it.
+pub const VERDICT_UNDECIDED: u32 = u32::MAX - 4;
+
+/// What a row says of a packet, in one word: a rule and what becomes of the packet by it. 0: no rule allows it, and it is
+/// dropped.
+pub mod word {
+    /// The bits of the rule's id; 0: by no rule.
+    pub const RULE: u32 = (1 << 29) - 1;
+    /// In a [`super::Row`]: there is more to say by protocol ([`super::Row::any`]) or by port (its other fields).
+    pub const MORE: u32 = 1 << 29;
+    /// It passes, and the rule, which is in audit mode, would deny it.
+    pub const AUDITED: u32 = 1 << 30;
+    /// It passes, by the rule.
+    pub const ALLOWED: u32 = 1 << 31;
+}
+
 /// Bits of the values of [`crate::map::DEFERRING4`] and [`crate::map::DEFERRING6`].
 pub mod deferring {
     /// This host owns the address: egress to it is judged at the exit hook, unless a frontend says otherwise.
@@ -47,21 +66,21 @@ pub struct ClassRowKey {
     pub class: u32,
 }
 
-/// A value of [`crate::map::ROWS`]: the rules of a row that don't name a port, by what they allow. 0: no such rule.
+/// A value of [`crate::map::ROWS`]: what a row says without looking at the port, as [`word`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Row {
-    /// The rule that allows every packet, of every protocol.
+    /// Of packets without ports; without [`word::MORE`] of every packet.
     pub any: u32,
-    /// The rule that allows every TCP port.
+    /// Of TCP ports; with [`word::MORE`] of those about which [`crate::map::ROW_PORTS`] says nothing.
     pub tcp: u32,
-    /// The rule that allows every UDP port.
+    /// The same of UDP ports.
     pub udp: u32,
-    /// The rule that allows every SCTP port.
+    /// The same of SCTP ports.
     pub sctp: u32,
 }
 
-/// A key of [`crate::map::ROW_PORTS`], whose values are rule ids.
+/// A key of [`crate::map::ROW_PORTS`], whose values are [`word`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(C)]
 pub struct RowPortKey {

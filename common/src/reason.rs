@@ -152,6 +152,13 @@ reasons! {
     /// would take that for a conflict. Or the report of a listener that would enter a pod, which is no multicast router.
     /// Dropped at every pod, isolated or not.
     DiscoveryWithheld = 35, Withheld, "discovery_withheld";
+
+    /// A rule denies it.
+    RuleDenied = 36, Denied, "rule_denied";
+    /// [`Self::RuleDenied`], in audit mode.
+    RuleDeniedAudited = 37, WouldDeny, "rule_denied";
+    /// Policies judge this direction of the pod, and none of them has a say about the packet, or about its flow.
+    Undecided = 38, Allowed, "undecided";
 }
 
 impl Reason {
@@ -189,6 +196,13 @@ impl Reason {
         }
     }
 
+    /// Whether policy denies it, rather than an error or what no policy is asked about.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_by_policy(self) -> bool {
+        matches!(self, Self::NoRule | Self::RuleDenied)
+    }
+
     /// Whether packets with this reason are reported one by one, as far as the rate allows: denials, and what opens a flow
     /// by policy or for want of any. No packet of an established flow is.
     #[must_use]
@@ -196,7 +210,9 @@ impl Reason {
     pub const fn is_reported(self) -> bool {
         match self.verdict() {
             Verdict::Denied | Verdict::WouldDeny => true,
-            Verdict::Allowed => matches!(self, Self::Rule | Self::DirectionNotIsolated | Self::OverShare),
+            Verdict::Allowed => {
+                matches!(self, Self::Rule | Self::DirectionNotIsolated | Self::Undecided | Self::OverShare)
+            }
             Verdict::Deferred | Verdict::Withheld => false,
         }
     }

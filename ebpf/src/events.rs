@@ -3,8 +3,7 @@
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::maps::PerCpuArray;
 use podgate_common::{
-    Counter, Direction, FlowEvent, NetPort, Reason, VERDICT_AUDITED, VERDICT_NONE, budget_index, counter_index, lost,
-    protocol,
+    Counter, Direction, FlowEvent, NetPort, Reason, VERDICT_NONE, budget_index, counter_index, lost, protocol, word,
 };
 
 use crate::clock;
@@ -37,6 +36,9 @@ pub(crate) fn report<const L3: u32>(
     direction: Direction,
     reason: Reason,
 ) {
+    if matches!(reason, Reason::RuleDenied | Reason::RuleDeniedAudited) {
+        podgate_count_rule();
+    }
     let budget = maps::EVENT_BUDGET.get(budget_index(slot, false)).copied();
     if !is_allowed(reason as u8) && budget.is_some_and(|budget| is_used_up(budget, false)) {
         count_up(&maps::EVENTS_LOST, lost::DENIED);
@@ -52,7 +54,13 @@ pub(crate) fn report<const L3: u32>(
 extern "C" fn podgate_report(context: *mut __sk_buff, slot: u32, generation: u32, what: u32, l3: u32) -> u32 {
     let packet = Frame::new(context);
     let allowed = is_allowed(what as u8);
-    let rule = if allowed { count_rule() } else { VERDICT_NONE };
+    let rule = if allowed {
+        count_rule()
+    } else if names_rule(what as u8) {
+        judged_rule()
+    } else {
+        VERDICT_NONE
+    };
     if !is_within_budget(slot, allowed) || !emit(&packet, slot, generation, what, l3, rule) {
         count_up(&maps::EVENTS_LOST, if allowed { lost::ALLOWED } else { lost::DENIED });
     }
@@ -62,10 +70,22 @@ extern "C" fn podgate_report(context: *mut __sk_buff, slot: u32, generation: u32
 /// Whether a reason that is reported is that of an allowed flow.
 #[inline(always)]
 const fn is_allowed(code: u8) -> bool {
-    code == Reason::Rule as u8 || code == Reason::DirectionNotIsolated as u8 || code == Reason::OverShare as u8
+    code == Reason::Rule as u8
+        || code == Reason::DirectionNotIsolated as u8
+        || code == Reason::Undecided as u8
+        || code == Reason::OverShare as u8
 }
 
-/// Notes which rule allows the packet that this CPU is at, for [`report`]. Nothing comes between the two: no program
+/// Whether a rule may stand behind a denial with this reason.
+#[inline(always)]
+const fn names_rule(code: u8) -> bool {
+    code == Reason::RuleDenied as u8
+        || code == Reason::RuleDeniedAudited as u8
+        || code == Reason::Cut as u8
+        || code == Reason::CutAudited as u8
+}
+
+/// Notes which rule allows or denies the packet that this CPU is at, for [`report`]. Nothing comes between the two: no program
 /// interrupts a classifier but what judges nothing.
 #[inline(always)]
 pub(crate) fn note_rule(rule: u32) {
@@ -75,11 +95,25 @@ pub(crate) fn note_rule(rule: u32) {
     }
 }
 
-/// Counts that the rule of this packet has allowed one more flow, and returns it.
+/// The rule of this packet, if one is noted.
+#[inline(always)]
+fn judged_rule() -> u32 {
+    let rule = maps::JUDGED.get(0).copied().unwrap_or(VERDICT_NONE);
+    if rule > word::RULE { VERDICT_NONE } else { rule }
+}
+
+/// Counts that the rule of this packet denies it, or would. Of each, whether or not an event tells of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_count_rule() -> u32 {
+    count_rule()
+}
+
+/// Counts that the rule of this packet has allowed one more flow or denied one more packet, and returns it.
 #[inline(always)]
 fn count_rule() -> u32 {
-    let rule = maps::JUDGED.get(0).copied().unwrap_or(VERDICT_NONE);
-    if rule == VERDICT_NONE || rule >= VERDICT_AUDITED {
+    let rule = judged_rule();
+    if rule == VERDICT_NONE {
         return VERDICT_NONE;
     }
     if let Some(counter) = maps::RULES.get_ptr_mut(&rule) {

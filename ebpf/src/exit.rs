@@ -11,8 +11,8 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use podgate_common::{
-    Addr4, Addr6, Direction, EndpointConfig, Flow, InterfaceSlot, Reason, SlotWord, Tag, Verdict, exits, flags, place,
-    protocol, state,
+    Addr4, Addr6, Direction, EndpointConfig, Flow, InterfaceSlot, Reason, SlotWord, Tag, VERDICT_NONE, Verdict, exits,
+    flags, place, protocol, state,
 };
 
 use crate::checksum::is_overwritten;
@@ -210,6 +210,7 @@ fn judge<const L3: u32>(packet: &Packet<'_, L3>, tag: Tag, word: SlotWord) -> Re
         return Reason::DirectionNotIsolated;
     }
     if tag.is_inward() {
+        events::note_rule(VERDICT_NONE);
         return Reason::Cut;
     }
     if tag.is_answer() && is_reply(packet) {
@@ -307,8 +308,9 @@ fn unknown<F: Family>(scene: &Scene<'_, F>, established: bool) -> Reason {
             let entry = scene.flow(state::OPENED_EGRESS | state::ANSWERED, rule);
             scene.store(&entry, scene.passed(rule, true))
         }
-        Err(Reason::NoRule) if scene.protocol == protocol::TCP && scene.keeps() && is_answered(scene) => Reason::Kept,
-        Err(Reason::NoRule) if scene.protocol == protocol::TCP => Reason::Cut,
+        Err(reason) if reason.is_by_policy() && scene.protocol == protocol::TCP => {
+            if scene.keeps() && is_answered(scene) { Reason::Kept } else { Reason::Cut }
+        }
         Err(reason) => reason,
     }
 }

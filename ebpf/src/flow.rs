@@ -1,7 +1,8 @@
 //! Flows: which packets need no verdict of their own, and which verdict decides for the others.
 
 use podgate_common::{
-    Direction, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_NONE, deferring, protocol, state,
+    Direction, Flow, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_NONE, VERDICT_RULE_AUDITED,
+    deferring, protocol, state,
 };
 
 use crate::classes::{class, deferring_of};
@@ -95,13 +96,19 @@ pub(crate) fn outdated<F: Family>(scene: &Scene<'_, F>, flow: &Flow) -> Result<R
     let opener = scene.opener_of(flow);
     match scene.verdict_again(flow) {
         Ok(rule) => Ok(renew(scene, flow, rule, opener)),
-        Err(Reason::NoRule) if scene.keeps() && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) => {
+        Err(reason)
+            if reason.is_by_policy()
+                && scene.keeps()
+                && rules::may_be_kept(scene.protocol, flow, scene.stamp.epoch()) =>
+        {
             touch(scene, flow, scene.direction);
             scene.answers(opener);
             Ok(Reason::Kept)
         }
-        Err(Reason::NoRule) if scene.protocol == protocol::TCP => Ok(over(scene, flow.opened(), Reason::Cut)),
-        Err(Reason::NoRule) => Err(AsNew),
+        Err(reason) if reason.is_by_policy() && scene.protocol == protocol::TCP => {
+            Ok(over(scene, flow.opened(), Reason::Cut))
+        }
+        Err(reason) if reason.is_by_policy() => Err(AsNew),
         Err(reason) => Ok(reason),
     }
 }
@@ -124,7 +131,13 @@ fn renew<F: Family>(scene: &Scene<'_, F>, flow: &Flow, rule: u32, opener: u32) -
 #[inline(always)]
 fn renewed_as<F: Family>(scene: &Scene<'_, F>, former: u32, renewed: &Flow) -> Reason {
     let reason = scene.established(renewed.rule, renewed.state);
-    if renewed.rule == VERDICT_AUDITED && former != VERDICT_AUDITED { Reason::CutAudited } else { reason }
+    if would_end(renewed.rule) && !would_end(former) { Reason::CutAudited } else { reason }
+}
+
+/// Whether what stands for a flow's rule says that policies in audit mode deny it.
+#[inline(always)]
+const fn would_end(rule: u32) -> bool {
+    rule == VERDICT_AUDITED || rule == VERDICT_RULE_AUDITED
 }
 
 /// The state of a flow that a process of this node has opened.
@@ -199,7 +212,7 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
         | if half_open { 0 } else { state::ANSWERED };
     let rule = match if by_node { Ok(VERDICT_NONE) } else { scene.verdict(opened) } {
         Ok(rule) => rule,
-        Err(Reason::NoRule) => return not_picked_up(scene, known),
+        Err(reason) if reason.is_by_policy() => return not_picked_up(scene, known),
         Err(reason) => return reason,
     };
     // What leaves the pod in a connection of which the pod alone says that it is one. If the pod says that it opened it, it may
@@ -210,7 +223,7 @@ fn pick_up<F: Family>(scene: &Scene<'_, F>, opened: Direction, half_open: bool) 
     if unconfirmed && opened == Direction::Ingress {
         return match scene.verdict(Direction::Egress) {
             Ok(rule) => scene.passed(rule, false),
-            Err(Reason::NoRule) => over(scene, opened, Reason::NoRule),
+            Err(reason) if reason.is_by_policy() => over(scene, opened, reason),
             Err(reason) => reason,
         };
     }

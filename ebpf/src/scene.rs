@@ -2,7 +2,7 @@
 
 use podgate_common::{
     Direction, EndpointConfig, Flow, FlowKey, Reason, Stamp, Tag, VERDICT_AUDITED, VERDICT_DEFERRED, VERDICT_ITSELF,
-    VERDICT_NONE, deferring, flags, state,
+    VERDICT_NONE, VERDICT_RULE_AUDITED, VERDICT_UNDECIDED, deferring, flags, state,
 };
 
 use crate::classes::deferring_of;
@@ -101,11 +101,16 @@ impl<F: Family> Scene<'_, F> {
         if rule == VERDICT_DEFERRED {
             return self.deferred(Tag::deferred(maps::SET.load(), self.key.holder.slot(), established));
         }
+        if rule == VERDICT_RULE_AUDITED {
+            // Noted is the rule that would deny it.
+            return Reason::RuleDeniedAudited;
+        }
         events::note_rule(rule);
         match rule {
             VERDICT_NONE => Reason::DirectionNotIsolated,
             VERDICT_ITSELF => Reason::Itself,
             VERDICT_AUDITED => Reason::NoRuleAudited,
+            VERDICT_UNDECIDED => Reason::Undecided,
             _ => Reason::Rule,
         }
     }

@@ -1,11 +1,13 @@
 //! The verdict of policy for a packet that opens a flow: a fixed number of lookups, whatever the policies.
 
 use podgate_common::{
-    ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_AUDITED, VERDICT_ITSELF, VERDICT_NONE, protocol,
+    ClassRowKey, Direction, EndpointConfig, Reason, RowPortKey, VERDICT_AUDITED, VERDICT_ITSELF, VERDICT_NONE,
+    VERDICT_RULE_AUDITED, VERDICT_UNDECIDED, protocol, word,
 };
 
 use crate::classes::{self, UNKNOWN_CLASS};
 use crate::endpoint::{is_audited, is_isolated};
+use crate::events;
 use crate::family::Family;
 use crate::maps::{self, lookup};
 
@@ -27,6 +29,20 @@ impl Verdict {
     pub(crate) const fn denied(reason: Reason) -> Self {
         let is_denial = matches!(reason.verdict(), podgate_common::Verdict::Denied);
         Self(Self::DENIED | if is_denial { reason } else { Reason::Internal } as u64)
+    }
+
+    /// What a row's word says. The rule of what it denies, or would deny, is noted for the packet's event.
+    #[inline(always)]
+    fn by(said: u32) -> Self {
+        let rule = said & word::RULE;
+        if said & word::ALLOWED != 0 {
+            return Self::allowed(if rule == VERDICT_NONE { VERDICT_UNDECIDED } else { rule });
+        }
+        events::note_rule(rule);
+        if said & word::AUDITED != 0 {
+            return Self::allowed(if rule == VERDICT_NONE { VERDICT_AUDITED } else { VERDICT_RULE_AUDITED });
+        }
+        Self::denied(if rule == VERDICT_NONE { Reason::NoRule } else { Reason::RuleDenied })
     }
 
     /// Policy is to be asked as if nothing stood behind the address.
@@ -78,7 +94,35 @@ pub(crate) fn verdict<F: Family>(
     if !is_isolated(config, direction) {
         return Ok(VERDICT_NONE);
     }
-    verdict_of_class(config, direction, classes::class(remote, direction), protocol, port)
+    let said = verdict_of_class(config, direction, classes::class(remote, direction), protocol, port)?;
+    if direction == Direction::Ingress && remote.is_beyond_blocks() {
+        return and_whole_block(config, remote, protocol, port, said);
+    }
+    Ok(said)
+}
+
+/// A source that is in no block which opens something is in all around it that deny.
+#[inline(always)]
+fn and_whole_block<F: Family>(
+    config: &EndpointConfig,
+    source: &F,
+    protocol: u8,
+    port: u16,
+    said: u32,
+) -> Result<u32, Reason> {
+    let ([policy, _], [default_row, _]) = (config.policy, config.default_row);
+    let class = classes::class(source, Direction::Egress);
+    let asked = u32::from(protocol) << 16 | u32::from(port);
+    if podgate_denies(policy, default_row, class, asked) != 0 { Err(Reason::RuleDenied) } else { Ok(said) }
+}
+
+/// Whether a rule of a policy denies a class a port, which is asked with its protocol in the upper half; 0: none does. A
+/// global function, since few packets come by here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn podgate_denies(policy: u32, default_row: u32, class: u32, asked: u32) -> u32 {
+    let said = by_class(policy, default_row, class, (asked >> 16) as u8, asked as u16);
+    u32::from(said == Err(Reason::RuleDenied))
 }
 
 /// The same in a direction that is isolated, of an address with this class.
@@ -98,7 +142,7 @@ pub(crate) fn verdict_of_class(
     let row = row_of(policy, default_row, class)?;
     let audited = is_audited(config, direction);
     if row == EMPTY_ROW {
-        return Verdict::denied(Reason::NoRule).in_mode(audited).rule();
+        return Verdict::by(0).in_mode(audited).rule();
     }
     Verdict(podgate_row_verdict(row, u32::from(protocol), u32::from(port), u32::from(audited))).rule()
 }
@@ -110,7 +154,7 @@ const EMPTY_ROW: u32 = 0;
 #[inline(always)]
 pub(crate) fn by_class(policy: u32, default_row: u32, class: u32, protocol: u8, port: u16) -> Result<u32, Reason> {
     let row = row_of(policy, default_row, class)?;
-    allowed_by_row(row, protocol, port).rule()
+    said_by_row(row, protocol, port).rule()
 }
 
 /// The row of a policy for a class.
@@ -129,31 +173,25 @@ fn row_of(policy: u32, default_row: u32, class: u32) -> Result<u32, Reason> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn podgate_row_verdict(row: u32, protocol: u32, port: u32, audited: u32) -> u64 {
-    allowed_by_row(row, protocol as u8, port as u16).in_mode(audited != 0).0
+    said_by_row(row, protocol as u8, port as u16).in_mode(audited != 0).0
 }
 
 #[inline(always)]
-fn allowed_by_row(row: u32, protocol: u8, port: u16) -> Verdict {
+fn said_by_row(row: u32, protocol: u8, port: u16) -> Verdict {
     let Some(header) = maps::ROWS.get(row) else { return Verdict::denied(Reason::Internal) };
-    if header.any != VERDICT_NONE {
-        return Verdict::allowed(header.any);
+    if header.any & word::MORE == 0 {
+        return Verdict::by(header.any);
     }
     let Some(classes) = maps::PORTS.get(u32::from(port)) else { return Verdict::denied(Reason::Internal) };
-    let (every_port, port_class) = match protocol {
+    let (of_others, port_class) = match protocol {
         protocol::TCP => (header.tcp, classes.tcp),
         protocol::UDP => (header.udp, classes.udp),
         protocol::SCTP => (header.sctp, classes.sctp),
-        _ => return Verdict::denied(Reason::NoRule),
+        _ => (header.any & !word::MORE, 0),
     };
-    if every_port != VERDICT_NONE {
-        return Verdict::allowed(every_port);
-    }
-    if port_class == 0 {
-        return Verdict::denied(Reason::NoRule);
+    if of_others & word::MORE == 0 || port_class == 0 {
+        return Verdict::by(of_others & !word::MORE);
     }
     let key = RowPortKey { row, port_class, protocol: u16::from(protocol) };
-    match lookup(&maps::ROW_PORTS, &key) {
-        Some(rule) => Verdict::allowed(rule),
-        None => Verdict::denied(Reason::NoRule),
-    }
+    Verdict::by(lookup(&maps::ROW_PORTS, &key).unwrap_or(of_others & !word::MORE))
 }

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use podgate_common::{
-    Addr4, Addr6, ClassRowKey, EPOCHS, PortClasses, Row, RowPortKey, VERDICT_NONE, epoch_index4, epoch_index6, protocol,
+    Addr4, Addr6, ClassRowKey, EPOCHS, PortClasses, Row, RowPortKey, epoch_index4, epoch_index6, protocol, word,
 };
 use podgate_policy::id::{ClassId, PolicyId, PortClassId, RowId, RuleId};
 use podgate_policy::model::Protocol;
-use podgate_policy::op::{Entry, Key, Op, RowHeader};
+use podgate_policy::op::{Entry, Key, Op, RowHeader, Saying};
 
 use crate::maps::Maps;
 use crate::table::{AnyTable, Partial};
@@ -81,12 +81,9 @@ impl Maps {
     /// Notes that an entry is to be written when its table is flushed.
     fn stage(&mut self, entry: Entry) {
         match entry {
-            Entry::Row { row, header: RowHeader { any, protocols: [tcp, udp, sctp] } } => {
-                let [any, tcp, udp, sctp] = [any, tcp, udp, sctp].map(|rule| rule.map_or(VERDICT_NONE, RuleId::raw));
-                self.rows.stage(row.raw(), Row { any, tcp, udp, sctp });
-            }
-            Entry::RowPort { row, protocol, port_class, rule } => {
-                self.row_ports.stage(row_port(row, protocol, port_class), rule.raw());
+            Entry::Row { row, header } => self.rows.stage(row.raw(), row_value(&header)),
+            Entry::RowPort { row, protocol, port_class, says } => {
+                self.row_ports.stage(row_port(row, protocol, port_class), word_of(says));
             }
             Entry::Port { port, classes } => {
                 let [tcp, udp, sctp] = classes.map(PortClassId::raw);
@@ -127,6 +124,27 @@ impl Maps {
     /// Does what is staged, which is of one table.
     fn flush(&mut self) -> Result<(), Partial> {
         self.tables_mut().into_iter().try_for_each(AnyTable::flush)
+    }
+}
+
+/// A header as the programs read it.
+fn row_value(header: &RowHeader) -> Row {
+    let more = |more| if more { word::MORE } else { 0 };
+    let of = |protocol: Protocol| {
+        let index = protocol as usize;
+        word_of(header.protocols[index]) | more(header.by_port[index])
+    };
+    let [tcp, udp, sctp] = Protocol::ALL.map(of);
+    Row { any: word_of(header.portless) | more(!header.is_uniform()), tcp, udp, sctp }
+}
+
+/// What a row says, in one word. A rule whose number has no room there goes without.
+fn word_of(says: Saying) -> u32 {
+    let of = |rule: Option<RuleId>| rule.map(RuleId::raw).filter(|&raw| raw <= word::RULE);
+    match says {
+        Saying::Denied(rule) => of(rule).unwrap_or_default(),
+        Saying::Allowed(rule) => word::ALLOWED | of(rule).unwrap_or_default(),
+        Saying::WouldDeny(rule) => word::AUDITED | of(rule).unwrap_or_default(),
     }
 }
 

@@ -61,8 +61,7 @@ impl State {
                 self.doubt_attribution(&key.namespace);
                 self.planning.changes.policies.insert(key);
             }
-            // Not enforced yet. No source hands one on.
-            (_, ObjectRef::ClusterPolicy(_)) => return,
+            (_, ObjectRef::ClusterPolicy(name)) => drop(self.planning.changes.cluster_policies.insert(name)),
             (Change::Apply(Object::Service(service)), _) => self.take_service(&service.key, Some(service)),
             (_, ObjectRef::Service(key)) => self.take_service(&key, None),
             (Change::Apply(Object::EndpointSlice(slice)), _) => self.take_slice(&slice.key, Some(slice)),

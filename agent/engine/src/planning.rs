@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::ClusterPolicy;
 use podgate_policy::compile::Changes;
 use podgate_policy::evaluate::RuleRef;
 use podgate_policy::id::RuleId;
@@ -48,6 +49,7 @@ struct News {
     pods: Vec<Option<Arc<Pod>>>,
     namespaces: Vec<Option<Arc<Namespace>>>,
     policies: Vec<Option<Arc<Policy>>>,
+    cluster_policies: Vec<Option<Arc<ClusterPolicy>>>,
 }
 
 /// A plan to be made.
@@ -71,6 +73,11 @@ impl News {
             pods: changes.pods.iter().map(|key| cluster.pods.get(key).cloned()).collect(),
             namespaces: changes.namespaces.iter().map(|name| cluster.namespaces.get(name).cloned()).collect(),
             policies: changes.policies.iter().map(|key| cluster.policies.get(key).cloned()).collect(),
+            cluster_policies: changes
+                .cluster_policies
+                .iter()
+                .map(|name| cluster.cluster_policies.get(name).cloned())
+                .collect(),
             changes,
         }
     }
@@ -93,18 +100,25 @@ impl Work {
     /// Makes the plan, which may take long.
     pub fn run(self) -> Made {
         let begun = Instant::now();
-        let Self { mut desk, news: News { changes, pods, namespaces, policies } } = self;
+        let Self { mut desk, news: News { changes, pods, namespaces, policies, cluster_policies } } = self;
         take(&mut desk.cluster.pods, &changes.pods, pods);
         take(&mut desk.cluster.namespaces, &changes.namespaces, namespaces);
         take(&mut desk.cluster.policies, &changes.policies, policies);
+        for (name, policy) in changes.cluster_policies.iter().zip(cluster_policies) {
+            match policy {
+                Some(policy) => drop(desk.cluster.cluster_policies.insert(policy)),
+                None => drop(desk.cluster.cluster_policies.remove(name)),
+            }
+        }
         let plan = desk.planner.update(&desk.cluster, &changes);
         Made { desk, plan, took: begun.elapsed() }
     }
 
     /// Whether only pods have changed, and few of them.
     fn is_small(&self) -> bool {
-        let Changes { pods, namespaces, policies, released, bound } = &self.news.changes;
-        let others = namespaces.len() + policies.len() + released.len() + bound.len();
+        let Changes { pods, namespaces, policies, cluster_policies, released, bound } = &self.news.changes;
+        let policies = policies.len() + cluster_policies.len();
+        let others = namespaces.len() + policies + released.len() + bound.len();
         others == 0 && (1..=FEW).contains(&pods.len())
     }
 }

@@ -38,7 +38,7 @@ pub enum Op {
 /// An entry of a table that plans are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// The header of a row: the rules that name no port.
+    /// The header of a row: what it says without looking at the port.
     Row {
         /// The row, never 0.
         row: RowId,
@@ -53,8 +53,8 @@ pub enum Entry {
         protocol: Protocol,
         /// The class among this protocol's ports, never 0.
         port_class: PortClassId,
-        /// The rule that allows it.
-        rule: RuleId,
+        /// What it says.
+        says: Saying,
     },
     /// The classes of a port number, for all protocols in one store.
     Port {
@@ -153,13 +153,55 @@ impl Op {
     }
 }
 
-/// The rules of a row that name no port.
+/// What a row says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Saying {
+    /// It is dropped: this rule denies it, or no rule allows it.
+    Denied(Option<RuleId>),
+    /// It passes: this rule allows it, or no policy has a say.
+    Allowed(Option<RuleId>),
+    /// It passes: this rule would deny it, or no rule would allow it, if policies were not in audit mode.
+    WouldDeny(Option<RuleId>),
+}
+
+impl Saying {
+    /// Whether the packet passes.
+    #[must_use]
+    pub const fn is_allowed(self) -> bool {
+        !matches!(self, Self::Denied(_))
+    }
+}
+
+/// Of a row that is not there, or empty: nothing passes.
+impl Default for Saying {
+    fn default() -> Self {
+        Self::Denied(None)
+    }
+}
+
+/// What a row says without looking at the port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowHeader {
-    /// Allows every packet of every protocol, those without ports included.
-    pub any: Option<RuleId>,
-    /// Allows every port of TCP, UDP, SCTP, in the order of [`Protocol::ALL`].
-    pub protocols: [Option<RuleId>; 3],
+    /// Of packets without ports.
+    pub portless: Saying,
+    /// Of ports of TCP, UDP, SCTP, in the order of [`Protocol::ALL`], about which the row says nothing by port class.
+    pub protocols: [Saying; 3],
+    /// Whether it says something by port class, of each of these protocols.
+    pub by_port: [bool; 3],
+}
+
+impl RowHeader {
+    /// Of a row that says the same of every packet.
+    #[must_use]
+    pub const fn uniform(says: Saying) -> Self {
+        Self { portless: says, protocols: [says; 3], by_port: [false; 3] }
+    }
+
+    /// Whether it says the same of every packet.
+    #[must_use]
+    pub fn is_uniform(&self) -> bool {
+        *self == Self::uniform(self.portless)
+    }
 }
 
 /// The policies of an endpoint.
@@ -184,17 +226,17 @@ impl EndpointPolicy {
 /// The policy of an endpoint in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EndpointPolicy {
-    /// Not isolated: everything passes.
+    /// No policy can deny anything: everything passes.
     #[default]
     Open,
-    /// Isolated: what the rows of this policy id allow passes.
+    /// Policies judge it: what the rows of this policy id allow passes.
     Isolated {
         /// The policy id.
         policy: PolicyId,
         /// The row of classes without a row of their own.
         default_row: RowId,
     },
-    /// Isolated by policies in audit mode alone: what these rows do not allow passes all the same, and is reported.
+    /// Only policies in audit mode deny something: what these rows do not allow passes all the same, and is reported.
     Audited {
         /// As in [`Self::Isolated`].
         policy: PolicyId,

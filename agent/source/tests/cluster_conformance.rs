@@ -12,129 +12,12 @@ use podgate_policy::evaluate::{
 };
 use podgate_policy::model::{Direction, Labels, Mode, ObjectKey, Phase, Pod, Protocol};
 use podgate_source::manifests;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-#[derive(Deserialize)]
-struct Suite {
-    world: World,
-    cases: Vec<Case>,
-    objects: Vec<Object>,
-}
+#[path = "conformance/cluster.rs"]
+mod cluster_cases;
 
-#[derive(Clone, Deserialize)]
-struct World {
-    namespaces: BTreeMap<String, Value>,
-    nodes: Vec<WorldNode>,
-    pods: Vec<WorldPod>,
-}
-
-#[derive(Clone, Deserialize)]
-struct WorldNode {
-    name: String,
-    labels: Value,
-    addresses: Vec<IpAddr>,
-}
-
-#[derive(Clone, Deserialize)]
-struct WorldPod {
-    ns: String,
-    name: String,
-    ips: Vec<IpAddr>,
-    node: String,
-    labels: Value,
-    ports: Value,
-    #[serde(default, rename = "hostNetwork")]
-    host_network: bool,
-    phase: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    id: String,
-    policies: Vec<Value>,
-    cluster_policies: Vec<Value>,
-    #[serde(default)]
-    namespaces: BTreeMap<String, Value>,
-    checks: Vec<Check>,
-    denied: BTreeMap<String, BTreeSet<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Check {
-    from: End,
-    to: End,
-    protocol: String,
-    port: Option<u16>,
-    allowed: bool,
-    version: Option<u8>,
-    via: Option<String>,
-    egress: Value,
-    ingress: Value,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum End {
-    Named(String),
-    Node { node: String },
-}
-
-#[derive(Deserialize)]
-struct Object {
-    id: String,
-    policy: Value,
-    errors: BTreeMap<String, Vec<String>>,
-}
-
-/// Cases whose verdicts are those of a reader with other features, and which.
-const OTHER_FEATURES: [(&str, &str); 3] = [
-    ("nodes-unsupported", "podgate's offline commands support `nodes`"),
-    ("names-exact", "podgate does not support `domainNames`"),
-    ("names-wildcard", "podgate does not support `domainNames`"),
-];
-
-fn suite() -> Suite {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/cluster-cases.json");
-    let text = std::fs::read_to_string(path).expect("cluster-cases.json");
-    serde_json::from_str(&text).expect("cases")
-}
-
-/// The cases that podgate's features are meant by.
-fn cases(suite: &Suite) -> impl Iterator<Item = &Case> {
-    suite.cases.iter().filter(|case| !OTHER_FEATURES.iter().any(|(id, _)| *id == case.id))
-}
-
-fn cluster(world: &World, case: &Case) -> Cluster {
-    let namespaces = world.namespaces.iter().map(|(name, labels)| {
-        let labels = case.namespaces.get(name).unwrap_or(labels);
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    });
-    let nodes = world.nodes.iter().map(|node| {
-        let addresses: Vec<_> = node.addresses.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
-        let metadata = json!({"name": node.name, "labels": node.labels});
-        json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": {"addresses": addresses}})
-    });
-    let pods = world.pods.iter().map(|pod| {
-        let ips: Vec<_> = pod.ips.iter().map(|ip| json!({"ip": ip})).collect();
-        let phase = pod.phase.as_deref().unwrap_or("Running");
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"namespace": pod.ns, "name": pod.name, "labels": pod.labels},
-            "spec": {
-                "nodeName": pod.node,
-                "hostNetwork": pod.host_network,
-                "containers": [{"name": "serve", "ports": pod.ports}],
-            },
-            "status": {"phase": phase, "podIPs": ips},
-        })
-    });
-    let policies = case.policies.iter().chain(&case.cluster_policies).cloned();
-    let items: Vec<_> = namespaces.chain(nodes).chain(pods).chain(policies).collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    manifests::parse(Path::new("case.json"), &list.to_string()).cluster
-}
+use cluster_cases::{End, cases, cluster, suite, traffic};
 
 /// A process of a node.
 fn process(node: &str, address: IpAddr) -> Pod {
@@ -150,11 +33,6 @@ fn process(node: &str, address: IpAddr) -> Pod {
         addresses: vec![address],
         ports: vec![],
     }
-}
-
-fn traffic(protocol: &str, port: Option<u16>) -> Traffic {
-    let protocol = Protocol::ALL.into_iter().find(|known| known.as_str() == protocol);
-    protocol.zip(port).map_or(Traffic::Other, |(protocol, number)| Traffic::Port { protocol, number })
 }
 
 /// Whoever an end is, at its address of this version.

@@ -1,6 +1,9 @@
 //! From policies to the verdicts of the real programs: compiler, plan, tables and programs together, on crafted packets
 //! by BPF_PROG_TEST_RUN. Runs as root; each test has a network namespace that ends with its thread.
 
+#[path = "../../source/tests/conformance/cluster.rs"]
+#[expect(dead_code, reason = "shared with the tests of the evaluator alone, which ask who decides")]
+mod cluster_cases;
 #[path = "../../datapath/tests/program/frames.rs"]
 #[expect(dead_code, reason = "shared with the tests of the programs alone, which make more kinds of frames")]
 mod frames;
@@ -14,6 +17,7 @@ mod judge;
 mod world;
 
 mod cases;
+mod cluster_conformance;
 mod conformance;
 mod connections;
 mod node;

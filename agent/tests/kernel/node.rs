@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
+use std::sync::Arc;
 
 use nix::sched::{CloneFlags, unshare};
 use podgate_common::Direction as Hook;
 use podgate_common::map::capacity;
 use podgate_datapath::{Datapath, Identity, Options, TestContext, test_run};
+use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::ClusterPolicy;
 use podgate_policy::compile::{Changes, Endpoint};
 use podgate_policy::model::{Direction, Pod};
 use podgate_policy::plan::Planner;
@@ -144,9 +147,14 @@ fn difference(before: &World, after: &World) -> Changes {
         pods: changed(&before.cluster.pods, &after.cluster.pods),
         namespaces: changed(&before.cluster.namespaces, &after.cluster.namespaces),
         policies: changed(&before.cluster.policies, &after.cluster.policies),
+        cluster_policies: changed(&by_name(&before.cluster), &by_name(&after.cluster)),
         bound: bound.collect(),
         released: slots.iter().copied().filter(|slot| before.endpoints.contains_key(slot)).collect(),
     }
+}
+
+fn by_name(cluster: &Cluster) -> BTreeMap<Arc<str>, Arc<ClusterPolicy>> {
+    cluster.cluster_policies.iter().map(|policy| (policy.name.clone(), policy.clone())).collect()
 }
 
 fn changed<K: Ord + Clone, V: PartialEq>(before: &BTreeMap<K, V>, after: &BTreeMap<K, V>) -> BTreeSet<K> {

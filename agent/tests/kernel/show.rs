@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
+use podgate_policy::cluster_policy::ClusterPolicy;
 use podgate_policy::evaluate::{self, DirectionVerdict, Party};
 use podgate_policy::model::{
     ContainerPort, Direction, Isolation, Labels, Namespaces, Operator, Peer, Peers, Phase, Pod, Policy, PortMatch,
@@ -52,8 +53,10 @@ fn evaluator(world: &World, asked: Probe) -> String {
         DirectionVerdict::Denied { by } => {
             format!("denied, isolated by {}", joined(by.iter().map(|refusal| &refusal.policy), ", "))
         }
-        // The generator makes no ClusterNetworkPolicies.
-        DirectionVerdict::ByTiers(tiers) => format!("{:?}", tiers.decision),
+        DirectionVerdict::ByTiers(tiers) => {
+            let by = tiers.deciding().map_or_else(String::new, |(_, asked)| format!(" by {}", asked.rule));
+            format!("{:?}{by}", tiers.decision)
+        }
         DirectionVerdict::WouldDeny { by } => {
             format!("would be denied, isolated by {}", joined(by.iter().map(|refusal| &refusal.policy), ", "))
         }
@@ -67,6 +70,7 @@ fn cluster(world: &World) -> String {
     cluster.namespaces.values().for_each(|it| line(format!("namespace {} {}", it.name, labels(&it.labels))));
     cluster.pods.values().for_each(|it| line(pod(it)));
     cluster.policies.values().for_each(|it| line(policy(it)));
+    cluster.cluster_policies.iter().for_each(|it| line(cluster_policy(it)));
     world.endpoints.iter().for_each(|(slot, pod)| line(format!("slot {slot} is {pod}")));
     text
 }
@@ -79,6 +83,8 @@ fn edit(edit: &Edit) -> String {
         Edit::NoPod(key) => format!("no pod {key}"),
         Edit::Policy(it) => policy(it),
         Edit::NoPolicy(key) => format!("no policy {key}"),
+        Edit::ClusterPolicy(it) => cluster_policy(it),
+        Edit::NoClusterPolicy(name) => format!("no cluster policy {name}"),
         Edit::Bind(slot, key) => format!("slot {slot} is {key}"),
         Edit::Release(slot) => format!("slot {slot} is free"),
     }
@@ -108,6 +114,12 @@ fn policy(policy: &Policy) -> String {
     });
     let mode = if policy.audit { "audited " } else { "" };
     format!("{mode}policy {} for {}{}", policy.key, selector(&policy.pod_selector), directions.concat())
+}
+
+fn cluster_policy(policy: &ClusterPolicy) -> String {
+    let ClusterPolicy { name, tier, priority, subject, ingress, egress, audit } = policy;
+    let mode = if *audit { "audited " } else { "" };
+    format!("{mode}cluster policy {name} {tier} {priority} for {subject:?} ingress {ingress:?} egress {egress:?}")
 }
 
 fn rule(rule: &Rule) -> String {

@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 
 use podgate_common::{
     Addr4, Addr6, ClassRowKey, EPOCHS, EndpointConfig, PortClasses, Row, RowPortKey, SlotWord, epoch_index4,
-    epoch_index6, flags, map,
+    epoch_index6, flags, map, word,
 };
 use podgate_policy::id::{ClassId, GroupId, PolicyId, PortClassId, RowId, RuleId};
 use podgate_policy::model::Protocol;
-use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Entry, Key, Op, RowHeader};
+use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Entry, Key, Op, RowHeader, Saying};
 
 use super::sandbox::{sandbox, unpinned};
 use crate::table::BlockKey;
@@ -30,11 +30,12 @@ fn delete_address(address: &str) -> Op {
 fn rows_and_what_they_say_of_ports_are_written_and_removed() {
     sandbox(|| {
         let mut datapath = load(&[]);
-        let (row, port_class, rule) = (RowId::from_raw(7), PortClassId::from_raw(3), RuleId::from_raw);
-        let header = RowHeader { any: rule(1), protocols: [2, 0, 4].map(rule) };
+        let (row, port_class) = (RowId::from_raw(7), PortClassId::from_raw(3));
+        let allowed = |raw| Saying::Allowed(RuleId::from_raw(raw));
+        let protocols = [allowed(2), Saying::Denied(RuleId::from_raw(5)), Saying::WouldDeny(None)];
+        let header = RowHeader { portless: allowed(0), protocols, by_port: [false, true, false] };
         let key = |protocol, port_class| RowPortKey { row: 7, port_class, protocol };
-        let row_port =
-            |protocol, raw| Op::Write(Entry::RowPort { row, protocol, port_class, rule: rule(raw).unwrap() });
+        let row_port = |protocol, raw| Op::Write(Entry::RowPort { row, protocol, port_class, says: allowed(raw) });
         let put = [
             Op::Write(Entry::Row { row, header }),
             row_port(Protocol::Tcp, 10),
@@ -46,12 +47,25 @@ fn rows_and_what_they_say_of_ports_are_written_and_removed() {
             let ports = [6, 17, 132].map(|protocol| datapath.maps.row_ports.read(&key(protocol, 3)));
             (datapath.maps.rows.read(&7), ports, datapath.maps.rows.used(), datapath.maps.row_ports.used())
         };
-        let written = (Some(Row { any: 1, tcp: 2, udp: 0, sctp: 4 }), [Some(10), Some(11), Some(12)], 1, 3);
-        assert_eq!(read(&datapath), written);
+        let header =
+            Row { any: word::ALLOWED | word::MORE, tcp: word::ALLOWED | 2, udp: word::MORE | 5, sctp: word::AUDITED };
+        let ports = [10, 11, 12].map(|raw| Some(word::ALLOWED | raw));
+        assert_eq!(read(&datapath), (Some(header), ports, 1, 3));
 
         let row_port = |protocol| Op::Delete(Key::RowPort { row, protocol, port_class });
         datapath.apply(&[Op::Delete(Key::Row { row }), row_port(Protocol::Tcp), row_port(Protocol::Sctp)]).unwrap();
-        assert_eq!(read(&datapath), (Some(Row::default()), [None, Some(11), None], 0, 1));
+        assert_eq!(read(&datapath), (Some(Row::default()), [None, Some(word::ALLOWED | 11), None], 0, 1));
+    });
+}
+
+#[test]
+fn a_row_that_says_the_same_of_every_packet_says_so_in_its_first_word() {
+    sandbox(|| {
+        let mut datapath = load(&[]);
+        let row = RowId::from_raw(7);
+        let header = RowHeader::uniform(Saying::Denied(RuleId::from_raw(9)));
+        datapath.apply(&[Op::Write(Entry::Row { row, header })]).unwrap();
+        assert_eq!(datapath.maps.rows.read(&7), Some(Row { any: 9, tcp: 9, udp: 9, sctp: 9 }));
     });
 }
 

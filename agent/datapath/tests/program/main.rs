@@ -13,3 +13,4 @@ mod packets;
 mod reports;
 mod rig;
 mod sockets;
+mod words;

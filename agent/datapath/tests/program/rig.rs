@@ -12,7 +12,7 @@ use podgate_datapath::{
 };
 use podgate_policy::id::{PolicyId, PortClassId, RowId, RuleId};
 use podgate_policy::model::Protocol;
-use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Entry, Op, RowHeader};
+use podgate_policy::op::{EndpointPolicies, EndpointPolicy, Entry, Op, RowHeader, Saying};
 
 pub(crate) const SLOT: u32 = 1;
 /// The interface by which a packet came that another host, or another pod, has sent.
@@ -92,14 +92,15 @@ impl Side {
 
 /// Tables in which the friend has a class, and the policies of [`Side`].
 fn tables() -> Vec<Op> {
-    let any = RowHeader { any: RuleId::from_raw(3), protocols: [None; 3] };
+    let any = RowHeader::uniform(Saying::Allowed(RuleId::from_raw(3)));
+    let by_port = RowHeader { by_port: [true, true, false], ..RowHeader::default() };
     let (none, port_class) = (PortClassId::NONE, PortClassId::from_raw(1));
     let web = |protocol, rule| {
-        let rule = RuleId::from_raw(rule).expect("no rule has id 0");
-        Op::Write(Entry::RowPort { row: id::WEB_ROW, protocol, port_class, rule })
+        let says = Saying::Allowed(RuleId::from_raw(rule));
+        Op::Write(Entry::RowPort { row: id::WEB_ROW, protocol, port_class, says })
     };
     let mut ops = vec![
-        Op::Write(Entry::Row { row: id::WEB_ROW, header: RowHeader::default() }),
+        Op::Write(Entry::Row { row: id::WEB_ROW, header: by_port }),
         Op::Write(Entry::Row { row: id::ANY_ROW, header: any }),
         web(Protocol::Tcp, 1),
         web(Protocol::Udp, 2),

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::cluster_policy::{Action, ClusterPolicy, ClusterRule, Matches};
 use crate::compile::asks::Asks;
+use crate::compile::cluster_peers::{Reach, ports_of, reach, whom};
 use crate::compile::demand;
 use crate::compile::rules::Rules;
-use crate::compile::terms::{Ask, AskId, Grant, PortName, PortRange, Scope, Term, Who};
-use crate::evaluate::RuleRef;
+use crate::compile::terms::{Ask, AskId, Grant, PortName, PortRange, Scope, Step, Term, Who};
+use crate::evaluate::{PolicyRef, RuleRef};
 use crate::id::{RuleId, id};
 use crate::model::{
-    Direction, Isolation, Namespaces, ObjectKey, Peer, Peers, Pod, Policy, PortMatch, PortSpec, Ports, Protocol, Rule,
+    Direction, Isolation, Mode, Namespaces, ObjectKey, Peer, Peers, Pod, Policy, PortMatch, PortSpec, Ports, Protocol,
     Selector,
 };
 
@@ -40,12 +42,17 @@ pub(crate) struct Terms {
     pub(crate) fixed: Vec<Term>,
     /// Ingress rules that name a port of the endpoint.
     named: Vec<Named>,
+    /// The rules of a ClusterNetworkPolicy behind which others are not asked, by index.
+    pub(crate) ends: Vec<(u32, Reach)>,
+    /// How many rules there are.
+    pub(crate) rules: u32,
 }
 
 #[derive(Debug)]
 struct Named {
     ask: Option<AskId>,
     port: PortName,
+    step: Step,
     rule: RuleId,
 }
 
@@ -79,7 +86,7 @@ impl Named {
         let protocol = self.port.protocol;
         let grant = move |number| Grant::Range(PortRange { protocol, first: number, last: number });
         let numbers = served.0.get(&self.port).into_iter().flatten();
-        numbers.map(move |&number| Term { ask: self.ask, grant: grant(number), rule: self.rule })
+        numbers.map(move |&number| Term { ask: self.ask, grant: grant(number), step: self.step, rule: self.rule })
     }
 }
 
@@ -93,6 +100,22 @@ impl Compiled {
         compiled
     }
 
+    /// Compiles a ClusterNetworkPolicy, likewise. The places of its terms are the indexes of their rules, and all are in force:
+    /// what stands before it, and whether it is in audit mode, follows for each endpoint.
+    pub(crate) fn cluster(
+        id: CompilationId,
+        policy: &ClusterPolicy,
+        budget: u64,
+        asks: &mut Asks,
+        rules: &mut Rules,
+    ) -> Self {
+        let excess = Some(demand::of_cluster_policy(policy)).filter(|&steps| steps > budget);
+        let mut compiled = Self { id, excess, ingress: None, egress: None, asks: Vec::new(), rules: Vec::new() };
+        compiled.ingress = compiled.cluster_direction(policy, Direction::Ingress, asks, rules);
+        compiled.egress = compiled.cluster_direction(policy, Direction::Egress, asks, rules);
+        compiled
+    }
+
     /// Gives back what it holds.
     pub(crate) fn release(self, asks: &mut Asks, rules: &mut Rules) {
         for ask in self.asks {
@@ -103,7 +126,7 @@ impl Compiled {
         }
     }
 
-    /// Its terms in a direction; `None` if it does not isolate in it.
+    /// Its terms in a direction; `None`: it does not isolate in it, or has no rules for it.
     pub(crate) fn terms(&self, direction: Direction) -> Option<&Terms> {
         match direction {
             Direction::Ingress => self.ingress.as_ref(),
@@ -118,11 +141,55 @@ impl Compiled {
             return Some(terms);
         }
         for (index, rule) in rules.iter().enumerate() {
-            let id = ids.hold(RuleRef { policy: policy.key.clone().into(), direction, index });
-            self.rules.push(id);
-            RuleCompiler { policy: &policy.key, direction, id, held: &mut self.asks, asks }.compile(rule, &mut terms);
+            let reference = RuleRef { policy: policy.key.clone().into(), direction, index };
+            let peers = match &rule.peers {
+                Peers::Any => None,
+                Peers::Listed(peers) => Some(peers.iter().map(|peer| who(&policy.key, peer)).collect()),
+            };
+            self.rule(reference, Step::NetworkPolicy, asks, ids).compile(peers, &rule.ports, &mut terms);
         }
         Some(terms)
+    }
+
+    fn cluster_direction(
+        &mut self,
+        policy: &ClusterPolicy,
+        direction: Direction,
+        asks: &mut Asks,
+        ids: &mut Rules,
+    ) -> Option<Terms> {
+        let rules = policy.rules(direction);
+        if rules.is_empty() {
+            return None;
+        }
+        let mut terms = Terms { rules: u32::try_from(rules.len()).unwrap_or(u32::MAX), ..Terms::default() };
+        if self.excess.is_some() {
+            return Some(terms);
+        }
+        for (place, (index, rule)) in (0..).zip(rules.iter().enumerate()) {
+            terms.ends.extend(reach(rule).map(|reach| (place, reach)));
+            let reference = RuleRef { policy: PolicyRef::Cluster(Arc::clone(&policy.name)), direction, index };
+            let step = |action| Step::Cluster { tier: policy.tier, place, action, mode: Mode::Enforced };
+            let ClusterRule { action, matches, .. } = rule;
+            match (matches, whom(rule)) {
+                (Matches::Some { protocols, .. }, Some(peers)) => {
+                    let ports = ports_of(protocols);
+                    self.rule(reference, step(*action), asks, ids).compile(Some(peers), &ports, &mut terms);
+                }
+                // Of a rule that is not understood, what opens matches nobody, and what else there is denies everybody.
+                (Matches::Nothing, _) | (Matches::Some { .. }, None) if *action == Action::Accept => {}
+                _ => self.rule(reference, step(Action::Deny), asks, ids).compile(None, &Ports::Any, &mut terms),
+            }
+        }
+        Some(terms)
+    }
+
+    /// What a rule is compiled with. Its id is held.
+    fn rule<'c>(&'c mut self, reference: RuleRef, step: Step, asks: &'c mut Asks, ids: &mut Rules) -> RuleCompiler<'c> {
+        let direction = reference.direction;
+        let id = ids.hold(reference);
+        self.rules.push(id);
+        RuleCompiler { direction, step, id, held: &mut self.asks, asks }
     }
 }
 
@@ -134,21 +201,22 @@ struct Whose {
 
 /// What one rule is compiled with.
 struct RuleCompiler<'c> {
-    policy: &'c ObjectKey,
     direction: Direction,
+    step: Step,
     id: RuleId,
     held: &'c mut Vec<AskId>,
     asks: &'c mut Asks,
 }
 
 impl RuleCompiler<'_> {
-    fn compile(&mut self, rule: &Rule, terms: &mut Terms) {
-        let peers = match &rule.peers {
-            Peers::Any => None,
-            Peers::Listed(peers) => Some(self.resolve(peers)),
-        };
+    fn compile(&mut self, peers: Option<Vec<Who>>, ports: &Ports, terms: &mut Terms) {
+        let peers: Option<Arc<[Who]>> = peers.map(|mut peers| {
+            peers.sort_unstable();
+            peers.dedup();
+            peers.into()
+        });
         let whose = Whose { ask: peers.as_ref().map(|peers| self.hold(peers, None)), peers };
-        match &rule.ports {
+        match ports {
             Ports::Any => terms.fixed.push(self.term(&whose, Grant::Any)),
             Ports::Listed(ports) => ports.iter().for_each(|port| self.port(&whose, port, terms)),
         }
@@ -162,18 +230,24 @@ impl RuleCompiler<'_> {
                 terms.fixed.push(self.term(whose, Grant::Range(PortRange { protocol, first, last })));
             }
             (PortSpec::Named(name), Direction::Ingress) => {
-                terms.named.push(Named { ask: whose.ask, port: port_name(name, protocol), rule: self.id });
+                let port = port_name(name, protocol);
+                terms.named.push(Named { ask: whose.ask, port, step: self.step, rule: self.id });
             }
             (PortSpec::Named(name), Direction::Egress) => {
                 let peers = whose.peers.clone().unwrap_or_else(|| Arc::new([every_pod()]));
                 let ask = self.hold(&peers, Some(port_name(name, protocol)));
-                terms.fixed.push(Term { ask: Some(ask), grant: Grant::Named(protocol), rule: self.id });
+                terms.fixed.push(Term {
+                    ask: Some(ask),
+                    grant: Grant::Named(protocol),
+                    step: self.step,
+                    rule: self.id,
+                });
             }
         }
     }
 
     fn term(&self, whose: &Whose, grant: Grant) -> Term {
-        Term { ask: whose.ask, grant, rule: self.id }
+        Term { ask: whose.ask, grant, step: self.step, rule: self.id }
     }
 
     fn hold(&mut self, peers: &Arc<[Who]>, port: Option<PortName>) -> AskId {
@@ -181,24 +255,18 @@ impl RuleCompiler<'_> {
         self.held.push(id);
         id
     }
+}
 
-    fn resolve(&self, peers: &[Peer]) -> Arc<[Who]> {
-        let mut peers: Vec<_> = peers.iter().map(|peer| self.who(peer)).collect();
-        peers.sort_unstable();
-        peers.dedup();
-        peers.into()
-    }
-
-    fn who(&self, peer: &Peer) -> Who {
-        match peer {
-            Peer::Block(block) => Who::Block(block.clone()),
-            Peer::Pods { namespaces, pods } => {
-                let scope = match namespaces {
-                    Namespaces::Own => Scope::Own(Arc::clone(&self.policy.namespace)),
-                    Namespaces::Matching(selector) => Scope::Matching(selector.clone()),
-                };
-                Who::Pods { scope, pods: pods.clone() }
-            }
+/// A peer of a policy.
+fn who(policy: &ObjectKey, peer: &Peer) -> Who {
+    match peer {
+        Peer::Block(block) => Who::Block(block.clone()),
+        Peer::Pods { namespaces, pods } => {
+            let scope = match namespaces {
+                Namespaces::Own => Scope::Own(Arc::clone(&policy.namespace)),
+                Namespaces::Matching(selector) => Scope::Matching(selector.clone()),
+            };
+            Who::Pods { scope, pods: pods.clone() }
         }
     }
 }

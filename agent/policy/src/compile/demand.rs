@@ -17,6 +17,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::cluster::Cluster;
+use crate::cluster_policy::{ClusterPeer, ClusterPolicy, Matches, PodSelection, ProtocolMatch, Protocols};
 use crate::compile::asks::Asks;
 use crate::compile::blocks::outermost;
 use crate::compile::peers::{Hook, hooks};
@@ -52,6 +53,21 @@ pub(crate) fn of_policy(policy: &Policy) -> u64 {
     steps.sum()
 }
 
+/// The steps to compile a ClusterNetworkPolicy, likewise. A name is one of each protocol.
+pub(crate) fn of_cluster_policy(policy: &ClusterPolicy) -> u64 {
+    let steps = policy.egress.iter().map(|rule| {
+        let Matches::Some { peers, protocols: Protocols::Listed(protocols) } = &rule.matches else { return 0 };
+        let names = protocols.iter().filter(|protocol| matches!(protocol, ProtocolMatch::Named(_))).count();
+        let weight = |peer: &ClusterPeer| match peer {
+            ClusterPeer::Pods(PodSelection { pods, .. }) => 1 + pods.weight(),
+            ClusterPeer::Networks(networks) => networks.len(),
+            ClusterPeer::Nodes(_) => 0,
+        };
+        product(names * Protocol::ALL.len(), peers.iter().map(weight).sum())
+    });
+    steps.sum()
+}
+
 fn weight(peer: &Peer) -> usize {
     match peer {
         Peer::Block(block) => block.prefixes().count(),
@@ -62,10 +78,10 @@ fn weight(peer: &Peer) -> usize {
 /// The steps of a spec, if they are more than a budget; else something within it.
 pub(crate) fn of_spec(spec: &Spec, asks: &Asks, cluster: &Cluster, budget: u64) -> u64 {
     let weight = |ask: AskId| asks.get(ask).peers.iter().map(Who::weight).sum::<usize>();
-    if spec.terms.len() <= FEW && spec.asks().map(weight).sum::<usize>() <= FEW {
+    if spec.terms().len() <= FEW && spec.asks().map(weight).sum::<usize>() <= FEW {
         return 0;
     }
-    let stretches = Stretches::of(spec.terms.iter());
+    let stretches = Stretches::of(spec.terms().iter());
     let weights = Weights::new(spec, &stretches);
     let mut steps = Steps { taken: stretches.steps(), budget };
     Nodes::new(spec, asks).count(&weights, &mut steps);
@@ -480,7 +496,7 @@ impl Together {
 }
 
 fn ranges_of(spec: &Spec) -> BTreeSet<PortRange> {
-    spec.terms.iter().filter_map(|term| range(term.grant)).collect()
+    spec.terms().iter().filter_map(|term| range(term.grant)).collect()
 }
 
 fn blocks_of<'a>(spec: &'a Spec, asks: &'a Asks) -> impl Iterator<Item = &'a IpBlock> {

@@ -13,7 +13,7 @@ use crate::id::Sequence;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     /// The profiles of the pods that have the address: nearly always one. Of several pods with one address nobody
-    /// knows which is meant, so it fulfils only what all of them do.
+    /// knows which is meant: see [`Fulfilled`](crate::compile::terms::Fulfilled).
     pub(crate) profiles: Vec<ProfileId>,
     /// The longest block or exception around the address.
     pub(crate) prefix: Option<IpNet>,

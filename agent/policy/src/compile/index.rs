@@ -12,7 +12,7 @@ use crate::compile::mentions::Mentions;
 use crate::compile::peers::{PeerId, Peers};
 use crate::compile::profiles::{Profile, ProfileId, Profiles};
 use crate::compile::scopes::Scopes;
-use crate::compile::terms::{Ask, AskId, Atom, Atoms, GroupNumber, Who};
+use crate::compile::terms::{Ask, AskId, Atom, Atoms, Fulfilled, GroupNumber, Who};
 use crate::id::{Sequence, id};
 use crate::model::{Namespace, ObjectKey, Pod};
 
@@ -68,10 +68,10 @@ struct Dirty {
 pub(crate) struct Delta {
     /// Addresses with their new group, if any; each once.
     pub(crate) addresses: Vec<(IpAddr, Option<GroupNumber>)>,
-    /// Groups with the atoms they fulfil; `None`: no address is in it any more.
-    pub(crate) groups: BTreeMap<GroupNumber, Option<Atoms>>,
-    /// Prefixes with the atoms that their addresses fulfil; `None`: the prefix is none of any block.
-    pub(crate) blocks: BTreeMap<IpNet, Option<Atoms>>,
+    /// Groups with what they fulfil; `None`: no address is in it any more.
+    pub(crate) groups: BTreeMap<GroupNumber, Option<Fulfilled>>,
+    /// Prefixes with what their addresses fulfil; `None`: the prefix is none of any block.
+    pub(crate) blocks: BTreeMap<IpNet, Option<Fulfilled>>,
 }
 
 impl Index {
@@ -191,11 +191,11 @@ impl Index {
         groups.extend(nodes.flat_map(|node| &node.groups));
         self.forget_profiles();
         let emptied = moves.emptied.iter().map(|&(id, _)| (id, None));
-        let changed = groups.into_iter().filter_map(|id| Some((id, Some(self.atoms(self.groups.key(id)?)))));
+        let changed = groups.into_iter().filter_map(|id| Some((id, Some(self.fulfilled(self.groups.key(id)?)))));
         Delta {
             groups: changed.chain(emptied).collect(),
             addresses: moves.addresses,
-            blocks: dirty.blocks.changed.iter().map(|&prefix| (prefix, self.block_atoms(prefix))).collect(),
+            blocks: dirty.blocks.changed.iter().map(|&prefix| (prefix, self.block_fulfilled(prefix))).collect(),
         }
     }
 
@@ -313,11 +313,9 @@ impl Index {
     }
 
     /// What the addresses of a group fulfil.
-    fn atoms(&self, key: &Key) -> Atoms {
+    fn fulfilled(&self, key: &Key) -> Fulfilled {
         let around = key.prefix.and_then(|prefix| self.blocks.get(prefix)).map(|node| &node.peers);
-        let mut sets = key.profiles.iter().map(|&profile| self.profile_atoms(profile, around));
-        let first = sets.next().unwrap_or_default();
-        sets.fold(first, |all, set| all.into_iter().filter(|atom| set.binary_search(atom).is_ok()).collect()).into()
+        Fulfilled::by(key.profiles.iter().map(|&profile| self.profile_atoms(profile, around)).collect())
     }
 
     fn profile_atoms(&self, profile: ProfileId, around: Option<&BTreeSet<PeerId>>) -> Vec<Atom> {
@@ -338,10 +336,10 @@ impl Index {
     }
 
     /// What the addresses fulfil whose longest prefix this is and that are no pod's: they serve no named port.
-    fn block_atoms(&self, prefix: IpNet) -> Option<Atoms> {
+    fn block_fulfilled(&self, prefix: IpNet) -> Option<Fulfilled> {
         let asks = self.blocks.get(prefix)?.peers.iter().flat_map(|&peer| &self.peers.get(peer).asks);
         let portless = asks.filter(|id| self.active[id].port.is_none());
         let atoms: BTreeSet<_> = portless.map(|&ask| Atom { ask, number: 0 }).collect();
-        Some(atoms.into_iter().collect())
+        Some(Fulfilled::from(atoms.into_iter().collect::<Atoms>()))
     }
 }

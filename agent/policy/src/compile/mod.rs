@@ -2,9 +2,11 @@
 
 mod asks;
 mod blocks;
+mod cluster_peers;
 mod compiled;
 mod demand;
 mod groups;
+mod guards;
 mod index;
 mod mentions;
 mod peers;
@@ -29,7 +31,7 @@ use subjects::{Outcome, Subjects};
 pub(crate) use index::Delta;
 pub(crate) use rules::News as RuleNews;
 pub(crate) use subjects::{Held, Want, Wants};
-pub(crate) use terms::{AskId, Atom, Atoms, Grant, GroupNumber, PortRange, Spec, SpecId};
+pub(crate) use terms::{AskId, Atom, Fulfilled, Grant, GroupNumber, PortRange, Rest, Spec, SpecId, Step, Term};
 
 /// A pod of this node, bound to a slot of the datapath.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +50,10 @@ pub struct Changes {
     pub pods: BTreeSet<ObjectKey>,
     /// Namespaces.
     pub namespaces: BTreeSet<Arc<str>>,
-    /// Policies.
+    /// NetworkPolicies.
     pub policies: BTreeSet<ObjectKey>,
+    /// ClusterNetworkPolicies, by name.
+    pub cluster_policies: BTreeSet<Arc<str>>,
     /// Slots given back: the datapath has released them already. Taken before `bound`, so that a slot can pass from
     /// one pod to another in one update.
     pub released: BTreeSet<u32>,
@@ -155,6 +159,17 @@ impl Compiler {
     /// The namespace of the pods that have each spec.
     pub(crate) fn holders(&self) -> BTreeMap<SpecId, &Arc<str>> {
         self.subjects.holders()
+    }
+
+    /// The specs that the tables are asked to hold and that deny something to pods by what these are: to an address that is
+    /// not known as a pod's they would allow too much.
+    pub(crate) fn denying_pods(&self) -> Vec<SpecId> {
+        let about_pods = |ask: AskId| {
+            let ask = self.subjects.asks.get(ask);
+            ask.port.is_some() || ask.peers.iter().any(terms::Who::is_pods)
+        };
+        let denying = self.accepted().filter(|spec| spec.shifting().any(about_pods));
+        denying.map(|spec| spec.id).collect()
     }
 
     /// How many blocks and exceptions a spec has.

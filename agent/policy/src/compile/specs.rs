@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cluster::Cluster;
 use crate::compile::asks::Asks;
 use crate::compile::demand::{self, Together};
-use crate::compile::terms::{Ask, AskId, Spec, SpecId, Term};
+use crate::compile::terms::{Ask, AskId, Content, Spec, SpecId};
 use crate::id::{PolicyId, Sequence};
 
 /// The spec without terms: nothing is allowed. It is always there, and its id is that of
@@ -16,7 +16,7 @@ pub(super) const DENY: SpecId = PolicyId::NOTHING;
 /// Specs in use by endpoints. Endpoints that are allowed the same by the same rules share one.
 #[derive(Debug)]
 pub(crate) struct Specs {
-    ids: HashMap<Vec<Term>, SpecId>,
+    ids: HashMap<Content, SpecId>,
     specs: BTreeMap<SpecId, State>,
     refused: BTreeSet<SpecId>,
     /// Of those that are refused, the ones that take too many steps, with how many that is.
@@ -47,9 +47,9 @@ pub(crate) type Activated = Vec<(AskId, Arc<Ask>)>;
 impl Specs {
     /// Only the spec that allows nothing. Others may take this many steps.
     pub(crate) fn new(budget: u64) -> Self {
-        let deny = State { spec: Arc::new(Spec { id: DENY, terms: Vec::new() }), users: 1 };
+        let deny = State { spec: Arc::new(Spec { id: DENY, content: Content::NOTHING }), users: 1 };
         Self {
-            ids: HashMap::from([(Vec::new(), DENY)]),
+            ids: HashMap::from([(Content::NOTHING, DENY)]),
             specs: BTreeMap::from([(DENY, deny)]),
             refused: BTreeSet::new(),
             excess: BTreeMap::new(),
@@ -59,17 +59,18 @@ impl Specs {
         }
     }
 
-    /// The spec with these terms, in any order, for one more user. It is refused from the start if it takes too many steps.
-    pub(crate) fn hold(&mut self, mut terms: Vec<Term>, asks: &mut Asks, cluster: &Cluster) -> (SpecId, Activated) {
-        terms.sort_unstable();
-        terms.dedup();
-        if let Some(&id) = self.ids.get(&terms) {
+    /// The spec with this content, whose terms may be in any order, for one more user. It is refused from the start if it takes
+    /// too many steps.
+    pub(crate) fn hold(&mut self, mut content: Content, asks: &mut Asks, cluster: &Cluster) -> (SpecId, Activated) {
+        content.terms.sort_unstable();
+        content.terms.dedup();
+        if let Some(&id) = self.ids.get(&content) {
             self.share(id);
             return (id, Vec::new());
         }
         let id = self.sequence.take();
-        self.ids.insert(terms.clone(), id);
-        let spec = Arc::new(Spec { id, terms });
+        self.ids.insert(content.clone(), id);
+        let spec = Arc::new(Spec { id, content });
         let own = demand::of_spec(&spec, asks, cluster, self.budget);
         if own > self.budget {
             self.exceed(&spec, Excess::Own(own));
@@ -81,7 +82,7 @@ impl Specs {
     /// A spec that is refused for good, since it takes so many steps to tell its terms.
     pub(crate) fn hold_excess(&mut self, steps: u64) -> SpecId {
         let id = self.sequence.take();
-        let spec = Arc::new(Spec { id, terms: Vec::new() });
+        let spec = Arc::new(Spec { id, content: Content::NOTHING });
         self.exceed(&spec, Excess::Own(steps));
         self.specs.insert(id, State { spec, users: 1 });
         id
@@ -118,8 +119,8 @@ impl Specs {
         if state.users == 0
             && let Some(state) = self.specs.remove(&id)
         {
-            if self.ids.get(&state.spec.terms) == Some(&id) {
-                self.ids.remove(&state.spec.terms);
+            if self.ids.get(&state.spec.content) == Some(&id) {
+                self.ids.remove(&state.spec.content);
             }
             self.excess.remove(&id);
             if !self.refused.remove(&id) {

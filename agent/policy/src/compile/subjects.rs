@@ -4,22 +4,25 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::cluster::Cluster;
+use crate::cluster_policy::{ClusterPolicy, Tier};
 use crate::compile::Changes;
 use crate::compile::asks::Asks;
-use crate::compile::compiled::{CompilationId, Compiled, Served};
+use crate::compile::compiled::{CompilationId, Compiled, Served, Terms};
+use crate::compile::guards::{Guard, Guarded};
 use crate::compile::rules::Rules;
 use crate::compile::specs::{Activated, DENY, Specs};
-use crate::compile::terms::{AskId, Spec, SpecId, Term, Who};
+use crate::compile::terms::{AskId, Content, Rest, Spec, SpecId, Term, Who};
+use crate::evaluate::{PolicyRef, selects};
 use crate::id::Sequence;
 use crate::model::{Direction, Mode, ObjectKey, Pod, Policy};
 
 /// What an endpoint shall have in one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
-    /// It is not isolated.
+    /// No policy can deny anything.
     Open,
-    /// It is isolated, with what this allows.
-    Isolated(Arc<Spec>, Mode),
+    /// It is judged, by what this says.
+    Judged(Arc<Spec>, Mode),
 }
 
 /// What an endpoint is compiled to in one direction; `None`: it is open.
@@ -38,7 +41,7 @@ pub(crate) struct Subjects {
     specs: Specs,
     endpoints: BTreeMap<u32, Endpoint>,
     by_namespace: BTreeMap<Arc<str>, BTreeSet<u32>>,
-    policies: BTreeMap<ObjectKey, Selecting>,
+    policies: BTreeMap<PolicyRef, Selecting>,
     audited: Audited,
     compilations: Sequence<CompilationId>,
     /// How many steps a policy, and what is allowed to an endpoint, may take.
@@ -57,13 +60,38 @@ struct Endpoint {
     pod: ObjectKey,
     /// By direction. Nothing before it is compiled for the first time.
     specs: Option<[Held; 2]>,
-    policies: BTreeSet<ObjectKey>,
+    policies: BTreeSet<PolicyRef>,
+}
+
+/// A policy of either kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum AnyPolicy {
+    Network(Arc<Policy>),
+    Cluster(Arc<ClusterPolicy>),
+}
+
+impl AnyPolicy {
+    /// The policy that has a name.
+    fn named(cluster: &Cluster, name: &PolicyRef) -> Option<Self> {
+        match name {
+            PolicyRef::NetworkPolicy(key) => cluster.policies.get(key).cloned().map(Self::Network),
+            PolicyRef::Cluster(name) => cluster.cluster_policies.get(name).cloned().map(Self::Cluster),
+        }
+    }
+
+    /// Whether it selects a pod of the pod network that is in its namespace, if it has one.
+    fn selects(&self, cluster: &Cluster, pod: &Pod) -> bool {
+        match self {
+            Self::Network(policy) => policy.pod_selector.matches(&pod.labels),
+            Self::Cluster(policy) => selects(cluster, &policy.subject, pod),
+        }
+    }
 }
 
 /// A policy that selects an endpoint.
 #[derive(Debug)]
 struct Selecting {
-    policy: Arc<Policy>,
+    policy: AnyPolicy,
     compiled: Compiled,
     slots: BTreeSet<u32>,
 }
@@ -71,9 +99,10 @@ struct Selecting {
 /// What makes endpoints have the same spec: direction, compiled policies, ports of their own that policies name.
 type Likeness = (Direction, Vec<CompilationId>, Vec<Term>);
 
-/// What an endpoint's policies allow in a direction.
-struct Allowed {
+/// What an endpoint's policies say in a direction.
+struct Said {
     mode: Mode,
+    rest: Rest,
     /// What depends on its ports, with what else makes endpoints alike.
     likeness: Likeness,
     /// What does not.
@@ -118,10 +147,14 @@ impl Subjects {
             slots.insert(endpoint.slot);
         }
         slots.extend(changes.pods.iter().flat_map(|pod| self.slots_of(pod)));
+        if !cluster.cluster_policies.is_empty() {
+            slots.extend(changes.namespaces.iter().filter_map(|name| self.by_namespace.get(name)).flatten());
+        }
         // Policies first: an endpoint that is looked at anew takes up the new state of a policy, for itself alone.
         let mut dirty = slots.clone();
-        for key in &changes.policies {
-            dirty.extend(self.policy_changed(key, cluster));
+        let policies = changes.policies.iter().cloned().map(PolicyRef::NetworkPolicy);
+        for name in policies.chain(changes.cluster_policies.iter().cloned().map(PolicyRef::Cluster)) {
+            dirty.extend(self.policy_changed(&name, cluster));
         }
         dirty.extend(self.audit_changed(cluster, changes));
         for slot in slots {
@@ -159,7 +192,7 @@ impl Subjects {
         self.endpoints.iter().flat_map(of).collect()
     }
 
-    /// The namespace of the pods that have each spec: a policy selects pods of its own alone.
+    /// The namespace of the pods that have each spec, or of one of them: a NetworkPolicy selects pods of its own alone.
     pub(crate) fn holders(&self) -> BTreeMap<SpecId, &Arc<str>> {
         let of = |endpoint: &Endpoint| {
             let specs = endpoint.specs.into_iter().flatten().flatten();
@@ -227,22 +260,22 @@ impl Subjects {
     }
 
     /// Takes a policy's new state. Returns the slots that it selected or selects.
-    fn policy_changed(&mut self, key: &ObjectKey, cluster: &Cluster) -> BTreeSet<u32> {
-        let policy = cluster.policies.get(key);
-        let before = self.policies.get(key);
-        if before.is_some_and(|before| policy == Some(&before.policy)) {
+    fn policy_changed(&mut self, name: &PolicyRef, cluster: &Cluster) -> BTreeSet<u32> {
+        let policy = AnyPolicy::named(cluster, name);
+        let before = self.policies.get(name);
+        if before.is_some_and(|before| policy.as_ref() == Some(&before.policy)) {
             return BTreeSet::new();
         }
         let mut slots = before.map(|before| before.slots.clone()).unwrap_or_default();
-        let after = policy.map(|policy| self.selected(policy, cluster)).unwrap_or_default();
+        let after = policy.as_ref().map(|policy| self.selected(policy, cluster)).unwrap_or_default();
         if let (Some(policy), false) = (policy, before.is_none() || after.is_empty()) {
-            self.compile_again(key, policy);
+            self.compile_again(name, policy);
         }
         for &slot in slots.difference(&after) {
-            self.deselect(key, slot);
+            self.deselect(name, slot);
         }
         for &slot in &after {
-            self.select(key, slot, cluster);
+            self.select(name, slot, cluster);
         }
         slots.extend(after);
         slots
@@ -271,52 +304,60 @@ impl Subjects {
         if audited { Mode::Audited } else { Mode::Enforced }
     }
 
-    fn selected(&self, policy: &Policy, cluster: &Cluster) -> BTreeSet<u32> {
-        let slots = self.by_namespace.get(&policy.key.namespace).into_iter().flatten().copied();
-        let selects = |slot: &u32| {
-            let pod = cluster.pods.get(&self.endpoints[slot].pod).filter(|pod| pod.is_networked());
-            pod.is_some_and(|pod| policy.pod_selector.matches(&pod.labels))
+    fn selected(&self, policy: &AnyPolicy, cluster: &Cluster) -> BTreeSet<u32> {
+        let slots: Vec<_> = match policy {
+            AnyPolicy::Network(policy) => {
+                self.by_namespace.get(&policy.key.namespace).into_iter().flatten().copied().collect()
+            }
+            AnyPolicy::Cluster(_) => self.endpoints.keys().copied().collect(),
         };
-        slots.filter(selects).collect()
+        let is_selected = |slot: &u32| {
+            let pod = cluster.pods.get(&self.endpoints[slot].pod).filter(|pod| pod.is_networked());
+            pod.is_some_and(|pod| policy.selects(cluster, pod))
+        };
+        slots.into_iter().filter(is_selected).collect()
     }
 
-    fn select(&mut self, key: &ObjectKey, slot: u32, cluster: &Cluster) {
+    fn select(&mut self, name: &PolicyRef, slot: u32, cluster: &Cluster) {
         if let Some(endpoint) = self.endpoints.get_mut(&slot) {
-            endpoint.policies.insert(key.clone());
+            endpoint.policies.insert(name.clone());
         }
-        if !self.policies.contains_key(key) {
-            let Some(policy) = cluster.policies.get(key) else { return };
-            let compiled = self.compile(policy);
-            self.policies
-                .insert(key.clone(), Selecting { policy: Arc::clone(policy), compiled, slots: BTreeSet::new() });
+        if !self.policies.contains_key(name) {
+            let Some(policy) = AnyPolicy::named(cluster, name) else { return };
+            let compiled = self.compile(&policy);
+            self.policies.insert(name.clone(), Selecting { policy, compiled, slots: BTreeSet::new() });
         }
-        if let Some(policy) = self.policies.get_mut(key) {
+        if let Some(policy) = self.policies.get_mut(name) {
             policy.slots.insert(slot);
         }
     }
 
-    fn deselect(&mut self, key: &ObjectKey, slot: u32) {
+    fn deselect(&mut self, name: &PolicyRef, slot: u32) {
         if let Some(endpoint) = self.endpoints.get_mut(&slot) {
-            endpoint.policies.remove(key);
+            endpoint.policies.remove(name);
         }
-        let Some(policy) = self.policies.get_mut(key) else { return };
+        let Some(policy) = self.policies.get_mut(name) else { return };
         policy.slots.remove(&slot);
         if policy.slots.is_empty()
-            && let Some(policy) = self.policies.remove(key)
+            && let Some(policy) = self.policies.remove(name)
         {
             policy.compiled.release(&mut self.asks, &mut self.rules);
         }
     }
 
-    fn compile(&mut self, policy: &Policy) -> Compiled {
-        Compiled::new(self.compilations.take(), policy, self.budget, &mut self.asks, &mut self.rules)
+    fn compile(&mut self, policy: &AnyPolicy) -> Compiled {
+        let (id, budget) = (self.compilations.take(), self.budget);
+        match policy {
+            AnyPolicy::Network(policy) => Compiled::new(id, policy, budget, &mut self.asks, &mut self.rules),
+            AnyPolicy::Cluster(policy) => Compiled::cluster(id, policy, budget, &mut self.asks, &mut self.rules),
+        }
     }
 
-    fn compile_again(&mut self, key: &ObjectKey, policy: &Arc<Policy>) {
+    fn compile_again(&mut self, name: &PolicyRef, policy: AnyPolicy) {
         // Compiled before the old state is released, so that rules and asks that stay keep their ids.
-        let mut compiled = self.compile(policy);
-        if let Some(selecting) = self.policies.get_mut(key) {
-            selecting.policy = Arc::clone(policy);
+        let mut compiled = self.compile(&policy);
+        if let Some(selecting) = self.policies.get_mut(name) {
+            selecting.policy = policy;
             std::mem::swap(&mut selecting.compiled, &mut compiled);
         }
         compiled.release(&mut self.asks, &mut self.rules);
@@ -359,46 +400,85 @@ impl Subjects {
             self.specs.share(DENY);
             return Some((DENY, Mode::Enforced));
         };
-        let Allowed { mode, likeness, fixed, excess } = self.terms(slot, direction, pod)?;
+        let Said { mode, rest, likeness, fixed, excess } = self.said(slot, direction, pod)?;
         if let Some(&spec) = alike.get(&likeness) {
             self.specs.share(spec);
             return Some((spec, mode));
         }
         let (spec, active) = match excess {
             Some(steps) => (self.specs.hold_excess(steps), Vec::new()),
-            None => self.specs.hold([fixed, likeness.2.clone()].concat(), &mut self.asks, cluster),
+            None => {
+                let terms = [fixed, likeness.2.clone()].concat();
+                self.specs.hold(Content { terms, rest }, &mut self.asks, cluster)
+            }
         };
         activated.extend(active);
         alike.insert(likeness, spec);
         Some((spec, mode))
     }
 
-    /// What an endpoint's policies allow in a direction. `None`: it is not isolated. Policies in audit mode count only where
-    /// there are no others.
-    fn terms(&self, slot: u32, direction: Direction, pod: &Pod) -> Option<Allowed> {
-        let policies = self.endpoints[&slot].policies.iter().map(|key| &self.policies[key]);
-        let isolating =
-            policies.filter_map(|it| Some((self.mode(&it.policy), &it.compiled, it.compiled.terms(direction)?)));
-        let isolating: Vec<_> = isolating.collect();
-        let mode = isolating.iter().map(|(mode, ..)| *mode).min()?;
-        let in_force = isolating.into_iter().filter(|(its, ..)| *its == mode);
-        let isolating: Vec<_> = in_force.map(|(_, compiled, terms)| (compiled, terms)).collect();
-        let ids = isolating.iter().map(|(compiled, _)| compiled.id).collect();
+    /// What an endpoint's policies say in a direction. `None`: none of them can deny anything. NetworkPolicies in audit mode
+    /// count only where there are no others.
+    fn said(&self, slot: u32, direction: Direction, pod: &Pod) -> Option<Said> {
+        let selecting = || self.endpoints[&slot].policies.iter().map(|name| &self.policies[name]);
+        let isolating: Vec<_> = selecting().filter_map(|it| self.isolating(it, direction)).collect();
+        let mut guards: Vec<_> = selecting().filter_map(|it| self.guarding(it, direction)).collect();
+        guards.sort_by_key(|(order, _)| *order);
+        let guards: Vec<_> = guards.into_iter().map(|(_, guard)| guard).collect();
+        let mode = isolating.iter().map(|(mode, ..)| *mode).min();
+        let rest = match mode {
+            Some(Mode::Enforced) => Rest::Denied,
+            Some(Mode::Audited) => Rest::WouldDeny,
+            None => Rest::Undecided,
+        };
+        let isolating: Vec<_> = isolating.into_iter().filter(|(its, ..)| Some(*its) == mode).collect();
+
         let most = usize::try_from(self.budget).unwrap_or(usize::MAX);
-        let (mut resolved, mut more, served) = (Vec::new(), false, Served::by(pod));
-        for (_, terms) in &isolating {
-            let (named, others) = terms.resolve(&served, most - resolved.len().min(most));
-            resolved.extend(named);
-            more |= others;
+        let (mut terms, served) = (Guarded::default(), Served::by(pod));
+        for tier in Tier::ALL {
+            let is_asked = tier == Tier::Admin || rest != Rest::Denied;
+            let asked: Vec<_> = guards.iter().filter(|guard| guard.tier == tier && is_asked).copied().collect();
+            terms.take(&asked, &served, most, &self.asks);
         }
-        let excess = isolating.iter().filter_map(|(compiled, _)| compiled.excess).max();
-        let excess = excess.or_else(|| more.then(|| self.budget.saturating_add(1)));
-        let fixed = isolating.iter().flat_map(|(_, terms)| &terms.fixed).copied().collect();
-        Some(Allowed { mode, likeness: (direction, ids, resolved), fixed, excess })
+        let denies = terms.fixed.iter().chain(&terms.resolved).filter_map(|term| term.step.denies()).min();
+        let compiled = isolating.iter().map(|(_, compiled, _)| *compiled).chain(guards.iter().map(|it| it.compiled));
+        let (ids, excess): (Vec<_>, Vec<_>) = compiled.map(|it| (it.id, it.excess)).unzip();
+        let excess = excess.into_iter().flatten().max();
+        if rest == Rest::Undecided && denies.is_none() && excess.is_none() && !terms.more {
+            return None;
+        }
+        // Alone, policies in audit mode say what they would in force.
+        let rest = if guards.is_empty() { Rest::Denied } else { rest };
+        for (_, _, of_policy) in &isolating {
+            let (named, more) = of_policy.resolve(&served, most.saturating_sub(terms.resolved.len()));
+            terms.resolved.extend(named);
+            terms.more |= more;
+            terms.fixed.extend(&of_policy.fixed);
+        }
+        let excess = excess.or_else(|| terms.more.then(|| self.budget.saturating_add(1)));
+        // What takes too many steps to tell is in force, whatever it says.
+        let mode =
+            mode.into_iter().chain(denies).chain(excess.filter(|_| mode.is_none()).map(|_| Mode::Enforced)).min();
+        let likeness = (direction, ids, terms.resolved);
+        Some(Said { mode: mode.unwrap_or(Mode::Enforced), rest, likeness, fixed: terms.fixed, excess })
+    }
+
+    /// What a NetworkPolicy says that isolates in a direction.
+    fn isolating<'s>(&self, it: &'s Selecting, direction: Direction) -> Option<(Mode, &'s Compiled, &'s Terms)> {
+        let AnyPolicy::Network(policy) = &it.policy else { return None };
+        Some((self.mode(policy), &it.compiled, it.compiled.terms(direction)?))
+    }
+
+    /// What a ClusterNetworkPolicy says in a direction, with its place among all.
+    fn guarding<'s>(&self, it: &'s Selecting, direction: Direction) -> Option<((u16, &'s Arc<str>), Guard<'s>)> {
+        let AnyPolicy::Cluster(policy) = &it.policy else { return None };
+        let mode = if self.audited.all || policy.audit { Mode::Audited } else { Mode::Enforced };
+        let terms = it.compiled.terms(direction)?;
+        Some(((policy.priority, &policy.name), Guard { tier: policy.tier, mode, compiled: &it.compiled, terms }))
     }
 
     fn want(&self, specs: [Held; 2]) -> Wants {
-        specs.map(|held| held.map_or(Want::Open, |(spec, mode)| Want::Isolated(self.specs.effective(spec), mode)))
+        specs.map(|held| held.map_or(Want::Open, |(spec, mode)| Want::Judged(self.specs.effective(spec), mode)))
     }
 
     fn wants_of(&self, specs: &BTreeSet<SpecId>) -> BTreeMap<u32, Wants> {
@@ -409,10 +489,13 @@ impl Subjects {
 }
 
 /// The policies that select a pod.
-fn selecting(cluster: &Cluster, pod: &Pod) -> BTreeSet<ObjectKey> {
+fn selecting(cluster: &Cluster, pod: &Pod) -> BTreeSet<PolicyRef> {
     let start = ObjectKey { namespace: Arc::clone(&pod.key.namespace), name: Arc::from("") };
     let own = cluster.policies.range(start..).take_while(|(key, _)| key.namespace == pod.key.namespace);
-    own.filter(|(_, policy)| policy.pod_selector.matches(&pod.labels)).map(|(key, _)| key.clone()).collect()
+    let own = own.filter(|(_, policy)| policy.pod_selector.matches(&pod.labels));
+    let guards = cluster.cluster_policies.iter().filter(|policy| selects(cluster, &policy.subject, pod));
+    let guards = guards.map(|policy| PolicyRef::Cluster(Arc::clone(&policy.name)));
+    own.map(|(key, _)| PolicyRef::NetworkPolicy(key.clone())).chain(guards).collect()
 }
 
 fn prefixes(asks: &Asks, ask: AskId) -> usize {

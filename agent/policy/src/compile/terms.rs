@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::cluster_policy::{Action, Tier};
 use crate::id::{PolicyId, RuleId, id};
-use crate::model::{IpBlock, Protocol, Selector};
+use crate::model::{IpBlock, Mode, Protocol, Selector};
 
 id! {
     /// Names an [`Ask`]. Given out by [`Asks`](crate::compile::asks::Asks), never again.
@@ -43,6 +44,11 @@ pub(crate) enum Who {
 }
 
 impl Who {
+    /// Whether it selects pods.
+    pub(crate) fn is_pods(&self) -> bool {
+        matches!(self, Self::Pods { .. })
+    }
+
     /// How many prefixes, requirements and values it names.
     pub(crate) fn weight(&self) -> usize {
         match self {
@@ -83,6 +89,47 @@ pub(crate) struct Atom {
 /// Atoms, sorted and without duplicates.
 pub(crate) type Atoms = Arc<[Atom]>;
 
+/// What addresses fulfil: what tells their class.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Fulfilled {
+    /// What everybody does whose the address may be.
+    pub(crate) all: Atoms,
+    /// Of several pods that have the address what each does; empty where they don't differ.
+    pub(crate) each: Arc<[Atoms]>,
+}
+
+impl Fulfilled {
+    /// Nothing.
+    pub(crate) fn nothing() -> Self {
+        Self::from(Atoms::from([]))
+    }
+
+    /// What the pods fulfil that have an address, at least one.
+    pub(crate) fn by(mut each: Vec<Vec<Atom>>) -> Self {
+        each.sort_unstable();
+        each.dedup();
+        let first = each.first().cloned().unwrap_or_default();
+        if each.len() < 2 {
+            return Self::from(Atoms::from(first));
+        }
+        let is_common = |atom: &Atom| each.iter().all(|atoms| atoms.binary_search(atom).is_ok());
+        let all = first.into_iter().filter(is_common).collect();
+        Self { all, each: each.into_iter().map(Atoms::from).collect() }
+    }
+
+    /// The asks that somebody fulfils whose the address may be.
+    pub(crate) fn asks(&self) -> impl Iterator<Item = AskId> {
+        self.all.iter().chain(self.each.iter().flat_map(|atoms| atoms.iter())).map(|atom| atom.ask)
+    }
+}
+
+/// Where there is nobody else whose the address may be.
+impl From<Atoms> for Fulfilled {
+    fn from(all: Atoms) -> Self {
+        Self { all, each: Arc::from([]) }
+    }
+}
+
 /// Ports of a protocol, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PortRange {
@@ -94,7 +141,7 @@ pub(crate) struct PortRange {
     pub(crate) last: u16,
 }
 
-/// What a rule grants to the peers it asks for.
+/// Which packets of the peers that it asks for a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Grant {
     /// Every packet.
@@ -107,36 +154,111 @@ pub(crate) enum Grant {
     Named(Protocol),
 }
 
+/// What a rule does with the packets that it is about, and when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Step {
+    /// A ClusterNetworkPolicy's.
+    Cluster {
+        /// The policy's tier.
+        tier: Tier,
+        /// The rule's place among those of its tier; the lowest is asked first.
+        place: u32,
+        /// What it does.
+        action: Action,
+        /// Whether the policy is in force.
+        mode: Mode,
+    },
+    /// A NetworkPolicy's: it allows.
+    NetworkPolicy,
+}
+
+impl Step {
+    /// Whether it may take from somebody what is allowed to those whom it is not about.
+    pub(crate) fn is_shift(self) -> bool {
+        matches!(self, Self::Cluster { action: Action::Deny | Action::Pass, .. })
+    }
+
+    /// Whether it denies; in this mode.
+    pub(crate) fn denies(self) -> Option<Mode> {
+        match self {
+            Self::Cluster { action: Action::Deny, mode, .. } => Some(mode),
+            Self::Cluster { .. } | Self::NetworkPolicy => None,
+        }
+    }
+}
+
 /// One ask with one grant of one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Term {
-    /// Whom it is for; `None`: everyone.
+    /// Whom it is about; `None`: everyone.
     pub(crate) ask: Option<AskId>,
-    /// What they may.
+    /// Which of their packets.
     pub(crate) grant: Grant,
+    /// What becomes of these.
+    pub(crate) step: Step,
     /// By which rule.
     pub(crate) rule: RuleId,
 }
 
-/// All that an isolated endpoint is allowed in one direction. Without terms: nothing.
+/// What NetworkPolicies make of packets that no rule of theirs allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Rest {
+    /// They drop them: one that is in force isolates the endpoint.
+    Denied,
+    /// They leave them to the Baseline tier, and would drop them: only ones in audit mode isolate the endpoint.
+    WouldDeny,
+    /// They leave them to the Baseline tier: none isolates the endpoint.
+    Undecided,
+}
+
+/// What makes a [`Spec`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Content {
+    /// Sorted and without duplicates, so terms with the same ask stand together.
+    pub(crate) terms: Vec<Term>,
+    /// What becomes of the rest.
+    pub(crate) rest: Rest,
+}
+
+impl Content {
+    /// Nothing is allowed.
+    pub(crate) const NOTHING: Self = Self { terms: Vec::new(), rest: Rest::Denied };
+}
+
+/// All that policies say of packets of an endpoint in one direction.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Spec {
     /// Its id.
     pub(crate) id: SpecId,
-    /// Sorted and without duplicates, so terms with the same ask stand together.
-    pub(crate) terms: Vec<Term>,
+    /// What it says.
+    pub(crate) content: Content,
 }
 
 impl Spec {
+    /// The terms, those with the same ask together.
+    pub(crate) fn terms(&self) -> &[Term] {
+        &self.content.terms
+    }
+
     /// The terms with this ask.
     pub(crate) fn terms_of(&self, ask: Option<AskId>) -> &[Term] {
-        let start = self.terms.partition_point(|term| term.ask < ask);
-        let length = self.terms[start..].partition_point(|term| term.ask == ask);
-        &self.terms[start..start + length]
+        let start = self.terms().partition_point(|term| term.ask < ask);
+        let length = self.terms()[start..].partition_point(|term| term.ask == ask);
+        &self.terms()[start..start + length]
     }
 
     /// The asks, ascending, each once.
     pub(crate) fn asks(&self) -> impl Iterator<Item = AskId> {
-        self.terms.chunk_by(|a, b| a.ask == b.ask).filter_map(|terms| terms[0].ask)
+        self.terms().chunk_by(|a, b| a.ask == b.ask).filter_map(|terms| terms[0].ask)
+    }
+
+    /// Whether those who fulfil an ask may be allowed less than those who don't.
+    pub(crate) fn shifts(&self, ask: AskId) -> bool {
+        self.terms_of(Some(ask)).iter().any(|term| term.step.is_shift())
+    }
+
+    /// The asks whose fulfilment may take something away.
+    pub(crate) fn shifting(&self) -> impl Iterator<Item = AskId> {
+        self.asks().filter(|&ask| self.shifts(ask))
     }
 }

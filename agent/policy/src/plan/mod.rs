@@ -66,7 +66,8 @@ pub enum Subject {
         /// The direction.
         direction: Direction,
     },
-    /// So many addresses of pods: no rule that selects pods allows them.
+    /// So many addresses of pods: no rule that selects pods allows them, and endpoints whose policies deny something to pods by
+    /// what these are are allowed nothing.
     Addresses(usize),
 }
 
@@ -112,6 +113,7 @@ impl Planner {
             let Some(victim) = self.victim(overflow.table) else { break };
             self.refuse(victim, overflow);
         }
+        self.refuse_blind();
         self.freed = self.tables.write(&mut ops);
         self.plan(ops, *changes == Changes::default())
     }
@@ -170,6 +172,15 @@ impl Planner {
         let whole = |specs: &Vec<(usize, SpecId)>| specs.iter().map(|(weight, _)| weight).sum::<usize>();
         let most = namespaces.into_values().max_by_key(whole)?;
         most.into_iter().max_by_key(|&(weight, id)| (!self.tables.is_in_kernel(id), weight, id)).map(|(_, id)| id)
+    }
+
+    /// Refuses what denies something to pods by what these are, where addresses of pods are left out, which might be theirs.
+    fn refuse_blind(&mut self) {
+        let Some((table, count)) = self.tables.left_out().into_iter().next() else { return };
+        let needed = u32::try_from(self.tables.used(table) + count).unwrap_or(u32::MAX);
+        for spec in self.compiler.denying_pods() {
+            self.refuse(spec, Overflow { table, needed });
+        }
     }
 
     fn refuse(&mut self, spec: SpecId, overflow: Overflow) {

@@ -80,6 +80,11 @@ impl<K: Ord + Copy, V: PartialEq + Copy> Image<K, V> {
         self.wanted
     }
 
+    /// What the kernel holds and what is wanted in its place, where these may differ.
+    pub(crate) fn differing(&self) -> impl Iterator<Item = (K, V, V)> {
+        self.touched.iter().filter_map(|&key| Some((key, self.kernel(key)?, self.wanted(key)?)))
+    }
+
     /// The entries to write, ascending. They count as written from now on.
     pub(crate) fn puts(&mut self) -> Vec<Put<K, V>> {
         let mut puts = Vec::new();

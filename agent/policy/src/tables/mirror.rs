@@ -6,29 +6,28 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::evaluate::Traffic;
-use crate::id::{ClassId, GroupId, PolicyId, PortClassId, RowId, RuleId};
+use crate::id::{ClassId, GroupId, PolicyId, PortClassId, RowId};
 use crate::model::{Direction, Protocol};
-use crate::op::{EndpointPolicies, EndpointPolicy, Entry, Key, Op, RowHeader};
+use crate::op::{EndpointPolicies, EndpointPolicy, Entry, Key, Op, RowHeader, Saying};
 use crate::tables::Table;
 
 /// What the tables say of a new flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// The endpoint is not isolated in this direction.
+    /// The endpoint is not judged in this direction.
     Open,
-    /// This rule allows it.
-    Allowed(RuleId),
-    /// No rule allows it.
-    Denied,
-    /// No rule allows it, and the policies are in audit mode: it passes.
-    WouldDeny,
+    /// This is said of it.
+    By(Saying),
 }
 
 impl Judgement {
     /// Whether the flow passes.
     #[must_use]
     pub const fn is_allowed(self) -> bool {
-        !matches!(self, Self::Denied)
+        match self {
+            Self::Open => true,
+            Self::By(says) => says.is_allowed(),
+        }
     }
 }
 
@@ -50,7 +49,7 @@ pub struct Mirror {
     pub(crate) blocks: BTreeMap<IpNet, ClassId>,
     pub(crate) class_rows: BTreeMap<(PolicyId, ClassId), RowId>,
     pub(crate) rows: BTreeMap<RowId, RowHeader>,
-    pub(crate) row_ports: BTreeMap<(RowId, Protocol, PortClassId), RuleId>,
+    pub(crate) row_ports: BTreeMap<(RowId, Protocol, PortClassId), Saying>,
     pub(crate) ports: BTreeMap<u16, [PortClassId; 3]>,
 }
 
@@ -68,8 +67,8 @@ impl Mirror {
     fn write(&mut self, entry: Entry) {
         match entry {
             Entry::Row { row, header } => drop(self.rows.insert(row, header)),
-            Entry::RowPort { row, protocol, port_class, rule } => {
-                self.row_ports.insert((row, protocol, port_class), rule);
+            Entry::RowPort { row, protocol, port_class, says } => {
+                self.row_ports.insert((row, protocol, port_class), says);
             }
             Entry::Port { port, classes } => drop(self.ports.insert(port, classes)),
             Entry::ClassRow { policy, class, row } => drop(self.class_rows.insert((policy, class), row)),
@@ -101,11 +100,10 @@ impl Mirror {
         let policy = self.policy(slot, direction);
         let class = self.class(self.place(remote));
         let Some(row) = self.row(policy, class) else { return Judgement::Open };
-        let denied = match policy {
-            EndpointPolicy::Audited { .. } => Judgement::WouldDeny,
-            EndpointPolicy::Open | EndpointPolicy::Isolated { .. } => Judgement::Denied,
-        };
-        self.rule(row, self.port(traffic)).map_or(denied, Judgement::Allowed)
+        Judgement::By(match (self.says(row, self.port(traffic)), policy) {
+            (Saying::Denied(rule), EndpointPolicy::Audited { .. }) => Saying::WouldDeny(rule),
+            (says, _) => says,
+        })
     }
 
     /// First look: the policy of an endpoint.
@@ -154,14 +152,13 @@ impl Mirror {
         Some((protocol, self.ports.get(&number).map_or(PortClassId::NONE, |classes| classes[protocol as usize])))
     }
 
-    /// Last look: the rule of a row.
+    /// Last look: what a row says.
     #[must_use]
-    pub fn rule(&self, row: RowId, port: Option<(Protocol, PortClassId)>) -> Option<RuleId> {
+    pub fn says(&self, row: RowId, port: Option<(Protocol, PortClassId)>) -> Saying {
         let header = self.rows.get(&row).copied().unwrap_or_default();
-        let by_port = |(protocol, class): (Protocol, PortClassId)| {
-            header.protocols[protocol as usize].or_else(|| self.row_ports.get(&(row, protocol, class)).copied())
-        };
-        header.any.or_else(|| port.and_then(by_port))
+        let Some((protocol, class)) = port.filter(|_| !header.is_uniform()) else { return header.portless };
+        let by_class = self.row_ports.get(&(row, protocol, class)).filter(|_| header.by_port[protocol as usize]);
+        by_class.copied().unwrap_or(header.protocols[protocol as usize])
     }
 
     /// How many entries of a table are taken; of an array, up to the last.

@@ -8,6 +8,7 @@ mod places;
 mod policies;
 mod ports;
 mod rows;
+mod sayings;
 mod write;
 
 use std::collections::BTreeMap;
@@ -252,12 +253,14 @@ impl Tables {
         self.policies.abandon(spec);
     }
 
-    /// The same for all policies that are about to go: between now and then they may allow less than they did. Returns
-    /// whether that made room.
+    /// The same for all policies that are about to go: between now and then they may allow less than they did. Those that
+    /// may then allow more stay whole. Returns whether that made room.
     pub(crate) fn abandon_leaving(&mut self) -> bool {
         let before = self.policies.class_rows.len();
         for spec in self.policies.leaving() {
-            self.policies.abandon(spec);
+            if !self.policies.is_shifting(spec) {
+                self.policies.abandon(spec);
+            }
         }
         self.tidy();
         self.policies.class_rows.len() < before
@@ -354,7 +357,7 @@ impl Tables {
         let before = self.endpoints.wanted(slot);
         let specs = wants.each_ref().map(|want| match want {
             Want::Open => None,
-            Want::Isolated(spec, mode) => Some((self.hold(spec), *mode)),
+            Want::Judged(spec, mode) => Some((self.hold(spec), *mode)),
         });
         self.endpoints.set(slot, specs);
         for (spec, _) in before.into_iter().flatten().flatten() {

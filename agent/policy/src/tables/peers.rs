@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::compile::{Atoms, Delta, GroupNumber};
+use crate::compile::{Delta, Fulfilled, GroupNumber};
 use crate::id::{ClassId, GroupId};
 use crate::op::{Entry, Key, Op};
 use crate::tables::ids::Ids;
-use crate::tables::image::Image;
+use crate::tables::image::{Image, Put};
 use crate::tables::policies::Policies;
 use crate::tables::{Limits, Table};
 
@@ -64,14 +64,14 @@ impl Peers {
 
     /// Takes what is wanted.
     pub(crate) fn stage(&mut self, delta: Delta, policies: &mut Policies) {
-        for (block, atoms) in delta.blocks {
-            self.stage_block(block, atoms.as_ref(), policies);
+        for (block, fulfilled) in delta.blocks {
+            self.stage_block(block, fulfilled.as_ref(), policies);
         }
         let mut touched: Vec<_> = std::mem::take(&mut self.left_out).into_iter().collect();
         let left = self.move_members(&delta.addresses, &mut touched);
-        for (id, atoms) in delta.groups {
-            match atoms {
-                Some(atoms) => self.stage_group(id, &atoms, left.contains(&id), &mut touched, policies),
+        for (id, fulfilled) in delta.groups {
+            match fulfilled {
+                Some(fulfilled) => self.stage_group(id, &fulfilled, left.contains(&id), &mut touched, policies),
                 None => self.remove_group(id, policies),
             }
         }
@@ -85,17 +85,27 @@ impl Peers {
     /// an ask that comes or goes with its blocks is asked by no endpoint then, and to all others the addresses of the
     /// block are what they were.
     pub(crate) fn write(&mut self, policies: &mut Policies, ops: &mut Vec<Op>) {
-        let gone = self.blocks.iter_mut().flat_map(Image::deletes);
-        ops.extend(gone.map(|(block, _)| Op::Delete(Key::Block { block })));
-        for put in self.blocks.iter_mut().flat_map(Image::puts) {
-            policies.mark_written(put.value);
-            ops.push(Op::Write(Entry::Block { block: put.key, class: put.value }));
-        }
+        self.write_blocks(policies, ops);
         let start = ops.len();
         let before = self.write_groups(policies, ops);
         self.write_addresses(&before, policies, ops);
         self.classes.deletes();
         shorten_invalidations(ops, start);
+    }
+
+    /// Writes blocks: first those that mean something else than before, so that nothing in them is taken for more when what
+    /// was an exception goes; then those that go, so that there is room for those that come.
+    fn write_blocks(&mut self, policies: &mut Policies, ops: &mut Vec<Op>) {
+        let puts = self.blocks.iter_mut().flat_map(Image::puts);
+        let (changed, new): (Vec<_>, Vec<_>) = puts.partition(|put| put.before.is_some());
+        let mut write = |put: Put<IpNet, ClassId>| {
+            policies.mark_written(put.value);
+            Op::Write(Entry::Block { block: put.key, class: put.value })
+        };
+        ops.extend(changed.into_iter().map(&mut write));
+        let gone = self.blocks.iter_mut().flat_map(Image::deletes);
+        ops.extend(gone.map(|(block, _)| Op::Delete(Key::Block { block })));
+        ops.extend(new.into_iter().map(&mut write));
     }
 
     /// The ids of groups that were given back can be given out again.
@@ -155,11 +165,11 @@ impl Peers {
         self.blocks.iter().flat_map(Image::held)
     }
 
-    fn stage_block(&mut self, block: IpNet, atoms: Option<&Atoms>, policies: &mut Policies) {
+    fn stage_block(&mut self, block: IpNet, fulfilled: Option<&Fulfilled>, policies: &mut Policies) {
         let blocks = &mut self.blocks[usize::from(matches!(block, IpNet::V6(_)))];
         let before = blocks.wanted(block);
-        match atoms {
-            Some(atoms) => blocks.set(block, policies.hold_class(atoms)),
+        match fulfilled {
+            Some(fulfilled) => blocks.set(block, policies.hold_class(fulfilled)),
             None => blocks.unset(block),
         }
         if let Some(class) = before {
@@ -205,12 +215,12 @@ impl Peers {
     fn stage_group(
         &mut self,
         id: GroupNumber,
-        atoms: &Atoms,
+        fulfilled: &Fulfilled,
         left: bool,
         touched: &mut Vec<IpAddr>,
         policies: &mut Policies,
     ) {
-        let class = policies.hold_class(atoms);
+        let class = policies.hold_class(fulfilled);
         let Some(group) = self.groups.get_mut(&id) else { return policies.release_class(class) };
         let before = std::mem::replace(&mut group.class, class);
         if let Some(place) = group.place {
@@ -296,8 +306,8 @@ impl Peers {
         replaced
     }
 
-    /// Writes addresses, first those that go, so that there is room for those that come. One that is new loses nothing:
-    /// its group fulfils whatever the blocks around it do.
+    /// Writes addresses, first those that go, so that there is room for those that come. The group of one that is new fulfils
+    /// whatever the blocks around it do: it loses only what is denied to such a group.
     fn write_addresses(&mut self, replaced: &BTreeMap<GroupId, ClassId>, policies: &Policies, ops: &mut Vec<Op>) {
         let classes = &self.classes;
         let before = |place| replaced.get(&place).copied().or_else(|| classes.kernel(place)).unwrap_or(ClassId::NONE);
@@ -309,7 +319,7 @@ impl Peers {
             let (address, group) = (put.key, put.value);
             ops.push(Op::Write(Entry::Address { address, group }));
             let class = classes.kernel(group).unwrap_or(ClassId::NONE);
-            let loses = put.before.is_some_and(|place| policies.takes_away(before(place), class));
+            let loses = policies.takes_away(put.before.map_or(ClassId::NONE, before), class);
             ops.extend(loses.then_some(Op::Invalidate { address }));
         }
     }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::compile::{AskId, Atom, Atoms, Grant, PortRange, Spec, SpecId};
-use crate::id::{ClassId, RuleId, Sequence};
+use crate::compile::{AskId, Fulfilled, Spec, SpecId};
+use crate::id::{ClassId, Sequence};
 use crate::tables::image::Image;
-use crate::tables::rows::{RowKey, RowNumber, Rows};
+use crate::tables::rows::{RowNumber, Rows};
+use crate::tables::sayings::row_key;
 
 /// Policies, classes and their rows.
 #[derive(Debug)]
@@ -14,8 +15,10 @@ pub(crate) struct Policies {
     policies: BTreeMap<SpecId, Policy>,
     policies_by_ask: BTreeMap<AskId, BTreeSet<SpecId>>,
     idle_policies: BTreeSet<SpecId>,
+    /// Those that may allow less to who fulfils more.
+    shifting: BTreeSet<SpecId>,
     classes: BTreeMap<ClassId, Class>,
-    class_ids: HashMap<Atoms, ClassId>,
+    class_ids: HashMap<Fulfilled, ClassId>,
     classes_by_ask: BTreeMap<AskId, BTreeSet<ClassId>>,
     idle_classes: BTreeSet<ClassId>,
     new_classes: Sequence<ClassId>,
@@ -38,7 +41,7 @@ struct Policy {
 
 #[derive(Debug)]
 struct Class {
-    atoms: Atoms,
+    fulfilled: Fulfilled,
     users: u32,
     policies: BTreeSet<SpecId>,
     /// Whether the kernel may know it.
@@ -48,12 +51,13 @@ struct Class {
 impl Policies {
     /// No policies, and no class but the one without atoms.
     pub(crate) fn new() -> Self {
-        let none = Class { atoms: Atoms::from([]), users: 1, policies: BTreeSet::new(), written: true };
+        let none = Class { fulfilled: Fulfilled::nothing(), users: 1, policies: BTreeSet::new(), written: true };
         Self {
             policies: BTreeMap::new(),
             policies_by_ask: BTreeMap::new(),
             idle_policies: BTreeSet::new(),
-            class_ids: HashMap::from([(Arc::clone(&none.atoms), ClassId::NONE)]),
+            shifting: BTreeSet::new(),
+            class_ids: HashMap::from([(none.fulfilled.clone(), ClassId::NONE)]),
             classes: BTreeMap::from([(ClassId::NONE, none)]),
             classes_by_ask: BTreeMap::new(),
             idle_classes: BTreeSet::new(),
@@ -69,9 +73,12 @@ impl Policies {
             policy.wanted += 1;
             return;
         }
-        let default_row = self.rows.hold(row_key(spec, &[]));
+        let default_row = self.rows.hold(row_key(spec, &Fulfilled::nothing()));
         let policy = Policy { spec: Arc::clone(spec), wanted: 1, kernel: 0, default_row, classes: BTreeSet::new() };
         self.policies.insert(spec.id, policy);
+        if spec.shifting().next().is_some() {
+            self.shifting.insert(spec.id);
+        }
         let mut classes = BTreeSet::new();
         for ask in spec.asks() {
             self.policies_by_ask.entry(ask).or_default().insert(spec.id);
@@ -121,9 +128,9 @@ impl Policies {
         self.idle_policies.iter().copied().filter(|id| self.policies.get(id).is_some_and(|it| it.wanted == 0)).collect()
     }
 
-    /// The class with these atoms, for one more user.
-    pub(crate) fn hold_class(&mut self, atoms: &Atoms) -> ClassId {
-        if let Some(&id) = self.class_ids.get(atoms) {
+    /// The class that fulfils this, for one more user.
+    pub(crate) fn hold_class(&mut self, fulfilled: &Fulfilled) -> ClassId {
+        if let Some(&id) = self.class_ids.get(fulfilled) {
             self.classes.entry(id).and_modify(|class| class.users += 1);
             if self.idle_classes.remove(&id) {
                 self.fill_class(id);
@@ -131,11 +138,11 @@ impl Policies {
             return id;
         }
         let id = self.new_classes.take();
-        self.class_ids.insert(Arc::clone(atoms), id);
-        for atom in atoms.iter() {
-            self.classes_by_ask.entry(atom.ask).or_default().insert(id);
+        self.class_ids.insert(fulfilled.clone(), id);
+        for ask in fulfilled.asks() {
+            self.classes_by_ask.entry(ask).or_default().insert(id);
         }
-        let class = Class { atoms: Arc::clone(atoms), users: 1, policies: BTreeSet::new(), written: false };
+        let class = Class { fulfilled: fulfilled.clone(), users: 1, policies: BTreeSet::new(), written: false };
         self.classes.insert(id, class);
         self.fill_class(id);
         id
@@ -190,10 +197,28 @@ impl Policies {
         policies.into_iter().any(|id| self.policies[id].kernel > 0)
     }
 
-    /// Whether going from one class to another may take an allow away.
+    /// Whether going from one class to another may take an allow away: what is fulfilled no more was allowed, or what is
+    /// fulfilled now is denied.
     pub(crate) fn takes_away(&self, before: ClassId, after: ClassId) -> bool {
-        let (before, after) = (&self.classes[&before].atoms, &self.classes[&after].atoms);
-        before.iter().any(|atom| after.binary_search(atom).is_err() && self.in_force(atom.ask))
+        let (before, after) = (&self.classes[&before].fulfilled, &self.classes[&after].fulfilled);
+        let differ = |one: &Fulfilled, other: &Fulfilled, matters: &dyn Fn(AskId) -> bool| {
+            one.all.iter().any(|atom| other.all.binary_search(atom).is_err() && matters(atom.ask))
+        };
+        let shifts = |ask| self.shifts(ask);
+        differ(before, after, &|ask| self.in_force(ask))
+            || (!self.shifting.is_empty() && (differ(before, after, &shifts) || differ(after, before, &shifts)))
+            || (before.each != after.each && before.asks().chain(after.asks()).any(|ask| self.in_force(ask)))
+    }
+
+    /// Whether an endpoint in the kernel may be allowed less by those who fulfil an ask.
+    fn shifts(&self, ask: AskId) -> bool {
+        let policies = self.policies_by_ask.get(&ask).into_iter().flatten().filter(|id| self.shifting.contains(id));
+        policies.map(|id| &self.policies[id]).any(|policy| policy.kernel > 0 && policy.spec.shifts(ask))
+    }
+
+    /// Whether a policy may allow less to who fulfils more.
+    pub(crate) fn is_shifting(&self, id: SpecId) -> bool {
+        self.shifting.contains(&id)
     }
 
     /// Whether two classes are the same to every endpoint in the kernel.
@@ -221,7 +246,7 @@ impl Policies {
     /// Gives every policy that asks for one of a class's atoms its row for it.
     fn fill_class(&mut self, id: ClassId) {
         let class = &self.classes[&id];
-        let asks = class.atoms.iter().filter_map(|atom| self.policies_by_ask.get(&atom.ask));
+        let asks = class.fulfilled.asks().filter_map(|ask| self.policies_by_ask.get(&ask));
         let policies: BTreeSet<_> = asks.flatten().copied().collect();
         for policy in policies.difference(&class.policies).copied().collect::<Vec<_>>() {
             self.fill(policy, id);
@@ -231,7 +256,7 @@ impl Policies {
     /// Gives a policy its row for a class.
     fn fill(&mut self, id: SpecId, class: ClassId) {
         let (Some(policy), Some(state)) = (self.policies.get_mut(&id), self.classes.get_mut(&class)) else { return };
-        let row = self.rows.hold(row_key(&policy.spec, &state.atoms));
+        let row = self.rows.hold(row_key(&policy.spec, &state.fulfilled));
         if row == policy.default_row {
             self.rows.release(row);
             return;
@@ -256,6 +281,7 @@ impl Policies {
         for class in classes {
             self.empty(id, class);
         }
+        self.shifting.remove(&id);
         if let Some(policy) = self.policies.remove(&id) {
             self.rows.release(policy.default_row);
             for ask in policy.spec.asks() {
@@ -270,9 +296,9 @@ impl Policies {
             self.empty(policy, id);
         }
         if let Some(class) = self.classes.remove(&id) {
-            self.class_ids.remove(&class.atoms);
-            for atom in class.atoms.iter() {
-                remove_from(&mut self.classes_by_ask, atom.ask, id);
+            self.class_ids.remove(&class.fulfilled);
+            for ask in class.fulfilled.asks() {
+                remove_from(&mut self.classes_by_ask, ask, id);
             }
         }
     }
@@ -285,55 +311,4 @@ fn remove_from<I: Ord>(index: &mut BTreeMap<AskId, BTreeSet<I>>, ask: AskId, id:
             index.remove(&ask);
         }
     }
-}
-
-/// What a policy allows to those who fulfil these atoms.
-fn row_key(spec: &Spec, atoms: &[Atom]) -> RowKey {
-    let mut row = RowBuilder::default();
-    for term in spec.terms_of(None) {
-        row.allow(term.grant, 0, term.rule);
-    }
-    for atom in atoms {
-        for term in spec.terms_of(Some(atom.ask)) {
-            row.allow(term.grant, atom.number, term.rule);
-        }
-    }
-    row.finish()
-}
-
-/// Collects what rules allow. Of several that allow the same the one with the lowest id counts.
-#[derive(Default)]
-struct RowBuilder {
-    key: RowKey,
-}
-
-impl RowBuilder {
-    fn allow(&mut self, grant: Grant, number: u16, rule: RuleId) {
-        let header = &mut self.key.header;
-        match grant {
-            Grant::Any => lower(&mut header.any, rule),
-            Grant::Protocol(protocol) => lower(&mut header.protocols[protocol as usize], rule),
-            Grant::Range(range) => self.key.ranges.push((range, rule)),
-            Grant::Named(protocol) => {
-                self.key.ranges.push((PortRange { protocol, first: number, last: number }, rule));
-            }
-        }
-    }
-
-    fn finish(mut self) -> RowKey {
-        let header = &mut self.key.header;
-        if header.any.is_some() {
-            header.protocols = [None; 3];
-            self.key.ranges.clear();
-        }
-        let protocols = header.protocols;
-        self.key.ranges.retain(|(range, _)| protocols[range.protocol as usize].is_none());
-        self.key.ranges.sort_unstable();
-        self.key.ranges.dedup_by_key(|(range, _)| *range);
-        self.key
-    }
-}
-
-fn lower(slot: &mut Option<RuleId>, rule: RuleId) {
-    *slot = Some(slot.map_or(rule, |other| other.min(rule)));
 }

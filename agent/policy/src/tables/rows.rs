@@ -1,12 +1,12 @@
-//! Rows: interned sets of rules, and what they say of port classes.
+//! Rows: what policies say to classes, each once, and what they say of port classes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::compile::PortRange;
-use crate::id::{RuleId, Sequence, id};
+use crate::id::{Sequence, id};
 use crate::model::Protocol;
-use crate::op::RowHeader;
+use crate::op::{RowHeader, Saying};
 use crate::tables::image::Image;
 use crate::tables::ports::{Class, PortClassNumber, PortClasses, Reshaped, Span};
 
@@ -20,47 +20,37 @@ impl RowNumber {
     pub(crate) const NONE: Self = Self(0);
 }
 
-/// What a row allows. Rules that another makes pointless are left out.
+/// What a row says. Of what says the same there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RowKey {
     /// Without looking at the port.
     pub(crate) header: RowHeader,
-    /// By range, sorted, each once.
-    pub(crate) ranges: Vec<(PortRange, RuleId)>,
+    /// Of ports about which it says something else, sorted. No port is in two ranges.
+    pub(crate) ranges: Vec<(PortRange, Saying)>,
 }
 
 impl RowKey {
-    /// Says which rule allows the ports of each class that some port has. In one go from the first port to the last: it
-    /// costs by the stretches of ports in the row's ranges, not by how many ranges cover each.
-    fn sweep(&self, protocol: Protocol, classes: &PortClasses, say: &mut impl FnMut(PortClassNumber, RuleId)) {
+    /// What it says of a port.
+    pub(crate) fn says(&self, protocol: Protocol, port: u16) -> Saying {
+        let before = self.ranges.partition_point(|(range, _)| (range.protocol, range.first) <= (protocol, port));
+        let range = before.checked_sub(1).map(|last| self.ranges[last]);
+        let range = range.filter(|(range, _)| range.protocol == protocol && port <= range.last);
+        range.map_or(self.header.protocols[protocol as usize], |(_, says)| says)
+    }
+
+    /// Tells what it says of each class that a port of its ranges has.
+    fn tell(&self, protocol: Protocol, classes: &PortClasses, tell: &mut impl FnMut(PortClassNumber, Saying)) {
         let start = self.ranges.partition_point(|(range, _)| range.protocol < protocol);
-        let ranges = self.ranges[start..].iter().take_while(|(range, _)| range.protocol == protocol);
-        let mut ends: Vec<(u32, RuleId, bool)> = ranges
-            .flat_map(|&(range, rule)| [(range.first.into(), rule, true), (u32::from(range.last) + 1, rule, false)])
-            .collect();
-        ends.sort_unstable();
-        // The rules that allow a port, each with how many of its ranges do.
-        let mut active = BTreeMap::<RuleId, u32>::new();
-        for (&(at, rule, begins), &(next, ..)) in ends.iter().zip(ends.iter().skip(1)) {
-            let count = active.entry(rule).or_default();
-            *count = if begins { *count + 1 } else { *count - 1 };
-            if *count == 0 {
-                active.remove(&rule);
-            }
-            if let Some((&rule, _)) = active.first_key_value()
-                && at < next
-                && let (Ok(first), Ok(last)) = (u16::try_from(at), u16::try_from(next - 1))
-            {
-                classes.stretches_in((first, last)).into_iter().for_each(|(_, _, class)| say(class, rule));
-            }
+        for &(range, says) in self.ranges[start..].iter().take_while(|(range, _)| range.protocol == protocol) {
+            classes.stretches_in(span(range)).into_iter().for_each(|(_, _, class)| tell(class, says));
         }
     }
 
-    /// The rule that allows the ports of a class.
-    fn rule(&self, protocol: Protocol, class: &Class) -> Option<RuleId> {
+    /// What it says of the ports of a class, which are in one of its ranges or in none.
+    fn says_of(&self, protocol: Protocol, class: &Class) -> Option<Saying> {
         let ranges = class.ranges.iter().map(|&(first, last)| PortRange { protocol, first, last });
-        let found = ranges.filter_map(|range| self.ranges.binary_search_by(|(other, _)| other.cmp(&range)).ok());
-        found.map(|at| self.ranges[at].1).min()
+        let mut found = ranges.filter_map(|range| self.ranges.binary_search_by(|(other, _)| other.cmp(&range)).ok());
+        found.next().map(|at| self.ranges[at].1)
     }
 }
 
@@ -77,8 +67,8 @@ pub(crate) struct Rows {
     pub(crate) reshaped: BTreeSet<(Protocol, Span)>,
     /// Headers by row.
     pub(crate) headers: Image<RowNumber, RowHeader>,
-    /// Rules by row and port class.
-    pub(crate) row_ports: Image<(RowNumber, Protocol, PortClassNumber), RuleId>,
+    /// What rows say by port class.
+    pub(crate) row_ports: Image<(RowNumber, Protocol, PortClassNumber), Saying>,
     /// Port classes that are new since [`Self::settle`].
     new_classes: BTreeSet<(Protocol, PortClassNumber)>,
     /// Rows of which [`Self::row_ports`] does not say everything yet.
@@ -230,16 +220,16 @@ impl Rows {
         let key = Arc::clone(&row.key);
         for protocol in Protocol::ALL {
             let classes = &self.classes[protocol as usize];
-            let mut say = |class: PortClassNumber, rule: RuleId| {
+            let mut tell = |class: PortClassNumber, says: Saying| {
                 if row.ports.insert((protocol, class)) {
-                    self.row_ports.set((id, protocol, class), rule);
+                    self.row_ports.set((id, protocol, class), says);
                 }
             };
-            key.sweep(protocol, classes, &mut say);
+            key.tell(protocol, classes, &mut tell);
             // What ports had until now is asked for until all of them are written.
             for (&id, class) in classes.empty().iter().filter_map(|id| Some((id, classes.get(*id)?))) {
-                if let Some(rule) = key.rule(protocol, class) {
-                    say(id, rule);
+                if let Some(says) = key.says_of(protocol, class) {
+                    tell(id, says);
                 }
             }
         }
@@ -253,17 +243,16 @@ fn span(range: PortRange) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::RuleId;
 
     const ROOM: usize = 10_000;
 
-    fn rule(raw: u32) -> RuleId {
-        RuleId::from_raw(raw).expect("no rule has id 0")
-    }
-
     /// A row with these ranges of TCP ports.
     fn row(ranges: &[Span]) -> RowKey {
-        let range = |&(first, last): &Span| (PortRange { protocol: Protocol::Tcp, first, last }, rule(1));
-        RowKey { header: RowHeader::default(), ranges: ranges.iter().map(range).collect() }
+        let allowed = Saying::Allowed(RuleId::from_raw(1));
+        let range = |&(first, last): &Span| (PortRange { protocol: Protocol::Tcp, first, last }, allowed);
+        let header = RowHeader { by_port: [true, false, false], ..RowHeader::default() };
+        RowKey { header, ranges: ranges.iter().map(range).collect() }
     }
 
     /// As many rows, each with one range that is in those of all before it.
@@ -296,30 +285,21 @@ mod tests {
     }
 
     #[test]
-    fn of_the_rules_that_allow_a_port_the_lowest_counts_wherever_ranges_begin_and_end() {
-        let ranges = [
-            ((1, 9), 5),
-            ((1, 65_535), 7),
-            ((3, 4), 2),
-            ((4, 4), 2),
-            ((5, 9), 6),
-            ((20, 20), 1),
-            ((20, 21), 9),
-            ((0, 0), 3),
-            ((0, 1), 8),
-        ];
+    fn a_row_says_the_same_of_a_port_by_number_and_by_class() {
+        let says = |raw: u32| Saying::Allowed(RuleId::from_raw(raw));
         let range =
-            |&((first, last), raw): &(Span, u32)| (PortRange { protocol: Protocol::Udp, first, last }, rule(raw));
-        let mut ranges: Vec<_> = ranges.iter().map(range).collect();
-        ranges.sort_unstable();
-        let key = RowKey { header: RowHeader::default(), ranges };
+            |&((first, last), raw): &(Span, u32)| (PortRange { protocol: Protocol::Udp, first, last }, says(raw));
+        let header = RowHeader { protocols: [Saying::default(), says(9), Saying::default()], ..RowHeader::default() };
+        let key = |ranges: &[(Span, u32)]| RowKey { header, ranges: ranges.iter().map(range).collect() };
+        let keys = [key(&[((0, 0), 1), ((3, 4), 2), ((5, 9), 1)]), key(&[((1, 65_535), 3)]), key(&[((4, 7), 4)])];
         let mut rows = Rows::new();
-        let id = rows.hold(key.clone());
-        rows.settle(ROOM);
-        let classes = &rows.classes[Protocol::Udp as usize];
-        for (first, _, class) in classes.stretches_in((0, u16::MAX)) {
-            let by_class = key.rule(Protocol::Udp, classes.get(class).expect("a class of a port"));
-            assert_eq!(rows.row_ports.wanted((id, Protocol::Udp, class)), by_class, "port {first}");
+        for key in &keys {
+            let id = rows.hold(key.clone());
+            rows.settle(ROOM);
+            for (first, _, class) in rows.classes[Protocol::Udp as usize].stretches_in((0, u16::MAX)) {
+                let by_class = rows.row_ports.wanted((id, Protocol::Udp, class)).unwrap_or(header.protocols[1]);
+                assert_eq!(by_class, key.says(Protocol::Udp, first), "port {first} of {key:?}");
+            }
         }
     }
 

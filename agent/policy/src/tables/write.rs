@@ -1,5 +1,7 @@
 //! The order in which the tables are written.
 
+use crate::compile::Held;
+use crate::id::PolicyId;
 use crate::model::Protocol;
 use crate::op::{Entry, Key, Op};
 use crate::tables::Tables;
@@ -13,15 +15,17 @@ impl Tables {
     /// Writes what is staged. Until an endpoint is switched, nothing that is written changes what it is allowed, save
     /// that pods become what they now are:
     ///
-    /// 1. rows and their ports, classes of ports, rows of policies by class: nothing refers to the new ones yet, and to
+    /// 1. endpoints that are refused what they have and that denies something: what follows is for whoever is not;
+    /// 2. rows and their ports, classes of ports, rows of policies by class: nothing refers to the new ones yet, and to
     ///    the old ones in the old way;
-    /// 2. blocks, groups, addresses: their new classes differ from the old in what policies in force can't see, or
+    /// 3. blocks, groups, addresses: their new classes differ from the old in what policies in force can't see, or
     ///    because pods or namespaces did change;
-    /// 3. endpoints, each in one store;
-    /// 4. when no program runs that saw it otherwise, what nothing refers to is deleted.
+    /// 4. endpoints, each in one store;
+    /// 5. when no program runs that saw it otherwise, what nothing refers to is deleted.
     ///
     /// Returns whether that makes room that was not there before.
     pub(crate) fn write(&mut self, ops: &mut Vec<Op>) -> bool {
+        self.write_refused(ops);
         self.write_rows(ops);
         let start = ops.len();
         self.peers.write(&mut self.policies, ops);
@@ -44,11 +48,27 @@ impl Tables {
         }
         for Put { key: (row, protocol, class), value, .. } in rows.row_ports.puts() {
             let port_class = self.places.class(protocol, class);
-            ops.push(Op::Write(Entry::RowPort { row: self.places.row(row), protocol, port_class, rule: value }));
+            ops.push(Op::Write(Entry::RowPort { row: self.places.row(row), protocol, port_class, says: value }));
         }
         self.places.write_ports(rows, ops);
         for Put { key: (policy, class), value, .. } in self.policies.class_rows.puts() {
             ops.push(Op::Write(Entry::ClassRow { policy, class, row: self.places.row(value) }));
+        }
+    }
+
+    /// Switches directions to the policy that allows nothing, where that is wanted in place of one that relies on what is
+    /// about to be left out.
+    fn write_refused(&mut self, ops: &mut Vec<Op>) {
+        for (slot, held, wanted) in self.endpoints.differing() {
+            let is_refused = |held: Held, wanted: Held| {
+                held.is_some_and(|(id, _)| self.policies.is_shifting(id))
+                    && wanted.is_some_and(|(id, _)| id == PolicyId::NOTHING)
+            };
+            let pairs: [(Held, Held); 2] = std::array::from_fn(|side| (held[side], wanted[side]));
+            if pairs.iter().any(|&(held, wanted)| is_refused(held, wanted)) {
+                let now = pairs.map(|(held, wanted)| if is_refused(held, wanted) { wanted } else { held });
+                ops.push(Op::Switch { slot, policies: self.endpoint_policies(now) });
+            }
         }
     }
 

@@ -140,10 +140,10 @@ fn rules_that_all_overlap_are_refused_before_they_are_worked_out() {
 /// Within the steps that are taken, and four times what the table has room for.
 #[test]
 fn of_what_finds_no_room_only_so_much_is_worked_out_as_tells_that() {
-    let ranges = (0..100u16).map(|i| tcp(30_000 + 10 * i, 40_000 + 10 * i)).collect();
-    let everyone = Rule { peers: Peers::Any, ports: Ports::Listed(ranges) };
+    let wide = |i: u16| Ports::Listed(vec![tcp(30_000 + 10 * i, 40_000 + 10 * i)]);
+    let everyone = (0..100).map(|i| Rule { peers: Peers::Any, ports: wide(i) });
     let own = |n: u16| rule(vec![block([10, bytes(n.into())[0], bytes(n.into())[1], 0], 24, vec![])], vec![tcp(n, n)]);
-    let rules = std::iter::once(everyone).chain((1..=1200).map(own)).collect();
+    let rules = everyone.chain((1..=1400).map(own)).collect();
     let (unfit, mirror) = plan(vec![policy("wide", rules)]);
     let [Unfit { subject, table, needed, capacity }] = unfit[..] else { panic!("one direction, not {unfit:?}") };
     assert_eq!((subject, table), (Subject::Endpoint { slot: VICTIM, direction: Direction::Ingress }, Table::RowPorts));

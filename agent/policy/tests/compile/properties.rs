@@ -1,5 +1,7 @@
 //! What must hold of the tables for every cluster and every history of changes.
 
+use podgate_policy::id::RuleId;
+use podgate_policy::op::Saying;
 use podgate_policy::plan::{Plan, Planner};
 use podgate_policy::tables::{Judgement, Mirror};
 use proptest::prelude::*;
@@ -7,7 +9,7 @@ use proptest::prelude::*;
 use crate::cases::cases;
 use crate::support::build::{ingress, key, pod, pods};
 use crate::support::generate::{beginning, history, remotes};
-use crate::support::judge::{Probe, allowing, expected, meanwhile, probes, would_be_denied};
+use crate::support::judge::{Probe, Said, expected, meanwhile, probes, said};
 use crate::support::world::{Edit, World};
 use crate::support::{ROOMY, allowed};
 
@@ -15,18 +17,24 @@ fn all_probes(world: &World) -> Vec<Probe> {
     probes(world.endpoints.keys().copied(), &remotes())
 }
 
-/// Whether the tables say of every probe what the evaluator says, and name a rule that really allows it.
+/// Whether the tables say of every probe what the evaluator says, and name a rule that really decides it.
 fn check(world: &World, planner: &Planner, mirror: &Mirror) -> Result<(), TestCaseError> {
     for probe in all_probes(world) {
         let judgement = mirror.judge(probe.slot, probe.direction, probe.remote, probe.traffic);
         prop_assert!(expected(world, probe).permits(judgement.is_allowed()), "{probe:?}: {judgement:?}");
-        if let Some(would_deny) = would_be_denied(world, probe) {
-            prop_assert_eq!(judgement == Judgement::WouldDeny, would_deny, "{:?}: {:?}", probe, judgement);
-        }
-        if let (Judgement::Allowed(id), Some(rules)) = (judgement, allowing(world, probe)) {
-            let rule = planner.rule(id).cloned();
-            prop_assert!(rule.as_ref().is_some_and(|rule| rules.contains(rule)), "{probe:?}: {rule:?} of {rules:?}");
-        }
+        let rule = |id: Option<RuleId>| id.map(|id| planner.rule(id).cloned().expect("a rule that is in force"));
+        let right = match (judgement, said(world, probe)) {
+            (_, None) => true,
+            // What no policy can deny takes no tables, so no rule is named.
+            (Judgement::Open, Some(said)) => matches!(said, Said::Allowed(_)),
+            (Judgement::By(Saying::Allowed(id)), Some(Said::Allowed(rules))) => {
+                rule(id).map_or(rules.is_empty(), |rule| rules.contains(&rule))
+            }
+            (Judgement::By(Saying::Denied(id)), Some(Said::Denied(by)))
+            | (Judgement::By(Saying::WouldDeny(id)), Some(Said::WouldDeny(by))) => rule(id) == by,
+            (_, Some(_)) => false,
+        };
+        prop_assert!(right, "{probe:?}: {judgement:?} of {:?}", said(world, probe));
     }
     Ok(())
 }

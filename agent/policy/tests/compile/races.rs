@@ -51,7 +51,7 @@ impl Runs {
         self.places.iter().for_each(|&(policy, place)| note(&mut self.classes, (policy, mirror.class(place))));
         self.classes.iter().for_each(|&(policy, class)| note(&mut self.rows, row(mirror, policy, class)));
         self.rows.iter().for_each(|&row| note(&mut self.ports, (row, mirror.port(traffic))));
-        let passes = |(row, audited), port| audited || mirror.rule(row, port).is_some();
+        let passes = |(row, audited), port| audited || mirror.says(row, port).is_allowed();
         let verdicts = self.ports.iter().map(|&(row, port)| row.is_none_or(|row| passes(row, port)));
         verdicts.into_iter().find(|&allowed| !self.answers.iter().any(|answer| answer.permits(allowed)))
     }

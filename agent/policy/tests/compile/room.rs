@@ -2,6 +2,7 @@
 
 use podgate_policy::compile::Changes;
 use podgate_policy::model::{Direction, Isolation, Peers, Policy, PortMatch, PortSpec, Ports, Protocol, Rule};
+use podgate_policy::op::Saying;
 use podgate_policy::plan::{Plan, Planner, Subject, Unfit};
 use podgate_policy::tables::{Judgement, Limits, Mirror, Table};
 use proptest::prelude::*;
@@ -81,7 +82,7 @@ fn check_end(world: &World, plan: &Plan, mirror: &Mirror) -> Result<(), TestCase
         let (answer, allowed) = (expected(world, probe), allowed(mirror, probe));
         if subjects.contains(&Subject::Endpoint { slot: probe.slot, direction: probe.direction }) {
             let judgement = mirror.judge(probe.slot, probe.direction, probe.remote, probe.traffic);
-            let denied = matches!(judgement, Judgement::Denied | Judgement::WouldDeny);
+            let denied = matches!(judgement, Judgement::By(Saying::Denied(None) | Saying::WouldDeny(None)));
             prop_assert!(denied, "{probe:?} is allowed though its policy has no room");
         } else if addresses_fit || allowed {
             prop_assert!(answer.permits(allowed), "{probe:?}: {allowed}, unfit: {subjects:?}");
@@ -151,9 +152,10 @@ fn pods_with_policies(names: &[&str]) -> Vec<Edit> {
     pods.collect()
 }
 
-/// The policy of a pod: everybody may reach these ports, each a row's entry of its own.
+/// The policy of a pod: everybody may reach these ports, doubled. No two are neighbours, so each is a row's entry of its own.
 fn serve(name: &str, ports: std::ops::Range<u16>) -> Edit {
-    let port = |number| PortMatch { protocol: Protocol::Tcp, port: PortSpec::Range { first: number, last: number } };
+    let range = |number| PortSpec::Range { first: number, last: number };
+    let port = |half: u16| PortMatch { protocol: Protocol::Tcp, port: range(2 * half) };
     let ports = Ports::Listed(ports.map(port).collect());
     Edit::Policy(Policy {
         key: key(&full(name)),

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use podgate_policy::cluster_policy::{
+    Action, ClusterPeer, ClusterPolicy, ClusterRule, Matches, PodSelection, ProtocolMatch, Protocols, Tier,
+};
 use podgate_policy::model::{
     ContainerPort, IpBlock, Isolation, Labels, Namespace, Namespaces, ObjectKey, Operator, Peer, Peers, Phase, Pod,
     Policy, PortMatch, PortSpec, Ports, Protocol, Requirement, Rule, Selector,
@@ -170,6 +173,74 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     )
 }
 
+fn network() -> impl Strategy<Value = IpNet> {
+    let nets: &[&str] =
+        &["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/30", "10.0.0.1/32", "224.0.0.0/4", "::/0", "fd00::/126", "fe80::/10"];
+    select(nets).prop_map(|net| net.parse().expect("a network"))
+}
+
+fn selection() -> impl Strategy<Value = PodSelection> {
+    (selector(), selector()).prop_map(|(namespaces, pods)| PodSelection { namespaces, pods })
+}
+
+fn cluster_peer() -> impl Strategy<Value = ClusterPeer> {
+    let networks = vec(network(), 1..=2).prop_map(|mut networks| {
+        networks.sort();
+        networks.dedup();
+        ClusterPeer::Networks(networks)
+    });
+    prop_oneof![
+        4 => selection().prop_map(ClusterPeer::Pods),
+        1 => Just(ClusterPeer::Pods(PodSelection::default())),
+        3 => networks,
+    ]
+}
+
+fn protocol_match() -> impl Strategy<Value = ProtocolMatch> {
+    let ports = (select(&[1u16, 79, 80][..]), select(&[80u16, 81, 443][..]));
+    prop_oneof![
+        3 => (protocol(), ports).prop_map(|(protocol, (first, last))| ProtocolMatch::Range { protocol, first, last }),
+        1 => select(&["web", "api"][..]).prop_map(|name| ProtocolMatch::Named(name.into())),
+    ]
+}
+
+/// What opens is for no source in these, whatever the evaluator says of addresses: only programs know which end one is.
+fn is_beyond(network: &IpNet) -> bool {
+    ["224.0.0.0/4", "fe80::/10"].iter().any(|beyond| network.to_string() == *beyond)
+}
+
+fn with_networks_that_open(action: Action, peer: ClusterPeer) -> ClusterPeer {
+    match peer {
+        ClusterPeer::Networks(networks) if action != Action::Deny && networks.iter().any(is_beyond) => {
+            ClusterPeer::Networks(vec!["10.0.0.0/8".parse().expect("a network")])
+        }
+        peer => peer,
+    }
+}
+
+fn cluster_rule() -> impl Strategy<Value = ClusterRule> {
+    let protocols =
+        prop_oneof![2 => Just(Protocols::Any), 3 => vec(protocol_match(), 1..=2).prop_map(Protocols::Listed)];
+    let some = (select(&Action::ALL[..]), vec(cluster_peer(), 1..=2), protocols);
+    let some = some.prop_map(|(action, peers, protocols)| {
+        let peers = peers.into_iter().map(|peer| with_networks_that_open(action, peer)).collect();
+        ClusterRule { name: None, action, matches: Matches::Some { peers, protocols } }
+    });
+    prop_oneof![
+        12 => some,
+        1 => Just(ClusterRule { name: None, action: Action::Accept, matches: Matches::Nothing }),
+        1 => Just(ClusterRule { name: None, action: Action::Deny, matches: Matches::Everything }),
+    ]
+}
+
+fn cluster_policy() -> impl Strategy<Value = ClusterPolicy> {
+    let rules = || vec(cluster_rule(), 0..=3);
+    let place = (select(&["g", "h", "k"][..]), select(&Tier::ALL[..]), 0..3u16, prop::bool::weighted(0.2));
+    (place, selection(), rules(), rules()).prop_map(|((name, tier, priority, audit), subject, ingress, egress)| {
+        ClusterPolicy { name: name.into(), tier, priority, subject, ingress, egress, audit }
+    })
+}
+
 fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         2 => namespace().prop_map(Edit::Namespace),
@@ -178,6 +249,8 @@ fn edit() -> impl Strategy<Value = Edit> {
         2 => pod_index().prop_map(|index| Edit::NoPod(key(index))),
         6 => policy().prop_map(Edit::Policy),
         2 => policy().prop_map(|policy| Edit::NoPolicy(policy.key)),
+        4 => cluster_policy().prop_map(Edit::ClusterPolicy),
+        1 => cluster_policy().prop_map(|policy| Edit::NoClusterPolicy(policy.name)),
         3 => (1..4u32, pod_index()).prop_map(|(slot, index)| Edit::Bind(slot, key(index))),
         1 => (1..4u32).prop_map(Edit::Release),
     ]
@@ -185,11 +258,13 @@ fn edit() -> impl Strategy<Value = Edit> {
 
 /// A cluster with endpoints, from nothing.
 pub(crate) fn beginning() -> impl Strategy<Value = Vec<Edit>> {
-    (vec(namespace(), 2..4), vec(pod(), 4..12), vec(policy(), 2..6), vec(pod_index(), 3)).prop_map(
-        |(namespaces, pods, policies, endpoints)| {
+    let guards = prop_oneof![1 => Just(vec![]), 2 => vec(cluster_policy(), 1..4)];
+    (vec(namespace(), 2..4), vec(pod(), 4..12), vec(policy(), 0..6), guards, vec(pod_index(), 3)).prop_map(
+        |(namespaces, pods, policies, guards, endpoints)| {
+            let guards = guards.into_iter().map(Edit::ClusterPolicy);
             let bind = (1..).zip(endpoints).map(|(slot, index)| Edit::Bind(slot, key(index)));
             let objects = namespaces.into_iter().map(Edit::Namespace).chain(pods.into_iter().map(Edit::Pod));
-            objects.chain(policies.into_iter().map(Edit::Policy)).chain(bind).collect()
+            objects.chain(policies.into_iter().map(Edit::Policy)).chain(guards).chain(bind).collect()
         },
     )
 }

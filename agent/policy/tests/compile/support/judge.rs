@@ -1,8 +1,10 @@
 //! What the tables must say, by the evaluator.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::{ClusterPolicies, ClusterPolicy, PodSelection};
 use podgate_policy::evaluate::{self, DirectionVerdict, Identity, Party, RuleRef, Traffic};
 use podgate_policy::model::{Direction, Pod, Protocol};
 
@@ -47,7 +49,8 @@ pub(crate) fn mixed(peers: &Cluster, subjects: &World, probe: Probe) -> Expected
     if !pod.is_networked() {
         return Expected::ALLOW;
     }
-    let cluster = Cluster { policies: subjects.cluster.policies.clone(), ..peers.clone() };
+    let cluster_policies = guarding(&subjects.cluster, pod);
+    let cluster = Cluster { policies: subjects.cluster.policies.clone(), cluster_policies, ..peers.clone() };
     let allowed = |party: &Party<'_>| verdict(&cluster, pod, party, probe).is_allowed();
     match Party::at(&cluster, probe.remote) {
         Ok(party) if allowed(&party) => Expected::ALLOW,
@@ -58,9 +61,18 @@ pub(crate) fn mixed(peers: &Cluster, subjects: &World, probe: Probe) -> Expected
                 .map(|pod| Party { identity: Identity::Pod(pod), address: Some(probe.remote) })
                 .all(|party| allowed(&party));
             let outside = allowed(&Party::outside(probe.remote));
-            Expected { must_allow: outside, may_allow: all }
+            Expected { must_allow: outside && all, may_allow: all }
         }
     }
+}
+
+/// The ClusterNetworkPolicies that select a pod, as ones that select every pod, whatever its namespace is called by now.
+fn guarding(cluster: &Cluster, pod: &Pod) -> ClusterPolicies {
+    let mut guarding = ClusterPolicies::default();
+    for policy in cluster.cluster_policies.iter().filter(|policy| evaluate::selects(cluster, &policy.subject, pod)) {
+        guarding.insert(Arc::new(ClusterPolicy { subject: PodSelection::default(), ..ClusterPolicy::clone(policy) }));
+    }
+    guarding
 }
 
 fn verdict(cluster: &Cluster, pod: &Pod, party: &Party<'_>, probe: Probe) -> DirectionVerdict {
@@ -73,17 +85,38 @@ pub(crate) fn meanwhile(before: &World, after: &World, probe: Probe) -> [Expecte
     [expected(before, probe), mixed(&after.cluster, before, probe), expected(after, probe)]
 }
 
-/// The rules that allow what a probe asks, if its address is one pod's or none's.
-pub(crate) fn allowing(world: &World, probe: Probe) -> Option<Vec<RuleRef>> {
+/// What must be said of a probe, with the rules one of which must be named; without rules none may be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    Allowed(Vec<RuleRef>),
+    Denied(Option<RuleRef>),
+    WouldDeny(Option<RuleRef>),
+}
+
+/// What must be said of a probe, if its address is one pod's or none's.
+pub(crate) fn said(world: &World, probe: Probe) -> Option<Said> {
     let pod = world.cluster.pods.get(world.endpoints.get(&probe.slot)?)?;
     let party = Party::at(&world.cluster, probe.remote).ok()?;
-    match verdict(&world.cluster, pod, &party, probe) {
-        DirectionVerdict::Allowed { by, .. } => Some(by.into_iter().map(|allow| allow.rule).collect()),
-        DirectionVerdict::Open(_)
-        | DirectionVerdict::ByTiers(_)
-        | DirectionVerdict::Denied { .. }
-        | DirectionVerdict::WouldDeny { .. } => None,
-    }
+    let verdict = verdict(&world.cluster, pod, &party, probe);
+    let rules = |verdict: &DirectionVerdict| match verdict {
+        DirectionVerdict::Allowed { by, .. } => by.iter().map(|allow| allow.rule.clone()).collect(),
+        _ => vec![],
+    };
+    let (by, would) = match &verdict {
+        DirectionVerdict::ByTiers(tiers) => {
+            let by = match tiers.deciding() {
+                Some((_, asked)) => vec![asked.rule.clone()],
+                None => tiers.network_policy.as_ref().map(rules).unwrap_or_default(),
+            };
+            (by, tiers.would_be_denied_by().map(|(_, asked)| asked.rule.clone()))
+        }
+        verdict => (rules(verdict), None),
+    };
+    Some(match (verdict.is_allowed(), verdict.would_deny()) {
+        (true, true) => Said::WouldDeny(would),
+        (true, false) => Said::Allowed(by),
+        (false, _) => Said::Denied(by.into_iter().next()),
+    })
 }
 
 /// Every question about these slots that the generator's addresses and ports make interesting.
@@ -108,12 +141,4 @@ fn traffic() -> Vec<Traffic> {
     traffic.extend(numbers(Protocol::Sctp, &[80]));
     traffic.push(Traffic::Other);
     traffic
-}
-
-/// Whether a probe would be denied by policies in audit mode; `None`: several pods have the remote address, or there is no
-/// pod.
-pub(crate) fn would_be_denied(world: &World, probe: Probe) -> Option<bool> {
-    let pod = world.endpoints.get(&probe.slot).and_then(|key| world.cluster.pods.get(key))?;
-    let party = Party::at(&world.cluster, probe.remote).ok()?;
-    Some(matches!(verdict(&world.cluster, pod, &party, probe), DirectionVerdict::WouldDeny { .. }))
 }

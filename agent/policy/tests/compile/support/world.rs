@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::ClusterPolicy;
 use podgate_policy::compile::{Changes, Endpoint};
 use podgate_policy::model::{Namespace, ObjectKey, Pod, Policy};
 
@@ -16,6 +17,8 @@ pub(crate) enum Edit {
     NoPod(ObjectKey),
     Policy(Policy),
     NoPolicy(ObjectKey),
+    ClusterPolicy(ClusterPolicy),
+    NoClusterPolicy(Arc<str>),
     Bind(u32, ObjectKey),
     Release(u32),
 }
@@ -72,6 +75,14 @@ impl World {
                 self.cluster.policies.remove(key);
                 changes.policies.insert(key.clone());
             }
+            Edit::ClusterPolicy(policy) => {
+                self.cluster.cluster_policies.insert(Arc::new(policy.clone()));
+                changes.cluster_policies.insert(policy.name.clone());
+            }
+            Edit::NoClusterPolicy(name) => {
+                self.cluster.cluster_policies.remove(name);
+                changes.cluster_policies.insert(name.clone());
+            }
             Edit::Bind(slot, pod) => drop(self.endpoints.insert(*slot, pod.clone())),
             Edit::Release(slot) => drop(self.endpoints.remove(slot)),
         }
@@ -83,6 +94,7 @@ impl World {
             pods: self.cluster.pods.keys().cloned().collect(),
             namespaces: self.cluster.namespaces.keys().cloned().collect(),
             policies: self.cluster.policies.keys().cloned().collect(),
+            cluster_policies: self.cluster.cluster_policies.names().cloned().collect(),
             released: BTreeSet::new(),
             bound: self.endpoints.iter().map(|(&slot, pod)| Endpoint { slot, pod: pod.clone() }).collect(),
         }
