@@ -74,6 +74,7 @@ fn says(node: &str, not_ready: &[&str]) -> String {
         egress_isolated: false,
         audited: vec![],
         policies: vec![],
+        guards: vec![],
         counters: vec![],
     };
     let status = Status {

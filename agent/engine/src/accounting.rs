@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use podgate_common::Counter;
 use podgate_datapath::{CounterKey, Datapath, Error};
-use podgate_policy::evaluate::in_force;
+use podgate_policy::evaluate::{RuleRef, in_force};
 use podgate_policy::id::RuleId;
 use podgate_policy::model::Direction;
 
@@ -69,8 +69,12 @@ pub(super) fn see_all(
 }
 
 fn see_rules(state: &mut State, datapath: &Datapath) -> Result<(), Error> {
-    let (planning, attribution) = (&state.planning, &mut state.attribution);
-    let unknown = attribution.see_rules(&datapath.rules()?, |rule| planning.rule(RuleId::from_raw(rule)?));
+    let (planning, cluster, attribution) = (&state.planning, &state.cluster, &mut state.attribution);
+    let does = |policy: &str, rule: &RuleRef| {
+        let policy = cluster.cluster_policies.get(policy)?;
+        Some((policy.tier, policy.rules(rule.direction).get(rule.index)?.action))
+    };
+    let unknown = attribution.see_rules(&datapath.rules()?, |rule| planning.rule(RuleId::from_raw(rule)?), does);
     datapath.forget_rules(&unknown)
 }
 

@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use podgate_common::{Counter, Direction, Reason, Verdict};
 use podgate_datapath::CounterKey;
-use podgate_policy::evaluate::RuleRef;
+use podgate_policy::cluster_policy::{Action, Tier};
+use podgate_policy::evaluate::{PolicyRef, RuleRef};
+use podgate_policy::model::ObjectKey;
 
-use crate::status::{AllowStatus, AttributionStatus, DenialStatus};
+use crate::status::{AllowStatus, AttributionStatus, ClusterRuleStatus, DenialStatus};
 
 /// How finely is told who is behind a denial or an allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +58,7 @@ pub(super) struct Attribution {
     /// What each rule was counted last.
     rules: BTreeMap<u32, u64>,
     allows: Series<Allow>,
+    cluster_rules: Series<ClusterRule>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +81,15 @@ struct Allow {
     policy: String,
     direction: &'static str,
     rule: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ClusterRule {
+    policy: String,
+    direction: &'static str,
+    rule: usize,
+    /// The policy's tier and the rule's action, as long as the policy is there.
+    does: Option<(Tier, Action)>,
 }
 
 /// Counts by key, of which there are so many at most; the others are counted together.
@@ -106,9 +118,10 @@ impl<K: Ord> Series<K> {
 impl Attribution {
     /// Nothing is counted yet.
     pub(super) fn new(settings: Settings) -> Self {
-        let (denials, allows) = (Series::new(settings.series), Series::new(settings.series));
+        let series = settings.series;
+        let (denials, allows, cluster_rules) = (Series::new(series), Series::new(series), Series::new(series));
         let (doubtful, slots, rules) = Default::default();
-        Self { settings, doubtful, slots, denials, rules, allows }
+        Self { settings, doubtful, slots, denials, rules, allows, cluster_rules }
     }
 
     /// Notes that other policies may isolate pods of a namespace from now on.
@@ -140,7 +153,9 @@ impl Attribution {
         let Some(state) = self.slots.get_mut(&slot) else { return };
         for (key, packets) in packets(slot, counters) {
             let before = state.seen.insert(key, packets).unwrap_or(0);
-            if packets > before {
+            // What a rule denies is counted by the rule.
+            let is_by_rule = matches!(key.reason, Reason::RuleDenied | Reason::RuleDeniedAudited);
+            if packets > before && !is_by_rule {
                 let by_policy = self.settings.granularity >= Granularity::Policy;
                 let policies =
                     if by_policy { state.isolators.policies[key.direction as usize].clone() } else { vec![] };
@@ -170,21 +185,29 @@ impl Attribution {
         self.slots.remove(&slot);
     }
 
-    /// What rules are counted now; `name` finds a rule. Returns those that nobody knows any more.
+    /// What rules are counted now; `name` finds a rule, and `does` what one of a ClusterNetworkPolicy does, of which tier.
+    /// Returns those that nobody knows any more.
     pub(super) fn see_rules<'r>(
         &mut self,
         counts: &BTreeMap<u32, u64>,
         name: impl Fn(u32) -> Option<&'r RuleRef>,
+        does: impl Fn(&str, &RuleRef) -> Option<(Tier, Action)>,
     ) -> Vec<u32> {
         let mut unknown = Vec::new();
         for (&id, &count) in counts {
             let more = count - self.rules.insert(id, count).unwrap_or(0).min(count);
-            match name(id) {
-                Some(rule) if more > 0 => self.allows.add(self.settings.granularity.allow(rule), more),
-                Some(_) => {}
-                None => {
-                    self.allows.rest += more;
-                    unknown.push(id);
+            let Some(rule) = name(id) else {
+                self.allows.rest += more;
+                unknown.push(id);
+                continue;
+            };
+            match &rule.policy {
+                _ if more == 0 => {}
+                PolicyRef::NetworkPolicy(key) => self.allows.add(self.settings.granularity.allow(rule, key), more),
+                PolicyRef::Cluster(policy) => {
+                    let (direction, does) = (rule.direction.as_str(), does(policy, rule));
+                    self.cluster_rules
+                        .add(ClusterRule { policy: policy.to_string(), direction, rule: rule.index, does }, more);
                 }
             }
         }
@@ -209,22 +232,30 @@ impl Attribution {
             rule: allow.rule,
             flows,
         };
+        let cluster_rule = |(rule, &count): (&ClusterRule, &u64)| ClusterRuleStatus {
+            policy: rule.policy.clone(),
+            tier: rule.does.map(|(tier, _)| tier.as_str().to_owned()).unwrap_or_default(),
+            action: rule.does.map(|(_, action)| action.as_str().to_owned()).unwrap_or_default(),
+            direction: rule.direction.to_owned(),
+            rule: rule.rule,
+            count,
+        };
         AttributionStatus {
             denials: self.denials.counts.iter().map(denial).collect(),
             other_denials: self.denials.rest,
             allows: self.allows.counts.iter().map(allow).collect(),
             other_allows: self.allows.rest,
+            cluster_rules: self.cluster_rules.counts.iter().map(cluster_rule).collect(),
+            other_cluster_rules: self.cluster_rules.rest,
         }
     }
 }
 
 impl Granularity {
-    fn allow(self, rule: &RuleRef) -> Allow {
-        let key = rule.policy.network_policy();
-        let policy = key.filter(|_| self >= Self::Policy).map(|key| key.name.to_string()).unwrap_or_default();
+    fn allow(self, rule: &RuleRef, key: &ObjectKey) -> Allow {
+        let policy = if self >= Self::Policy { key.name.to_string() } else { String::new() };
         let index = (self == Self::Rule).then_some(rule.index);
-        let namespace = key.map(|key| key.namespace.to_string()).unwrap_or_default();
-        Allow { namespace, policy, direction: rule.direction.as_str(), rule: index }
+        Allow { namespace: key.namespace.to_string(), policy, direction: rule.direction.as_str(), rule: index }
     }
 }
 
@@ -238,7 +269,7 @@ fn packets(slot: u32, counters: &BTreeMap<CounterKey, Counter>) -> impl Iterator
 
 #[cfg(test)]
 mod tests {
-    use podgate_policy::model::{self, ObjectKey};
+    use podgate_policy::model;
 
     use super::*;
 
@@ -290,6 +321,33 @@ mod tests {
         assert_eq!(denied(&attribution), [(String::new(), 5)], "of the namespace");
     }
 
+    fn no_cluster_rule(_: &str, _: &RuleRef) -> Option<(Tier, Action)> {
+        None
+    }
+
+    #[test]
+    fn a_rule_that_denies_is_counted_by_itself_and_not_put_to_who_isolates_the_pod() {
+        let mut attribution = attribution(Granularity::Namespace, 1);
+        attribution.begin(SLOT, &BTreeMap::new());
+        attribution.isolate(SLOT, by(&["web"]));
+        let key = CounterKey { slot: SLOT, direction: Direction::Ingress, reason: Reason::RuleDenied };
+        attribution.see(SLOT, &[(key, Counter { packets: 7, bytes: 0 })].into());
+        let rule = |index| RuleRef { policy: PolicyRef::Cluster("guard".into()), ..rule("", index) };
+        let rules = [rule(0), rule(1)];
+        let does = |_: &str, rule: &RuleRef| (rule.index == 0).then_some((Tier::Admin, Action::Deny));
+        attribution.see_rules(&[(0, 7), (1, 2)].into(), |id| rules.get(id as usize), does);
+        let status = attribution.status();
+        let counted = ClusterRuleStatus {
+            policy: "guard".to_owned(),
+            tier: "Admin".to_owned(),
+            action: "Deny".to_owned(),
+            direction: "ingress".to_owned(),
+            rule: 0,
+            count: 7,
+        };
+        assert_eq!((status.denials, status.cluster_rules, status.other_cluster_rules), (vec![], vec![counted], 2));
+    }
+
     fn rule(name: &str, index: usize) -> RuleRef {
         RuleRef { policy: ObjectKey::new("shop", name).into(), direction: model::Direction::Ingress, index }
     }
@@ -300,8 +358,8 @@ mod tests {
         let name = |id: u32| rules.get(id as usize);
         let told = |granularity| {
             let mut attribution = attribution(granularity, 10);
-            assert_eq!(attribution.see_rules(&[(0, 1), (1, 2)].into(), name), Vec::<u32>::new());
-            assert_eq!(attribution.see_rules(&[(0, 5), (1, 2), (9, 4)].into(), name), [9]);
+            assert_eq!(attribution.see_rules(&[(0, 1), (1, 2)].into(), name, no_cluster_rule), Vec::<u32>::new());
+            assert_eq!(attribution.see_rules(&[(0, 5), (1, 2), (9, 4)].into(), name, no_cluster_rule), [9]);
             let allows = attribution.status().allows.into_iter().map(|it| (it.policy, it.rule, it.flows));
             (allows.collect::<Vec<_>>(), attribution.status().other_allows)
         };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::flows::{End, EndKind, Flow};
+use crate::flows::{End, EndKind, Flow, Rule};
 use crate::status::{DropStatus, EndStatus};
 
 /// How many drops are kept.
@@ -39,6 +39,7 @@ fn status(flow: &Flow) -> DropStatus {
         seconds_ago: 0.0,
         direction: flow.direction.clone(),
         reason: flow.reason.clone(),
+        rule: flow.rule.as_ref().map(|Rule { policy, direction, index }| format!("{policy} {direction}[{index}]")),
         pod: flow.pod.clone().unwrap_or_default(),
         source: end(&flow.source),
         destination: end(&flow.destination),
@@ -65,6 +66,7 @@ fn log(drop: &DropStatus) {
         pod = drop.pod,
         direction = drop.direction,
         reason = drop.reason,
+        rule = drop.rule,
         protocol = drop.protocol,
         detail = drop.detail,
         source = socket(&drop.source),
@@ -98,7 +100,7 @@ mod tests {
             time: String::new(),
             node: "node-a".to_owned(),
             verdict: "denied".to_owned(),
-            reason: "no_rule".to_owned(),
+            reason: "rule_denied".to_owned(),
             direction: "ingress".to_owned(),
             pod: Some("shop/api".to_owned()),
             source: end("192.0.2.1", 40_000, EndKind::Node, "node-b"),
@@ -107,7 +109,7 @@ mod tests {
             detail: "SYN".to_owned(),
             length,
             policies: vec![],
-            rule: None,
+            rule: Some(Rule { policy: "guard".to_owned(), direction: "ingress".to_owned(), index: 2 }),
             connection: Connection::Earlier,
             reply: true,
         }
@@ -123,7 +125,8 @@ mod tests {
         let expected = DropStatus {
             seconds_ago: 0.0,
             direction: "ingress".to_owned(),
-            reason: "no_rule".to_owned(),
+            reason: "rule_denied".to_owned(),
+            rule: Some("guard ingress[2]".to_owned()),
             pod: "shop/api".to_owned(),
             source: end("192.0.2.1", 40_000, "node node-b"),
             destination: end("10.0.0.2", 80, "shop/api"),

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use podgate_common::Counter;
 use podgate_datapath::{CounterKey, Exits, Lost};
 use podgate_host::binding::{Anomaly, PodId};
-use podgate_policy::evaluate::{in_force, is_audited, isolating};
+use podgate_policy::cluster_policy::ClusterPolicy;
+use podgate_policy::evaluate::{cluster_mode, guarding, in_force, is_audited, isolating};
 use podgate_policy::model::{self, Mode, Pod};
 use podgate_policy::plan::Subject;
 use podgate_source::{ErrorClass, Errors, ProblemKind, ResourceStatus};
@@ -19,9 +20,9 @@ use super::at_source::AtSource;
 use super::endpoints::{Endpoint, NO_SLOT, Stage};
 use super::state::State;
 use crate::status::{
-    AnomalyStatus, ApplyStatus, AttributionStatus, CounterStatus, DeviceStatus, InterfaceStatus, LastErrorStatus,
-    PodState, PodStatus, PolicyStatus, ProblemCount, ProblemStatus, ServicesAt, ServicesStatus, SourceErrorStatus,
-    SourceStatus, Status, TableStatus, UntaggedStatus, WindowStatus,
+    AnomalyStatus, ApplyStatus, AttributionStatus, CounterStatus, DeviceStatus, GuardStatus, InterfaceStatus,
+    LastErrorStatus, PodState, PodStatus, PolicyStatus, ProblemCount, ProblemStatus, ServicesAt, ServicesStatus,
+    SourceErrorStatus, SourceStatus, Status, TableStatus, UntaggedStatus, WindowStatus,
 };
 
 /// What the kernel counted for one slot, direction and reason.
@@ -60,6 +61,7 @@ impl State {
             ready: not_ready.is_empty(),
             not_ready,
             policies: self.cluster.policies.len(),
+            cluster_policies: self.cluster.cluster_policies.len(),
             pods: self.pods(&counters),
             no_endpoint,
             source: self.source.as_ref().map(|source| source.source.to_string()).unwrap_or_default(),
@@ -123,6 +125,7 @@ impl State {
             egress_isolated: egress == Some(Mode::Enforced),
             audited: audited.collect(),
             policies: self.selecting(pod),
+            guards: self.guards(pod),
             counters: endpoint.and_then(|(slot, _)| counters.get(&slot)).cloned().unwrap_or_default(),
         }
     }
@@ -192,6 +195,23 @@ impl State {
             }
         }
         policies.into_values().collect()
+    }
+
+    /// The ClusterNetworkPolicies that judge packets of a pod.
+    fn guards(&self, pod: &Pod) -> Vec<GuardStatus> {
+        let guarding = model::Direction::ALL.map(|direction| (direction, guarding(&self.cluster, pod, direction)));
+        let status = |policy: &ClusterPolicy| GuardStatus {
+            name: policy.name.to_string(),
+            tier: policy.tier.to_string(),
+            directions: guarding
+                .iter()
+                .filter(|(_, guards)| guards.iter().any(|guard| guard.name == policy.name))
+                .map(|(direction, _)| direction.to_string())
+                .collect(),
+            audit: cluster_mode(&self.cluster, policy) == Mode::Audited,
+        };
+        let guards = self.cluster.cluster_policies.iter().map(|policy| status(policy));
+        guards.filter(|guard| !guard.directions.is_empty()).collect()
     }
 
     fn sources(&self, wall_clock: SystemTime) -> Vec<SourceStatus> {

@@ -15,8 +15,8 @@ use super::names::{self, Metric};
 use podgate_engine::ANOMALY_KINDS;
 use podgate_engine::Durations;
 use podgate_engine::status::{
-    AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, PodState, PodStatus, RepairStatus,
-    ServicesAt, SourceStatus, Status, UntaggedStatus,
+    AllowStatus, AnomalyStatus, AttributionStatus, ClusterRuleStatus, CounterStatus, DenialStatus, PodState, PodStatus,
+    RepairStatus, ServicesAt, SourceStatus, Status, UntaggedStatus,
 };
 
 /// The reason under which every pod's packets have a series from its start, in each direction, so that a rate sees the
@@ -57,7 +57,8 @@ impl StatusCollector {
     }
 
     fn attribution(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let AttributionStatus { denials, other_denials, allows, other_allows } = &self.status.attribution;
+        let AttributionStatus { denials, other_denials, allows, other_allows, cluster_rules, other_cluster_rules } =
+            &self.status.attribution;
         let sets: Vec<String> = denials.iter().map(|denial| denial.policies.join(",")).collect();
         let denied =
             denials.iter().zip(&sets).map(|(denial, policies)| (denial_labels(denial, policies), denial.packets));
@@ -68,7 +69,12 @@ impl StatusCollector {
         let allowed =
             allows.iter().zip(&indexes).map(|(allow, index)| (allow_labels(allow, index.as_deref()), allow.flows));
         let rest = (*other_allows > 0).then(|| (vec![("namespace", ""), ("policy", "")], *other_allows));
-        family(encoder, &names::ALLOWS, allowed.chain(rest))
+        family(encoder, &names::ALLOWS, allowed.chain(rest))?;
+        let indexes: Vec<String> = cluster_rules.iter().map(|rule| rule.rule.to_string()).collect();
+        let rules =
+            cluster_rules.iter().zip(&indexes).map(|(rule, index)| (cluster_rule_labels(rule, index), rule.count));
+        let rest = (*other_cluster_rules > 0).then(|| (vec![("policy", "")], *other_cluster_rules));
+        family(encoder, &names::CLUSTER_RULES, rules.chain(rest))
     }
 
     fn tables(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -83,6 +89,7 @@ impl StatusCollector {
         let unfit = pods.iter().filter(|pod| pod.state == PodState::Unfit).count();
         let without = pods.iter().filter(|pod| pod.state == PodState::NoInterface).count();
         single(encoder, &names::POLICIES, self.status.policies as u64)?;
+        single(encoder, &names::CLUSTER_POLICIES, self.status.cluster_policies as u64)?;
         family(
             encoder,
             &names::ENDPOINTS,
@@ -191,6 +198,16 @@ fn allow_labels<'a>(allow: &'a AllowStatus, rule: Option<&'a str>) -> Labels<'a>
     labels
 }
 
+fn cluster_rule_labels<'a>(rule: &'a ClusterRuleStatus, index: &'a str) -> Labels<'a> {
+    vec![
+        ("policy", &rule.policy),
+        ("tier", &rule.tier),
+        ("direction", &rule.direction),
+        ("rule", index),
+        ("action", &rule.action),
+    ]
+}
+
 /// Packets and bytes of one series.
 #[derive(Clone, Copy, Default)]
 struct Count {
@@ -242,10 +259,11 @@ fn with_pod<'a>(
 
 /// Enforced pods by isolation, every value present.
 fn by_isolation(pods: &[PodStatus]) -> BTreeMap<&'static str, u64> {
-    let mut counts = BTreeMap::from([("none", 0), ("ingress", 0), ("egress", 0), ("both", 0)]);
+    let mut counts = BTreeMap::from([("none", 0), ("guarded", 0), ("ingress", 0), ("egress", 0), ("both", 0)]);
     for pod in pods.iter().filter(|pod| matches!(pod.state, PodState::Enforced | PodState::Unfit)) {
         let name = match (pod.ingress_isolated, pod.egress_isolated) {
-            (false, false) => "none",
+            (false, false) if pod.guards.is_empty() => "none",
+            (false, false) => "guarded",
             (true, false) => "ingress",
             (false, true) => "egress",
             (true, true) => "both",

@@ -35,12 +35,19 @@ metrics! {
     ALLOWS = Counter "podgate_rule_flows",
         "Flows that a rule allowed, since the agent started. A packet judged alone counts as one. Empty namespace: beyond \
         the limit of series.";
+    CLUSTER_RULES = Counter "podgate_cluster_rules",
+        "Flows that a rule of a ClusterNetworkPolicy accepted, and packets that it denied, or would but for audit mode, since \
+        the agent started. Empty policy: beyond the limit of series.";
     AUDITED = Gauge "podgate_endpoints_audited",
         "Pods of this node that only policies in audit mode isolate, by direction: what these deny passes.";
     TABLE_ENTRIES = Gauge "podgate_table_entries", "Entries in use of a table in the kernel.";
     TABLE_CAPACITY = Gauge "podgate_table_capacity", "Entries a table in the kernel has room for.";
     POLICIES = Gauge "podgate_policies", "NetworkPolicies known, whether or not they select a pod of this node.";
-    ENDPOINTS = Gauge "podgate_endpoints", "Enforced pods of this node, by the directions in which policies isolate them.";
+    CLUSTER_POLICIES = Gauge "podgate_cluster_policies",
+        "ClusterNetworkPolicies known, whether or not they select a pod of this node.";
+    ENDPOINTS = Gauge "podgate_endpoints",
+        "Enforced pods of this node, by the directions in which NetworkPolicies isolate them. Guarded: by none, and \
+        ClusterNetworkPolicies judge them.";
     UNFIT = Gauge "podgate_endpoints_unfit",
         "Pods of this node that are isolated altogether because their policies do not fit into the tables.";
     WITHOUT_INTERFACE = Gauge "podgate_pods_without_interface",

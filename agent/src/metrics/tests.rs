@@ -6,9 +6,9 @@ use super::collector::FROM_START;
 use super::names;
 use super::*;
 use podgate_engine::status::{
-    AllowStatus, AnomalyStatus, AttributionStatus, CounterStatus, DenialStatus, DeviceStatus, InterfaceStatus,
-    PodState, PodStatus, ProblemCount, RepairStatus, ServicesAt, ServicesStatus, SourceErrorStatus, SourceStatus,
-    TableStatus, UntaggedStatus,
+    AllowStatus, AnomalyStatus, AttributionStatus, ClusterRuleStatus, CounterStatus, DenialStatus, DeviceStatus,
+    InterfaceStatus, PodState, PodStatus, ProblemCount, RepairStatus, ServicesAt, ServicesStatus, SourceErrorStatus,
+    SourceStatus, TableStatus, UntaggedStatus,
 };
 
 fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
@@ -24,6 +24,7 @@ fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
         egress_isolated: false,
         audited: vec!["ingress".to_owned()],
         policies: vec![],
+        guards: vec![],
         counters,
     }
 }
@@ -60,6 +61,15 @@ fn attribution() -> AttributionStatus {
         other_denials: 6,
         allows: vec![AllowStatus { namespace, policy: "a".to_owned(), direction, rule: Some(1), flows: 7 }],
         other_allows: 8,
+        cluster_rules: vec![ClusterRuleStatus {
+            policy: "guard".to_owned(),
+            tier: "Admin".to_owned(),
+            action: "Deny".to_owned(),
+            direction: "egress".to_owned(),
+            rule: 2,
+            count: 9,
+        }],
+        other_cluster_rules: 10,
     }
 }
 
@@ -69,6 +79,7 @@ pub(super) fn full_status() -> Status {
         ready: true,
         hook: "tcx".to_owned(),
         policies: 4,
+        cluster_policies: 3,
         pods: vec![pod("api", vec![counter("no_rule", 7), counter("vlan", 2), allowed("established", 4)])],
         no_endpoint: vec![counter("no_endpoint", 1)],
         sources: vec![SourceStatus {
@@ -193,10 +204,13 @@ fn state_is_mirrored() {
         (r#"podgate_policy_denials_total{namespace="",policies=""}"#, 6.0),
         (r#"podgate_rule_flows_total{namespace="shop",policy="a",direction="ingress",rule="1"}"#, 7.0),
         (r#"podgate_rule_flows_total{namespace="",policy=""}"#, 8.0),
+        (r#"podgate_cluster_rules_total{policy="guard",tier="Admin",direction="egress",rule="2",action="Deny"}"#, 9.0),
+        (r#"podgate_cluster_rules_total{policy=""}"#, 10.0),
         (r#"podgate_endpoints_audited{direction="ingress"}"#, 1.0),
         (r#"podgate_endpoints_audited{direction="egress"}"#, 0.0),
         ("podgate_change_duration_seconds_count", 0.0),
         ("podgate_policies", 4.0),
+        ("podgate_cluster_policies", 3.0),
         (r#"podgate_endpoints{isolation="ingress"}"#, 1.0),
         (r#"podgate_endpoints{isolation="both"}"#, 0.0),
         ("podgate_pods_without_interface", 0.0),

@@ -60,7 +60,7 @@ pub struct Flow {
     pub length: u32,
     /// The policies that isolate the pod in this direction, as namespace/name.
     pub policies: Vec<String>,
-    /// The rule that allows it.
+    /// The rule that allows or denies it, or would.
     pub rule: Option<Rule>,
     /// What the packet is to its connection.
     #[serde(default)]
@@ -100,7 +100,7 @@ pub enum EndKind {
 /// A rule of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// The policy, as namespace/name.
+    /// The policy, as namespace/name; a ClusterNetworkPolicy as its name.
     pub policy: String,
     /// Whether it is one of its `ingress` or `egress` rules.
     pub direction: String,

@@ -30,6 +30,9 @@ pub struct Status {
     pub filtered_interfaces: usize,
     /// NetworkPolicies known, those that select no pod of this node included.
     pub policies: usize,
+    /// ClusterNetworkPolicies known, likewise.
+    #[serde(default)]
+    pub cluster_policies: usize,
     /// Every pod of this node that policies can select.
     pub pods: Vec<PodStatus>,
     /// Verdicts on interfaces that have no endpoint.
@@ -79,6 +82,29 @@ pub struct AttributionStatus {
     pub allows: Vec<AllowStatus>,
     /// Those that there was no room for, or whose rules are gone.
     pub other_allows: u64,
+    /// What rules of ClusterNetworkPolicies have decided.
+    #[serde(default)]
+    pub cluster_rules: Vec<ClusterRuleStatus>,
+    /// What there was no room for of that.
+    #[serde(default)]
+    pub other_cluster_rules: u64,
+}
+
+/// What a rule of a ClusterNetworkPolicy has decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRuleStatus {
+    /// The policy's name.
+    pub policy: String,
+    /// Its tier: `Admin` or `Baseline`; empty if the policy was gone when it was counted.
+    pub tier: String,
+    /// What the rule does: `Accept` or `Deny`; empty likewise.
+    pub action: String,
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// The rule's index.
+    pub rule: usize,
+    /// Flows that it accepted, or packets that it denied, or would have in audit mode.
+    pub count: u64,
 }
 
 /// What a set of policies has denied.
@@ -137,8 +163,11 @@ pub struct PodStatus {
     /// The directions in which only policies in audit mode isolate it: what they deny passes.
     #[serde(default)]
     pub audited: Vec<String>,
-    /// The policies that select it.
+    /// The NetworkPolicies that select it.
     pub policies: Vec<PolicyStatus>,
+    /// The ClusterNetworkPolicies that judge its packets, in the order in which they are asked.
+    #[serde(default)]
+    pub guards: Vec<GuardStatus>,
     /// Its verdicts, those that never happened left out.
     pub counters: Vec<CounterStatus>,
 }
@@ -177,6 +206,19 @@ pub struct PolicyStatus {
     pub directions: Vec<String>,
     /// Whether it is in audit mode.
     #[serde(default)]
+    pub audit: bool,
+}
+
+/// A ClusterNetworkPolicy that judges packets of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardStatus {
+    /// Its name.
+    pub name: String,
+    /// Its tier: `Admin` or `Baseline`.
+    pub tier: String,
+    /// The directions for which it has rules.
+    pub directions: Vec<String>,
+    /// Whether it is in audit mode.
     pub audit: bool,
 }
 
@@ -387,6 +429,9 @@ pub struct DropStatus {
     pub direction: String,
     /// Why.
     pub reason: String,
+    /// The rule that denies it, if one does.
+    #[serde(default)]
+    pub rule: Option<String>,
     /// The enforced pod, as namespace/name.
     pub pod: String,
     /// The sender.

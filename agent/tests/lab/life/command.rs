@@ -146,6 +146,7 @@ fn the_status_tells_of_every_pod_of_the_node_as_json() -> Result<()> {
         "egress_isolated": true,
         "audited": [],
         "policies": [{"name": "serve-client", "directions": ["ingress", "egress"], "audit": false}],
+        "guards": [],
     });
     assert_eq!(server, expected);
     let drops = status["recent_drops"].as_array().expect("a list");

@@ -11,7 +11,8 @@ use std::fmt::Write;
 use podgate_common::map;
 
 use super::{
-    PodState, PodStatus, RepairStatus, ServicesAt, SourceStatus, Status, TableStatus, UntaggedStatus, WindowStatus,
+    GuardStatus, PodState, PodStatus, RepairStatus, ServicesAt, SourceStatus, Status, TableStatus, UntaggedStatus,
+    WindowStatus,
 };
 use crate::printable;
 use table::Table;
@@ -237,10 +238,15 @@ fn pods(status: &Status) -> Table {
             isolation(pod),
             both_ways(pod, "allowed"),
             both_ways(pod, "denied"),
-            list(pod.policies.iter().map(|policy| policy.name.clone())),
+            list(pod.policies.iter().map(|policy| policy.name.clone()).chain(pod.guards.iter().map(guard))),
         ]);
     }
     table
+}
+
+fn guard(guard: &GuardStatus) -> String {
+    let audit = if guard.audit { ", audit" } else { "" };
+    format!("{} ({}{audit})", guard.name, guard.tier)
 }
 
 fn state(pod: &PodStatus) -> String {

@@ -18,6 +18,7 @@ fn pod(name: &str, state: PodState) -> PodStatus {
         egress_isolated: false,
         audited: vec![],
         policies: vec![PolicyStatus { name: "deny".to_owned(), directions: vec!["ingress".to_owned()], audit: false }],
+        guards: vec![],
         counters: vec![
             counter("allowed", "rule", 5),
             counter("denied", "no_rule", 3),
