@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin;
-use crate::cli::{AgentArgs, Attribution, Hook, JudgedAt, LiveConnections, UnknownPods, VERSION};
+use crate::cli::{AgentArgs, Attribution, ClusterPolicies, Hook, JudgedAt, LiveConnections, UnknownPods, VERSION};
 use crate::cni;
 use crate::http::{self, Door};
 use crate::lock::Lock;
@@ -250,11 +250,16 @@ fn entries_of(entries: &BTreeMap<String, u32>, name: &str, default: u32) -> u32 
 }
 
 async fn open_source(args: &AgentArgs, node: &str) -> anyhow::Result<Source> {
+    let cluster_policies = match args.cluster_policies {
+        ClusterPolicies::Auto => podgate_source::ClusterPolicies::Auto,
+        ClusterPolicies::Off => podgate_source::ClusterPolicies::Off,
+    };
     match &args.manifests {
-        Some(directory) => Ok(manifests::spawn(directory.clone())),
+        Some(directory) => Ok(manifests::spawn(directory.clone(), cluster_policies)),
         None => {
             let endpoint_slices = args.services == JudgedAt::Source;
-            let options = api::Options { kubeconfig: args.kubeconfig.clone(), node: node.to_owned(), endpoint_slices };
+            let (kubeconfig, node) = (args.kubeconfig.clone(), node.to_owned());
+            let options = api::Options { kubeconfig, node, cluster_policies, endpoint_slices };
             Ok(api::spawn(&options).await?)
         }
     }

@@ -10,7 +10,7 @@ use podgate_policy::cluster_policy::ClusterPolicy;
 use podgate_policy::evaluate::{cluster_mode, guarding, in_force, is_audited, isolating};
 use podgate_policy::model::{self, Mode, Pod};
 use podgate_policy::plan::Subject;
-use podgate_source::{ErrorClass, Errors, ProblemKind, ResourceStatus};
+use podgate_source::{ClusterPolicies, ErrorClass, Errors, KnownClusterPolicies, ProblemKind, ResourceStatus};
 
 use super::anomalies::{
     describe, describe_departed, describe_isolated, describe_refused, describe_unhooked, describe_unsupported, device,
@@ -20,9 +20,10 @@ use super::at_source::AtSource;
 use super::endpoints::{Endpoint, NO_SLOT, Stage};
 use super::state::State;
 use crate::status::{
-    AnomalyStatus, ApplyStatus, AttributionStatus, CounterStatus, DeviceStatus, GuardStatus, InterfaceStatus,
-    LastErrorStatus, PodState, PodStatus, PolicyStatus, ProblemCount, ProblemStatus, ServicesAt, ServicesStatus,
-    SourceErrorStatus, SourceStatus, Status, TableStatus, UntaggedStatus, WindowStatus,
+    AnomalyStatus, ApplyStatus, AttributionStatus, ClusterEnforcement, ClusterPoliciesStatus, CounterStatus,
+    DeviceStatus, GuardStatus, InterfaceStatus, LastErrorStatus, PodState, PodStatus, PolicyStatus, ProblemCount,
+    ProblemStatus, ServicesAt, ServicesStatus, SourceErrorStatus, SourceStatus, Status, TableStatus, UntaggedStatus,
+    WindowStatus,
 };
 
 /// What the kernel counted for one slot, direction and reason.
@@ -61,7 +62,7 @@ impl State {
             ready: not_ready.is_empty(),
             not_ready,
             policies: self.cluster.policies.len(),
-            cluster_policies: self.cluster.cluster_policies.len(),
+            cluster_policies: self.source.as_ref().map(|source| known(&source.cluster_policies)).unwrap_or_default(),
             pods: self.pods(&counters),
             no_endpoint,
             source: self.source.as_ref().map(|source| source.source.to_string()).unwrap_or_default(),
@@ -334,6 +335,16 @@ fn by_slot(counts: &[Count]) -> BTreeMap<u32, Vec<CounterStatus>> {
         });
     }
     slots
+}
+
+fn known(policies: &KnownClusterPolicies) -> ClusterPoliciesStatus {
+    let enforcement = match policies.setting {
+        ClusterPolicies::Off => ClusterEnforcement::Off,
+        ClusterPolicies::Auto if policies.setting.are_enforced() => ClusterEnforcement::Enforced,
+        ClusterPolicies::Auto => ClusterEnforcement::NotEnforced,
+    };
+    let KnownClusterPolicies { served, objects, ref error, .. } = *policies;
+    ClusterPoliciesStatus { enforcement, served, objects, error: error.clone() }
 }
 
 fn source(name: &str, resource: &ResourceStatus, wall_clock: SystemTime) -> SourceStatus {

@@ -8,7 +8,7 @@ use podgate_policy::model::{Labels, ObjectKey, Phase, Pod};
 use podgate_policy::op::{EndpointPolicy, Entry, Key, Op};
 use podgate_policy::services::Node;
 use podgate_policy::tables::Limits;
-use podgate_source::{Change, Location, Object, ObjectRef, ResourceStatus, SourceStatus};
+use podgate_source::{Change, KnownClusterPolicies, Location, Object, ObjectRef, ResourceStatus, SourceStatus};
 
 use super::command::{Command, Outcome};
 use super::fixtures::{NOW, deny_all, host, never, pod, pod_states, run, short, state, with_pod, without_pod};
@@ -65,6 +65,7 @@ fn source(location: Location, resource: ResourceStatus) -> SourceStatus {
     SourceStatus {
         source: location,
         resources: [("NetworkPolicy".to_owned(), resource)].into(),
+        cluster_policies: KnownClusterPolicies::default(),
         problems: vec![],
         problem_count: 0,
         problems_met: BTreeMap::new(),

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod cluster_policies;
 pub mod convert;
 pub mod manifests;
 mod object;
@@ -27,6 +28,7 @@ mod store;
 
 pub use podgate_policy::services;
 
+pub use cluster_policies::{ClusterPolicies, KnownClusterPolicies};
 pub use object::{Change, Kind, Object, ObjectRef, Update};
 pub use problem::{Effect, Origin, Problem, ProblemKind};
 pub use source::Source;

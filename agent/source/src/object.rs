@@ -20,7 +20,7 @@ pub enum Kind {
     Pod,
     /// `networking.k8s.io/v1` NetworkPolicy.
     NetworkPolicy,
-    /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy, which the offline commands read and the agent does not.
+    /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy, a kind that not every cluster has.
     ClusterNetworkPolicy,
     /// `v1` Service.
     Service,

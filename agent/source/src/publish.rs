@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::cluster_policies::{ClusterPolicies, KnownClusterPolicies};
 use crate::object::Update;
 use crate::problem::{Problem, ProblemKind};
 use crate::status::{ErrorClass, Errors, Location, ReadError, ResourceStatus, SourceStatus};
@@ -25,10 +26,11 @@ pub(crate) struct Closed;
 impl Publisher {
     pub(crate) fn new<'a>(
         source: Location,
+        cluster_policies: ClusterPolicies,
         resources: impl IntoIterator<Item = &'a str>,
     ) -> (Self, mpsc::Receiver<Update>, watch::Receiver<SourceStatus>) {
         let (updates, update_receiver) = mpsc::channel(QUEUE);
-        let (status, status_receiver) = watch::channel(SourceStatus::new(source, resources));
+        let (status, status_receiver) = watch::channel(SourceStatus::new(source, cluster_policies, resources));
         (Self { updates, status }, update_receiver, status_receiver)
     }
 
@@ -52,10 +54,15 @@ impl Publisher {
 }
 
 impl SourceStatus {
-    fn new<'a>(source: Location, resources: impl IntoIterator<Item = &'a str>) -> Self {
+    fn new<'a>(
+        source: Location,
+        cluster_policies: ClusterPolicies,
+        resources: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         Self {
             source,
             resources: resources.into_iter().map(|name| (name.to_owned(), ResourceStatus::default())).collect(),
+            cluster_policies: KnownClusterPolicies::new(cluster_policies),
             problems: vec![],
             problem_count: 0,
             problems_met: ProblemKind::ALL.into_iter().map(|kind| (kind, 0)).collect(),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
+use crate::cluster_policies::KnownClusterPolicies;
 use crate::problem::{Problem, ProblemKind};
 
 /// Where a source reads.
@@ -47,6 +48,8 @@ pub struct SourceStatus {
     pub source: Location,
     /// Each thing that is read, by name: `manifests`, or the kind of a watched resource, such as `NetworkPolicy`.
     pub resources: BTreeMap<String, ResourceStatus>,
+    /// What is known of ClusterNetworkPolicies.
+    pub cluster_policies: KnownClusterPolicies,
     /// What is wrong in the input now, sorted; at most [`SourceStatus::MAX_PROBLEMS`].
     pub problems: Vec<Problem>,
     /// How many problems there are now, those left out of `problems` included.

@@ -78,6 +78,10 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PODGATE_SERVICES", value_enum, default_value = "exit")]
     pub(crate) services: JudgedAt,
 
+    /// What happens with ClusterNetworkPolicies
+    #[arg(long, env = "PODGATE_CLUSTER_POLICIES", value_enum, default_value = "auto")]
+    pub(crate) cluster_policies: ClusterPolicies,
+
     /// A pod that may send packets with source addresses that are not its own, because it routes for others; repeatable
     #[arg(long, env = "PODGATE_ALLOW_FOREIGN_SOURCE", value_name = "NS/POD", value_delimiter = ',', value_parser = object_key)]
     pub(crate) allow_foreign_source: Vec<ObjectKey>,
@@ -170,6 +174,15 @@ pub(crate) enum JudgedAt {
     /// Where packets leave the pod, and allowed only if all backends of the Service are: for nodes with devices that cannot
     /// be hooked, or where another program clears podgate's tag
     Source,
+}
+
+/// What happens with ClusterNetworkPolicies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClusterPolicies {
+    /// They are read where the cluster has the kind; this version says that it does not enforce them
+    Auto,
+    /// They are not enforced, and only counted
+    Off,
 }
 
 /// How finely is told which policies are behind what is counted.

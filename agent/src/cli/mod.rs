@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use agent::{
-    AgentArgs, Attribution, DEFAULT_SOCKET, Hook, JudgedAt, LiveConnections, UnknownPods, bindings,
+    AgentArgs, Attribution, ClusterPolicies, DEFAULT_SOCKET, Hook, JudgedAt, LiveConnections, UnknownPods, bindings,
 };
 use check::CheckArgs;
 use cleanup::CleanupArgs;

@@ -192,7 +192,7 @@ fn mode_in(answer: &str) -> Option<String> {
 fn ask_api(question: &Question) -> Known<Vec<Resource>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let node = question.node_name.clone().unwrap_or_default();
-    let options = api::Options { kubeconfig: question.kubeconfig.clone(), node, endpoint_slices: false };
+    let options = api::Options { kubeconfig: question.kubeconfig.clone(), node, ..api::Options::default() };
     runtime.block_on(async {
         // Its watches end with it.
         let mut source: Source = api::spawn(&options).await.map_err(|error| error.to_string())?;

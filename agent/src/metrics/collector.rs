@@ -15,8 +15,8 @@ use super::names::{self, Metric};
 use podgate_engine::ANOMALY_KINDS;
 use podgate_engine::Durations;
 use podgate_engine::status::{
-    AllowStatus, AnomalyStatus, AttributionStatus, ClusterRuleStatus, CounterStatus, DenialStatus, PodState, PodStatus,
-    RepairStatus, ServicesAt, SourceStatus, Status, UntaggedStatus,
+    AllowStatus, AnomalyStatus, AttributionStatus, ClusterEnforcement, ClusterRuleStatus, CounterStatus, DenialStatus,
+    PodState, PodStatus, RepairStatus, ServicesAt, SourceStatus, Status, UntaggedStatus,
 };
 
 /// The reason under which every pod's packets have a series from its start, in each direction, so that a rate sees the
@@ -89,7 +89,10 @@ impl StatusCollector {
         let unfit = pods.iter().filter(|pod| pod.state == PodState::Unfit).count();
         let without = pods.iter().filter(|pod| pod.state == PodState::NoInterface).count();
         single(encoder, &names::POLICIES, self.status.policies as u64)?;
-        single(encoder, &names::CLUSTER_POLICIES, self.status.cluster_policies as u64)?;
+        let known = &self.status.cluster_policies;
+        let objects = |enforcement| if enforcement == known.enforcement { known.objects as u64 } else { 0 };
+        let by_enforcement = ClusterEnforcement::ALL.map(|it| (vec![("enforcement", it.as_str())], objects(it)));
+        family(encoder, &names::CLUSTER_POLICIES, by_enforcement.into_iter())?;
         family(
             encoder,
             &names::ENDPOINTS,

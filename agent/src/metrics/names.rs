@@ -43,8 +43,7 @@ metrics! {
     TABLE_ENTRIES = Gauge "podgate_table_entries", "Entries in use of a table in the kernel.";
     TABLE_CAPACITY = Gauge "podgate_table_capacity", "Entries a table in the kernel has room for.";
     POLICIES = Gauge "podgate_policies", "NetworkPolicies known, whether or not they select a pod of this node.";
-    CLUSTER_POLICIES = Gauge "podgate_cluster_policies",
-        "ClusterNetworkPolicies known, whether or not they select a pod of this node.";
+    CLUSTER_POLICIES = Gauge "podgate_cluster_policies", "ClusterNetworkPolicies that there are, by whether they are enforced.";
     ENDPOINTS = Gauge "podgate_endpoints",
         "Enforced pods of this node, by the directions in which NetworkPolicies isolate them. Guarded: by none, and \
         ClusterNetworkPolicies judge them.";

@@ -6,9 +6,9 @@ use super::collector::FROM_START;
 use super::names;
 use super::*;
 use podgate_engine::status::{
-    AllowStatus, AnomalyStatus, AttributionStatus, ClusterRuleStatus, CounterStatus, DenialStatus, DeviceStatus,
-    InterfaceStatus, PodState, PodStatus, ProblemCount, RepairStatus, ServicesAt, ServicesStatus, SourceErrorStatus,
-    SourceStatus, TableStatus, UntaggedStatus,
+    AllowStatus, AnomalyStatus, AttributionStatus, ClusterEnforcement, ClusterPoliciesStatus, ClusterRuleStatus,
+    CounterStatus, DenialStatus, DeviceStatus, InterfaceStatus, PodState, PodStatus, ProblemCount, RepairStatus,
+    ServicesAt, ServicesStatus, SourceErrorStatus, SourceStatus, TableStatus, UntaggedStatus,
 };
 
 fn pod(name: &str, counters: Vec<CounterStatus>) -> PodStatus {
@@ -79,7 +79,11 @@ pub(super) fn full_status() -> Status {
         ready: true,
         hook: "tcx".to_owned(),
         policies: 4,
-        cluster_policies: 3,
+        cluster_policies: ClusterPoliciesStatus {
+            enforcement: ClusterEnforcement::Off,
+            objects: 6,
+            ..ClusterPoliciesStatus::default()
+        },
         pods: vec![pod("api", vec![counter("no_rule", 7), counter("vlan", 2), allowed("established", 4)])],
         no_endpoint: vec![counter("no_endpoint", 1)],
         sources: vec![SourceStatus {
@@ -210,7 +214,9 @@ fn state_is_mirrored() {
         (r#"podgate_endpoints_audited{direction="egress"}"#, 0.0),
         ("podgate_change_duration_seconds_count", 0.0),
         ("podgate_policies", 4.0),
-        ("podgate_cluster_policies", 3.0),
+        (r#"podgate_cluster_policies{enforcement="enforced"}"#, 0.0),
+        (r#"podgate_cluster_policies{enforcement="not_enforced"}"#, 0.0),
+        (r#"podgate_cluster_policies{enforcement="off"}"#, 6.0),
         (r#"podgate_endpoints{isolation="ingress"}"#, 1.0),
         (r#"podgate_endpoints{isolation="both"}"#, 0.0),
         ("podgate_pods_without_interface", 0.0),

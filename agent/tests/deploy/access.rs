@@ -2,26 +2,39 @@
 
 use std::collections::BTreeSet;
 
+use podgate_source::api::Watched;
 use serde_json::Value;
 
 use crate::OVERLAYS;
 use crate::render::{list, only, render, render_with, strings};
 
-/// Group and plural of everything that the role gives access to.
-fn granted(objects: &[Value]) -> BTreeSet<(String, String)> {
+/// Everything that the role gives access to.
+fn granted(objects: &[Value]) -> BTreeSet<Watched> {
     let role = only(objects, "ClusterRole");
-    let of_rule = |rule: &Value| -> Vec<(String, String)> {
+    let of_rule = |rule: &Value| -> Vec<Watched> {
         assert_eq!(strings(&rule["verbs"]), ["get", "list", "watch"], "{rule}");
-        let resources = strings(&rule["resources"]);
-        let pair = |group: &str| -> Vec<_> {
-            resources.iter().map(|resource| (group.to_owned(), (*resource).to_owned())).collect()
+        let names: Vec<Option<&str>> = match &rule["resourceNames"] {
+            Value::Null => vec![None],
+            names => strings(names).into_iter().map(Some).collect(),
         };
-        strings(&rule["apiGroups"]).into_iter().flat_map(pair).collect()
+        let of_resource = |group: &str, plural: &str| -> Vec<Watched> {
+            let (group, plural) = (group.to_owned(), plural.to_owned());
+            let named = |name: &Option<&str>| Watched {
+                group: group.clone(),
+                plural: plural.clone(),
+                name: name.map(str::to_owned),
+            };
+            names.iter().map(named).collect()
+        };
+        let groups = strings(&rule["apiGroups"]).into_iter();
+        let resources = strings(&rule["resources"]);
+        let of_group = |group| resources.iter().flat_map(|plural| of_resource(group, plural)).collect::<Vec<_>>();
+        groups.flat_map(of_group).collect()
     };
     list(&role["rules"]).iter().flat_map(of_rule).collect()
 }
 
-fn watched(endpoint_slices: bool) -> BTreeSet<(String, String)> {
+fn watched(endpoint_slices: bool) -> BTreeSet<Watched> {
     podgate_source::api::watched(endpoint_slices).into_iter().collect()
 }
 

@@ -197,19 +197,23 @@ fn each_platform_has_its_directories() {
 
 #[test]
 fn every_setting_of_the_values_is_one_that_the_agent_reads() {
-    let values = "audit=true,attribution=rule,services=source,liveConnections=keep,metrics.public=true,logFormat=text,\
+    let values = "audit=true,attribution=rule,services=source,clusterPolicies=off,liveConnections=keep,metrics.public=true,logFormat=text,\
                   settings.PODGATE_TABLE_ENTRIES=groups\\=100000";
     let Some(objects) = chart(&["--set", values]) else { return };
     let known = variables(&["agent"]);
     let settings = only(&objects, "ConfigMap")["data"].as_object().unwrap().clone();
-    assert_eq!(settings.len(), 7, "{settings:?}");
+    assert_eq!(settings.len(), 8, "{settings:?}");
     assert!(settings.keys().all(|name| known.contains(name)), "{settings:?}");
     // What the chart leaves out is the agent's default.
     let Some(usual) = chart(&[]) else { return };
     assert_eq!(only(&usual, "ConfigMap")["data"], serde_json::json!({ "PODGATE_LOG_FORMAT": "json" }));
     let agent = defaults(&["agent"]);
-    let expected =
-        [("PODGATE_METRICS_ATTRIBUTION", "policy"), ("PODGATE_SERVICES", "exit"), ("PODGATE_LIVE_CONNECTIONS", "cut")];
+    let expected = [
+        ("PODGATE_METRICS_ATTRIBUTION", "policy"),
+        ("PODGATE_SERVICES", "exit"),
+        ("PODGATE_CLUSTER_POLICIES", "auto"),
+        ("PODGATE_LIVE_CONNECTIONS", "cut"),
+    ];
     assert!(expected.iter().all(|(name, value)| agent[*name] == *value), "{agent:?}");
 }
 
@@ -238,6 +242,7 @@ fn what_the_schema_or_the_chart_refuses_is_said() {
         ("image.digest=sha256:1", "/image/digest"),
         ("imgae.tag=1", "'imgae' not allowed"),
         ("platform=openshift", "/platform"),
+        ("clusterPolicies=on", "/clusterPolicies"),
         ("settings.PODGATE_SOCKET=/tmp/x", "'PODGATE_SOCKET'"),
         ("metrics.public=true,metrics.tokenSecret=a", "/metrics"),
         ("startupSeconds=5", "/startupSeconds"),

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use podgate_source::api::Watched;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -95,9 +96,11 @@ impl Server {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Whether the DaemonSet's account may do something with a resource of every namespace.
+    /// Whether the DaemonSet's account may do something with a resource of every namespace, or with one object that is in
+    /// none.
     fn allows(&self, verb: &str, resource: &str) -> bool {
-        let answer = self.kubectl(&["auth", "can-i", verb, resource, "--all-namespaces", ACCOUNT]);
+        let everywhere = if resource.contains('/') { &[][..] } else { &["--all-namespaces"] };
+        let answer = self.kubectl(&[&["auth", "can-i", verb, resource, ACCOUNT], everywhere].concat());
         String::from_utf8_lossy(&answer.stdout).trim() == "yes"
     }
 }
@@ -130,8 +133,10 @@ fn a_real_api_server_takes_every_overlay_and_lets_the_agent_read_what_it_watches
     OVERLAYS.iter().filter_map(|overlay| render(overlay)).for_each(|objects| server.apply(&objects));
     let may = |endpoint_slices: bool| {
         let resources = podgate_source::api::watched(endpoint_slices).into_iter();
-        let names =
-            resources.map(|(group, plural)| if group.is_empty() { plural } else { format!("{plural}.{group}") });
+        let names = resources.map(|Watched { group, plural, name }| {
+            let resource = if group.is_empty() { plural } else { format!("{plural}.{group}") };
+            name.map_or(resource.clone(), |name| format!("{resource}/{name}"))
+        });
         names.into_iter().all(|name| ["get", "list", "watch"].iter().all(|verb| server.allows(verb, &name)))
     };
     assert!(may(false) && !may(true));

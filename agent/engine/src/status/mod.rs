@@ -1,11 +1,13 @@
 //! What the agent tells of itself: one document for the admin socket, the metrics and `podgate status`.
 
+mod cluster_policies;
 mod text;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use cluster_policies::{ClusterEnforcement, ClusterPoliciesStatus};
 pub use text::{View, line, render};
 
 use crate::flows::Connection;
@@ -30,9 +32,9 @@ pub struct Status {
     pub filtered_interfaces: usize,
     /// NetworkPolicies known, those that select no pod of this node included.
     pub policies: usize,
-    /// ClusterNetworkPolicies known, likewise.
+    /// ClusterNetworkPolicies, and whether they are enforced.
     #[serde(default)]
-    pub cluster_policies: usize,
+    pub cluster_policies: ClusterPoliciesStatus,
     /// Every pod of this node that policies can select.
     pub pods: Vec<PodStatus>,
     /// Verdicts on interfaces that have no endpoint.

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use super::failure::Failure;
 use super::watch::Seen;
+use crate::cluster_policies::{ClusterPolicies, KnownClusterPolicies};
 use crate::convert::{Converted, Issue, Outcome};
 use crate::object::{Kind, Object, ObjectRef, Update};
 use crate::problem::{Effect, Origin, Problem};
-use crate::status::{ResourceStatus, SourceStatus};
+use crate::status::{ErrorClass, ResourceStatus, SourceStatus};
 use crate::store::Store;
 
 /// The state of the cluster. Time comes in with each event.
@@ -18,7 +19,10 @@ pub(super) struct Collector {
     /// The agent's own node.
     node: Arc<str>,
     store: Store,
+    /// Those of the kinds that are read.
     watches: BTreeMap<Kind, WatchState>,
+    /// What is known of ClusterNetworkPolicies.
+    cluster_policies: KnownClusterPolicies,
     /// Objects in the store that stand in for invalid ones.
     stand_ins: BTreeSet<ObjectRef>,
     /// What is wrong with objects now.
@@ -33,6 +37,8 @@ pub(super) struct Collector {
 struct WatchState {
     status: ResourceStatus,
     list: Option<List>,
+    /// Whether it can't be read, and waiting alone doesn't help: everything else is enforced without it.
+    is_unreadable: bool,
 }
 
 /// A list that is not complete yet. Until it is, what was known before stays in force.
@@ -51,11 +57,14 @@ struct Resolved {
 }
 
 impl Collector {
-    pub(super) fn new(kinds: &[Kind], node: &str) -> Self {
+    pub(super) fn new(kinds: &[Kind], node: &str, cluster_policies: ClusterPolicies) -> Self {
+        let is_read = |kind: &Kind| *kind != Kind::ClusterNetworkPolicy || cluster_policies == ClusterPolicies::Auto;
+        let kinds = kinds.iter().copied().filter(is_read);
         Self {
             node: node.into(),
             store: Store::default(),
-            watches: kinds.iter().map(|&kind| (kind, WatchState::default())).collect(),
+            watches: kinds.map(|kind| (kind, WatchState::default())).collect(),
+            cluster_policies: KnownClusterPolicies::new(cluster_policies),
             stand_ins: BTreeSet::new(),
             problems: BTreeMap::new(),
             problems_differ: false,
@@ -67,6 +76,10 @@ impl Collector {
     /// frequent of all, is.
     pub(super) fn observe(&mut self, kind: Kind, seen: Seen, now: SystemTime) -> bool {
         let urgent = self.is_urgent(&seen);
+        if !self.watches.contains_key(&kind) {
+            self.count(seen);
+            return urgent;
+        }
         match seen {
             Seen::Listing => self.watch(kind).list = Some(List::default()),
             Seen::Listed(reference, converted) => self.list(kind, reference, converted),
@@ -82,13 +95,62 @@ impl Collector {
                 self.delete(&reference);
                 self.watch(kind).status.recover();
             }
-            Seen::Failed(Failure { class, message }) => {
-                tracing::warn!(%kind, class = class.as_str(), message, "Kubernetes API");
-                self.watch(kind).status.fail(class, message, now);
+            Seen::Failed(failure) => {
+                // Who may not read it is told so whenever he asks.
+                let is_unreadable = kind == Kind::ClusterNetworkPolicy && failure.class == ErrorClass::Forbidden;
+                self.watch(kind).is_unreadable |= is_unreadable;
+                self.fail(kind, failure, now);
+            }
+            Seen::Unreadable(failure) => {
+                self.watch(kind).is_unreadable = true;
+                self.fail(kind, failure, now);
+            }
+            Seen::Unserved(failure) if self.store.count(kind) > 0 => self.fail(kind, failure, now),
+            Seen::Absent | Seen::Unserved(_) => {
+                self.watch(kind).list = None;
+                self.replace(kind);
+                self.watch(kind).status.succeed(now);
+                self.cluster_policies.served = Some(false);
+            }
+            Seen::Served => {
+                self.cluster_policies.served = Some(true);
+                self.watch(kind).status.recover();
             }
             Seen::Recovered => self.watch(kind).status.recover(),
+            // Only of what is not read.
+            Seen::Counted(_) => {}
         }
         urgent
+    }
+
+    fn fail(&mut self, kind: Kind, Failure { class, message }: Failure, now: SystemTime) {
+        tracing::warn!(%kind, class = class.as_str(), message, "Kubernetes API");
+        self.watch(kind).status.fail(class, message, now);
+    }
+
+    /// Takes in what is seen of ClusterNetworkPolicies where they are not read.
+    fn count(&mut self, seen: Seen) {
+        let known = &mut self.cluster_policies;
+        match seen {
+            Seen::Served => known.served = Some(true),
+            Seen::Counted(objects) => {
+                if objects > 0 && known.objects == 0 {
+                    tracing::warn!(objects, "ClusterNetworkPolicies are not enforced: --cluster-policies=off");
+                }
+                (known.objects, known.error) = (objects, None);
+            }
+            Seen::Absent | Seen::Unserved(_) => {
+                (known.served, known.objects, known.error) = (Some(false), 0, None);
+            }
+            Seen::Recovered => known.error = None,
+            Seen::Failed(failure) | Seen::Unreadable(failure) => known.error = Some(failure.message),
+            Seen::Listing | Seen::Listed(..) | Seen::ListedAll | Seen::Applied(..) | Seen::Deleted(_) => {}
+        }
+    }
+
+    /// The kinds that are read.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.watches.keys().copied()
     }
 
     fn is_urgent(&self, seen: &Seen) -> bool {
@@ -101,9 +163,10 @@ impl Collector {
         }
     }
 
-    /// Whether every kind was listed once.
+    /// Whether every kind was listed once, but for one that is not there or can't be read, which keeps no other from being
+    /// enforced.
     pub(super) fn is_synced(&self) -> bool {
-        self.watches.values().all(|watch| watch.status.synced.is_some())
+        self.watches.values().all(|watch| watch.status.synced.is_some() || watch.is_unreadable)
     }
 
     /// What has changed since the last call.
@@ -125,6 +188,14 @@ impl Collector {
                 differs = true;
             }
         }
+        if self.watches.contains_key(&Kind::ClusterNetworkPolicy) {
+            self.cluster_policies.objects = self.store.count(Kind::ClusterNetworkPolicy);
+        }
+        let known = &self.cluster_policies;
+        let shown = &mut status.cluster_policies;
+        differs |= (known.served, &known.error) != (shown.served, &shown.error);
+        differs |= (known.objects == 0) != (shown.objects == 0);
+        shown.clone_from(known);
         if std::mem::take(&mut self.problems_differ) {
             status.set_problems(self.problems.values().flatten());
             differs = true;
@@ -201,7 +272,12 @@ impl Collector {
             let effect = if kept { Effect::LastGoodKept } else { effect };
             Problem { origin: Origin::Api, object: Some(name.clone()), field, kind, message, effect }
         };
-        let problems: Vec<_> = issues.into_iter().map(problem).collect();
+        let problems: Vec<_> = match reference {
+            ObjectRef::ClusterPolicy(_) if !self.cluster_policies.setting.are_enforced() => {
+                vec![self.cluster_policies.setting.not_enforced(Origin::Api, name)]
+            }
+            _ => issues.into_iter().map(problem).collect(),
+        };
         for problem in &problems {
             tracing::warn!(%problem, "object");
         }

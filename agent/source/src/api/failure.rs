@@ -3,11 +3,10 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
+use kube::api::ApiResource;
 use kube::core::Status;
 use kube::runtime::watcher;
 
-use super::watch::resource;
-use crate::object::Kind;
 use crate::status::ErrorClass;
 
 /// Why a kind could not be listed or watched.
@@ -18,33 +17,40 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// The failure that an error of a watch is, or its end without one.
+    pub(super) fn of_watch(resource: &ApiResource, error: Option<&watcher::Error>) -> Self {
+        match error {
+            Some(error) => Self::new(resource, error),
+            None => Self { class: ErrorClass::Other, message: "the watch ended".to_owned() },
+        }
+    }
+
     /// The failure that an error of a watch is.
-    pub(super) fn new(kind: Kind, error: &watcher::Error) -> Self {
+    pub(super) fn new(resource: &ApiResource, error: &watcher::Error) -> Self {
         use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
         let (doing, cause) = match error {
             InitialListFailed(error) => ("list", error),
             WatchStartFailed(error) | WatchFailed(error) => ("watch", error),
-            WatchError(status) => return Self::refusal(kind, "watch", status),
+            WatchError(status) => return Self::refusal(resource, "watch", status),
             NoResourceVersion => {
                 let message = "the server's answer has no resourceVersion".to_owned();
                 return Self { class: ErrorClass::Invalid, message };
             }
         };
-        match cause {
-            kube::Error::Api(status) => Self::refusal(kind, doing, status),
+        Self::of_request(resource, doing, cause)
+    }
+
+    /// The failure that an error of one request is.
+    pub(super) fn of_request(resource: &ApiResource, doing: &str, error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::refusal(resource, doing, status),
             other => Self { class: class(other), message: format!("can't {doing}: {}", chain(other)) },
         }
     }
 
-    /// A watch that ended without a reason.
-    pub(super) fn ended() -> Self {
-        Self { class: ErrorClass::Other, message: "the watch ended".to_owned() }
-    }
-
-    fn refusal(kind: Kind, doing: &str, status: &Status) -> Self {
-        let resource = resource(kind);
-        let name =
-            if resource.group.is_empty() { resource.plural } else { format!("{}.{}", resource.plural, resource.group) };
+    fn refusal(resource: &ApiResource, doing: &str, status: &Status) -> Self {
+        let ApiResource { plural, group, .. } = resource;
+        let name = if group.is_empty() { plural.clone() } else { format!("{plural}.{group}") };
         let hint = match status.code {
             401 => "; the credentials are not accepted".to_owned(),
             403 => format!("; grant get, list and watch on {name} to this user or service account"),

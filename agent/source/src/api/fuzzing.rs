@@ -9,6 +9,7 @@ use podgate_policy::cluster::Cluster;
 use super::collector::Collector;
 use super::received::{Keeps, Read, Received, Whole};
 use super::watch::{Seen, converted};
+use crate::cluster_policies::ClusterPolicies;
 use crate::convert::Strings;
 use crate::object::{Kind, ObjectRef};
 
@@ -20,7 +21,7 @@ use crate::object::{Kind, ObjectRef};
 /// A policy that was applied and not deleted isolates nobody, or one that was deleted does. Or the changes that are
 /// published step by step make another cluster than those that are published at once.
 pub fn events(bytes: &[u8]) {
-    let [mut stepwise, mut at_once] = [(); 2].map(|()| Collector::new(&Kind::ALL, "node"));
+    let [mut stepwise, mut at_once] = [(); 2].map(|()| Collector::new(&Kind::ALL, "node", ClusterPolicies::Auto));
     let (mut strings, mut cluster, mut expected) = (Strings::default(), Cluster::default(), Policies::default());
     for line in bytes.split(|byte| *byte == b'\n') {
         let Some((digit, line)) = line.split_first() else { continue };
@@ -47,7 +48,9 @@ fn seen(kind: Kind, line: &[u8], listing: bool, strings: &mut Strings) -> Option
     match line {
         b"list" => Some(Seen::Listing),
         b"listed" => listing.then_some(Seen::ListedAll),
-        event if kind == Kind::NetworkPolicy => event_seen::<Whole>(kind, event, listing, strings),
+        event if matches!(kind, Kind::NetworkPolicy | Kind::ClusterNetworkPolicy) => {
+            event_seen::<Whole>(kind, event, listing, strings)
+        }
         event => event_seen::<Read>(kind, event, listing, strings),
     }
 }
@@ -84,7 +87,8 @@ impl Policies {
             }
             Seen::Applied(reference, _) => self.in_force.extend(policy(reference)),
             Seen::Deleted(reference) => drop(self.in_force.remove(reference)),
-            Seen::Failed(_) | Seen::Recovered => {}
+            Seen::Failed(_) | Seen::Recovered | Seen::Served | Seen::Absent => {}
+            Seen::Unserved(_) | Seen::Unreadable(_) | Seen::Counted(_) => {}
         }
     }
 }

@@ -7,11 +7,12 @@
 //! NetworkPolicies, namespaces, Services, pods that have not ended, the agent's own node and, on demand, EndpointSlices are listed in pages and then
 //! watched, with bookmarks. Other nodes are left out: their objects are large and change all the time, and their addresses are those of their
 //! pods on the host's network. An interrupted watch is resumed; where the server does not serve the place, whatever it says, everything is listed again and only the differences are handed on.
+//! ClusterNetworkPolicies are a kind that the server need not have: a watch of its CustomResourceDefinition says whether it does.
 //! A watch that says nothing at all for long is not believed either: a server may be at an older version than the watch.
 //! No error stops the source: it waits, each time longer up to half a minute, and tries again, and says so in the status.
 //!
 //! An object that can't be decoded concerns itself alone: the list it is in still counts. Of objects that are no
-//! NetworkPolicies only the fields that podgate uses are looked at.
+//! policies only the fields that podgate uses are looked at.
 
 mod collector;
 mod connect;
@@ -19,7 +20,9 @@ mod failure;
 mod fields;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod optional;
 mod received;
+mod served;
 mod snapshot;
 mod watch;
 
@@ -27,6 +30,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use kube::Client;
+use kube::api::ApiResource;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,12 +38,13 @@ use self::collector::Collector;
 pub use self::connect::ConnectError;
 pub use self::snapshot::{Access, SnapshotError, snapshot};
 use self::watch::{Seen, Timing};
+use crate::cluster_policies::ClusterPolicies;
 use crate::object::Kind;
 use crate::publish::{Closed, Publisher};
 use crate::source::Source;
 use crate::status::Location;
 
-/// The kinds that are always watched.
+/// The kinds that every server has, and that are always watched.
 const WATCHED: [Kind; 5] = [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::NetworkPolicy];
 /// Events that may wait to be collected.
 const QUEUE: usize = 1024;
@@ -54,24 +59,37 @@ pub struct Options {
     pub kubeconfig: Option<PathBuf>,
     /// The name of the agent's own node.
     pub node: String,
+    /// What to do about ClusterNetworkPolicies.
+    pub cluster_policies: ClusterPolicies,
     /// Whether to watch EndpointSlices, the most restless of all: they are needed where egress to Services is judged by
     /// their backends before it is known which one a connection goes to.
     pub endpoint_slices: bool,
 }
 
-/// API group and plural of every resource that is listed and watched, with EndpointSlices or without: what the agent's
-/// account must be allowed to read.
+/// What is listed and watched.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watched {
+    /// The API group; empty: the core group.
+    pub group: String,
+    /// The resource, in the plural.
+    pub plural: String,
+    /// The one object that is meant; none: all of them.
+    pub name: Option<String>,
+}
+
+/// Everything that is listed and watched, with EndpointSlices or without: what the agent's account must be allowed to
+/// read. Nothing else is, whatever is done about ClusterNetworkPolicies.
 #[must_use]
-pub fn watched(endpoint_slices: bool) -> Vec<(String, String)> {
-    let resource = |kind| {
-        let resource = watch::resource(kind);
-        (resource.group, resource.plural)
-    };
-    kinds(endpoint_slices).map(resource).collect()
+pub fn watched(endpoint_slices: bool) -> Vec<Watched> {
+    let all = |kind| (watch::resource(kind), None);
+    let definition = (served::definitions(), Some(served::DEFINITION.to_owned()));
+    let watched = kinds(endpoint_slices).map(all).chain([definition]);
+    watched.map(|(ApiResource { group, plural, .. }, name)| Watched { group, plural, name }).collect()
 }
 
 fn kinds(endpoint_slices: bool) -> impl Iterator<Item = Kind> {
-    WATCHED.into_iter().chain(endpoint_slices.then_some(Kind::EndpointSlice))
+    let slices = endpoint_slices.then_some(Kind::EndpointSlice);
+    WATCHED.into_iter().chain([Kind::ClusterNetworkPolicy]).chain(slices)
 }
 
 /// Watches the Kubernetes API. Must be called in a tokio runtime.
@@ -82,17 +100,29 @@ fn kinds(endpoint_slices: bool) -> impl Iterator<Item = Kind> {
 pub async fn spawn(options: &Options) -> Result<Source, ConnectError> {
     let (client, location) = connect::client(options.kubeconfig.as_deref(), None).await?;
     let kinds = kinds(options.endpoint_slices).collect();
-    Ok(start(client, location, &options.node, Timing::default(), kinds))
+    Ok(start(client, location, &options.node, Timing::default(), kinds, options.cluster_policies))
 }
 
-fn start(client: Client, location: Location, node: &str, timing: Timing, kinds: Vec<Kind>) -> Source {
-    let names = kinds.iter().map(|kind| kind.as_str());
-    let (publisher, updates, status) = Publisher::new(location, names);
+fn start(
+    client: Client,
+    location: Location,
+    node: &str,
+    timing: Timing,
+    kinds: Vec<Kind>,
+    cluster_policies: ClusterPolicies,
+) -> Source {
+    let collector = Collector::new(&kinds, node, cluster_policies);
+    let (publisher, updates, status) = Publisher::new(location, cluster_policies, collector.kinds().map(Kind::as_str));
     let (events, inbox) = mpsc::channel(QUEUE);
-    let watch = |&kind: &Kind| tokio::spawn(watch::run(client.clone(), kind, node.into(), timing, events.clone()));
+    let watch = |&kind: &Kind| {
+        let (client, node, events) = (client.clone(), node.into(), events.clone());
+        match kind {
+            Kind::ClusterNetworkPolicy => tokio::spawn(optional::run(client, cluster_policies, node, timing, events)),
+            kind => tokio::spawn(watch::run(client, kind, node, timing, events)),
+        }
+    };
     let watches: Vec<_> = kinds.iter().map(watch).collect();
     drop(events);
-    let collector = Collector::new(&kinds, node);
     let collecting = tokio::spawn(async move {
         if let Err(Closed) = collect(collector, inbox, publisher).await {
             tracing::debug!("nobody reads the objects any more");

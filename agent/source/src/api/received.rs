@@ -23,7 +23,7 @@ pub(super) trait Keeps: Clone + Debug + Send + 'static {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error>;
 }
 
-/// All fields: an unknown one of a NetworkPolicy could narrow what it allows, and a snapshot shows more than podgate
+/// All fields: an unknown one of a policy could narrow what it allows, and a snapshot shows more than podgate
 /// reads.
 #[derive(Clone, Debug)]
 pub(super) enum Whole {}
@@ -34,7 +34,7 @@ impl Keeps for Whole {
     }
 }
 
-/// The fields that podgate reads of kinds that are no NetworkPolicies. Most of a pod, by far, are others.
+/// The fields that podgate reads of kinds that are no policies. Most of a pod, by far, are others.
 #[derive(Clone, Debug)]
 pub(super) enum Read {}
 

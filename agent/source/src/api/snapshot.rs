@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::config::KubeconfigError;
-use kube::runtime::watcher::Error;
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
 use super::received::{Received, Whole};
+use super::served::{self, Served};
 use super::{ConnectError, connect, watch};
 use crate::manifests::{self, Loaded};
 use crate::object::Kind;
@@ -62,10 +62,12 @@ pub(super) async fn read(client: &Client, mut progress: impl FnMut(usize)) -> Re
         let mut page = ListParams::default().limit(PAGE);
         loop {
             let list = match api.list(&page).await {
-                Err(error) if is_absent(client, kind, &error).await => break,
-                list => list
-                    .map_err(|error| SnapshotError::List(Failure::new(kind, &Error::InitialListFailed(error)).message)),
-            }?;
+                Ok(list) => list,
+                Err(error) => match refused(client, kind, error).await {
+                    Some(failure) => return Err(SnapshotError::List(failure.message)),
+                    None => break,
+                },
+            };
             number += list.items.len();
             progress(number);
             let items: Vec<_> = list.items.into_iter().map(|item| document(kind, item.value)).collect();
@@ -80,20 +82,23 @@ pub(super) async fn read(client: &Client, mut progress: impl FnMut(usize)) -> Re
     Ok(manifests::parse_all(texts).without_places())
 }
 
-/// Whether an error says that there are no objects of a kind.
-async fn is_absent(client: &Client, kind: Kind, error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
-    match (kind, status.code) {
+/// Why a kind can't be listed; none: the error says that there are no objects of it.
+async fn refused(client: &Client, kind: Kind, error: kube::Error) -> Option<Failure> {
+    let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+    match (kind, code) {
         // Servers before 1.21 have no EndpointSlices of this version, and agents may not list them: backends are then
         // those that selectors match.
-        (Kind::EndpointSlice, 403 | 404) | (Kind::ClusterNetworkPolicy, 404) => true,
+        (Kind::EndpointSlice, 403 | 404) => return None,
         // Who may not list a kind is told so whether the server has it or not.
-        (Kind::ClusterNetworkPolicy, 403) => {
-            let version = kind.api_version();
-            matches!(client.list_api_group_resources(version).await, Err(kube::Error::Api(status)) if status.code == 404)
-        }
-        _ => false,
+        (Kind::ClusterNetworkPolicy, 403 | 404) => match Served::ask(client).await {
+            Ok(Served::Not) => return None,
+            Ok(Served::Others(versions)) => return Some(served::unread(&versions)),
+            Err(_) if code == 404 => return None,
+            Ok(Served::Read) | Err(_) => {}
+        },
+        _ => {}
     }
+    Some(Failure::of_request(&watch::resource(kind), "list", &error))
 }
 
 /// An object as a manifest has it, with what podgate reads of it: of pods and nodes that is little.

@@ -1,10 +1,11 @@
-//! The watch of one kind.
+//! The watch of one resource.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod as ApiPod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -16,7 +17,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::failure::Failure;
-use super::received::{Keeps, Read, Received, Whole};
+use super::received::{Read, Received, Whole};
+use super::served;
 use crate::convert::{self, Converted, Origin, Outcome, Raw, Strings};
 use crate::object::{Kind, Object, ObjectRef};
 
@@ -37,6 +39,27 @@ pub(super) enum Seen {
     Failed(Failure),
     /// It hasn't failed again for a while.
     Recovered,
+    /// The server has the kind, which it need not have; what it has of it is read next.
+    Served,
+    /// The server does not have the kind: all objects of it are gone.
+    Absent,
+    /// The server says that it does not serve the kind, and whether that is because the kind is gone is not known.
+    Unserved(Failure),
+    /// The kind can't be read, and waiting alone doesn't help.
+    Unreadable(Failure),
+    /// So many objects there are, which are not read.
+    Counted(usize),
+}
+
+/// What a watch notices.
+#[derive(Debug)]
+pub(super) enum Notice<O> {
+    /// What the server tells.
+    Event(Event<O>),
+    /// An error; none: the watch ended without one.
+    Failed(Option<Error>),
+    /// It hasn't failed again for a while.
+    Recovered,
 }
 
 /// How long to wait for what.
@@ -55,6 +78,15 @@ pub(super) struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self { patience: 1.0, recovery: Duration::from_secs(60), silence: Duration::from_secs(600) }
+    }
+}
+
+impl Timing {
+    /// About a minute, of each node another one: how often to ask what the server does not tell by itself.
+    pub(super) fn poll(&self) -> Duration {
+        // The keys of each of these are random.
+        let random = RandomState::new().build_hasher().finish();
+        Duration::from_millis(30_000 + random % 60_000).mul_f64(self.patience)
     }
 }
 
@@ -81,37 +113,30 @@ pub(super) async fn run(
     timing: Timing,
     events: mpsc::Sender<(Kind, Seen)>,
 ) {
-    let watch = Watch {
-        kind,
-        selection: selection(kind, &node),
-        node,
-        timing,
-        events,
-        strings: Strings::default(),
-        backoff: DefaultBackoff::default(),
-        recovery: None,
-    };
+    let watch = Watch::new(timing, events);
+    let selection = selection(kind, &node);
+    let eyes = Eyes { kind, node, strings: Strings::default() };
     match kind {
         Kind::NetworkPolicy | Kind::ClusterNetworkPolicy => {
-            watch.run(Api::<Received<Whole>>::all_with(client, &resource(kind))).await
+            let api = Api::<Received<Whole>>::all_with(client, &resource(kind));
+            watch.run(|| watcher(api.clone(), selection.clone()), eyes.see()).await;
         }
         Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service | Kind::EndpointSlice => {
-            watch.run(Api::<Received<Read>>::all_with(client, &resource(kind))).await;
+            let api = Api::<Received<Read>>::all_with(client, &resource(kind));
+            watch.run(|| watcher(api.clone(), selection.clone()), eyes.see()).await;
         }
     }
 }
 
-struct Watch {
-    kind: Kind,
-    selection: Config,
-    /// The agent's own.
-    node: Arc<str>,
+/// Lists and watches, and tells what it notices as messages of some sort.
+pub(super) struct Watch<M> {
     timing: Timing,
-    events: mpsc::Sender<(Kind, Seen)>,
-    strings: Strings,
+    messages: mpsc::Sender<M>,
     backoff: DefaultBackoff,
     /// When it counts as working after an error, if there is no other one.
     recovery: Option<Instant>,
+    /// Whether to wait long after an answer that the next one will hardly differ from (403, 404).
+    takes_no: bool,
 }
 
 /// Whether to go on with the same stream.
@@ -121,14 +146,31 @@ enum Next {
     Stop,
 }
 
-impl Watch {
-    async fn run<K: Keeps>(mut self, api: Api<Received<K>>) {
-        while let Next::ListAgain = self.follow(api.clone()).await {}
+impl<M> Watch<M> {
+    pub(super) fn new(timing: Timing, messages: mpsc::Sender<M>) -> Self {
+        Self { timing, messages, backoff: DefaultBackoff::default(), recovery: None, takes_no: false }
+    }
+
+    /// The same, for what may well be forbidden: that is asked for again each minute or so.
+    pub(super) fn that_takes_no(self) -> Self {
+        Self { takes_no: true, ..self }
+    }
+
+    /// Lists and watches until nobody listens.
+    pub(super) async fn run<O, S>(mut self, stream: impl Fn() -> S, mut message: impl FnMut(Notice<O>) -> M)
+    where
+        S: Stream<Item = Result<Event<O>, Error>>,
+    {
+        while let Next::ListAgain = self.follow(stream(), &mut message).await {}
     }
 
     /// Lists and watches until everything has to be listed again, or nobody listens.
-    async fn follow<K: Keeps>(&mut self, api: Api<Received<K>>) -> Next {
-        let mut stream = pin!(watcher(api, self.selection.clone()));
+    async fn follow<O>(
+        &mut self,
+        stream: impl Stream<Item = Result<Event<O>, Error>>,
+        message: &mut impl FnMut(Notice<O>) -> M,
+    ) -> Next {
+        let mut stream = pin!(stream);
         let mut heard = Instant::now();
         loop {
             let quiet_until = self.recovery.unwrap_or_else(Instant::now);
@@ -137,7 +179,7 @@ impl Watch {
                 () = sleep_until(heard + self.timing.silence) => return Next::ListAgain,
                 () = sleep_until(quiet_until), if self.recovery.is_some() => {
                     self.recovery = None;
-                    if self.send(Seen::Recovered).await.is_err() {
+                    if self.messages.send(message(Notice::Recovered)).await.is_err() {
                         return Next::Stop;
                     }
                     continue;
@@ -145,7 +187,7 @@ impl Watch {
             };
             let failed = matches!(event, Some(Err(_)));
             heard = Instant::now();
-            let next = self.handle(event).await;
+            let next = self.handle(event, message).await;
             if failed {
                 self.recovery = Some(Instant::now() + self.timing.recovery);
             }
@@ -156,25 +198,59 @@ impl Watch {
         }
     }
 
-    async fn handle<K>(&mut self, event: Option<Result<Event<Received<K>>, Error>>) -> Next {
-        let (seen, next) = match event {
-            Some(Ok(event)) => (self.seen(event), Next::Continue),
+    async fn handle<O>(
+        &mut self,
+        event: Option<Result<Event<O>, Error>>,
+        message: &mut impl FnMut(Notice<O>) -> M,
+    ) -> Next {
+        let (notice, wait, next) = match event {
+            Some(Ok(event)) => (Notice::Event(event), None, Next::Continue),
             Some(Err(error)) => {
                 let next = if needs_list(&error) { Next::ListAgain } else { Next::Continue };
-                (Seen::Failed(Failure::new(self.kind, &error)), next)
+                let wait = self.wait(self.takes_no && is_no(&error));
+                (Notice::Failed(Some(error)), Some(wait), next)
             }
             // The stream of a watcher has no end; begin again if that ever changes.
-            None => (Seen::Failed(Failure::ended()), Next::ListAgain),
+            None => (Notice::Failed(None), Some(self.wait(false)), Next::ListAgain),
         };
-        let failed = matches!(seen, Seen::Failed(_));
-        if self.send(seen).await.is_err() {
+        if self.messages.send(message(notice)).await.is_err() {
             return Next::Stop;
         }
-        if failed {
-            let wait = self.backoff.next().unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
-            sleep(wait.mul_f64(self.timing.patience)).await;
+        if let Some(wait) = wait {
+            sleep(wait).await;
         }
         next
+    }
+
+    /// How long to wait after an error, or after an answer that will hardly change.
+    fn wait(&mut self, no: bool) -> Duration {
+        if no {
+            return self.timing.poll();
+        }
+        self.backoff.next().unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT).mul_f64(self.timing.patience)
+    }
+}
+
+/// What makes of a kind's objects what podgate uses of them.
+struct Eyes {
+    kind: Kind,
+    /// The agent's own.
+    node: Arc<str>,
+    strings: Strings,
+}
+
+impl Eyes {
+    /// What is seen in what a watch notices.
+    fn see<K>(mut self) -> impl FnMut(Notice<Received<K>>) -> (Kind, Seen) {
+        let resource = resource(self.kind);
+        move |notice| {
+            let seen = match notice {
+                Notice::Event(event) => self.seen(event),
+                Notice::Failed(error) => Seen::Failed(Failure::of_watch(&resource, error.as_ref())),
+                Notice::Recovered => Seen::Recovered,
+            };
+            (self.kind, seen)
+        }
     }
 
     fn seen<K>(&mut self, event: Event<Received<K>>) -> Seen {
@@ -209,10 +285,6 @@ impl Watch {
             pod.uid = self.strings.share("");
         }
     }
-
-    async fn send(&self, seen: Seen) -> Result<(), mpsc::error::SendError<(Kind, Seen)>> {
-        self.events.send((self.kind, seen)).await
-    }
 }
 
 /// An object of a kind, as far as it can be used.
@@ -228,11 +300,17 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
         Kind::Pod => ApiResource::erase::<ApiPod>(&()),
         Kind::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
         Kind::ClusterNetworkPolicy => {
-            ApiResource::from_gvk(&GroupVersionKind::gvk("policy.networking.k8s.io", "v1alpha2", kind.as_str()))
+            ApiResource::from_gvk(&GroupVersionKind::gvk(served::GROUP, served::VERSION, kind.as_str()))
         }
         Kind::Service => ApiResource::erase::<Service>(&()),
         Kind::EndpointSlice => ApiResource::erase::<EndpointSlice>(&()),
     }
+}
+
+/// Whether the server says that somebody may not read a resource, or that there is none.
+pub(super) fn is_no(error: &Error) -> bool {
+    let (Error::InitialListFailed(error) | Error::WatchStartFailed(error)) = error else { return false };
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404))
 }
 
 /// Whether the watcher would go on from a place that is lost: it starts the same watch again when the server refuses the

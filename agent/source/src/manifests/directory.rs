@@ -9,6 +9,9 @@ use tokio::time::{sleep, timeout};
 
 use super::folder::Folder;
 use super::watch::{DirectoryWatch, Signal};
+use crate::cluster_policies::ClusterPolicies;
+use crate::object::Kind;
+use crate::problem::ProblemKind;
 use crate::publish::{Closed, Publisher};
 use crate::source::Source;
 use crate::status::{ErrorClass, Location};
@@ -28,9 +31,11 @@ const RETRY: Duration = Duration::from_secs(5);
 ///
 /// A directory that is missing or goes away shows in the status as a failure; its objects stay until it is there again.
 #[must_use]
-pub fn spawn(directory: PathBuf) -> Source {
-    let (publisher, updates, status) = Publisher::new(Location::Directory(directory.clone()), [RESOURCE]);
-    let task = Task { directory, folder: None, store: Store::default(), synced: false, failing: false, publisher };
+pub fn spawn(directory: PathBuf, cluster_policies: ClusterPolicies) -> Source {
+    let (publisher, updates, status) =
+        Publisher::new(Location::Directory(directory.clone()), cluster_policies, [RESOURCE]);
+    let store = Store::default();
+    let task = Task { directory, cluster_policies, folder: None, store, synced: false, failing: false, publisher };
     let task = tokio::spawn(async {
         if let Err(Closed) = task.run().await {
             tracing::debug!("nobody reads the manifests any more");
@@ -41,6 +46,7 @@ pub fn spawn(directory: PathBuf) -> Source {
 
 struct Task {
     directory: PathBuf,
+    cluster_policies: ClusterPolicies,
     /// None before the first reading, and while files are being read.
     folder: Option<Folder>,
     store: Store,
@@ -88,7 +94,7 @@ impl Task {
         }
         let (mut folder, signal) = match self.folder.take() {
             Some(folder) => (folder, signal),
-            None => (Folder::new(self.directory.clone()), Signal::All),
+            None => (Folder::new(self.directory.clone(), self.cluster_policies), Signal::All),
         };
         let busy = watch.busy().clone();
         self.reading(Some(SystemTime::now()));
@@ -131,9 +137,12 @@ impl Task {
         }
         self.failing = false;
         let objects = self.store.len();
+        let not_enforced = problems.iter().filter(|problem| problem.kind == ProblemKind::NotEnforced).count();
+        let cluster_policies = self.store.count(Kind::ClusterNetworkPolicy) + not_enforced;
         self.publisher.status(|status| {
             status.set_problems(&problems);
             status.meet(&met);
+            status.cluster_policies.objects = cluster_policies;
             let resource = status.resources.entry(RESOURCE.to_owned()).or_default();
             resource.objects = objects;
             resource.succeed(SystemTime::now());

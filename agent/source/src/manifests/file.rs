@@ -12,6 +12,7 @@ use super::open::{self, Unreadable};
 use super::template::Template;
 use super::tree::Tree;
 use super::{Definition, json, split, yaml};
+use crate::cluster_policies::ClusterPolicies;
 use crate::convert::{self, Aside, Converted, Issue, Outcome, Strings};
 use crate::object::{Kind, Object};
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
@@ -71,7 +72,7 @@ pub(super) enum Reader {
     Judges,
     /// The agent, which enforces: workloads are passed over, as anything that is no pod, and policies that it does not
     /// enforce are reported.
-    Agent,
+    Agent(ClusterPolicies),
 }
 
 /// Where reading a document began, to go back to if it can't be read to its end.
@@ -281,8 +282,11 @@ impl Parser<'_> {
         for found in objects(tree) {
             self.content.objects += 1;
             match found {
-                Found::Known(Kind::ClusterNetworkPolicy, tree) if self.reader == Reader::Agent => {
-                    self.not_enforced(number, &tree);
+                Found::Known(Kind::ClusterNetworkPolicy, tree)
+                    if let Reader::Agent(setting) = self.reader
+                        && !setting.are_enforced() =>
+                {
+                    self.not_enforced(number, &tree, setting);
                 }
                 Found::Known(kind, tree) => {
                     let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
@@ -301,13 +305,11 @@ impl Parser<'_> {
     }
 
     /// Reports a ClusterNetworkPolicy to the agent, which neither enforces it nor is kept by it from enforcing the rest.
-    fn not_enforced(&mut self, document: usize, tree: &Tree) {
+    fn not_enforced(&mut self, document: usize, tree: &Tree, setting: ClusterPolicies) {
         let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
-        let object = Some(convert::describe(Kind::ClusterNetworkPolicy, &tree.value, convert::Origin::File, &unnamed));
-        let (origin, kind, effect) = (self.origin(document), ProblemKind::NotEnforced, Effect::NotEnforced);
-        let message =
-            "the agent enforces NetworkPolicies only; podgate's offline commands judge by this policy".to_owned();
-        self.problem(Problem { origin, object, field: None, kind, message, effect });
+        let object = convert::describe(Kind::ClusterNetworkPolicy, &tree.value, convert::Origin::File, &unnamed);
+        let problem = setting.not_enforced(self.origin(document), object);
+        self.problem(problem);
     }
 
     fn workload(&mut self, document: usize, template: &Template) {

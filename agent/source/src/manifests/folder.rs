@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, Content, Item, Reader};
 use super::{list, merge};
+use crate::cluster_policies::ClusterPolicies;
 use crate::convert::Strings;
 use crate::object::{Object, ObjectRef};
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
@@ -15,6 +16,7 @@ use crate::problem::{Effect, Origin, Problem, ProblemKind};
 #[derive(Debug)]
 pub(super) struct Folder {
     directory: PathBuf,
+    reader: Reader,
     files: BTreeMap<OsString, Version>,
     strings: Strings,
     /// Problems met since they were last taken.
@@ -32,8 +34,14 @@ struct Version {
 }
 
 impl Folder {
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, files: BTreeMap::new(), strings: Strings::default(), met: vec![] }
+    pub(super) fn new(directory: PathBuf, cluster_policies: ClusterPolicies) -> Self {
+        Self {
+            directory,
+            reader: Reader::Agent(cluster_policies),
+            files: BTreeMap::new(),
+            strings: Strings::default(),
+            met: vec![],
+        }
     }
 
     /// Reads every file that is there and forgets those that are gone, except the ones that are being written.
@@ -51,7 +59,7 @@ impl Folder {
         let path = self.directory.join(name);
         // A link that leads nowhere is a broken file: mounts swap what links lead to before they remove a link.
         let content =
-            path.symlink_metadata().is_ok().then(|| file::read(&path, Reader::Agent, &mut self.strings)).flatten();
+            path.symlink_metadata().is_ok().then(|| file::read(&path, self.reader, &mut self.strings)).flatten();
         match content {
             Some(content) => self.take(name, path, content),
             None => drop(self.files.remove(name)),

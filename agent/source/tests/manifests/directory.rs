@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use podgate_policy::cluster::Cluster;
 use podgate_policy::model::{Isolation, ObjectKey};
-use podgate_source::{Change, Effect, ErrorClass, ProblemKind, Source, SourceStatus, Update, manifests};
+use podgate_source::{
+    Change, ClusterPolicies, Effect, ErrorClass, ProblemKind, Source, SourceStatus, Update, manifests,
+};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -40,7 +42,7 @@ impl Watched {
     }
 
     async fn of(parent: TempDir, directory: PathBuf) -> Self {
-        let source = manifests::spawn(directory.clone());
+        let source = manifests::spawn(directory.clone(), ClusterPolicies::Auto);
         let mut watched = Self { directory, source, cluster: Cluster::default(), updates: vec![], _parent: parent };
         watched.next().await;
         watched
@@ -120,7 +122,7 @@ async fn a_cluster_network_policy_is_reported_and_keeps_nothing_from_being_enfor
                     commands judge by this policy; not enforced";
     assert_eq!(watched.problems(1).await, [expected]);
     let status = watched.status(|status| !status.problems.is_empty()).await;
-    assert_eq!(status.problems_met[&ProblemKind::NotEnforced], 1);
+    assert_eq!((status.problems_met[&ProblemKind::NotEnforced], status.cluster_policies.objects), (1, 1));
 }
 
 #[tokio::test]
@@ -393,7 +395,7 @@ async fn directory_that_goes_away_keeps_its_objects_until_it_is_back() {
 async fn directory_that_is_not_there_yet_is_waited_for() {
     let parent = tempfile::tempdir().expect("a directory");
     let directory = parent.path().join("later");
-    let mut source = manifests::spawn(directory.clone());
+    let mut source = manifests::spawn(directory.clone(), ClusterPolicies::Auto);
     let failing = source.status.wait_for(|status| status.resources["manifests"].failure().is_some());
     let status = timeout(PATIENCE, failing).await.expect("in time").expect("a source").clone();
     assert!(!status.is_synced());

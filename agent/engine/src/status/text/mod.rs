@@ -1,5 +1,6 @@
 //! The status as an operator reads it in an incident: first whether all is well, then what is not, then the details.
 
+mod cluster_policies;
 mod drops;
 mod table;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub fn render(status: &Status, view: &View) -> String {
         push(&mut out, &format!("  ! {reason}"));
     }
     push(&mut out, &about(status));
+    cluster_policies::line(&status.cluster_policies).into_iter().for_each(|line| push(&mut out, &line));
     older_kernel(status).into_iter().for_each(|line| push(&mut out, line));
     push(&mut out, &services(status));
     audited(status).into_iter().for_each(|line| push(&mut out, &line));

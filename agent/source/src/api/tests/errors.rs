@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::server::{Lie, Server};
 use super::{Follower, NODE, PATIENCE};
 use crate::api::{WATCHED, start};
-use crate::{ErrorClass, SourceStatus};
+use crate::{ClusterPolicies, ErrorClass, SourceStatus};
 
 /// How often which errors of pods came up.
 fn errors(status: &SourceStatus) -> BTreeMap<ErrorClass, u64> {
@@ -56,7 +56,8 @@ async fn first_error(url: &str, patience: Option<Duration>) -> ErrorClass {
     config.default_retry = false;
     config.read_timeout = patience;
     let client = Client::try_from(config).expect("a client");
-    let mut source = start(client, super::location(), NODE, super::timing(PATIENCE), WATCHED.into());
+    let mut source =
+        start(client, super::location(), NODE, super::timing(PATIENCE), WATCHED.into(), ClusterPolicies::Auto);
     let failing = source.status.wait_for(|status| status.resources["Pod"].failure().is_some());
     let status = timeout(PATIENCE, failing).await.expect("in time").expect("a source").clone();
     status.resources["Pod"].failure().expect("a failure").class

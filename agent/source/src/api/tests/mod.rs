@@ -1,6 +1,7 @@
 //! The source against a small API server that fails in every way a real one does, and, where there is one, against a real
 //! one.
 
+mod cluster_policies;
 mod errors;
 mod odd;
 mod pause;
@@ -18,7 +19,7 @@ use tokio::time::timeout;
 use self::server::Server;
 use super::*;
 use crate::problem::Effect;
-use crate::{Change, SourceStatus, Update};
+use crate::{Change, KnownClusterPolicies, SourceStatus, Update};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -42,7 +43,11 @@ impl Follower {
     }
 
     fn timed(client: Client, kinds: Vec<Kind>, timing: Timing) -> Self {
-        let source = start(client, location(), NODE, timing, kinds);
+        Self::about(client, kinds, timing, ClusterPolicies::Auto)
+    }
+
+    fn about(client: Client, kinds: Vec<Kind>, timing: Timing, cluster_policies: ClusterPolicies) -> Self {
+        let source = start(client, location(), NODE, timing, kinds, cluster_policies);
         Self { source, cluster: Cluster::default(), updates: vec![] }
     }
 
@@ -494,7 +499,7 @@ async fn the_uid_of_a_pod_is_kept_unless_it_is_on_another_node() {
 #[tokio::test]
 async fn source_outlives_a_server_that_is_not_there() {
     let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().expect("an URL"))).expect("a client");
-    let mut source = start(client, location(), NODE, timing(PATIENCE), WATCHED.into());
+    let mut source = start(client, location(), NODE, timing(PATIENCE), kinds(true).collect(), ClusterPolicies::Auto);
     let failing = source.status.wait_for(|status| status.resources.values().all(|resource| resource.failures() > 2));
     let status = timeout(PATIENCE, failing).await.expect("in time").expect("a source").clone();
     let failure = status.resources["NetworkPolicy"].failure().cloned().expect("a failure");

@@ -49,10 +49,10 @@ fn deleted(name: &str) -> (Kind, Seen) {
 /// complete, comes at 0.
 async fn updates(seen: Vec<(u64, (Kind, Seen))>) -> Vec<(u128, Vec<String>)> {
     let kinds = [Kind::Pod, Kind::NetworkPolicy];
-    let (publisher, mut updates, _status) = Publisher::new(location(), kinds.map(Kind::as_str));
+    let (publisher, mut updates, _status) = Publisher::new(location(), ClusterPolicies::Auto, kinds.map(Kind::as_str));
     let (events, inbox) = mpsc::channel(QUEUE);
     let begun = Instant::now();
-    let collecting = tokio::spawn(collect(Collector::new(&kinds, NODE), inbox, publisher));
+    let collecting = tokio::spawn(collect(Collector::new(&kinds, NODE, ClusterPolicies::Auto), inbox, publisher));
     for kind in kinds {
         events.send((kind, Seen::Listing)).await.expect("room");
         events.send((kind, Seen::ListedAll)).await.expect("room");

@@ -194,9 +194,10 @@ async fn a_snapshot_does_without_endpoint_slices_where_they_may_not_be_listed() 
     assert_eq!(loaded.cluster.namespaces.len(), 1);
 }
 
-fn guard() -> Value {
+/// A ClusterNetworkPolicy without rules.
+pub(super) fn guard(name: &str) -> Value {
     json!({
-        "metadata": {"name": "guard"},
+        "metadata": {"name": name},
         "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}},
     })
 }
@@ -204,24 +205,31 @@ fn guard() -> Value {
 #[tokio::test]
 async fn a_snapshot_has_cluster_network_policies_where_the_server_knows_them() {
     let server = Server::start().await;
-    server.apply("clusternetworkpolicies", guard());
+    server.apply("clusternetworkpolicies", guard("guard"));
+    let loaded = snapshot::read(&server.client(), |_| {}).await.expect("the other kinds");
+    assert!(loaded.cluster.cluster_policies.is_empty());
+    server.serve(&["v1alpha2"]);
     let loaded = snapshot::read(&server.client(), |_| {}).await.expect("all kinds");
     assert_eq!(loaded.problems, []);
     assert_eq!(loaded.cluster.cluster_policies.names().map(|name| &**name).collect::<Vec<_>>(), ["guard"]);
-    server.refuse_lists("clusternetworkpolicies", &[404]);
-    let loaded = snapshot::read(&server.client(), |_| {}).await.expect("the other kinds");
-    assert!(loaded.cluster.cluster_policies.is_empty());
+}
+
+#[tokio::test]
+async fn a_snapshot_without_the_cluster_network_policies_of_another_version_is_none() {
+    let server = Server::start().await;
+    server.serve(&["v1beta1"]);
+    let error = snapshot::read(&server.client(), |_| {}).await.expect_err("they can't be read").to_string();
+    assert!(error.contains("in v1beta1 only, and podgate reads v1alpha2"), "{error}");
 }
 
 #[tokio::test]
 async fn a_snapshot_whose_cluster_network_policies_may_not_be_listed_is_none_unless_there_can_be_none() {
     let server = Server::start().await;
     server.forbid("clusternetworkpolicies", true);
+    assert!(snapshot::read(&server.client(), |_| {}).await.is_ok());
+    server.serve(&["v1alpha2"]);
     let error = snapshot::read(&server.client(), |_| {}).await.expect_err("they are forbidden").to_string();
     assert!(error.contains("grant get, list and watch on clusternetworkpolicies"), "{error}");
-    // Of the discovery of the group's version.
-    server.refuse_lists("v1alpha2", &[404]);
-    assert!(snapshot::read(&server.client(), |_| {}).await.is_ok());
 }
 
 #[tokio::test]

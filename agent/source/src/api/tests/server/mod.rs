@@ -1,6 +1,7 @@
 //! A small API server: lists in pages, selects by fields, watches from a version on, bookmarks, and fails, lies and dawdles
 //! as it is told.
 
+mod discovery;
 mod selector;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,6 +28,11 @@ use tokio::sync::mpsc;
 use self::selector::Selector;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A code, a content type and what else there is.
+type Answer = (u16, &'static str, Bytes);
+
+const JSON: &str = "application/json";
 
 /// So many objects are on a page at most, whatever the client asks for, unless a test says otherwise.
 const PAGE: usize = 2;
@@ -60,6 +66,8 @@ struct State {
     /// Kinds that may not be listed.
     forbidden: Vec<String>,
     requests: Vec<String>,
+    /// Versions in which ClusterNetworkPolicies are served, which no CustomResourceDefinition need have defined.
+    served: Vec<String>,
     /// Whether lists are compressed for those who take that, as the API server does with those above 128 KiB.
     compresses: bool,
     /// How many lists were.
@@ -268,11 +276,20 @@ impl Server {
         let selector = Selector::new(&parameter("fieldSelector").unwrap_or_default());
         let mut state = self.lock();
         state.requests.push(request.uri().to_string());
+        // Who may not read what is not there is told that he may not.
+        let is_hidden = state.forbidden.contains(&plural);
+        if plural == discovery::POLICIES && !is_hidden && !state.serves(request.uri().path()) {
+            let message = "the server could not find the requested resource";
+            return in_pieces((404, JSON, status(404, message).to_string().into()), state.pause);
+        }
         if parameter("watch").is_some() {
             return state.watch(&plural, selector, number("resourceVersion").unwrap_or_default());
         }
         let page = if state.page == 0 { PAGE } else { number("limit").map_or(PAGE, |limit| limit as usize) };
-        let answer = state.list(&plural, &selector, number("continue").unwrap_or_default() as usize, page);
+        let answer = match state.discovery(request.uri().path()) {
+            Some(answer) => answer,
+            None => state.list(&plural, &selector, number("continue").unwrap_or_default() as usize, page),
+        };
         let encodings = request.headers().get("accept-encoding").and_then(|value| value.to_str().ok());
         if state.compresses && encodings.is_some_and(|encodings| encodings.contains("gzip")) {
             state.compressed += 1;
@@ -304,8 +321,7 @@ impl State {
         self.watches.retain(|watch| watch.plural != plural);
     }
 
-    fn list(&mut self, plural: &str, selector: &Selector, from: usize, page: usize) -> (u16, &'static str, Bytes) {
-        const JSON: &str = "application/json";
+    fn list(&mut self, plural: &str, selector: &Selector, from: usize, page: usize) -> Answer {
         let refuse = |code, message: &str| (code, JSON, status(code, message).to_string().into());
         if self.forbidden.iter().any(|forbidden| forbidden == plural) {
             return refuse(403, &format!("{plural} is forbidden"));
@@ -322,6 +338,7 @@ impl State {
         let mut metadata = json!({"resourceVersion": self.version.to_string()});
         if from + page < all.len() {
             metadata["continue"] = (from + page).to_string().into();
+            metadata["remainingItemCount"] = (all.len() - from - page).into();
         }
         let list = json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items});
         (200, JSON, list.to_string().into())
@@ -350,7 +367,7 @@ impl State {
 }
 
 /// A response, whole or a byte at a time.
-fn in_pieces((code, content_type, text): (u16, &'static str, Bytes), pause: Duration) -> Response<Body> {
+fn in_pieces((code, content_type, text): Answer, pause: Duration) -> Response<Body> {
     if pause.is_zero() {
         return response(code, content_type, whole(text));
     }
@@ -362,7 +379,7 @@ fn in_pieces((code, content_type, text): (u16, &'static str, Bytes), pause: Dura
 }
 
 /// A response in the encoding `gzip`.
-fn compressed((code, content_type, text): (u16, &'static str, Bytes)) -> Response<Body> {
+fn compressed((code, content_type, text): Answer) -> Response<Body> {
     let mut encoder = GzEncoder::new(vec![], Compression::default());
     encoder.write_all(&text).expect("memory takes all");
     let text = encoder.finish().expect("memory takes all");
