@@ -340,8 +340,7 @@ fn by_slot(counts: &[Count]) -> BTreeMap<u32, Vec<CounterStatus>> {
 fn known(policies: &KnownClusterPolicies) -> ClusterPoliciesStatus {
     let enforcement = match policies.setting {
         ClusterPolicies::Off => ClusterEnforcement::Off,
-        ClusterPolicies::Auto if policies.setting.are_enforced() => ClusterEnforcement::Enforced,
-        ClusterPolicies::Auto => ClusterEnforcement::NotEnforced,
+        ClusterPolicies::Auto => ClusterEnforcement::Enforced,
     };
     let KnownClusterPolicies { served, objects, ref error, .. } = *policies;
     ClusterPoliciesStatus { enforcement, served, objects, error: error.clone() }

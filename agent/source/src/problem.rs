@@ -107,7 +107,7 @@ pub enum ProblemKind {
     /// Nothing that is enforced or judged depends on it, and kubectl passes over it too: a field that this version of podgate
     /// doesn't know, the former value of a key given twice. In a NetworkPolicy neither is ever passed over.
     PassedOver,
-    /// The object is read by the offline commands, and the agent does not enforce it: a ClusterNetworkPolicy.
+    /// The offline commands judge by the object, and the agent is told not to enforce it: a ClusterNetworkPolicy.
     NotEnforced,
 }
 

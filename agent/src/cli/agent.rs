@@ -79,7 +79,7 @@ pub(crate) struct AgentArgs {
     pub(crate) services: JudgedAt,
 
     /// What happens with ClusterNetworkPolicies
-    #[arg(long, env = "PODGATE_CLUSTER_POLICIES", value_enum, default_value = "auto")]
+    #[arg(long, env = "PODGATE_CLUSTER_POLICIES", value_enum, default_value = "off")]
     pub(crate) cluster_policies: ClusterPolicies,
 
     /// A pod that may send packets with source addresses that are not its own, because it routes for others; repeatable
@@ -179,7 +179,7 @@ pub(crate) enum JudgedAt {
 /// What happens with ClusterNetworkPolicies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ClusterPolicies {
-    /// They are read where the cluster has the kind; this version says that it does not enforce them
+    /// They are enforced, where the cluster has the kind
     Auto,
     /// They are not enforced, and only counted
     Off,

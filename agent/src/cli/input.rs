@@ -91,7 +91,7 @@ pub(super) fn sound(loaded: Loaded, progress: &Progress) -> anyhow::Result<Clust
         judged.iter().for_each(|problem| eprintln!("warning: {}", warning(problem)));
         refuse(wrong.into_iter())?;
         if !loaded.cluster.cluster_policies.is_empty() {
-            eprintln!("note: judged by ClusterNetworkPolicies too, which podgate's agent does not enforce yet");
+            eprintln!("note: judged by ClusterNetworkPolicies too, which podgate's agent enforces with --cluster-policies=auto");
         }
         anyhow::Ok(())
     })?;

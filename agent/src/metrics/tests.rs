@@ -215,7 +215,6 @@ fn state_is_mirrored() {
         ("podgate_change_duration_seconds_count", 0.0),
         ("podgate_policies", 4.0),
         (r#"podgate_cluster_policies{enforcement="enforced"}"#, 0.0),
-        (r#"podgate_cluster_policies{enforcement="not_enforced"}"#, 0.0),
         (r#"podgate_cluster_policies{enforcement="off"}"#, 6.0),
         (r#"podgate_endpoints{isolation="ingress"}"#, 1.0),
         (r#"podgate_endpoints{isolation="both"}"#, 0.0),

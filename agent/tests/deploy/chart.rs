@@ -197,7 +197,7 @@ fn each_platform_has_its_directories() {
 
 #[test]
 fn every_setting_of_the_values_is_one_that_the_agent_reads() {
-    let values = "audit=true,attribution=rule,services=source,clusterPolicies=off,liveConnections=keep,metrics.public=true,logFormat=text,\
+    let values = "audit=true,attribution=rule,services=source,clusterPolicies=auto,liveConnections=keep,metrics.public=true,logFormat=text,\
                   settings.PODGATE_TABLE_ENTRIES=groups\\=100000";
     let Some(objects) = chart(&["--set", values]) else { return };
     let known = variables(&["agent"]);
@@ -211,7 +211,7 @@ fn every_setting_of_the_values_is_one_that_the_agent_reads() {
     let expected = [
         ("PODGATE_METRICS_ATTRIBUTION", "policy"),
         ("PODGATE_SERVICES", "exit"),
-        ("PODGATE_CLUSTER_POLICIES", "auto"),
+        ("PODGATE_CLUSTER_POLICIES", "off"),
         ("PODGATE_LIVE_CONNECTIONS", "cut"),
     ];
     assert!(expected.iter().all(|(name, value)| agent[*name] == *value), "{agent:?}");

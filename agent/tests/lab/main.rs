@@ -1,6 +1,7 @@
 //! The agent on nodes of the lab: real CNI plugins, real sockets, YAML in a directory. Needs root.
 
 mod audit;
+mod cluster_policies;
 mod cni;
 mod connections;
 #[expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]

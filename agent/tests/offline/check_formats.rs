@@ -162,10 +162,12 @@ fn that_the_agent_does_not_enforce_cluster_network_policies_is_said_once() {
     let short: Vec<_> =
         found.as_array().unwrap().iter().map(|it| json!([it["rule"], it["object"], it["line"]])).collect();
     assert_eq!(short, [json!(["not-enforced", "ClusterNetworkPolicy a", 7])]);
-    let why = "podgate's agent does not enforce these ClusterNetworkPolicies yet, which count in everything here: a, b";
+    let why = "podgate's agent enforces these ClusterNetworkPolicies only with --cluster-policies=auto, and they count in everything \
+        here: a, b";
     assert_eq!(found[0]["why"], why);
     let matrix = podgate(all.path(), &["matrix", "-f", "."]);
-    let note = "note: judged by ClusterNetworkPolicies too, which podgate's agent does not enforce yet";
+    let note =
+        "note: judged by ClusterNetworkPolicies too, which podgate's agent enforces with --cluster-policies=auto";
     assert_eq!(stderr(&matrix).lines().next(), Some(note));
 }
 

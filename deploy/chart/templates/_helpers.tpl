@@ -18,7 +18,7 @@ app.kubernetes.io/part-of: podgate
 {{- if .Values.audit }}{{ $_ := set $settings "PODGATE_AUDIT" "true" }}{{ end -}}
 {{- if ne .Values.attribution "policy" }}{{ $_ := set $settings "PODGATE_METRICS_ATTRIBUTION" .Values.attribution }}{{ end -}}
 {{- if ne .Values.services "exit" }}{{ $_ := set $settings "PODGATE_SERVICES" .Values.services }}{{ end -}}
-{{- if ne .Values.clusterPolicies "auto" }}{{ $_ := set $settings "PODGATE_CLUSTER_POLICIES" .Values.clusterPolicies }}{{ end -}}
+{{- if ne .Values.clusterPolicies "off" }}{{ $_ := set $settings "PODGATE_CLUSTER_POLICIES" .Values.clusterPolicies }}{{ end -}}
 {{- if ne .Values.liveConnections "cut" }}{{ $_ := set $settings "PODGATE_LIVE_CONNECTIONS" .Values.liveConnections }}{{ end -}}
 {{- if .Values.metrics.tokenSecret }}{{ $_ := set $settings "PODGATE_METRICS_TOKEN_FILE" "/etc/podgate/metrics/token" }}{{ end -}}
 {{- if .Values.metrics.public }}{{ $_ := set $settings "PODGATE_METRICS_PUBLIC" "true" }}{{ end -}}

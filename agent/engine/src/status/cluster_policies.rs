@@ -21,23 +21,20 @@ pub struct ClusterPoliciesStatus {
 pub enum ClusterEnforcement {
     /// They are.
     Enforced,
-    /// This version reads them and does not enforce them.
-    #[default]
-    NotEnforced,
     /// They are only counted, as `--cluster-policies=off` asks.
+    #[default]
     Off,
 }
 
 impl ClusterEnforcement {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Enforced, Self::NotEnforced, Self::Off];
+    pub const ALL: [Self; 2] = [Self::Enforced, Self::Off];
 
     /// In lower case, for labels of metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Enforced => "enforced",
-            Self::NotEnforced => "not_enforced",
             Self::Off => "off",
         }
     }

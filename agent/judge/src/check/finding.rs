@@ -120,7 +120,7 @@ pub enum Rule {
     IgnoreWithoutEffect,
     /// Policies of other kinds, which podgate does not enforce.
     ForeignPolicy,
-    /// Policies that the commands judge by and the agent does not enforce yet.
+    /// Policies that the commands judge by and the agent enforces only if it is told to.
     NotEnforced,
     /// Two ClusterNetworkPolicies of one tier and priority that do different things with the same packets.
     PriorityTie,
@@ -292,7 +292,7 @@ impl Rule {
             }
             Self::ClusterPolicyV1alpha1 => "The policy is of v1alpha1, and can be written as a ClusterNetworkPolicy.",
             Self::NotEnforced => {
-                "The offline commands judge by policies of this kind, and podgate's agent does not enforce them."
+                "The offline commands judge by policies of this kind, and podgate's agent enforces them with --cluster-policies=auto."
             }
         }
     }

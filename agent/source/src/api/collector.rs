@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::failure::Failure;
 use super::watch::Seen;
-use crate::cluster_policies::{ClusterPolicies, KnownClusterPolicies};
+use crate::cluster_policies::{ClusterPolicies, KnownClusterPolicies, close_what_the_agent_cannot_judge};
 use crate::convert::{Converted, Issue, Outcome};
 use crate::object::{Kind, Object, ObjectRef, Update};
 use crate::problem::{Effect, Origin, Problem};
@@ -259,7 +259,8 @@ impl Collector {
     }
 
     /// An object as it is, or, where it is broken, its last good version if there is one.
-    fn resolve(&mut self, reference: &ObjectRef, converted: Converted) -> Resolved {
+    fn resolve(&mut self, reference: &ObjectRef, mut converted: Converted) -> Resolved {
+        close_what_the_agent_cannot_judge(&mut converted);
         let Converted { name, outcome, issues } = converted;
         let good = self.store.get(reference).filter(|_| !self.stand_ins.contains(reference));
         let (object, stands_in, kept) = match (outcome, good) {
@@ -272,12 +273,7 @@ impl Collector {
             let effect = if kept { Effect::LastGoodKept } else { effect };
             Problem { origin: Origin::Api, object: Some(name.clone()), field, kind, message, effect }
         };
-        let problems: Vec<_> = match reference {
-            ObjectRef::ClusterPolicy(_) if !self.cluster_policies.setting.are_enforced() => {
-                vec![self.cluster_policies.setting.not_enforced(Origin::Api, name)]
-            }
-            _ => issues.into_iter().map(problem).collect(),
-        };
+        let problems: Vec<_> = issues.into_iter().map(problem).collect();
         for problem in &problems {
             tracing::warn!(%problem, "object");
         }

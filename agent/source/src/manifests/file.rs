@@ -12,7 +12,7 @@ use super::open::{self, Unreadable};
 use super::template::Template;
 use super::tree::Tree;
 use super::{Definition, json, split, yaml};
-use crate::cluster_policies::ClusterPolicies;
+use crate::cluster_policies::{ClusterPolicies, close_what_the_agent_cannot_judge};
 use crate::convert::{self, Aside, Converted, Issue, Outcome, Strings};
 use crate::object::{Kind, Object};
 use crate::problem::{Effect, Origin, Problem, ProblemKind};
@@ -286,11 +286,15 @@ impl Parser<'_> {
                     if let Reader::Agent(setting) = self.reader
                         && !setting.are_enforced() =>
                 {
-                    self.not_enforced(number, &tree, setting);
+                    self.not_enforced(number, &tree);
                 }
                 Found::Known(kind, tree) => {
                     let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
-                    let converted = convert::object(kind, tree.raw(), convert::Origin::File, &unnamed, self.strings);
+                    let mut converted =
+                        convert::object(kind, tree.raw(), convert::Origin::File, &unnamed, self.strings);
+                    if let Reader::Agent(_) = self.reader {
+                        close_what_the_agent_cannot_judge(&mut converted);
+                    }
                     self.object(number, converted, convert::aside(kind, &tree.value));
                 }
                 Found::Workload(template) if self.reader == Reader::Judges => self.workload(number, &template),
@@ -304,11 +308,11 @@ impl Parser<'_> {
         }
     }
 
-    /// Reports a ClusterNetworkPolicy to the agent, which neither enforces it nor is kept by it from enforcing the rest.
-    fn not_enforced(&mut self, document: usize, tree: &Tree, setting: ClusterPolicies) {
+    /// Reports a ClusterNetworkPolicy to an agent that is not to enforce it.
+    fn not_enforced(&mut self, document: usize, tree: &Tree) {
         let unnamed = format!("(unnamed object {} of {})", self.content.objects, self.path.display());
         let object = convert::describe(Kind::ClusterNetworkPolicy, &tree.value, convert::Origin::File, &unnamed);
-        let problem = setting.not_enforced(self.origin(document), object);
+        let problem = ClusterPolicies::not_enforced(self.origin(document), object);
         self.problem(problem);
     }
 

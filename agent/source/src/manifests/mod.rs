@@ -4,8 +4,8 @@
 //! directories in it; hidden files are passed over. A file may hold several documents and `List`s. YAML and JSON mean what they
 //! mean to kubectl. Kinds that podgate doesn't read and documents that are null are skipped; fields that it doesn't know are
 //! reported and passed over. Not in a NetworkPolicy: there unknown fields and repeated keys are refused, since a rule with
-//! `form:` instead of `from:` would be open to everyone. A ClusterNetworkPolicy is read for those who judge policies; the
-//! agent does not enforce it, and reports it.
+//! `form:` instead of `from:` would be open to everyone. A ClusterNetworkPolicy is reported where the agent
+//! is not to enforce it.
 //!
 //! **What is broken keeps its last good version**, each object for itself. An invalid NetworkPolicy stays in force as it was
 //! last read; where it never was, a policy without rules stands in for it if its namespace can be read. Where a file or a

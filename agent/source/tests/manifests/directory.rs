@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use podgate_policy::cluster::Cluster;
+use podgate_policy::cluster_policy::{Action, Matches};
 use podgate_policy::model::{Isolation, ObjectKey};
 use podgate_source::{
     Change, ClusterPolicies, Effect, ErrorClass, ProblemKind, Source, SourceStatus, Update, manifests,
@@ -32,17 +33,26 @@ struct Watched {
 impl Watched {
     /// A directory with these files.
     async fn with(files: &[(&str, &str)]) -> Self {
+        Self::about(files, ClusterPolicies::Auto).await
+    }
+
+    /// The same, of an agent that is to do this about ClusterNetworkPolicies.
+    async fn about(files: &[(&str, &str)], cluster_policies: ClusterPolicies) -> Self {
         let parent = tempfile::tempdir().expect("a directory");
         let directory = parent.path().join("manifests");
         fs::create_dir(&directory).expect("a directory");
         for (name, text) in files {
             fs::write(directory.join(name), text).expect("written");
         }
-        Self::of(parent, directory).await
+        Self::watching(parent, directory, cluster_policies).await
     }
 
     async fn of(parent: TempDir, directory: PathBuf) -> Self {
-        let source = manifests::spawn(directory.clone(), ClusterPolicies::Auto);
+        Self::watching(parent, directory, ClusterPolicies::Auto).await
+    }
+
+    async fn watching(parent: TempDir, directory: PathBuf, cluster_policies: ClusterPolicies) -> Self {
+        let source = manifests::spawn(directory.clone(), cluster_policies);
         let mut watched = Self { directory, source, cluster: Cluster::default(), updates: vec![], _parent: parent };
         watched.next().await;
         watched
@@ -112,17 +122,41 @@ async fn a_workload_is_no_pod_of_a_directory_that_is_enforced() {
 }
 
 #[tokio::test]
-async fn a_cluster_network_policy_is_reported_and_keeps_nothing_from_being_enforced() {
+async fn a_cluster_network_policy_that_is_not_to_be_enforced_is_reported_and_keeps_nothing_from_being_enforced() {
     let guard = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: guard}\nspec: {}\n";
     let text = format!("{guard}---\n{}", policy("{podSelector: {}}"));
-    let mut watched = Watched::with(&[("a.yaml", &text), ("b.yaml", &pod("b"))]).await;
+    let files = [("a.yaml", &*text), ("b.yaml", &pod("b"))];
+    let mut watched = Watched::about(&files, ClusterPolicies::Off).await;
     assert_eq!(watched.cluster.policies.keys().map(ToString::to_string).collect::<Vec<_>>(), ["shop/p"]);
     assert_eq!((watched.cluster.cluster_policies.len(), watched.pods()), (0, vec!["b".to_owned()]));
-    let expected = "a.yaml, document 1: ClusterNetworkPolicy guard: the agent enforces NetworkPolicies only; podgate's offline \
-                    commands judge by this policy; not enforced";
+    let expected = "a.yaml, document 1: ClusterNetworkPolicy guard: --cluster-policies=off; podgate's offline commands judge \
+                    by this policy; not enforced";
     assert_eq!(watched.problems(1).await, [expected]);
     let status = watched.status(|status| !status.problems.is_empty()).await;
     assert_eq!((status.problems_met[&ProblemKind::NotEnforced], status.cluster_policies.objects), (1, 1));
+}
+
+#[tokio::test]
+async fn rules_about_nodes_are_closed_since_the_agent_knows_only_its_own() {
+    let head = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: guard}\n";
+    let rule = |action: &str| format!("{{action: {action}, to: [{{networks: [10.0.0.0/8]}}, {{nodes: {{}}}}]}}");
+    let spec = format!(
+        "spec: {{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, egress: [{}, {}]}}\n",
+        rule("Accept"),
+        rule("Pass")
+    );
+    let mut watched = Watched::with(&[("a.yaml", &format!("{head}{spec}"))]).await;
+    let guard = watched.cluster.cluster_policies.get("guard").expect("the policy is handed over");
+    let rules: Vec<_> = guard.egress.iter().map(|rule| (rule.action, rule.matches.clone())).collect();
+    assert_eq!(rules, [(Action::Accept, Matches::Nothing), (Action::Deny, Matches::Everything)]);
+    let problem = |index: usize, effect: &str| {
+        format!(
+            "a.yaml, document 1: ClusterNetworkPolicy guard: spec.egress[{index}].to[1].nodes: the agent watches no nodes but \
+             its own; until it is understood, the rule {effect}"
+        )
+    };
+    let expected = [problem(0, "accepts nothing"), problem(1, "denies everything from its place on")];
+    assert_eq!(watched.problems(2).await, expected);
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ fn not_enforced(loaded: &Loaded) -> Option<Entry> {
         rule: Rule::NotEnforced.name(),
         severity: Severity::Warning,
         why: format!(
-            "podgate's agent does not enforce these ClusterNetworkPolicies yet, which count in everything here: {}",
+            "podgate's agent enforces these ClusterNetworkPolicies only with --cluster-policies=auto, and they count in everything here: {}",
             listed(&names)
         ),
         instead: Some(

@@ -101,6 +101,7 @@ fn the_status_tells_of_every_pod_of_the_node_as_json() -> Result<()> {
         "anomalies",
         "apply",
         "attribution",
+        "cluster_policies",
         "events_lost",
         "filtered_interfaces",
         "flows_lost",

@@ -8,6 +8,7 @@ use super::shop::{
     BALANCER_IPS, BOTH, CLUSTER_IPS, EXTERNAL_IPS, NODE_PORT, PORT, Plan, Shop, TARGET, egress, ips, make,
     to_open_backends,
 };
+use crate::cluster_policies::guard;
 use crate::support::labelled;
 
 const OPEN: [&str; 2] = ["near-open", "far-open"];
@@ -33,6 +34,18 @@ fn what_goes_to_a_service_is_judged_by_the_backend_that_it_reaches() -> Result<(
         shop.assert_judged(&loads, &OPEN)?;
     }
     Ok(())
+}
+
+#[test]
+fn a_guard_that_denies_backends_denies_the_way_to_them_through_their_service() -> Result<()> {
+    let mut shop = Shop::new("guarded-service", Plan::ROUTED_NFTABLES)?;
+    shop.start_agents(&["--cluster-policies", "auto"])?;
+    let client = "pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: client}}}";
+    let ports = "protocols: [{tcp: {destinationPort: {number: 8080}}}, {udp: {destinationPort: {number: 8080}}}]";
+    let closed = "pods: {namespaceSelector: {}, podSelector: {matchLabels: {access: closed}}}";
+    let rule = format!("{{action: Deny, to: [{{{closed}}}], {ports}}}");
+    shop.set_policies(&guard("guard", "Admin", 1, &format!("subject: {{{client}}}, egress: [{rule}]")))?;
+    shop.assert_judged(&shop.loads(ips(CLUSTER_IPS), PORT, 60), &OPEN)
 }
 
 #[test]

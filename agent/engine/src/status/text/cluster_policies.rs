@@ -4,7 +4,7 @@ use crate::status::{ClusterEnforcement, ClusterPoliciesStatus};
 
 /// A line, unless there is nothing to be told: none are there, and any would be treated as the setting's default says.
 pub(super) fn line(policies: &ClusterPoliciesStatus) -> Option<String> {
-    use ClusterEnforcement::{Enforced, NotEnforced, Off};
+    use ClusterEnforcement::{Enforced, Off};
     let ClusterPoliciesStatus { enforcement, served, objects, ref error } = *policies;
     let count =
         if objects == 1 { "1 ClusterNetworkPolicy".to_owned() } else { format!("{objects} ClusterNetworkPolicies") };
@@ -13,12 +13,11 @@ pub(super) fn line(policies: &ClusterPoliciesStatus) -> Option<String> {
         (Off, Some(error), ..) => format!(
             "ClusterNetworkPolicies are not enforced (--cluster-policies=off), and whether there are any can't be told: {error}"
         ),
+        (Off, _, 0, _) => return None,
         (_, _, 0, Some(false)) => "no ClusterNetworkPolicies: the API server does not have that kind".to_owned(),
-        (Off, _, 0, _) => "no ClusterNetworkPolicies; they would not be enforced (--cluster-policies=off)".to_owned(),
         (Off, ..) => format!("{count} {are} NOT ENFORCED: --cluster-policies=off"),
         (_, _, 0, _) => return None,
-        (NotEnforced, ..) => format!("{count} {are} NOT ENFORCED: this version of the agent only reads them"),
-        (Enforced, ..) => format!("{count} known"),
+        (Enforced, ..) => format!("{count} {are} enforced"),
     };
     Some(format!("  {told}"))
 }
@@ -34,12 +33,11 @@ mod tests {
 
     #[test]
     fn policies_that_are_not_enforced_are_told_of_with_the_reason() {
-        use ClusterEnforcement::{Enforced, NotEnforced, Off};
+        use ClusterEnforcement::{Enforced, Off};
         let lines = [
             told(Enforced, false, 0, None),
             told(Enforced, true, 0, None),
             told(Enforced, true, 2, None),
-            told(NotEnforced, true, 1, None),
             told(Off, true, 0, None),
             told(Off, true, 3, None),
             told(Off, true, 3, Some("forbidden")),
@@ -47,9 +45,8 @@ mod tests {
         let expected = [
             Some("  no ClusterNetworkPolicies: the API server does not have that kind"),
             None,
-            Some("  2 ClusterNetworkPolicies known"),
-            Some("  1 ClusterNetworkPolicy is NOT ENFORCED: this version of the agent only reads them"),
-            Some("  no ClusterNetworkPolicies; they would not be enforced (--cluster-policies=off)"),
+            Some("  2 ClusterNetworkPolicies are enforced"),
+            None,
             Some("  3 ClusterNetworkPolicies are NOT ENFORCED: --cluster-policies=off"),
             Some(
                 "  ClusterNetworkPolicies are not enforced (--cluster-policies=off), and whether there are any can't be told: \

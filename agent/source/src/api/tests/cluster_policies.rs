@@ -3,7 +3,6 @@
 use super::server::Server;
 use super::shared::guard;
 use super::*;
-use crate::problem::ProblemKind;
 use crate::{ErrorClass, ResourceStatus};
 
 const POLICIES: &str = "clusternetworkpolicies";
@@ -105,21 +104,16 @@ async fn a_kind_that_comes_and_goes_is_followed() {
 }
 
 #[tokio::test]
-async fn what_is_read_is_said_not_to_be_enforced() {
+async fn a_policy_that_is_not_understood_is_left_out_and_told_of() {
     let server = Server::start().await;
     let mut broken = guard("b");
     broken["spec"]["priority"] = json!(-1);
     server.apply(POLICIES, broken);
     let mut follower = with_one(&server).await;
-    let status = follower.status(|status| status.problem_count == 2).await;
-    let expected = |name: &str| {
-        format!(
-            "Kubernetes API: ClusterNetworkPolicy {name}: the agent enforces NetworkPolicies only; podgate's offline commands \
-             judge by this policy; not enforced"
-        )
-    };
-    let told: Vec<_> = status.problems.iter().map(ToString::to_string).collect();
-    assert_eq!((told, status.problems_met[&ProblemKind::NotEnforced]), (vec![expected("a"), expected("b")], 2));
+    let status = follower.status(|status| status.problem_count == 1).await;
+    let told: Vec<_> = status.problems.iter().map(|it| (it.object.as_deref(), it.field.as_deref())).collect();
+    assert_eq!(told, [(Some("ClusterNetworkPolicy b"), Some("spec.priority"))]);
+    assert_eq!(guards(&follower.cluster), ["a"]);
 }
 
 #[tokio::test]
@@ -130,9 +124,8 @@ async fn a_server_that_serves_later_what_is_defined_is_asked_again() {
     let mut follower = follow(&server);
     let status = follower.status(|status| of_policies(status).failures() > 1).await;
     assert_eq!((class(&status), status.is_synced()), (Some(ErrorClass::Missing), false));
-    server.serve(&["v1alpha2"]);
-    follower.next().await;
-    assert_eq!(guards(&follower.cluster), ["a"]);
+    server.offer(&["v1alpha2"]);
+    follower.until(|cluster| guards(cluster) == ["a"]).await;
 }
 
 #[tokio::test]
@@ -169,12 +162,12 @@ async fn a_server_that_starts_takes_nothing_away_either() {
     let server = Server::start().await;
     let mut follower = with_one(&server).await;
     // It has not read its CustomResourceDefinitions yet, but for one watch of them that is answered from elsewhere.
-    server.serve(&[]);
+    server.offer(&[]);
     server.expire_watches(POLICIES);
     server.apply(DEFINITIONS, json!({"metadata": {"name": format!("{POLICIES}.{GROUP}"), "uid": "of-the-definition"}}));
     follower.status(|status| of_policies(status).failures() > 2).await;
     assert_eq!(guards(&follower.cluster), ["a"]);
-    server.serve(&["v1alpha2"]);
+    server.offer(&["v1alpha2"]);
     server.apply(POLICIES, guard("b"));
     follower.until(|cluster| guards(cluster) == ["a", "b"]).await;
 }
@@ -200,20 +193,20 @@ async fn who_may_not_watch_the_definition_asks_what_is_served() {
     follower.next().await;
     let status = follower.status(SourceStatus::is_synced).await;
     assert_eq!((status.cluster_policies.served, of_policies(&status).failures()), (Some(false), 0));
-    server.serve(&["v1alpha2"]);
+    server.offer(&["v1alpha2"]);
     server.apply(POLICIES, guard("a"));
     follower.until(|cluster| guards(cluster) == ["a"]).await;
     until(|| server.is_watched(POLICIES)).await;
 
-    server.serve(&[]);
+    server.offer(&[]);
     let status = follower.status(|status| class(status).is_some()).await;
     let told = (class(&status), guards(&follower.cluster), status.cluster_policies.served);
     assert_eq!(told, (Some(ErrorClass::Missing), vec!["a".to_owned()], Some(true)), "it may come back");
-    server.serve(&["v1alpha2"]);
+    server.offer(&["v1alpha2"]);
     server.delete(POLICIES, "a");
     follower.until(|cluster| guards(cluster).is_empty()).await;
     follower.status(|status| class(status).is_none()).await;
-    server.serve(&[]);
+    server.offer(&[]);
     follower.status(|status| status.cluster_policies.served == Some(false) && class(status).is_none()).await;
 
     server.define(&["v1alpha2"]);

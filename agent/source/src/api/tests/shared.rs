@@ -208,7 +208,7 @@ async fn a_snapshot_has_cluster_network_policies_where_the_server_knows_them() {
     server.apply("clusternetworkpolicies", guard("guard"));
     let loaded = snapshot::read(&server.client(), |_| {}).await.expect("the other kinds");
     assert!(loaded.cluster.cluster_policies.is_empty());
-    server.serve(&["v1alpha2"]);
+    server.offer(&["v1alpha2"]);
     let loaded = snapshot::read(&server.client(), |_| {}).await.expect("all kinds");
     assert_eq!(loaded.problems, []);
     assert_eq!(loaded.cluster.cluster_policies.names().map(|name| &**name).collect::<Vec<_>>(), ["guard"]);
@@ -217,7 +217,7 @@ async fn a_snapshot_has_cluster_network_policies_where_the_server_knows_them() {
 #[tokio::test]
 async fn a_snapshot_without_the_cluster_network_policies_of_another_version_is_none() {
     let server = Server::start().await;
-    server.serve(&["v1beta1"]);
+    server.offer(&["v1beta1"]);
     let error = snapshot::read(&server.client(), |_| {}).await.expect_err("they can't be read").to_string();
     assert!(error.contains("in v1beta1 only, and podgate reads v1alpha2"), "{error}");
 }
@@ -227,7 +227,7 @@ async fn a_snapshot_whose_cluster_network_policies_may_not_be_listed_is_none_unl
     let server = Server::start().await;
     server.forbid("clusternetworkpolicies", true);
     assert!(snapshot::read(&server.client(), |_| {}).await.is_ok());
-    server.serve(&["v1alpha2"]);
+    server.offer(&["v1alpha2"]);
     let error = snapshot::read(&server.client(), |_| {}).await.expect_err("they are forbidden").to_string();
     assert!(error.contains("grant get, list and watch on clusternetworkpolicies"), "{error}");
 }

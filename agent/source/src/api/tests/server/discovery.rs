@@ -19,19 +19,19 @@ const OTHER: &str = "v1alpha1";
 impl Server {
     /// Serves ClusterNetworkPolicies in these versions, and has a CustomResourceDefinition that says so.
     pub(in super::super) fn define(&self, versions: &[&str]) {
-        self.serve(versions);
+        self.offer(versions);
         self.apply(DEFINITIONS, json!({"metadata": {"name": DEFINITION, "uid": "of-the-definition"}}));
     }
 
     /// Removes the CustomResourceDefinition, and with it all its objects.
     pub(in super::super) fn undefine(&self) {
-        self.serve(&[]);
+        self.offer(&[]);
         self.lock().objects.remove(POLICIES);
         self.delete(DEFINITIONS, DEFINITION);
     }
 
     /// Serves ClusterNetworkPolicies in these versions, whatever is defined.
-    pub(in super::super) fn serve(&self, versions: &[&str]) {
+    pub(in super::super) fn offer(&self, versions: &[&str]) {
         self.lock().served = versions.iter().map(ToString::to_string).collect();
     }
 }
