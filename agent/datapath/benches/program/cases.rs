@@ -9,14 +9,15 @@ use podgate_policy::op::{Entry, Op};
 
 use crate::frames::{ACK, SYN, SYN_ACK, tcp, udp};
 use crate::measure::{At, Case, Packets};
+use crate::pick_up;
 use crate::rig::{ELSEWHERE, Ends, Rig, SLOT, Side, V4, V6, id};
 
 const PROGRAMS: &str = "Programs";
 const INTO: At = At::Pod(Direction::Ingress);
 const OUT_OF: At = At::Pod(Direction::Egress);
 
-/// All cases, in the order of the tables.
-pub(crate) fn all() -> Vec<Case> {
+/// All cases, in the order of the tables, in benchmarks of so many rounds.
+pub(crate) fn all(rounds: u32) -> Vec<Case> {
     let mut cases = vec![open_pod()];
     for (family, ends) in [("IPv4", V4), ("IPv6", V6)] {
         cases.extend(isolated_pod(family, ends));
@@ -26,6 +27,9 @@ pub(crate) fn all() -> Vec<Case> {
         cases.extend(services(family, ends));
     }
     cases.extend([10, 1_000, 100_000].into_iter().flat_map(with_peers));
+    for (family, ends) in [("IPv4", V4), ("IPv6", V6)] {
+        cases.extend(pick_up::cases(family, ends, rounds));
+    }
     cases
 }
 
@@ -35,6 +39,7 @@ fn open_pod() -> Case {
         row: "pod without policies".to_owned(),
         column: "IPv4".to_owned(),
         rig: Rc::new(Rig::new(Side::Open, Side::Open)),
+        home: None,
         at: INTO,
         frame: tcp((V4.friend, 4000), (V4.pod, 80), ACK),
         packets: Packets::Same,
@@ -43,7 +48,7 @@ fn open_pod() -> Case {
 }
 
 /// Packets of a pod that is isolated in both directions.
-fn isolated_pod(family: &str, ends: Ends) -> [Case; 8] {
+fn isolated_pod(family: &str, ends: Ends) -> [Case; 11] {
     let rig = Rc::new(Rig::new(Side::Web, Side::Web));
     connect(&rig, ends, 4000);
     let (web, dns, asks) = ((ends.pod, 80), (ends.pod, 53), (ends.friend, 4001));
@@ -54,11 +59,13 @@ fn isolated_pod(family: &str, ends: Ends) -> [Case; 8] {
         row: row.to_owned(),
         column: family.to_owned(),
         rig: Rc::clone(&rig),
+        home: None,
         at,
         frame,
         packets,
         expected,
     };
+    let asked = (ends.friend, 80);
     let (client, stranger, any) = ((ends.friend, 4000), (ends.stranger, 9), (ends.friend, PortWalk::FIRST));
     let (allowed, denied, same) = (Verdict::Allowed, Verdict::Denied, Packets::Same);
     let flooded = Rc::new(Rig::new(Side::Web, Side::Web));
@@ -69,7 +76,10 @@ fn isolated_pod(family: &str, ends: Ends) -> [Case; 8] {
         case("answered UDP, out of the pod", OUT_OF, udp(dns, asks), same, allowed),
         case("denied TCP SYN", INTO, tcp(stranger, web, SYN), same, denied),
         case("denied UDP", INTO, udp(stranger, web), same, denied),
+        case("denied TCP SYN, out of the pod", OUT_OF, tcp((ends.pod, 9), stranger, SYN), same, denied),
+        case("denied UDP, out of the pod", OUT_OF, udp((ends.pod, 9), stranger), same, denied),
         case("allowed TCP SYN, the same again", INTO, tcp((ends.friend, 9), web, SYN), same, allowed),
+        case("allowed TCP SYN, the same again, out of the pod", OUT_OF, tcp((ends.pod, 9), asked, SYN), same, allowed),
         case("new TCP flow", INTO, tcp(any, web, SYN), Packets::NewFlows(ends), allowed),
         Case { rig: flooded, ..flood },
     ]
@@ -88,6 +98,7 @@ fn random_flows() -> Case {
         row: format!("established TCP, random among {} flows", PortWalk::COUNT),
         column: "IPv4".to_owned(),
         rig: Rc::new(rig),
+        home: None,
         at: INTO,
         frame,
         packets: Packets::AnyPort,
@@ -127,6 +138,7 @@ fn services(family: &str, ends: Ends) -> [Case; 6] {
         row: row.to_owned(),
         column: family.to_owned(),
         rig: Rc::clone(&rig),
+        home: None,
         at,
         frame,
         packets: Packets::Same,
@@ -164,6 +176,7 @@ fn with_peers(peers: u32) -> [Case; 3] {
         row: format!("{peers} peers"),
         column: column.to_owned(),
         rig: Rc::clone(&rig),
+        home: None,
         at: INTO,
         frame,
         packets,

@@ -7,14 +7,23 @@
 #[path = "../../tests/program/frames.rs"]
 #[expect(dead_code, reason = "shared with the tests, which make more kinds of frames")]
 mod frames;
+#[path = "../../tests/program/inside.rs"]
+#[expect(dead_code, reason = "shared with the tests, whose pods make more kinds of sockets")]
+mod inside;
 #[path = "../../tests/program/rig.rs"]
 #[expect(dead_code, reason = "shared with the tests, which look at more than durations")]
 mod rig;
 
 mod cases;
+mod churn;
+#[path = "../../../policy/benches/planner/cluster.rs"]
+#[expect(dead_code, reason = "shared with the planner's benchmark, which makes more kinds of changes")]
+mod cluster;
 mod measure;
+mod pick_up;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 fn main() {
@@ -22,17 +31,27 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    pin().expect("a CPU to run on");
+    let others = pin().expect("a CPU to run on");
+    let files = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of open files").1;
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).expect("root, to open as many files as may be");
+    let effort = measure::Effort::wanted();
     measure::tell_calls(&rig::Rig::new(rig::Side::Web, rig::Side::Web));
-    measure::measure(cases::all(), &measure::Effort::wanted());
+    measure::measure(cases::all(effort.rounds), &effort);
+    churn::measure(&effort, &others);
 }
 
-/// Keeps this process on the last CPU that it may use: the first has most of the machine's interrupts.
-fn pin() -> nix::Result<()> {
+/// Keeps this process on the last CPU that it may use: the first has most of the machine's interrupts. Returns the other
+/// CPUs, or the same where there is no other.
+fn pin() -> nix::Result<CpuSet> {
     let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this)?;
-    let last = (0..CpuSet::count()).rev().find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let mut others = sched_getaffinity(this)?;
+    let mut cpus = (0..CpuSet::count()).rev().filter(|&cpu| others.is_set(cpu).unwrap_or(false));
+    let (last, is_alone) = (cpus.next().ok_or(nix::Error::ENODEV)?, cpus.next().is_none());
     let mut one = CpuSet::new();
-    one.set(last.ok_or(nix::Error::ENODEV)?)?;
-    sched_setaffinity(this, &one)
+    one.set(last)?;
+    sched_setaffinity(this, &one)?;
+    if !is_alone {
+        others.unset(last)?;
+    }
+    Ok(others)
 }

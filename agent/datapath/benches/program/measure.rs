@@ -8,6 +8,7 @@ use podgate_datapath::{Calls, PortWalk, Tagged, TestContext, empty_program, test
 use serde_json::json;
 
 use crate::cases::complete;
+use crate::pick_up::Home;
 use crate::rig::{ELSEWHERE, Ends, Rig};
 
 /// The hook at which frames are run.
@@ -29,6 +30,8 @@ pub(crate) enum Packets {
     /// The same, so few that the pod's share has room for them. Behind each round they become connections, which makes
     /// room for the next.
     NewFlows(Ends),
+    /// The same, so few that the pod has a socket for each in every round.
+    PickUps,
 }
 
 /// One thing to measure.
@@ -38,6 +41,8 @@ pub(crate) struct Case {
     pub(crate) row: String,
     pub(crate) column: String,
     pub(crate) rig: Rc<Rig>,
+    /// Where the pod's sockets are, if they can be asked.
+    pub(crate) home: Option<Rc<Home>>,
     pub(crate) at: At,
     pub(crate) frame: Vec<u8>,
     pub(crate) packets: Packets,
@@ -53,6 +58,9 @@ pub(crate) struct Effort {
 
 /// So many that an IPv6 pod's share has room for them.
 const NEW_FLOWS: u32 = 500;
+
+/// How many packets of a round the pod's sockets are asked about where each must have its own.
+pub(crate) const PICK_UPS: u32 = 100;
 
 impl Effort {
     /// As the environment says.
@@ -133,7 +141,15 @@ impl Bench {
 
     /// Runs both, the first of them by turns too.
     fn round(&mut self, round: u32, repeat: u32) {
-        let repeat = if matches!(self.case.packets, Packets::NewFlows(_)) { NEW_FLOWS } else { repeat };
+        let repeat = match self.case.packets {
+            Packets::Same | Packets::AnyPort => repeat,
+            Packets::NewFlows(_) => NEW_FLOWS,
+            Packets::PickUps => PICK_UPS,
+        };
+        if let Some(home) = &self.case.home {
+            // The kernel looks for the pod's namespace by the id that it has in the one of the test run.
+            home.inside.enter_host();
+        }
         let [program, empty] = if round.is_multiple_of(2) {
             let program = self.judge(repeat);
             [program, self.nothing(repeat)]

@@ -9,6 +9,7 @@ mod exits;
 mod fast;
 mod floods;
 mod frames;
+mod inside;
 mod packets;
 mod reports;
 mod rig;
