@@ -424,7 +424,6 @@ impl Subjects {
         let isolating: Vec<_> = selecting().filter_map(|it| self.isolating(it, direction)).collect();
         let mut guards: Vec<_> = selecting().filter_map(|it| self.guarding(it, direction)).collect();
         guards.sort_by_key(|(order, _)| *order);
-        let guards: Vec<_> = guards.into_iter().map(|(_, guard)| guard).collect();
         let mode = isolating.iter().map(|(mode, ..)| *mode).min();
         let rest = match mode {
             Some(Mode::Enforced) => Rest::Denied,
@@ -432,12 +431,14 @@ impl Subjects {
             None => Rest::Undecided,
         };
         let isolating: Vec<_> = isolating.into_iter().filter(|(its, ..)| Some(*its) == mode).collect();
+        // The Baseline tier is not asked where a NetworkPolicy in force isolates the endpoint.
+        let guards = guards.into_iter().map(|(_, guard)| guard);
+        let guards: Vec<_> = guards.filter(|it| it.tier == Tier::Admin || rest != Rest::Denied).collect();
 
         let most = usize::try_from(self.budget).unwrap_or(usize::MAX);
         let (mut terms, served) = (Guarded::default(), Served::by(pod));
         for tier in Tier::ALL {
-            let is_asked = tier == Tier::Admin || rest != Rest::Denied;
-            let asked: Vec<_> = guards.iter().filter(|guard| guard.tier == tier && is_asked).copied().collect();
+            let asked: Vec<_> = guards.iter().filter(|guard| guard.tier == tier).copied().collect();
             terms.take(&asked, &served, most, &self.asks);
         }
         let denies = terms.fixed.iter().chain(&terms.resolved).filter_map(|term| term.step.denies()).min();
