@@ -115,7 +115,7 @@ fn not_enforced(loaded: &Loaded) -> Option<Entry> {
             listed(&names)
         ),
         instead: Some(
-            "where podgate is the only one to enforce, write as NetworkPolicies what has to hold today".to_owned(),
+            "where podgate is the only one to enforce, run its agent with --cluster-policies=auto".to_owned(),
         ),
         yaml: None,
         ignored: None,
