@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use podgate_common::{Reason, Verdict};
 use podgate_engine::flows::{Filter, Who, timestamp};
 use podgate_engine::now;
+use podgate_policy::evaluate::PolicyRef;
 use podgate_policy::model::ObjectKey;
 
 use crate::cli::agent::object_key;
@@ -44,9 +45,9 @@ pub(super) struct Wanted {
     #[arg(long, value_name = "REASON", value_parser = reasons(), hide_possible_values = true)]
     reason: Vec<String>,
 
-    /// Only flows at pods that this policy isolates, or that a rule of it allows
-    #[arg(long, value_name = "NS/POLICY", value_parser = object_key)]
-    policy: Option<ObjectKey>,
+    /// Only flows at pods that this policy isolates, or that a rule of it allows or denies; a ClusterNetworkPolicy by its name
+    #[arg(long, value_name = "[NS/]POLICY", value_parser = policy)]
+    policy: Option<PolicyRef>,
 
     /// Only flows of the last 30s, 10m, 2h, or since a time such as 2026-11-21T20:14:07Z
     #[arg(long, value_name = "TIME", value_parser = since)]
@@ -129,6 +130,15 @@ fn reasons() -> PossibleValuesParser {
     PossibleValuesParser::new(names)
 }
 
+/// Parses a policy: a NetworkPolicy has a namespace, a ClusterNetworkPolicy has none.
+fn policy(text: &str) -> Result<PolicyRef, String> {
+    match text {
+        "" => Err("expected NAMESPACE/POLICY, or the name of a ClusterNetworkPolicy".to_owned()),
+        name if !name.contains('/') => Ok(PolicyRef::Cluster(name.into())),
+        key => object_key(key).map(Into::into).map_err(|_| "expected NAMESPACE/POLICY".to_owned()),
+    }
+}
+
 /// Parses an end. A kind makes three parts but for nodes, which have no namespace.
 fn who(text: &str) -> Result<Named, String> {
     let block = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
@@ -178,6 +188,13 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_without_namespace_is_the_clusters() {
+        assert_eq!(policy("shop/deny"), Ok(object_key("shop/deny").unwrap().into()));
+        assert_eq!(policy("guard"), Ok(PolicyRef::Cluster("guard".into())));
+        assert!(["", "shop/", "a/b/c"].iter().all(|bad| policy(bad).is_err()));
+    }
+
+    #[test]
     fn times_are_written_as_lines_have_them() {
         assert_eq!(since("2026-11-21T20:14:07Z").as_deref(), Ok("2026-11-21T20:14:07.000000000Z"));
         let before = timestamp(now() - 600_000_000_000);
@@ -199,7 +216,7 @@ mod tests {
             namespace: Some("shop".to_owned()),
             port: vec![80],
             reason: vec!["cut".to_owned()],
-            policy: Some(key("shop/deny")),
+            policy: Some(key("shop/deny").into()),
             since: Some("2026-11-21T20:14:07.000000000Z".to_owned()),
         };
         let expected = "--verdict would-deny --pod shop/web --from 10.0.0.0/8 --to svc/shop/api --namespace shop --port 80 \
