@@ -9,6 +9,9 @@ use crate::maps::{self, lookup};
 /// A group without a class: the tables contradict each other.
 pub(crate) const UNKNOWN_CLASS: u32 = u32::MAX;
 
+/// In place of a class: the address is a source that is in no block which opens something, and in all around it that deny.
+pub(crate) const BEYOND_BLOCKS: u32 = u32::MAX - 1;
+
 /// The class of an address in flows opened in a direction.
 #[inline(always)]
 pub(crate) fn class<F: Family>(address: &F, opened: Direction) -> u32 {
@@ -31,12 +34,12 @@ pub(crate) fn deferring_of<F: Family>(address: &F) -> u32 {
 ///
 /// A link-local or missing address, or that of a group, is in no block that merely has room for it: on a bridge it may be
 /// any pod's. Only as a destination it is in a block that is narrower than all addresses of the family: so the compiler has
-/// made the tables.
+/// made the tables. As a source it is [`BEYOND_BLOCKS`].
 #[inline(always)]
 fn find<F: Family>(address: F, opened: u32) -> u32 {
     class_of_group(&address).unwrap_or_else(|| {
         let is_source = opened == Direction::Ingress as u32;
-        if is_source && address.is_beyond_blocks() { 0 } else { class_of_block(&address.block_key()) }
+        if is_source && address.is_beyond_blocks() { BEYOND_BLOCKS } else { class_of_block(&address.block_key()) }
     })
 }
 

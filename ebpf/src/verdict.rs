@@ -5,7 +5,7 @@ use podgate_common::{
     VERDICT_RULE_AUDITED, VERDICT_UNDECIDED, protocol, word,
 };
 
-use crate::classes::{self, UNKNOWN_CLASS};
+use crate::classes::{self, BEYOND_BLOCKS, UNKNOWN_CLASS};
 use crate::endpoint::{is_audited, is_isolated};
 use crate::events;
 use crate::family::Family;
@@ -94,26 +94,26 @@ pub(crate) fn verdict<F: Family>(
     if !is_isolated(config, direction) {
         return Ok(VERDICT_NONE);
     }
-    let said = verdict_of_class(config, direction, classes::class(remote, direction), protocol, port)?;
-    if direction == Direction::Ingress && remote.is_beyond_blocks() {
-        return and_whole_block(config, remote, protocol, port, said);
+    let class = classes::class(remote, direction);
+    if class == BEYOND_BLOCKS {
+        return Verdict(of_beyond(config, remote, protocol, port)).rule();
     }
-    Ok(said)
+    verdict_of_class(config, direction, class, protocol, port)
 }
 
-/// A source that is in no block which opens something is in all around it that deny.
-#[inline(always)]
-fn and_whole_block<F: Family>(
-    config: &EndpointConfig,
-    source: &F,
-    protocol: u8,
-    port: u16,
-    said: u32,
-) -> Result<u32, Reason> {
+/// What policy says of a source that is [`BEYOND_BLOCKS`], as the word of a [`Verdict`]. A function of its own, since few packets
+/// come by here.
+#[inline(never)]
+fn of_beyond<F: Family>(config: &EndpointConfig, source: &F, protocol: u8, port: u16) -> u64 {
     let ([policy, _], [default_row, _]) = (config.policy, config.default_row);
-    let class = classes::class(source, Direction::Egress);
-    let asked = u32::from(protocol) << 16 | u32::from(port);
-    if podgate_denies(policy, default_row, class, asked) != 0 { Err(Reason::RuleDenied) } else { Ok(said) }
+    let around = classes::class(source, Direction::Egress);
+    if podgate_denies(policy, default_row, around, u32::from(protocol) << 16 | u32::from(port)) != 0 {
+        return Verdict::denied(Reason::RuleDenied).0;
+    }
+    match verdict_of_class(config, Direction::Ingress, 0, protocol, port) {
+        Ok(rule) => Verdict::allowed(rule).0,
+        Err(reason) => Verdict::denied(reason).0,
+    }
 }
 
 /// Whether a rule of a policy denies a class a port, which is asked with its protocol in the upper half; 0: none does. A
