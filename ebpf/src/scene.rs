@@ -5,7 +5,7 @@ use podgate_common::{
     VERDICT_NONE, VERDICT_RULE_AUDITED, VERDICT_UNDECIDED, deferring, flags, state,
 };
 
-use crate::classes::deferring_of;
+use crate::classes::{BEYOND_BLOCKS, class, deferring_of};
 use crate::clock;
 use crate::endpoint::is_isolated;
 use crate::events;
@@ -14,7 +14,7 @@ use crate::maps;
 use crate::packet::Packet;
 use crate::rules;
 use crate::service;
-use crate::verdict::{verdict, verdict_of_class};
+use crate::verdict::{Verdict, verdict_beyond, verdict_of_class};
 
 /// A packet and what its fate depends on.
 pub(crate) struct Scene<'a, F: Family> {
@@ -69,7 +69,21 @@ impl<F: Family> Scene<'_, F> {
                 }
             }
         }
-        verdict(self.config, opened, &self.key.remote, self.protocol, self.port(opened))
+        if !is_isolated(self.config, opened) {
+            return Ok(VERDICT_NONE);
+        }
+        let class = class(&self.key.remote, opened);
+        if class == BEYOND_BLOCKS {
+            return Verdict(self.verdict_beyond()).rule();
+        }
+        self.verdict_of(opened, class)
+    }
+
+    /// The same of a source that is [`BEYOND_BLOCKS`], as the word of a [`Verdict`]. A function of its own for the sake of the
+    /// stack, and since few packets come by here.
+    #[inline(never)]
+    fn verdict_beyond(&self) -> u64 {
+        verdict_beyond(self.config, &self.key.remote, self.protocol, self.port(Direction::Ingress)).0
     }
 
     /// The same in a direction that is isolated, of a remote address with this class to which nothing is deferred.

@@ -5,8 +5,8 @@ use podgate_common::{
     VERDICT_RULE_AUDITED, VERDICT_UNDECIDED, protocol, word,
 };
 
-use crate::classes::{self, BEYOND_BLOCKS, UNKNOWN_CLASS};
-use crate::endpoint::{is_audited, is_isolated};
+use crate::classes::{self, UNKNOWN_CLASS};
+use crate::endpoint::is_audited;
 use crate::events;
 use crate::family::Family;
 use crate::maps::{self, lookup};
@@ -82,37 +82,17 @@ impl Verdict {
     }
 }
 
-/// What policy says of a flow that is opened in a direction. `port` is the destination's, in host order.
+/// What policy says of a source that is [`BEYOND_BLOCKS`](classes::BEYOND_BLOCKS). `port` is the destination's, in host order.
 #[inline(always)]
-pub(crate) fn verdict<F: Family>(
-    config: &EndpointConfig,
-    direction: Direction,
-    remote: &F,
-    protocol: u8,
-    port: u16,
-) -> Result<u32, Reason> {
-    if !is_isolated(config, direction) {
-        return Ok(VERDICT_NONE);
-    }
-    let class = classes::class(remote, direction);
-    if class == BEYOND_BLOCKS {
-        return Verdict(of_beyond(config, remote, protocol, port)).rule();
-    }
-    verdict_of_class(config, direction, class, protocol, port)
-}
-
-/// What policy says of a source that is [`BEYOND_BLOCKS`], as the word of a [`Verdict`]. A function of its own, since few packets
-/// come by here.
-#[inline(never)]
-fn of_beyond<F: Family>(config: &EndpointConfig, source: &F, protocol: u8, port: u16) -> u64 {
+pub(crate) fn verdict_beyond<F: Family>(config: &EndpointConfig, source: &F, protocol: u8, port: u16) -> Verdict {
     let ([policy, _], [default_row, _]) = (config.policy, config.default_row);
     let around = classes::class(source, Direction::Egress);
     if podgate_denies(policy, default_row, around, u32::from(protocol) << 16 | u32::from(port)) != 0 {
-        return Verdict::denied(Reason::RuleDenied).0;
+        return Verdict::denied(Reason::RuleDenied);
     }
     match verdict_of_class(config, Direction::Ingress, 0, protocol, port) {
-        Ok(rule) => Verdict::allowed(rule).0,
-        Err(reason) => Verdict::denied(reason).0,
+        Ok(rule) => Verdict::allowed(rule),
+        Err(reason) => Verdict::denied(reason),
     }
 }
 
@@ -125,7 +105,8 @@ extern "C" fn podgate_denies(policy: u32, default_row: u32, class: u32, asked: u
     u32::from(said == Err(Reason::RuleDenied))
 }
 
-/// The same in a direction that is isolated, of an address with this class.
+/// What policy says of a flow that is opened in a direction that is isolated, with an address of this class. `port` is the
+/// destination's, in host order.
 #[inline(always)]
 pub(crate) fn verdict_of_class(
     config: &EndpointConfig,
@@ -178,20 +159,30 @@ extern "C" fn podgate_row_verdict(row: u32, protocol: u32, port: u32, audited: u
 
 #[inline(always)]
 fn said_by_row(row: u32, protocol: u8, port: u16) -> Verdict {
-    let Some(header) = maps::ROWS.get(row) else { return Verdict::denied(Reason::Internal) };
-    if header.any & word::MORE == 0 {
-        return Verdict::by(header.any);
+    match word_of(row, protocol, port) {
+        Some(said) => Verdict::by(said),
+        None => Verdict::denied(Reason::Internal),
     }
-    let Some(classes) = maps::PORTS.get(u32::from(port)) else { return Verdict::denied(Reason::Internal) };
+}
+
+/// The word of a row for a protocol's port; `None`: the tables have no such row or port.
+#[inline(always)]
+fn word_of(row: u32, protocol: u8, port: u16) -> Option<u32> {
+    let header = maps::ROWS.get(row)?;
+    if header.any & word::MORE == 0 {
+        return Some(header.any);
+    }
+    let classes = maps::PORTS.get(u32::from(port))?;
     let (of_others, port_class) = match protocol {
         protocol::TCP => (header.tcp, classes.tcp),
         protocol::UDP => (header.udp, classes.udp),
         protocol::SCTP => (header.sctp, classes.sctp),
         _ => (header.any & !word::MORE, 0),
     };
-    if of_others & word::MORE == 0 || port_class == 0 {
-        return Verdict::by(of_others & !word::MORE);
-    }
-    let key = RowPortKey { row, port_class, protocol: u16::from(protocol) };
-    Verdict::by(lookup(&maps::ROW_PORTS, &key).unwrap_or(of_others & !word::MORE))
+    let of_port = if of_others & word::MORE == 0 || port_class == 0 {
+        None
+    } else {
+        lookup(&maps::ROW_PORTS, &RowPortKey { row, port_class, protocol: u16::from(protocol) })
+    };
+    Some(of_port.unwrap_or(of_others & !word::MORE))
 }
